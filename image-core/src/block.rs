@@ -1,0 +1,116 @@
+//! Disks: anything readable as a number of bytes.
+//!
+//! ```text
+//!   file ─┐                       ┌─► format (raw, qcow2)  ─► again a disk
+//! memory ─┼─► BlockRead/BlockWrite ┼─► partition (a window) ─► again a disk
+//! window ─┘                       └─► convert, nbd, fs
+//! ```
+//!
+//! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
+//! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
+
+mod extent;
+mod file;
+mod memory;
+mod sparse;
+mod window;
+
+pub use extent::{ByteRange, Extent, ExtentKind, Extents};
+pub use file::FileDisk;
+pub use memory::{MemoryDisk, Operation};
+pub use sparse::is_zero;
+pub use window::Window;
+
+use crate::error::{Error, Result};
+
+/// A disk that can be read.
+pub trait BlockRead: Send + Sync {
+    /// The virtual size in bytes. It changes only by [`BlockWrite::resize`].
+    fn size(&self) -> u64;
+
+    /// Fills all of `buf` from `offset` (bytes) on: there are no short reads.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a range past the end; else whatever the storage says.
+    /// What is in `buf` afterwards is undefined.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+
+    /// What is known of `range` without reading it; covers it exactly. May call zeroes data, never the reverse.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        range.check_within(self.size())?;
+        Ok(Extents::uniform(range, ExtentKind::Data))
+    }
+}
+
+/// Whether zeroes may give their storage back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZeroMode {
+    /// Storage is given back where that is possible.
+    Punch,
+    /// Storage stays set aside, so that a later write cannot run out of space.
+    Keep,
+}
+
+/// A disk that can be written.
+pub trait BlockWrite: BlockRead {
+    /// Writes all of `buf` at `offset` (bytes).
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a range past the end; else whatever the storage says.
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()>;
+
+    /// Makes `range` read as zeroes.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()>;
+
+    /// Returns when all that was written survives a loss of power.
+    ///
+    /// # Errors
+    /// Whatever the storage says; what was written since the last flush may then be lost.
+    fn flush(&self) -> Result<()>;
+
+    /// Changes the size in bytes; new bytes read as zeroes.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where a disk's size is fixed.
+    fn resize(&self, size: u64) -> Result<()> {
+        Err(Error::unsupported(format!("the size of this disk is fixed (asked for {size} bytes)")))
+    }
+}
+
+macro_rules! forward_to_inner {
+    ($($pointer:ty),*) => {$(
+        impl<T: BlockRead + ?Sized> BlockRead for $pointer {
+            fn size(&self) -> u64 {
+                (**self).size()
+            }
+            fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+                (**self).read_at(buf, offset)
+            }
+            fn extents(&self, range: ByteRange) -> Result<Extents> {
+                (**self).extents(range)
+            }
+        }
+        impl<T: BlockWrite + ?Sized> BlockWrite for $pointer {
+            fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+                (**self).write_at(buf, offset)
+            }
+            fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
+                (**self).write_zeroes(range, mode)
+            }
+            fn flush(&self) -> Result<()> {
+                (**self).flush()
+            }
+            fn resize(&self, size: u64) -> Result<()> {
+                (**self).resize(size)
+            }
+        }
+    )*};
+}
+
+forward_to_inner!(&T, Box<T>, std::sync::Arc<T>);

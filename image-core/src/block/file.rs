@@ -1,0 +1,239 @@
+//! A file or block device of the host as a disk.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{SeekFrom, seek};
+
+use super::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode, sparse};
+use crate::error::{Doing, Error, Result};
+
+/// Zeroes written at a time where the filesystem cannot punch.
+const ZERO_CHUNK: usize = 64 * 1024;
+
+/// A regular file or block device.
+#[derive(Debug)]
+pub struct FileDisk {
+    file: File,
+    path: PathBuf,
+    size: AtomicU64,
+    block_device: bool,
+}
+
+impl FileDisk {
+    /// Opens an existing file or block device for reading.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) if it cannot be opened, [`Invalid`](crate::ErrorKind::Invalid) if it
+    /// is neither a regular file nor a block device.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path.as_ref(), OpenOptions::new().read(true))
+    }
+
+    /// As [`open`](Self::open), for reading and writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_writable(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path.as_ref(), OpenOptions::new().read(true).write(true))
+    }
+
+    /// Makes a new sparse file of `size` bytes.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io), also where something of that name exists.
+    pub fn create_new(path: impl AsRef<Path>, size: u64) -> Result<Self> {
+        let disk =
+            Self::open_with(path.as_ref(), OpenOptions::new().read(true).write(true).create_new(true))?;
+        disk.resize(size)?;
+        Ok(disk)
+    }
+
+    /// Takes over a file that is open already; `path` is only used in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_file(file: File, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let metadata = file.metadata().doing(|| format!("looking at {}", path.display()))?;
+        let block_device = metadata.file_type().is_block_device();
+        let size = if block_device {
+            seek(&file, SeekFrom::End(0)).doing(|| format!("measuring {}", path.display()))?
+        } else if metadata.is_file() {
+            metadata.len()
+        } else {
+            return Err(Error::invalid("it is neither a regular file nor a block device")
+                .doing(format!("opening {}", path.display())));
+        };
+        Ok(Self { file, path, size: AtomicU64::new(size), block_device })
+    }
+
+    fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
+        // A fifo would block the open for ever: looked at first. A race here only costs a wait.
+        if let Ok(metadata) = std::fs::metadata(path)
+            && !metadata.is_file()
+            && !metadata.file_type().is_block_device()
+        {
+            return Err(Error::invalid("it is neither a regular file nor a block device")
+                .doing(format!("opening {}", path.display())));
+        }
+        let file = options.open(path).doing(|| format!("opening {}", path.display()))?;
+        Self::from_file(file, path)
+    }
+
+    /// What it was opened as.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether it is a block device, whose size is fixed.
+    pub fn is_block_device(&self) -> bool {
+        self.block_device
+    }
+
+    /// The bytes that its filesystem has set aside for it; the size for a block device.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io).
+    pub fn allocated_size(&self) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        if self.block_device {
+            return Ok(self.size());
+        }
+        let metadata = self.file.metadata().doing(|| format!("looking at {}", self.path.display()))?;
+        Ok(metadata.blocks().saturating_mul(512))
+    }
+
+    fn range(&self, offset: u64, len: usize) -> Result<ByteRange> {
+        let range = ByteRange::new(offset, len as u64)?;
+        range.check_within(self.size())?;
+        Ok(range)
+    }
+}
+
+impl BlockRead for FileDisk {
+    fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let doing =
+            || format!("reading {} bytes at offset {offset:#x} of {}", buf.len(), self.path.display());
+        self.range(offset, buf.len()).doing(doing)?;
+        let len = buf.len();
+        self.file
+            .read_exact_at(buf, offset)
+            .doing(|| format!("reading {len} bytes at offset {offset:#x} of {}", self.path.display()))
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        range.check_within(self.size())?;
+        if self.block_device {
+            return Ok(Extents::uniform(range, ExtentKind::Data));
+        }
+        sparse::extents(&self.file, range).doing(|| format!("looking for holes in {}", self.path.display()))
+    }
+}
+
+impl BlockWrite for FileDisk {
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let doing =
+            || format!("writing {} bytes at offset {offset:#x} of {}", buf.len(), self.path.display());
+        self.range(offset, buf.len()).doing(doing)?;
+        self.file.write_all_at(buf, offset).doing(doing)
+    }
+
+    fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
+        let doing = || {
+            format!(
+                "zeroing {} bytes at offset {:#x} of {}",
+                range.len(),
+                range.offset(),
+                self.path.display()
+            )
+        };
+        range.check_within(self.size()).doing(doing)?;
+        if range.is_empty() || sparse::zero_range(&self.file, range, mode).doing(doing)? {
+            return Ok(());
+        }
+        let zeroes = [0; ZERO_CHUNK];
+        let mut at = range.offset();
+        while at < range.end() {
+            let len = (range.end() - at).min(ZERO_CHUNK as u64);
+            self.file.write_all_at(&zeroes[..len as usize], at).doing(doing)?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.file.sync_data().doing(|| format!("syncing {}", self.path.display()))
+    }
+
+    fn resize(&self, size: u64) -> Result<()> {
+        let doing = || format!("resizing {} to {size} bytes", self.path.display());
+        if self.block_device {
+            return Err(Error::unsupported("the size of a block device is fixed").doing(doing()));
+        }
+        self.file.set_len(size).doing(doing)?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn holes_are_found_and_punched() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::create_new(dir.path().join("a.raw"), 1 << 20).unwrap();
+        disk.write_at(&[7; 65536], 131_072).unwrap();
+        let kinds = |disk: &FileDisk| {
+            let extents = disk.extents(ByteRange::whole(1 << 20)).unwrap();
+            assert_eq!(extents.range(), ByteRange::whole(1 << 20));
+            extents.total(ExtentKind::Data)
+        };
+        assert_eq!(kinds(&disk), 65536);
+        disk.write_zeroes(ByteRange::between(131_072, 163_840), ZeroMode::Punch).unwrap();
+        assert_eq!(kinds(&disk), 32768);
+        let mut buf = [1; 8];
+        disk.read_at(&mut buf, 163_836).unwrap();
+        assert_eq!(buf, [0, 0, 0, 0, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    fn keeping_zeroes_keeps_storage() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::create_new(dir.path().join("a.raw"), 1 << 20).unwrap();
+        disk.write_at(&[7; 65536], 0).unwrap();
+        let before = disk.allocated_size().unwrap();
+        disk.write_zeroes(ByteRange::between(0, 65536), ZeroMode::Keep).unwrap();
+        assert_eq!(disk.allocated_size().unwrap(), before);
+        let mut buf = [1; 65536];
+        disk.read_at(&mut buf, 0).unwrap();
+        assert!(super::super::is_zero(&buf));
+    }
+
+    #[test]
+    fn ranges_past_the_end_and_strange_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::create_new(dir.path().join("a.raw"), 512).unwrap();
+        let error = disk.read_at(&mut [0; 2], 511).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(format!("{error:?}").contains("past the disk's 512 bytes"), "{error:?}");
+        assert_eq!(disk.write_at(&[0; 2], 511).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(FileDisk::open("/dev/null").unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(FileDisk::open(dir.path()).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(FileDisk::create_new(dir.path().join("a.raw"), 1).unwrap_err().kind(), ErrorKind::Io);
+    }
+}

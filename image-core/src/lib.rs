@@ -1,0 +1,21 @@
+//! Disk images: raw and qcow2, converted in parallel, checked, and taken apart without mounting.
+//!
+//! ```text
+//!            file, device, memory
+//!                     │  block: BlockRead, BlockWrite, extents
+//!        ┌────────────┼──────────────┐
+//!     format       partition        fs
+//!  raw · qcow2    GPT · MBR    ext4 · FAT, read without a kernel
+//!        └────────────┼──────────────┘
+//!                     ▼
+//!      convert: source → extents → workers → sink
+//! ```
+//!
+//! Nothing named inside an image (a backing file, a data file) is opened unless the caller allows it,
+//! nothing here prints or exits, and everything works through `&self` from many threads.
+
+pub mod block;
+pub mod convert;
+mod error;
+
+pub use error::{Doing, Error, ErrorKind, Result};
