@@ -1,0 +1,289 @@
+//! What a golden image is: the schema of a recipe, with its defaults.
+//!
+//! The loader (`load.rs`) fills these from TOML and reports every mistake; nothing here reads a file.
+//! Keys are written in kebab case. Paths are relative to the recipe's folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::size::Size;
+
+/// A golden image: from what it is made, what is done to it, and what comes out.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Recipe {
+    /// The image's name and the stem of its files: letters, digits, `.`, `_`, `+` and `-`.
+    pub(crate) name: String,
+    /// The image's version; default: the build's date as `YYYYMMDD`.
+    pub(crate) version: Option<String>,
+    /// One line about it, for people.
+    pub(crate) description: Option<String>,
+    /// From what it is made.
+    pub(crate) base: Base,
+    /// What is done to it, in this order.
+    pub(crate) steps: Vec<Step>,
+    /// How it is configured at its first boot.
+    pub(crate) cloud_init: CloudInit,
+    /// How it boots.
+    pub(crate) boot: Boot,
+    /// Its partitions and sizes.
+    pub(crate) disk: Disk,
+    /// What may stay that is removed by default.
+    pub(crate) seal: Seal,
+    /// What is written.
+    pub(crate) output: Output,
+}
+
+/// A base system from packages.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Base {
+    /// Whose packages.
+    pub(crate) distribution: Distribution,
+    /// The release's code name, such as `bookworm`.
+    pub(crate) release: String,
+    /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
+    pub(crate) components: Vec<String>,
+    /// The archive; default: the one this machine's apt uses, else the distribution's own.
+    pub(crate) mirror: Option<String>,
+    /// Packages besides those that booting and cloud-init need.
+    pub(crate) packages: Vec<String>,
+}
+
+/// Whose packages a base is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Distribution {
+    /// Debian.
+    Debian,
+    /// Ubuntu.
+    Ubuntu,
+}
+
+/// One change to the tree. In a recipe: a table with exactly one of these keys.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Step {
+    /// Packages to install, without recommended ones.
+    Install(Vec<String>),
+    /// Packages to purge, with what only they needed.
+    Remove(Vec<String>),
+    /// A file or folder beside the recipe, copied into the image.
+    Copy(Copy),
+    /// A file with this content.
+    Write(Write),
+    /// A script, run as root in the image.
+    Run(Run),
+}
+
+/// A file or folder to copy into the image. A folder's content is merged into an existing folder.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Copy {
+    /// What, relative to the recipe's folder and beneath it.
+    pub(crate) from: PathBuf,
+    /// Where to, an absolute path in the image.
+    pub(crate) to: String,
+    /// Owner and group.
+    pub(crate) owner: Owner,
+    /// Permission bits of files, in octal, such as `"0644"`; default: as in the source.
+    #[schemars(with = "Option<String>")]
+    pub(crate) mode: Option<u32>,
+}
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Write {
+    /// Where, an absolute path in the image.
+    pub(crate) path: String,
+    /// What.
+    pub(crate) content: String,
+    /// Owner and group.
+    pub(crate) owner: Owner,
+    /// Permission bits in octal; default `"0644"`.
+    #[schemars(with = "String")]
+    pub(crate) mode: u32,
+    /// Whether it goes behind what the file has already.
+    pub(crate) append: bool,
+}
+
+/// A script to run in the image.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Run {
+    /// The script: run by its `#!` line, or `/bin/sh -eu` without one.
+    pub(crate) script: String,
+    /// Its environment, besides PATH, HOME, LANG and DEBIAN_FRONTEND. Nothing of the caller's is passed on.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// Who owns a file: names or numbers, `user:group`; default `root:root`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Owner {
+    /// A user's name in the image, or a number.
+    pub(crate) user: String,
+    /// A group's name in the image, or a number.
+    pub(crate) group: String,
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self { user: "root".into(), group: "root".into() }
+    }
+}
+
+/// How the image is configured at its first boot.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct CloudInit {
+    /// Where cloud-init looks for its data, in this order.
+    pub(crate) datasources: Vec<String>,
+    /// The account that gets the cloud's key; default: the distribution's name.
+    pub(crate) default_user: Option<String>,
+    /// Files for `/etc/cloud/cloud.cfg.d`: name (ending in `.cfg`) → content (YAML).
+    pub(crate) config: BTreeMap<String, String>,
+}
+
+impl Default for CloudInit {
+    fn default() -> Self {
+        Self {
+            datasources: ["ConfigDrive", "OpenStack", "NoCloud", "None"].map(String::from).into(),
+            default_user: None,
+            config: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the image boots.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Boot {
+    /// The kernel's package; default: the distribution's for virtual machines.
+    pub(crate) kernel: Option<String>,
+    /// Which firmware can boot it.
+    pub(crate) firmware: Vec<Firmware>,
+    /// The consoles, in the kernel's words; the last one is `/dev/console`.
+    pub(crate) console: Vec<String>,
+    /// Further words of the kernel's command line.
+    pub(crate) command_line: Vec<String>,
+    /// How long the menu waits, in seconds.
+    pub(crate) timeout: u32,
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self {
+            kernel: None,
+            firmware: vec![Firmware::Bios, Firmware::Uefi],
+            console: vec!["tty0".into(), "ttyS0,115200n8".into()],
+            command_line: Vec::new(),
+            timeout: 0,
+        }
+    }
+}
+
+/// What starts the boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Firmware {
+    /// A PC BIOS.
+    Bios,
+    /// UEFI, with Secure Boot.
+    Uefi,
+}
+
+/// Partitions and sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Disk {
+    /// The disk's size, such as `"10G"`; default `"fit"`: as small as its content and `free` allow.
+    pub(crate) size: DiskSize,
+    /// What is left free in the root filesystem of a disk that fits.
+    #[schemars(with = "String")]
+    pub(crate) free: Size,
+    /// The EFI system partition's size; 33 MiB at least, so that it can be FAT32.
+    #[schemars(with = "String")]
+    pub(crate) esp_size: Size,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { size: DiskSize::Fit, free: Size(256 << 20), esp_size: Size(64 << 20) }
+    }
+}
+
+/// How large the disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DiskSize {
+    /// As small as its content and the free space allow.
+    Fit,
+    /// So many bytes, a multiple of 1 MiB.
+    #[serde(untagged)]
+    Bytes(Size),
+}
+
+/// What may stay that sealing removes by default. Every exception is reported.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Seal {
+    /// Absolute paths in the image that stay as they are, with all beneath them.
+    pub(crate) keep: Vec<String>,
+    /// Whether accounts may have passwords (the recipe sets them in its steps).
+    pub(crate) keep_passwords: bool,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Output {
+    /// The images.
+    pub(crate) formats: Vec<OutputFormat>,
+    /// How a qcow2's clusters are packed.
+    pub(crate) compression: Compression,
+    /// How hard, from 1 (fast) to 9 (small) for deflate, to 19 for zstd; default: the codec's own.
+    pub(crate) level: Option<u8>,
+    /// A qcow2's cluster size: a power of two from 512 to 2 MiB.
+    #[schemars(with = "String")]
+    pub(crate) cluster_size: Size,
+    /// The memory an instance needs, in MiB.
+    pub(crate) min_ram_mib: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            formats: vec![OutputFormat::Qcow2],
+            compression: Compression::Deflate,
+            level: None,
+            cluster_size: Size(64 << 10),
+            min_ram_mib: 512,
+        }
+    }
+}
+
+/// A format that a build writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OutputFormat {
+    /// qcow2.
+    Qcow2,
+    /// Raw, sparse.
+    Raw,
+}
+
+/// How a qcow2's clusters are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Compression {
+    /// Not at all.
+    None,
+    /// With deflate, which every reader knows.
+    Deflate,
+    /// With zstd: faster; QEMU reads it from 5.1 on.
+    Zstd,
+}

@@ -1,0 +1,32 @@
+//! `goldimg`: builds, converts, checks, boots and uploads golden disk images.
+//!
+//! ```text
+//! args ─► commands/* ─► golden (build) · trial (boot) · glance (upload) ─► image-core
+//!            │
+//!            ├─ ui       all the talking: stages, bars, plain lines, JSON
+//!            └─ failure  how an error is shown and which exit code it has
+//! ```
+
+mod args;
+mod commands;
+mod failure;
+mod golden;
+mod interrupt;
+mod size;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::report_usage(&error),
+    };
+    let ui = ui::Ui::new(&arguments.talk);
+    match commands::run(arguments.command, &ui) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error, &ui),
+    }
+}
