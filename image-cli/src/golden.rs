@@ -4,4 +4,7 @@
 //! recipe ─► bootstrap ─► tree ─► steps ─► cloud-init ─► seal ─► disk ─► outputs ─► verified
 //! ```
 
+pub(crate) mod bootloader;
+pub(crate) mod epoch;
+pub(crate) mod identity;
 pub(crate) mod recipe;

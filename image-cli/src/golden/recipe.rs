@@ -287,3 +287,26 @@ pub(crate) enum Compression {
     /// With zstd: faster; QEMU reads it from 5.1 on.
     Zstd,
 }
+
+/// A recipe with all defaults, for tests.
+#[cfg(test)]
+pub(crate) fn example() -> Recipe {
+    Recipe {
+        name: "example".into(),
+        version: Some("1".into()),
+        description: None,
+        base: Base {
+            distribution: Distribution::Debian,
+            release: "bookworm".into(),
+            components: vec!["main".into()],
+            mirror: None,
+            packages: Vec::new(),
+        },
+        steps: Vec::new(),
+        cloud_init: CloudInit::default(),
+        boot: Boot::default(),
+        disk: Disk::default(),
+        seal: Seal::default(),
+        output: Output::default(),
+    }
+}
