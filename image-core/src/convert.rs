@@ -1,12 +1,108 @@
 //! Conversion: source → extents → workers → ordered sink, on all cores, in bounded memory.
 //!
 //! ```text
-//! BlockRead ─► planner ─► units ─► worker ─► worker … ─► pieces, in order ─► Sink
-//!              (extents)           (read, find zeroes, encode)               (raw, qcow2)
+//! BlockRead ─► planner ─► batches ─► worker ─► worker … ─► pieces, in order ─► Sink
+//!              (extents)             (read, find zeroes, encode)     └─► digests of the content
 //! ```
 //!
-//! The sink sees pieces in ascending order from one thread, so its output is the same for any number of workers.
+//! - The planner asks for extents a window at a time and cuts what is data into batches of about 256 KiB;
+//!   holes are never read.
+//! - A worker takes a batch, reads it into a buffer that is used again and again, looks for zeroes and encodes.
+//! - The worker that completes the batch whose turn it is gives it, and those waiting behind it, to the sink.
+//!   So no thread only hands things on, and the sink sees pieces in ascending order, one at a time:
+//!   its output is the same for any number of workers.
+//! - No worker runs further ahead than a small number of batches: that bounds the memory, whatever the size.
 
+mod batch;
+mod digests;
+mod line;
+mod planner;
+mod progress;
 mod sink;
+mod target;
+mod worker;
 
+use std::num::NonZeroUsize;
+
+use crate::block::BlockRead;
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+
+pub use progress::{Counter, Progress};
 pub use sink::{Encoder, Piece, Sink};
+pub use target::{DiskSink, StreamSink, Zeroes};
+
+/// How to convert.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// How many workers; `None` is one for each core.
+    pub threads: Option<NonZeroUsize>,
+    /// Digests to make of the content, as a reader of the disk sees it.
+    pub digests: &'a [Algorithm],
+    /// Told of what is done; can stop the work.
+    pub progress: &'a dyn Progress,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { threads: None, digests: &[], progress: &() }
+    }
+}
+
+/// What a conversion did, in bytes of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The size of the source.
+    pub size: u64,
+    /// What was read.
+    pub read: u64,
+    /// What the sink was given as other than zeroes.
+    pub stored: u64,
+    /// In the order they were asked for.
+    pub digests: Vec<Digest>,
+}
+
+/// Copies all of `source` to `sink`, and finishes it.
+///
+/// ```
+/// use image_core::block::{BlockWrite, MemoryDisk};
+/// use image_core::convert::{DiskSink, Options, Zeroes, convert};
+///
+/// let source = MemoryDisk::new(1 << 20);
+/// source.write_at(b"hello", 70_000)?;
+/// let target = MemoryDisk::new(1 << 20);
+/// let summary = convert(&source, &mut DiskSink::new(&target, Zeroes::AlreadyThere), &Options::default())?;
+/// assert_eq!(target.to_bytes(), source.to_bytes());
+/// assert_eq!((summary.read, summary.stored), (512, 4096));
+/// # Ok::<(), image_core::Error>(())
+/// ```
+///
+/// # Errors
+/// Of the source or the sink, with the guest offset; of several the one at the lowest offset, whatever the number of
+/// workers. [`Cancelled`](crate::ErrorKind::Cancelled) if `progress` says so. The sink was not finished then, so
+/// what it wrote is not an image.
+pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -> Result<Summary> {
+    let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get);
+    let mut encoders: Vec<_> = (0..threads).map(|_| sink.encoder()).collect();
+    let unit = sink.unit_size();
+    let first = encoders.pop().flatten();
+    let planner = planner::Planner::new(source, unit);
+    let (totals, digests) = std::thread::scope(|scope| {
+        let digests = digests::Digests::start(scope, options.digests);
+        let line = line::Line::new(planner, sink, &digests, options.progress, threads);
+        std::thread::scope(|scope| {
+            for encoder in encoders {
+                let line = &line;
+                scope.spawn(move || worker::run(source, line, encoder, unit));
+            }
+            worker::run(source, &line, first, unit);
+        });
+        line.finish().map(|totals| (totals, digests.finish()))
+    })?;
+    sink.finish()?;
+    Ok(Summary { size: source.size(), read: totals.read, stored: totals.stored, digests })
+}
+
+#[cfg(test)]
+mod tests;

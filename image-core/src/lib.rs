@@ -16,6 +16,7 @@
 
 pub mod block;
 pub mod convert;
+pub mod digest;
 mod error;
 
 pub use error::{Doing, Error, ErrorKind, Result};

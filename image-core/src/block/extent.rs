@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// `len` bytes from `offset` on; its end never overflows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ByteRange {
     offset: u64,
     len: u64,

@@ -1,43 +1,44 @@
-//! What a conversion writes to: pieces in ascending order, from one thread.
+//! What a conversion writes to: pieces in ascending order, one at a time.
 
 use crate::block::ByteRange;
 use crate::error::Result;
 
-/// What a worker made of one unit.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// All zeroes.
+/// What becomes of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// All zeroes: a range of any length.
     Zero,
-    /// The bytes as they are.
-    Plain(Vec<u8>),
-    /// The bytes as the sink's own [`Encoder`] packed them.
-    Compressed(Vec<u8>),
+    /// The bytes as they are: one unit or several that follow each other.
+    Plain(&'a [u8]),
+    /// One unit as the sink's own [`Encoder`] packed it.
+    Packed(&'a [u8]),
 }
 
-/// Turns the bytes of a unit into a [`Piece`]; one for each worker, with scratch space of its own.
+/// Packs the bytes of units; one for each worker, with scratch space of its own.
 pub trait Encoder: Send {
-    /// Packs the bytes of one unit (of the sink's unit size; the last may be shorter).
-    /// The same bytes always give the same piece.
+    /// Appends to `packed` what stands for `unit`, whole units even at the end of the disk (filled up with zeroes).
+    /// `false` if it is better stored as it is: then `packed` is as it was.
+    /// The same bytes always give the same answer.
     ///
     /// # Errors
     /// Whatever the codec says.
-    fn encode(&mut self, unit: Vec<u8>) -> Result<Piece>;
+    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool>;
 }
 
 /// A new image, written front to back.
 pub trait Sink: Send {
-    /// The bytes that are encoded as one: a power of two.
+    /// The bytes that are zero, packed or plain as one: a power of two from 512 bytes to 2 MiB.
     fn unit_size(&self) -> u64;
 
-    /// A new encoder, for one worker.
-    fn encoder(&self) -> Box<dyn Encoder>;
+    /// A new encoder, for one worker; `None` if everything is stored as it is.
+    fn encoder(&self) -> Option<Box<dyn Encoder>>;
 
-    /// Takes the next piece. Ranges ascend without overlaps; what is left out reads as zeroes.
-    /// Ranges of [`Piece::Zero`] may span many units, other pieces are of one.
+    /// Takes the next piece. The ranges follow each other without gaps from 0 to the end of the disk, and begin at
+    /// multiples of the unit size.
     ///
     /// # Errors
     /// Whatever the storage says; the sink is of no use afterwards.
-    fn put(&mut self, range: ByteRange, piece: Piece) -> Result<()>;
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()>;
 
     /// Completes the image. Nothing written is valid before.
     ///

@@ -1,0 +1,110 @@
+//! What one worker does at a time: the part of the disk it is for, and what came of it.
+//!
+//! ```text
+//! guest:    ..hole..│ unit │ unit │..hole..│ unit │      range: all of it
+//!              data:  ████████   █           ███         what must be read
+//! buffer:           │ unit │ unit │ unit │               the units that data touches, one behind the other
+//! pieces:   Zero     Plain          Zero    Packed       what the sink is given, in order
+//! ```
+
+use super::sink::{Piece, Sink};
+use crate::block::ByteRange;
+use crate::error::{Doing, Result};
+
+/// How many bytes of units a batch holds, unless one unit is larger: small enough to stay in a core's cache, large
+/// enough that taking a lock and calling the system cost nothing.
+pub(super) const BATCH_LEN: u64 = 256 * 1024;
+
+/// The bytes of units that a batch holds at most.
+pub(super) fn batch_len(unit: u64) -> u64 {
+    BATCH_LEN.max(unit)
+}
+
+/// Where a piece's bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stored {
+    /// Nowhere.
+    Zero,
+    /// In the buffer from here on.
+    Plain { at: usize },
+    /// In `packed`, from here on so many bytes; in the buffer, unpacked, from `plain` on.
+    Packed { at: usize, len: usize, plain: usize },
+}
+
+/// One batch; used again and again, so that its memory is taken from the system once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The part of the disk it is for.
+    pub(super) range: ByteRange,
+    /// What must be read, ascending.
+    pub(super) data: Vec<ByteRange>,
+    /// The units that `data` touches.
+    pub(super) buffer: Vec<u8>,
+    /// What the encoder made.
+    pub(super) packed: Vec<u8>,
+    /// What the sink is given; covers `range`.
+    pub(super) pieces: Pieces,
+}
+
+/// What becomes of the parts of a range, in order.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(Vec<(ByteRange, Stored)>);
+
+impl Pieces {
+    /// None.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Appends a piece; zeroes that follow zeroes and plain bytes that follow plain bytes become one.
+    pub(super) fn push(&mut self, range: ByteRange, stored: Stored) {
+        if range.is_empty() {
+            return;
+        }
+        if let Some((last, last_stored)) = self.0.last_mut() {
+            let joined = match (*last_stored, stored) {
+                (Stored::Zero, Stored::Zero) => true,
+                (Stored::Plain { at: before }, Stored::Plain { at }) => {
+                    before as u64 + last.len() == at as u64
+                }
+                _ => false,
+            };
+            if joined {
+                *last = ByteRange::between(last.offset(), range.end());
+                return;
+            }
+        }
+        self.0.push((range, stored));
+    }
+}
+
+impl Batch {
+    /// Gives the pieces to `sink`; returns how many bytes of the disk were not zeroes.
+    pub(super) fn put_into(&self, sink: &mut dyn Sink) -> Result<u64> {
+        let mut stored_bytes = 0;
+        for &(range, stored) in &self.pieces.0 {
+            let piece = match stored {
+                Stored::Zero => Piece::Zero,
+                Stored::Plain { at } => Piece::Plain(&self.buffer[at..at + range.len() as usize]),
+                Stored::Packed { at, len, .. } => Piece::Packed(&self.packed[at..at + len]),
+            };
+            if piece != Piece::Zero {
+                stored_bytes += range.len();
+            }
+            sink.put(range, piece).doing(|| {
+                format!("storing the {} bytes at guest offset {:#x}", range.len(), range.offset())
+            })?;
+        }
+        Ok(stored_bytes)
+    }
+
+    /// The content in order: bytes, or how many zeroes.
+    pub(super) fn content(&self) -> impl Iterator<Item = Result<&[u8], u64>> {
+        self.pieces.0.iter().map(|&(range, stored)| match stored {
+            Stored::Zero => Err(range.len()),
+            Stored::Plain { at } | Stored::Packed { plain: at, .. } => {
+                Ok(&self.buffer[at..at + range.len() as usize])
+            }
+        })
+    }
+}

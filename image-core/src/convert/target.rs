@@ -1,0 +1,115 @@
+//! Sinks that know no format: onto a disk, and into a stream.
+
+use std::io::Write;
+
+use super::sink::{Encoder, Piece, Sink};
+use crate::block::{BlockWrite, ByteRange, ZeroMode};
+use crate::error::{Doing, Error, Result};
+
+/// The shortest run of zeroes that stays a hole: a block of most filesystems.
+const SPARSE_UNIT: u64 = 4096;
+
+/// What a [`DiskSink`] does about zeroes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeroes {
+    /// Nothing: the disk was just made and reads as zeroes.
+    AlreadyThere,
+    /// They are written, giving storage back where that is possible: the disk holds something else.
+    Write,
+    /// They are written as bytes or as storage set aside, so that all of the disk is allocated.
+    Allocate,
+}
+
+/// Onto a disk as it is: a raw file, a block device, an image that is open for writing.
+pub struct DiskSink<D> {
+    disk: D,
+    zeroes: Zeroes,
+    unit: u64,
+}
+
+impl<D: BlockWrite> DiskSink<D> {
+    /// Onto `disk`, which must be at least as large as the source.
+    pub fn new(disk: D, zeroes: Zeroes) -> Self {
+        Self { disk, zeroes, unit: SPARSE_UNIT }
+    }
+
+    /// Sets the shortest run of zeroes that is treated as such, in bytes: a power of two from 512 to 2 MiB.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for other lengths.
+    pub fn with_sparse_unit(mut self, unit: u64) -> Result<Self> {
+        if !unit.is_power_of_two() || !(512..=2 * 1024 * 1024).contains(&unit) {
+            return Err(Error::invalid(format!(
+                "runs of {unit} zeroes cannot be looked for: a power of two from 512 bytes to 2 MiB can"
+            )));
+        }
+        self.unit = unit;
+        Ok(self)
+    }
+}
+
+impl<D: BlockWrite> Sink for DiskSink<D> {
+    fn unit_size(&self) -> u64 {
+        self.unit
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder>> {
+        None
+    }
+
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+        match (piece, self.zeroes) {
+            (Piece::Plain(bytes), _) => self.disk.write_at(bytes, range.offset()),
+            (Piece::Zero, Zeroes::AlreadyThere) => range.check_within(self.disk.size()),
+            (Piece::Zero, Zeroes::Write) => self.disk.write_zeroes(range, ZeroMode::Punch),
+            (Piece::Zero, Zeroes::Allocate) => self.disk.write_zeroes(range, ZeroMode::Keep),
+            (Piece::Packed(_), _) => unreachable!("a disk has no encoder"),
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Into anything that takes bytes in order: a pipe, standard output. Zeroes are written.
+pub struct StreamSink<W> {
+    stream: W,
+}
+
+impl<W: Write + Send> StreamSink<W> {
+    /// Into `stream`, which should not collect small writes: there are none but at the end.
+    pub fn new(stream: W) -> Self {
+        Self { stream }
+    }
+}
+
+impl<W: Write + Send> Sink for StreamSink<W> {
+    fn unit_size(&self) -> u64 {
+        // No holes in a stream: large units, written whole.
+        64 * 1024
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder>> {
+        None
+    }
+
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+        static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+        let doing = || "writing to the output stream";
+        if let Piece::Plain(bytes) = piece {
+            return self.stream.write_all(bytes).doing(doing);
+        }
+        let mut left = range.len();
+        while left > 0 {
+            let len = left.min(ZEROES.len() as u64);
+            self.stream.write_all(&ZEROES[..len as usize]).doing(doing)?;
+            left -= len;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.stream.flush().doing(|| "writing to the output stream")
+    }
+}

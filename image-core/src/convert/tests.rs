@@ -1,0 +1,340 @@
+//! Conversions against a model: the same bytes, the same calls for any number of workers, bounded memory.
+
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ErrorKind;
+use crate::block::{ByteRange, ExtentKind, Extents, MemoryDisk};
+use crate::error::Error;
+
+/// What a sink was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Given {
+    Zero(ByteRange),
+    Plain(ByteRange, Vec<u8>),
+    Packed(ByteRange, Vec<u8>),
+}
+
+/// Remembers all it is given; packs units whose bytes are all the same into one.
+struct Recorder {
+    unit: u64,
+    packs: bool,
+    given: Vec<Given>,
+    finished: bool,
+    fails_at: Option<u64>,
+}
+
+impl Recorder {
+    fn new(unit: u64, packs: bool) -> Self {
+        Self { unit, packs, given: Vec::new(), finished: false, fails_at: None }
+    }
+
+    /// The disk that was given, after checking that the ranges follow each other.
+    fn content(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        for given in &self.given {
+            let (range, bytes) = match given {
+                Given::Zero(range) => (range, vec![0; range.len() as usize]),
+                Given::Plain(range, bytes) => (range, bytes.clone()),
+                Given::Packed(range, byte) => (range, vec![byte[0]; range.len() as usize]),
+            };
+            assert_eq!(range.offset(), content.len() as u64, "a gap or an overlap before {given:?}");
+            assert_eq!(range.offset() % self.unit, 0, "{given:?}");
+            assert_eq!(range.len(), bytes.len() as u64);
+            content.extend(bytes);
+        }
+        content
+    }
+}
+
+struct OneByte;
+
+impl Encoder for OneByte {
+    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+        let same = unit.iter().all(|byte| *byte == unit[0]);
+        packed.extend(same.then_some(unit[0]));
+        Ok(same)
+    }
+}
+
+impl Sink for Recorder {
+    fn unit_size(&self) -> u64 {
+        self.unit
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder>> {
+        self.packs.then(|| Box::new(OneByte) as Box<dyn Encoder>)
+    }
+
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+        if self.fails_at.is_some_and(|at| range.end() > at) {
+            return Err(std::io::Error::other("this sink was told to fail").into());
+        }
+        self.given.push(match piece {
+            Piece::Zero => Given::Zero(range),
+            Piece::Plain(bytes) => Given::Plain(range, bytes.to_vec()),
+            Piece::Packed(bytes) => Given::Packed(range, bytes.to_vec()),
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.finished = true;
+        Ok(())
+    }
+}
+
+fn with_threads(count: usize) -> Options<'static> {
+    Options { threads: NonZeroUsize::new(count), ..Options::default() }
+}
+
+/// A disk of runs of one byte each, zero more often than others; lengths in multiples of `grain` but for the last.
+fn disks() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![3 => Just(0_u8), 1 => Just(7_u8), 1 => any::<u8>()];
+    let runs = prop::collection::vec((byte, 1..20_usize), 0..30);
+    (runs, prop_oneof![Just(512_usize), Just(4096), Just(20_000), Just(333)], 0..700_usize).prop_map(
+        |(runs, grain, rest)| {
+            let mut bytes: Vec<u8> =
+                runs.iter().flat_map(|&(byte, count)| vec![byte; count * grain]).collect();
+            bytes.extend(vec![9; rest]);
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_sink_is_given_the_same_disk_by_the_same_calls_for_any_number_of_workers(
+        bytes in disks(), unit_bits in 9..=21_u32, packs: bool,
+    ) {
+        let source = MemoryDisk::from_bytes(bytes.clone());
+        let mut calls = None;
+        for threads in [1, 2, 3, 8] {
+            let mut sink = Recorder::new(1 << unit_bits, packs);
+            let algorithms = [Algorithm::Sha256, Algorithm::Md5];
+            let options = Options { digests: &algorithms, ..with_threads(threads) };
+            let summary = convert(&source, &mut sink, &options).unwrap();
+            prop_assert!(sink.finished);
+            prop_assert!(sink.content() == bytes, "content differs");
+            let mut whole = crate::digest::Hasher::new(Algorithm::Sha256);
+            whole.update(&bytes);
+            prop_assert_eq!(&summary.digests[0], &whole.finish());
+            prop_assert_eq!(summary.size, bytes.len() as u64);
+            let zeroes: u64 = sink.given.iter().map(|given| match given {
+                Given::Zero(range) => range.len(),
+                _ => 0,
+            }).sum();
+            prop_assert_eq!(summary.stored, summary.size - zeroes);
+            prop_assert_eq!(calls.get_or_insert_with(|| sink.given.clone()), &sink.given);
+        }
+    }
+
+    #[test]
+    fn what_is_left_as_zeroes_is_as_much_as_can_be(bytes in disks(), unit_bits in 9..=16_u32) {
+        let unit = 1_usize << unit_bits;
+        let source = MemoryDisk::from_bytes(bytes.clone());
+        let mut sink = Recorder::new(unit as u64, false);
+        let summary = convert(&source, &mut sink, &with_threads(2)).unwrap();
+        let expect: usize = bytes.chunks(unit).filter(|unit| unit.iter().any(|byte| *byte != 0)).map(<[u8]>::len).sum();
+        prop_assert_eq!(summary.stored, expect as u64);
+    }
+
+    #[test]
+    fn onto_disks_and_into_streams(bytes in disks(), zeroes in 0..3_usize, unit_bits in 9..=21_u32) {
+        let source = MemoryDisk::from_bytes(bytes.clone());
+        let zeroes = [Zeroes::AlreadyThere, Zeroes::Write, Zeroes::Allocate][zeroes];
+        let old = if zeroes == Zeroes::AlreadyThere { 0 } else { 0xee };
+        let target = MemoryDisk::from_bytes(vec![old; bytes.len()]);
+        let mut sink = DiskSink::new(&target, zeroes).with_sparse_unit(1 << unit_bits).unwrap();
+        convert(&source, &mut sink, &with_threads(2)).unwrap();
+        prop_assert!(target.to_bytes() == bytes);
+        let mut stream = Vec::new();
+        convert(&source, &mut StreamSink::new(&mut stream), &with_threads(2)).unwrap();
+        prop_assert!(stream == bytes);
+    }
+}
+
+/// Looks large, has data where it is told to, and knows what was read of it.
+struct Vast {
+    size: u64,
+    data: fn(u64) -> bool,
+    reads: Mutex<Vec<ByteRange>>,
+    /// The longest list of extents that was asked for.
+    most_extents: AtomicUsize,
+}
+
+impl Vast {
+    /// Every block of this many bytes is data or hole.
+    const BLOCK: u64 = 4096;
+
+    fn new(size: u64, data: fn(u64) -> bool) -> Self {
+        Self { size, data, reads: Mutex::default(), most_extents: AtomicUsize::new(0) }
+    }
+}
+
+impl BlockRead for Vast {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.reads.lock().unwrap().push(ByteRange::new(offset, buf.len() as u64)?);
+        buf.fill((offset / Self::BLOCK) as u8 | 1);
+        Ok(())
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        let mut extents = Extents::starting_at(range.offset());
+        let mut at = range.offset();
+        while at < range.end() {
+            let next = range.end().min(at + Self::BLOCK);
+            let kind = if (self.data)(at / Self::BLOCK) { ExtentKind::Data } else { ExtentKind::Hole };
+            extents.push_until(next, kind);
+            at = next;
+        }
+        self.most_extents.fetch_max(extents.iter().len(), Ordering::Relaxed);
+        Ok(extents)
+    }
+}
+
+#[test]
+fn holes_are_never_read_and_data_once() {
+    // Every second block, and a long run.
+    let source = Vast::new(1 << 28, |block| block % 2 == 1 || (3000..9000).contains(&block));
+    let mut sink = DiskSink::new(MemoryDisk::new(1 << 28), Zeroes::AlreadyThere);
+    let summary = convert(&source, &mut sink, &with_threads(3)).unwrap();
+    let mut reads = source.reads.into_inner().unwrap();
+    reads.sort_by_key(|range| range.offset());
+    let mut at = 0;
+    for range in &reads {
+        assert!(range.offset() >= at, "{range:?} is read twice");
+        at = range.end();
+        for block in range.offset() / Vast::BLOCK..range.end().div_ceil(Vast::BLOCK) {
+            assert!((source.data)(block), "{range:?} reads the hole at block {block}");
+        }
+    }
+    assert_eq!(reads.iter().map(|range| range.len()).sum::<u64>(), summary.read);
+    assert_eq!(summary.read, ((1 << 15) + 3000) * 4096);
+    assert_eq!(summary.stored, summary.read);
+}
+
+#[test]
+fn extents_are_asked_for_in_bounded_windows() {
+    let source = Vast::new(1 << 29, |block| block % 2 == 1);
+    convert(&source, &mut Recorder::new(4096, false), &with_threads(1)).unwrap();
+    assert_eq!(source.most_extents.into_inner(), 16_384);
+}
+
+#[test]
+fn of_several_errors_the_one_at_the_lowest_offset_is_told() {
+    for threads in [1, 2, 8] {
+        let source = MemoryDisk::from_bytes(vec![1; 8 << 20]);
+        source.fail_reads_in(ByteRange::between(5 << 20, 8 << 20));
+        let mut sink = Recorder::new(65536, false);
+        let error = convert(&source, &mut sink, &with_threads(threads)).unwrap_err();
+        assert_eq!(error.to_string(), "reading 262144 bytes at guest offset 0x500000");
+        assert!(!sink.finished);
+        let before: u64 = 5 << 20;
+        assert_eq!(sink.content().len() as u64, before, "what was before is given to the sink");
+
+        sink = Recorder { fails_at: Some(3 << 20), ..Recorder::new(65536, false) };
+        let error = convert(&source, &mut sink, &with_threads(threads)).unwrap_err();
+        assert_eq!(error.to_string(), "storing the 262144 bytes at guest offset 0x300000");
+        assert!(!sink.finished);
+    }
+}
+
+/// Refuses to say what it holds from some offset on.
+struct Secretive(MemoryDisk);
+
+impl BlockRead for Secretive {
+    fn size(&self) -> u64 {
+        1 << 30
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.0.read_at(buf, offset)
+    }
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        if range.offset() < self.0.size() {
+            return Ok(Extents::uniform(range, ExtentKind::Hole));
+        }
+        Err(Error::corrupt("no map"))
+    }
+}
+
+#[test]
+fn a_failing_map_ends_the_work_after_what_is_known() {
+    let source = Secretive(MemoryDisk::new(1 << 20));
+    let mut sink = Recorder::new(4096, false);
+    let error = convert(&source, &mut sink, &with_threads(2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().starts_with("asking what is in the 268435456 bytes at guest offset 0x4000000"));
+    assert!(!sink.finished);
+}
+
+/// Cancels after some bytes.
+struct Impatient(Counter, u64);
+
+impl Progress for Impatient {
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+        if self.0.done() >= self.1 {
+            self.0.cancel();
+        }
+    }
+    fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+#[test]
+fn progress_adds_up_and_stops_the_work() {
+    let source = Vast::new(3 << 30, |block| block == 5);
+    let counter = Counter::default();
+    let options = Options { progress: &counter, ..with_threads(2) };
+    convert(&source, &mut Recorder::new(4096, false), &options).unwrap();
+    assert_eq!(counter.done(), 3 << 30);
+
+    let source = MemoryDisk::from_bytes(vec![1; 16 << 20]);
+    let impatient = Impatient(Counter::default(), 1 << 20);
+    let options = Options { progress: &impatient, ..with_threads(2) };
+    let mut sink = Recorder::new(4096, false);
+    let error = convert(&source, &mut sink, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(!sink.finished);
+    assert!(impatient.0.done() < 8 << 20, "stopped long after {}", impatient.0.done());
+}
+
+#[test]
+fn a_panicking_encoder_is_a_panic_and_not_a_hang() {
+    struct Panics;
+    impl Encoder for Panics {
+        fn encode(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
+            panic!("on purpose")
+        }
+    }
+    struct PanicSink;
+    impl Sink for PanicSink {
+        fn unit_size(&self) -> u64 {
+            4096
+        }
+        fn encoder(&self) -> Option<Box<dyn Encoder>> {
+            Some(Box::new(Panics))
+        }
+        fn put(&mut self, _: ByteRange, _: Piece<'_>) -> Result<()> {
+            Ok(())
+        }
+        fn finish(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+    let source = MemoryDisk::from_bytes(vec![1; 16 << 20]);
+    let outcome = std::panic::catch_unwind(|| convert(&source, &mut PanicSink, &with_threads(4)));
+    assert!(outcome.is_err());
+}
