@@ -18,5 +18,6 @@ pub mod block;
 pub mod convert;
 pub mod digest;
 mod error;
+pub mod qcow2;
 
 pub use error::{Doing, Error, ErrorKind, Result};
