@@ -1,0 +1,16 @@
+//! The tests that need the whole program: one binary, so that it is linked once.
+//!
+//! ```text
+//! support   the program under test, peers (other programs), folders, snapshots
+//! tidy      the rules of the source tree, executed
+//! cli       what a user sees: help, errors, exit codes                (snapshots)
+//! recipes   the recipes of this project: understood, planned, in step with the schema
+//! interop   they write, we read; we write, they judge                 (qemu-img and others)
+//! golden    a build, its parts and what it leaves behind
+//! ```
+//!
+//! A peer that is not installed makes its test say so and end; with `GOLDIMG_PEERS=required` (as in CI) it fails.
+
+mod cli;
+mod support;
+mod tidy;

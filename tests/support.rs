@@ -1,0 +1,25 @@
+//! What every test here stands on: the program under test, peers, and an outcome as one text.
+//!
+//! ```text
+//! goldimg(["plan", "r.toml"]).folder(dir).run() ─► Outcome { code, stdout, stderr } ─► snapshot()
+//! peer("qemu-img")?.run(["check", "a.qcow2"])   ─► Outcome
+//! ```
+
+mod peer;
+mod program;
+
+pub(crate) use peer::{Peer, peer};
+pub(crate) use program::{Invocation, Outcome, goldimg};
+
+use std::path::{Path, PathBuf};
+
+/// The top of the source tree.
+pub(crate) fn project() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("the tests lie in a folder of the project").to_owned()
+}
+
+/// A new folder, gone at the end of the test.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("goldimg-test-").tempdir().expect("a temporary folder")
+}

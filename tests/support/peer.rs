@@ -1,0 +1,62 @@
+//! Other programs that judge what goldimg wrote, or write what it reads.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::program::{Invocation, Outcome};
+
+/// Set to `required` where a missing peer is a failure (in CI) and not a reason to skip a test.
+const STRICTNESS: &str = "GOLDIMG_PEERS";
+
+/// An installed program.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    path: PathBuf,
+}
+
+/// The program `name`, or `None` after saying aloud that the test is skipped.
+///
+/// # Panics
+/// Where it is not installed and peers are required.
+pub(crate) fn peer(name: &str) -> Option<Peer> {
+    // Programs for administrators are not in everyone's PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    if let Some(path) = folders.map(|folder| folder.join(name)).find(|path| path.is_file()) {
+        return Some(Peer { path });
+    }
+    let required = std::env::var_os(STRICTNESS).is_some_and(|value| value == "required");
+    assert!(!required, "{name} is not installed: run packages/install packages/test.txt");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Not with `eprintln!`: the test harness would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not installed (make test installs it)");
+    None
+}
+
+impl Peer {
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Prepares a run of it.
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
+        Invocation::new(&self.path, arguments)
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Outcome {
+        self.command(arguments).run()
+    }
+
+    /// Runs it to its end, which must be a good one, and returns what it printed.
+    ///
+    /// # Panics
+    /// If it ends with another exit code than 0.
+    pub(crate) fn must<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        let outcome = self.run(arguments);
+        assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+        outcome.stdout
+    }
+}

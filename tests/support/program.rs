@@ -1,0 +1,159 @@
+//! Running a program and keeping everything it said.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use super::project;
+
+/// The program to test; without it, the one that cargo built beside this test, built anew where sources are younger.
+const PROGRAM: &str = "GOLDIMG";
+
+/// Prepares a run of goldimg.
+pub(crate) fn goldimg<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Invocation {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    Invocation::new(PATH.get_or_init(program_under_test), arguments)
+}
+
+fn program_under_test() -> PathBuf {
+    if let Some(path) = std::env::var_os(PROGRAM) {
+        return fs::canonicalize(&path).unwrap_or_else(|error| panic!("{PROGRAM}={path:?}: {error}"));
+    }
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+    let path = folder.join("goldimg");
+    if built(&path).is_none_or(|built| built < youngest_source()) {
+        build(folder);
+    }
+    assert!(path.is_file(), "cargo built no {}", path.display());
+    path
+}
+
+fn built(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn youngest_source() -> SystemTime {
+    let mut youngest = SystemTime::UNIX_EPOCH;
+    let mut folders = ["image-core/src", "image-cli/src"].map(|folder| project().join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of sources").map(|entry| entry.expect("an entry")) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                youngest = youngest.max(built(&path).unwrap_or(youngest));
+            }
+        }
+    }
+    youngest
+}
+
+/// Cargo itself keeps two tests from building at once.
+fn build(folder: &Path) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "image-cli"]).current_dir(project());
+    if folder.ends_with("release") {
+        command.arg("--release");
+    }
+    // Cargo leaves a fresh program's time alone: then it is as young as its sources, whatever their times say.
+    assert!(command.status().expect("cargo runs").success(), "building goldimg failed");
+    let now = fs::File::options().append(true).open(folder.join("goldimg"));
+    now.and_then(|file| file.set_modified(SystemTime::now())).expect("the program's time can be set");
+}
+
+/// A program about to run: without colours, in English, with nothing on standard input.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    command: Command,
+    words: Vec<OsString>,
+    redactions: Vec<(String, String)>,
+}
+
+/// What a program said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The exit code; 128 + the signal's number after a signal.
+    pub(crate) code: i32,
+    /// Standard output, as text.
+    pub(crate) stdout: String,
+    /// Standard error, as text.
+    pub(crate) stderr: String,
+    words: String,
+}
+
+impl Invocation {
+    /// Prepares a run of the program at `path`.
+    pub(crate) fn new<A: AsRef<OsStr>>(path: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
+        let arguments: Vec<OsString> = arguments.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let mut command = Command::new(path);
+        command.args(&arguments).stdin(Stdio::null());
+        command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        let mut words = vec![path.file_name().unwrap_or_default().to_owned()];
+        words.extend(arguments);
+        Self { command, words, redactions: Vec::new() }
+    }
+
+    /// Runs it in `folder`, which is called `[folder]` in snapshots.
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self.redact(&folder.to_string_lossy(), "[folder]")
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Calls `text` by another name in snapshots, where it differs from run to run.
+    pub(crate) fn redact(mut self, text: &str, name: &str) -> Self {
+        self.redactions.push((text.to_owned(), name.to_owned()));
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn run(mut self) -> Outcome {
+        let output = self.command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.redactions.iter().fold(text, |text, (from, to)| text.replace(from, to))
+        };
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        Outcome {
+            code: exit_code(output.status),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            words: text(words.join(" ").as_bytes()),
+        }
+    }
+}
+
+fn exit_code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+impl Outcome {
+    /// All of it as one text: the command, standard output, standard error and the exit code.
+    pub(crate) fn snapshot(&self) -> String {
+        let mut text = format!("$ {}\n", self.words);
+        for (name, said) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !said.is_empty() {
+                text.push_str(&format!("--- {name}\n{said}"));
+                if !said.ends_with('\n') {
+                    text.push_str("\n(no newline at the end)\n");
+                }
+            }
+        }
+        text.push_str(&format!("--- exit code {}\n", self.code));
+        text
+    }
+}
