@@ -5,11 +5,10 @@
 //! peer("qemu-img")?.run(["check", "a.qcow2"])   ─► Outcome
 //! ```
 
-mod peer;
-mod program;
+pub(crate) mod peer;
+pub(crate) mod program;
 
-pub(crate) use peer::{Peer, peer};
-pub(crate) use program::{Invocation, Outcome, goldimg};
+pub(crate) use program::goldimg;
 
 use std::path::{Path, PathBuf};
 

@@ -1,1 +1,318 @@
-//! tidy
+//! The rules of the source tree, executed: sizes, names, who may use whom, what may be written where.
+//!
+//! Each test collects every place that breaks its rule and shows them together. The rules themselves are explained in
+//! ARCHITECTURE.md and CONTRIBUTING.md; a new module is entered in [`ARROWS`] here and in the drawing there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::project;
+
+/// Lines that a file of Rust may have: more is two rooms, fewer is a corner of another one.
+const LINES: std::ops::RangeInclusive<usize> = 12..=600;
+
+/// What every part of the binary may use.
+const TALK: &[&str] = &["failure", "interrupt", "size", "ui"];
+
+/// Who may use whom: a top-level module of a crate, and the modules of the same crate that it may name.
+const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("image-core", "error", &[]),
+    ("image-core", "block", &["error"]),
+    ("image-core", "deflate", &[]),
+    ("image-core", "digest", &["block", "error"]),
+    ("image-core", "convert", &["block", "error", "digest"]),
+    ("image-core", "format", &["block", "error", "deflate"]),
+    ("image-core", "nbd", &["block", "error"]),
+    ("image-core", "partition", &["block", "error"]),
+    ("image-core", "fs", &["block", "error"]),
+    ("image-cli", "size", &[]),
+    ("image-cli", "interrupt", &["failure"]),
+    ("image-cli", "args", &["commands"]),
+    ("image-cli", "ui", &["args"]),
+    ("image-cli", "failure", &["ui"]),
+    ("image-cli", "golden", TALK),
+    ("image-cli", "trial", TALK),
+    ("image-cli", "glance", TALK),
+    ("image-cli", "commands", &["args", "failure", "golden", "glance", "interrupt", "size", "trial", "ui"]),
+];
+
+/// Files that may name one module more than their own may.
+const EXCEPTIONS: &[(&str, &str)] = &[("image-core/src/format/qcow2/stream.rs", "convert")];
+
+/// The one file with unsafe code: the holes of host files.
+const UNSAFE: &str = "image-core/src/block/sparse.rs";
+
+/// A file of this project that people wrote.
+struct Source {
+    /// Its path from the top of the project, with slashes.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// The crate and the modules of the file: `image-core`, [`block`, `extent`].
+    fn module(&self) -> Option<(&str, Vec<&str>)> {
+        let (package, file) = self.path.strip_suffix(".rs")?.split_once("/src/")?;
+        Some((package, file.split('/').collect()))
+    }
+
+    /// Numbered lines of code: no comments, nothing from the module of unit tests on.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let own = self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let lines = own.lines().enumerate().map(|(index, line)| (index + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+}
+
+/// Every text file of the project, in the order of their paths.
+fn sources() -> Vec<Source> {
+    let top = project();
+    let mut sources = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![top.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !matches!(name.as_str(), "target" | ".git" | "out" | "corpus" | "artifacts") {
+                    folders.push(path);
+                }
+            } else if name != "Cargo.lock"
+                && let Ok(text) = fs::read_to_string(&path)
+            {
+                let path =
+                    path.strip_prefix(&top).expect("beneath the project").to_string_lossy().into_owned();
+                sources.push(Source { path, text });
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    sources
+}
+
+/// Fails with every place that breaks a rule.
+fn none(rule: &str, places: Vec<String>) {
+    assert!(places.is_empty(), "{rule}:\n  {}", places.join("\n  "));
+}
+
+#[test]
+fn files_have_the_size_of_a_room() {
+    let places = sources().into_iter().filter(Source::is_rust).filter_map(|source| {
+        let lines = source.text.lines().count();
+        // The door of a folder may be short.
+        let door = project().join(source.path.trim_end_matches(".rs")).is_dir();
+        let smallest = if door { 1 } else { *LINES.start() };
+        let fits = (smallest..=*LINES.end()).contains(&lines);
+        (!fits).then(|| format!("{}: {lines} lines, not {LINES:?}", source.path))
+    });
+    none("a file is split or joined by meaning", places.collect());
+}
+
+#[test]
+fn files_say_what_they_are() {
+    let silent = |source: &Source| {
+        let first = source.text.lines().find(|line| !line.starts_with("#!"));
+        source.is_rust() && !first.is_some_and(|line| line.starts_with("//! "))
+    };
+    let places = sources().into_iter().filter(silent).map(|source| source.path);
+    none("a file begins with its documentation (//!)", places.collect());
+}
+
+#[test]
+fn names_say_what_a_thing_is() {
+    let mut places = Vec::new();
+    for source in sources().iter().filter(|source| source.is_rust()) {
+        let stems = source.path.split(['/', '.', '_']);
+        let vague = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
+        if stems.into_iter().any(|stem| vague.contains(&stem)) || source.path.ends_with("/mod.rs") {
+            places.push(source.path.clone());
+        }
+        let getters = source.code().filter(|(_, line)| line.contains(concat!("fn ", "get_")));
+        places.extend(getters.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())));
+    }
+    none("no mod.rs, no vague names, no get_", places);
+}
+
+/// The modules of the same crate that a line names: by `crate::…`, or by enough `super::`.
+fn named<'a>(line: &'a str, depth: usize) -> Vec<&'a str> {
+    let up = "super::".repeat(depth);
+    let mut names = Vec::new();
+    for start in ["crate::", up.as_str()] {
+        for (at, _) in line.match_indices(start) {
+            // `$crate` and deeper chains of `super` are found by themselves.
+            let before = &line[..at];
+            if start != "crate::" && before.ends_with("super::") {
+                continue;
+            }
+            let rest = &line[at + start.len()..];
+            let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap_or(group));
+            let paths: Vec<&str> = group.map_or(vec![rest], |group| group.split(',').collect());
+            let word = |path: &'a str| {
+                let path = path.trim();
+                let end = path.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(path.len());
+                &path[..end]
+            };
+            names.extend(paths.into_iter().map(word).filter(|word| !word.is_empty()));
+        }
+    }
+    names
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let mut places = Vec::new();
+    for source in &sources() {
+        let Some((package, modules)) = source.module() else { continue };
+        let top = modules[0];
+        if matches!(top, "lib" | "main") || modules.last() == Some(&"tests") {
+            continue;
+        }
+        let Some((_, _, allowed)) = ARROWS.iter().find(|(of, module, _)| (*of, *module) == (package, top))
+        else {
+            places.push(format!("{}: module {top} has no line in ARROWS (tests/tidy.rs)", source.path));
+            continue;
+        };
+        for (number, line) in source.code() {
+            for name in named(line, modules.len()) {
+                let modular = ARROWS.iter().any(|(of, module, _)| (*of, *module) == (package, name));
+                let excepted = EXCEPTIONS.contains(&(source.path.as_str(), name));
+                if modular && name != top && !allowed.contains(&name) && !excepted {
+                    places.push(format!("{}:{number}: {top} must not use {name}", source.path));
+                }
+            }
+        }
+    }
+    none("who may use whom", places);
+}
+
+#[test]
+fn the_arrows_are_found_in_every_spelling() {
+    assert_eq!(named("use crate::block::{BlockRead, ByteRange};", 2), ["block"]);
+    assert_eq!(named("use crate::{block::file, error};", 2), ["block", "error"]);
+    assert_eq!(named("use super::super::convert::Sink;", 2), ["convert"]);
+    assert_eq!(named("use super::header::Header;", 2), Vec::<&str>::new());
+    assert_eq!(named("    ) -> crate::error::Result<()> {", 1), ["error"]);
+}
+
+#[test]
+fn unsafe_code_lives_in_one_file() {
+    let mut places = Vec::new();
+    for source in sources().iter().filter(|source| source.is_rust()) {
+        if source.path == UNSAFE || source.path.starts_with("tests/") {
+            continue;
+        }
+        let keyword = concat!("un", "safe");
+        for (number, line) in source.code() {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            if words.into_iter().any(|word| word == keyword) {
+                places.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    none(&format!("{} code lives in {UNSAFE}", concat!("un", "safe")), places);
+}
+
+#[test]
+fn nothing_names_this_machine_or_unfinished_work() {
+    let checkout = project().to_string_lossy().into_owned();
+    let forbidden = [
+        (concat!("TO", "DO"), "work is done or an issue, not a remark"),
+        (concat!("FIX", "ME"), "work is done or an issue, not a remark"),
+        (concat!("deb.", "debian.org"), "an archive's host: the machine's own is used"),
+        (concat!("security.", "debian.org"), "an archive's host: the machine's own is used"),
+        (concat!("archive.", "ubuntu.com"), "an archive's host: the machine's own is used"),
+        (concat!("pypi.", "org"), "a package host: the machine's own is used"),
+        (checkout.as_str(), "a path of this machine"),
+    ];
+    let mut places = Vec::new();
+    for source in &sources() {
+        for (number, line) in source.text.lines().enumerate() {
+            for (word, why) in forbidden.iter().filter(|(word, _)| line.contains(word)) {
+                places.push(format!("{}:{}: {word}: {why}", source.path, number + 1));
+            }
+        }
+    }
+    none("no remarks, hosts or paths of one machine", places);
+}
+
+/// The names that a Cargo.toml takes from the workspace, and the lines that are not so.
+fn dependencies(manifest: &str) -> (BTreeSet<String>, Vec<String>) {
+    let (mut names, mut others) = (BTreeSet::new(), Vec::new());
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if inside && !line.is_empty() && !line.starts_with('#') {
+            let (name, rest) = line.split_once(['.', ' ', '=']).unwrap_or((line, ""));
+            names.insert(name.to_owned());
+            if !rest.contains("workspace = true") {
+                others.push(line.to_owned());
+            }
+        }
+    }
+    (names, others)
+}
+
+#[test]
+fn each_dependency_has_its_reason() {
+    let read = |path: &str| fs::read_to_string(project().join(path)).expect("a file of the project");
+    let reasons = read("ARCHITECTURE.md");
+    let first_cells = reasons.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
+    let explained: BTreeSet<&str> = first_cells
+        .flat_map(|cell| cell.split(','))
+        .filter_map(|name| name.split_whitespace().next())
+        .collect();
+    let mut places = Vec::new();
+    for package in ["image-core", "image-cli", "tests"] {
+        let (names, others) = dependencies(&read(&format!("{package}/Cargo.toml")));
+        places.extend(others.iter().map(|line| format!("{package}: not from the workspace: {line}")));
+        let silent = names.iter().filter(|name| *name != "image-core" && !explained.contains(name.as_str()));
+        places.extend(silent.map(|name| format!("{package}: {name}")));
+    }
+    none("ARCHITECTURE.md, \"Dependencies\", has a line for each", places);
+}
+
+#[test]
+fn package_lists_say_why() {
+    let mut places = Vec::new();
+    for file in ["packages/run.txt", "packages/test.txt"] {
+        let text = fs::read_to_string(project().join(file)).expect("a list of packages");
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+            let (name, reason) = line.split_once('#').unwrap_or((line, ""));
+            let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+            let name = name.trim_end();
+            if name.is_empty() || !name.chars().all(known) || reason.trim().is_empty() {
+                places.push(format!("{file}:{}: {line:?}", number + 1));
+            }
+        }
+    }
+    none("one package a line, with the reason behind a #", places);
+}
+
+#[test]
+fn every_test_file_is_part_of_the_suite() {
+    let tests = project().join("tests");
+    let mut places = Vec::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("tests/") && source.is_rust()) {
+        let path = Path::new(&source.path);
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = path.parent().unwrap_or(Path::new("tests"));
+        let parent = if folder == Path::new("tests") {
+            tests.join("suite.rs")
+        } else {
+            project().join(folder).with_extension("rs")
+        };
+        let declared = fs::read_to_string(&parent).is_ok_and(|text| {
+            text.lines().any(|line| line.trim_start_matches("pub(crate) ") == format!("mod {stem};"))
+        });
+        if stem != "suite" && !declared {
+            places.push(format!("{} is not declared in {}", source.path, parent.display()));
+        }
+    }
+    none("a file that nobody names is never compiled", places);
+}

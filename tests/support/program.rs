@@ -40,7 +40,8 @@ fn youngest_source() -> SystemTime {
     let mut youngest = SystemTime::UNIX_EPOCH;
     let mut folders = ["image-core/src", "image-cli/src"].map(|folder| project().join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of sources").map(|entry| entry.expect("an entry")) {
+        for entry in fs::read_dir(&folder).expect("a folder of sources").map(|entry| entry.expect("an entry"))
+        {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
