@@ -18,6 +18,7 @@ pub mod block;
 pub mod convert;
 pub mod digest;
 mod error;
+pub mod fs;
 pub mod qcow2;
 
 pub use error::{Doing, Error, ErrorKind, Result};

@@ -1,0 +1,3 @@
+//! Filesystems in images, read and written without mounting them.
+
+pub mod iso9660;
