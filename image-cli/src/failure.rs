@@ -67,7 +67,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
 }
 
 /// The chain joined by ": ", and the outermost hint below a blank line.
-fn render(error: &anyhow::Error) -> String {
+pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let mut last = String::new();
     for link in error.chain() {

@@ -7,4 +7,7 @@
 pub(crate) mod bootloader;
 pub(crate) mod epoch;
 pub(crate) mod identity;
+pub(crate) mod log;
+pub(crate) mod namespace;
 pub(crate) mod recipe;
+pub(crate) mod tree;

@@ -23,6 +23,11 @@ pub(crate) fn listen() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks the work to stop, as a signal would.
+pub(crate) fn request() {
+    REQUESTED.get_or_init(Arc::default).store(true, Ordering::Relaxed);
+}
+
 /// Whether the work was asked to stop.
 pub(crate) fn requested() -> bool {
     REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
