@@ -84,7 +84,7 @@ pub struct Summary {
 pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -> Result<Summary> {
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
-    let mut encoders: Vec<_> = (0..threads).map(|_| sink.encoder()).collect();
+    let mut encoders = (0..threads).map(|_| sink.encoder()).collect::<Result<Vec<_>>>()?;
     let unit = sink.unit_size();
     let first = encoders.pop().flatten();
     let planner = planner::Planner::new(source, unit);

@@ -24,14 +24,19 @@
 //! - damage is an error with the guest offset, never zeroes;
 //! - no other file is opened because an image names it: a backing file and a data file are handed in.
 
+pub mod compress;
 pub mod corrupt;
 pub mod entry;
 pub mod extension;
 pub mod geometry;
 pub mod header;
 pub mod layout;
+pub mod refcount;
+pub mod stream;
 
+pub use compress::Codec;
 pub use corrupt::{Corrupt, Unsupported};
 pub use entry::{CompressedPlace, EntryFormat, HostCluster, L1Entry, L2Entry, Mapping, Subclusters};
 pub use geometry::{Geometry, GuestOffset, HostOffset};
 pub use header::{Compression, Features, Header, TablePlace, Version};
+pub use stream::{NewImage, Qcow2Sink};

@@ -31,7 +31,10 @@ pub trait Sink: Send {
     fn unit_size(&self) -> u64;
 
     /// A new encoder, for one worker; `None` if everything is stored as it is.
-    fn encoder(&self) -> Option<Box<dyn Encoder>>;
+    ///
+    /// # Errors
+    /// If the codec cannot be set up.
+    fn encoder(&self) -> Result<Option<Box<dyn Encoder>>>;
 
     /// Takes the next piece. The ranges follow each other without gaps from 0 to the end of the disk, and begin at
     /// multiples of the unit size.

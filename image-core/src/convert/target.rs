@@ -53,8 +53,8 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
         self.unit
     }
 
-    fn encoder(&self) -> Option<Box<dyn Encoder>> {
-        None
+    fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+        Ok(None)
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
@@ -90,8 +90,8 @@ impl<W: Write + Send> Sink for StreamSink<W> {
         64 * 1024
     }
 
-    fn encoder(&self) -> Option<Box<dyn Encoder>> {
-        None
+    fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+        Ok(None)
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {

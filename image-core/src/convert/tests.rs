@@ -66,8 +66,8 @@ impl Sink for Recorder {
         self.unit
     }
 
-    fn encoder(&self) -> Option<Box<dyn Encoder>> {
-        self.packs.then(|| Box::new(OneByte) as Box<dyn Encoder>)
+    fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+        Ok(self.packs.then(|| Box::new(OneByte) as Box<dyn Encoder>))
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
@@ -324,8 +324,8 @@ fn a_panicking_encoder_is_a_panic_and_not_a_hang() {
         fn unit_size(&self) -> u64 {
             4096
         }
-        fn encoder(&self) -> Option<Box<dyn Encoder>> {
-            Some(Box::new(Panics))
+        fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+            Ok(Some(Box::new(Panics)))
         }
         fn put(&mut self, _: ByteRange, _: Piece<'_>) -> Result<()> {
             Ok(())

@@ -179,6 +179,10 @@ pub enum Unsupported {
     HostOffset { host: HostOffset, limit: u64 },
     #[error("the header needs {len:#x} bytes, more than its cluster of {cluster_size:#x}")]
     HeaderTooLong { len: u64, cluster_size: u64 },
+    #[error(
+        "so many clusters need a refcount table of {len:#x} bytes, more than {limit:#x}: take larger clusters"
+    )]
+    RefcountTableTooLong { len: u64, limit: u64 },
 }
 
 impl From<Unsupported> for Error {
