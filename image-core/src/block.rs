@@ -13,12 +13,14 @@ mod extent;
 mod file;
 mod memory;
 mod sparse;
+mod stream;
 mod window;
 
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
 pub use file::FileDisk;
 pub use memory::{MemoryDisk, Operation};
 pub use sparse::is_zero;
+pub use stream::Stream;
 pub use window::Window;
 
 use crate::error::{Error, Result};

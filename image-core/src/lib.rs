@@ -19,6 +19,7 @@ pub mod convert;
 pub mod digest;
 mod error;
 pub mod fs;
+pub mod partition;
 pub mod qcow2;
 
 pub use error::{Doing, Error, ErrorKind, Result};
