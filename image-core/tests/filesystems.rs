@@ -1,0 +1,285 @@
+//! Partition tables and filesystems, judged by the programs of others.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
+use image_core::fs::{
+    FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
+};
+use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
+use uuid::{Uuid, uuid};
+
+const MIB: u64 = 1 << 20;
+const DISK: Uuid = uuid!("00112233-4455-8677-8899-aabbccddeeff");
+
+/// The program `name`, or `None` after saying aloud that the test is skipped.
+fn peer(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    if let Some(found) = folders.map(|folder| folder.join(name)).find(|path| path.is_file()) {
+        return Some(found);
+    }
+    let required = std::env::var_os("GOLDIMG_PEERS").is_some_and(|value| value == "required");
+    assert!(!required, "{name} is not installed");
+    // Not with `eprintln!`: the test harness would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {name} is not installed");
+    None
+}
+
+/// What `program` prints when it ends well.
+fn judge(program: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(program).args(arguments).env("LC_ALL", "C").env("TZ", "UTC").output().expect("it runs");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{} {arguments:?}: {text}", program.display());
+    text
+}
+
+fn new(number: u32, start: u64, end: u64, kind: Uuid, name: &str) -> NewPartition {
+    let guid = Uuid::from_u128(u128::from(number) << 64 | 0x8000_8000_0000_0000_0000);
+    NewPartition { number, range: ByteRange::between(start * MIB, end * MIB), kind, guid, name: name.into() }
+}
+
+/// The layout of a golden image: numbers out of order, with gaps.
+fn layout() -> Vec<NewPartition> {
+    vec![
+        new(14, 1, 4, kind::BIOS_BOOT, "bios"),
+        new(15, 4, 68, kind::EFI_SYSTEM, "esp"),
+        new(1, 68, 127, kind::LINUX_ROOT_X86_64, "root"),
+    ]
+}
+
+fn disk(dir: &Path, size: u64) -> (String, FileDisk) {
+    let path = dir.join("disk.raw");
+    let disk = FileDisk::create_new(&path, size).expect("a new disk");
+    (path.to_str().expect("a path of text").to_owned(), disk)
+}
+
+#[test]
+fn gpt_is_written_as_others_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, disk) = disk(dir.path(), 128 * MIB);
+    write_gpt(&disk, DISK, &layout()).unwrap();
+    let mut sector = [0; 512];
+    disk.read_at(&mut sector, 0).unwrap();
+    let protective = [0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 3, 0];
+    assert_eq!(sector[0x1be..0x1ce], protective);
+    assert_eq!(check_protective(&disk).unwrap(), []);
+
+    let table = PartitionTable::read(&disk).unwrap().unwrap();
+    assert_eq!((table.scheme, table.defects.len()), (Scheme::Gpt { guid: DISK }, 0));
+    let mut expected = layout();
+    expected.sort_by_key(|each| each.number);
+    for (read, written) in table.partitions.iter().zip(&expected) {
+        assert_eq!((read.number, read.range, &read.name), (written.number, written.range, &written.name));
+        assert_eq!(read.guid, Some(written.guid));
+        assert!(read.is(written.kind));
+    }
+    if let Some(sgdisk) = peer("sgdisk") {
+        let said = judge(&sgdisk, &["-v", &path]);
+        assert!(said.contains("No problems found"), "{said}");
+        let said = judge(&sgdisk, &["-i", "14", &path]);
+        assert!(said.contains("(BIOS boot partition)") && said.contains("First sector: 2048 "), "{said}");
+    }
+    if let Some(sfdisk) = peer("sfdisk") {
+        let said = judge(&sfdisk, &["--dump", &path]);
+        assert!(said.contains("label-id: 00112233-4455-8677-8899-AABBCCDDEEFF"), "{said}");
+        assert!(said.contains("disk.raw1 : start=      139264, size=      120832, type=4F68BCE3"), "{said}");
+        assert!(said.contains("disk.raw15 : start=        8192, size=      131072, type=C12A7328"), "{said}");
+        assert!(judge(&sfdisk, &["--verify", &path]).contains("No errors detected"));
+    }
+}
+
+#[test]
+fn tables_of_others_are_read_as_they_meant_them() {
+    let Some(sfdisk) = peer("sfdisk") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for (label, script) in [
+        (
+            "gpt",
+            "label: gpt\nlabel-id: 00112233-4455-8677-8899-AABBCCDDEEFF\nsize=8MiB, type=U, name=\"Größe\"\nsize=16MiB\n",
+        ),
+        (
+            "dos",
+            "label: dos\nsize=8MiB, type=83\nsize=60MiB, type=5\n5 : size=8MiB, type=82\n6 : size=16MiB, type=8e\n",
+        ),
+    ] {
+        let path = dir.path().join(format!("{label}.raw"));
+        let disk = FileDisk::create_new(&path, 128 * MIB).unwrap();
+        let mut child = Command::new(&sfdisk)
+            .args(["--quiet", path.to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let table = PartitionTable::read(&disk).unwrap().unwrap();
+        let sizes: Vec<_> =
+            table.partitions.iter().map(|each| (each.number, each.range.len() / MIB)).collect();
+        match label {
+            "gpt" => {
+                assert_eq!(sizes, [(1, 8), (2, 16)]);
+                assert_eq!(table.partitions[0].name, "Größe");
+                assert!(table.partitions[0].is(kind::EFI_SYSTEM));
+                assert_eq!(check_protective(&disk).unwrap(), []);
+            }
+            _ => {
+                assert_eq!(sizes, [(1, 8), (5, 8), (6, 16)]);
+                assert!(table.partitions[1].is(kind::LINUX_SWAP));
+                assert!(table.partitions[2].is(kind::LINUX_LVM));
+                assert_eq!(table.partitions[1].range.offset() % MIB, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn fat_is_made_as_others_check_it_and_the_same_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    for (size, hidden, offset) in [(33, 8192, 4), (64, 8192, 4), (128, 8192, 4), (600, 2048, 1), (8, 0, 0)] {
+        let path = dir.path().join(format!("{size}.raw"));
+        let disk = FileDisk::create_new(&path, (size + offset) * MIB).unwrap();
+        let window = Window::new(&disk, ByteRange::new(offset * MIB, size * MIB).unwrap()).unwrap();
+        let options = NewFat {
+            label: "ESP".into(),
+            serial: 0x1234_abcd,
+            seconds: 1_760_000_000,
+            hidden_sectors: hidden,
+        };
+        let big: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let files = [
+            NewFile { path: "EFI/BOOT/BOOTX64.EFI".into(), content: big.clone() },
+            NewFile { path: "EFI/BOOT/grubx64.efi".into(), content: b"grub".into() },
+            NewFile { path: "EFI/debian/grub.cfg".into(), content: b"configfile\n".into() },
+            NewFile { path: "EFI/debian/a long name.txt".into(), content: Vec::new() },
+        ];
+        make_fat(&window, &options, &files).unwrap();
+        let found = detect(&window).unwrap().unwrap();
+        assert_eq!((found.kind, found.uuid.as_deref()), (FilesystemKind::Fat, Some("1234-ABCD")));
+        assert_eq!(found.label, "ESP");
+        let owned: Arc<dyn BlockRead> = Arc::new(
+            Window::new(FileDisk::open(&path).unwrap(), ByteRange::new(offset * MIB, size * MIB).unwrap())
+                .unwrap(),
+        );
+        let read = open(owned).unwrap();
+        assert_eq!(read.read("/efi/boot/bootx64.efi".as_ref(), 1 << 30).unwrap().unwrap(), big);
+        assert_eq!(read.read("/EFI/none".as_ref(), 1).unwrap(), None);
+        let names: Vec<_> =
+            read.list("/EFI/debian".as_ref()).unwrap().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["a long name.txt", "grub.cfg"]);
+
+        let path = path.to_str().unwrap();
+        let slice = dir.path().join("slice.raw");
+        let mut bytes = vec![0; (size * MIB) as usize];
+        window.read_at(&mut bytes, 0).unwrap();
+        std::fs::write(&slice, &bytes).unwrap();
+        let slice = slice.to_str().unwrap();
+        if let Some(fsck) = peer("fsck.fat") {
+            let said = judge(&fsck, &["-n", "-v", slice]);
+            let clusters: u64 = said
+                .lines()
+                .find_map(|line| line.split("files, ").nth(1)?.split('/').nth(1)?.split(' ').next())
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert_eq!(clusters >= 65_525, size >= 33, "{size} MiB: {clusters} clusters");
+            assert!(said.contains(&format!("{hidden} hidden sectors")), "{said}");
+        }
+        if let Some(mtype) = peer("mtype") {
+            let image = format!("{path}@@{offset}M");
+            assert_eq!(judge(&mtype, &["-i", &image, "::EFI/debian/grub.cfg"]), "configfile\n");
+        }
+        if let Some(mdir) = peer("mdir") {
+            let image = format!("{path}@@{offset}M");
+            let said = judge(&mdir, &["-i", &image, "::EFI/BOOT"]);
+            assert!(said.contains("2025-10-09   8:53"), "{said}");
+        }
+        let again = FileDisk::create_new(dir.path().join(format!("{size}-again.raw")), size * MIB).unwrap();
+        make_fat(&again, &options, &files).unwrap();
+        let mut second = vec![0; bytes.len()];
+        again.read_at(&mut second, 0).unwrap();
+        assert!(second == bytes, "{size} MiB: made twice, it differs");
+    }
+}
+
+#[test]
+fn inode_times_are_set_and_the_checker_agrees() {
+    let (Some(mke2fs), Some(e2fsck), Some(debugfs)) = (peer("mke2fs"), peer("e2fsck"), peer("debugfs"))
+    else {
+        return;
+    };
+    const EPOCH: u32 = 1_700_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir_all(tree.join("etc")).unwrap();
+    std::fs::write(tree.join("etc/new"), "new").unwrap();
+    std::fs::write(tree.join("etc/old"), "old").unwrap();
+    std::os::unix::fs::symlink("new", tree.join("etc/link")).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    std::fs::File::open(tree.join("etc/old")).unwrap().set_modified(old).unwrap();
+    for features in
+        ["metadata_csum,64bit", "^metadata_csum,uninit_bg,^64bit", "metadata_csum,metadata_csum_seed"]
+    {
+        let path = dir.path().join("fs.raw");
+        let _ = std::fs::remove_file(&path);
+        let disk = FileDisk::create_new(&path, 600 * MIB).unwrap();
+        let path = path.to_str().unwrap();
+        let tree = tree.to_str().unwrap();
+        let arguments =
+            ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-O", features, "-d", tree, path, "150000"];
+        judge(&mke2fs, &arguments);
+        clamp_inode_times(&disk, EPOCH).unwrap();
+        judge(&e2fsck, &["-fn", path]);
+        let said = judge(&debugfs, &["-R", "stat /etc/new", path]);
+        for name in ["ctime: ", "atime: ", "mtime: ", "crtime: "] {
+            assert!(said.contains(&format!("{name}0x{EPOCH:08x}:00000000")), "{features} {name}: {said}");
+        }
+        let said = judge(&debugfs, &["-R", "stat /etc/old", path]);
+        assert!(said.contains(&format!("mtime: 0x{:08x}:00000000", 1_600_000_000)), "{said}");
+
+        let superblock = Superblock::read(&disk).unwrap();
+        assert_eq!((superblock.block_size, superblock.block_count), (4096, 150_000));
+        assert!(superblock.is_clean && superblock.has_journal);
+        let files = open(Arc::new(disk)).unwrap();
+        assert_eq!(files.read("/etc/link".as_ref(), 9).unwrap().unwrap(), b"new");
+        assert_eq!(files.link_metadata("/etc/link".as_ref()).unwrap().unwrap().kind, FileKind::Link);
+        assert_eq!(files.read_link("/etc/link".as_ref()).unwrap().unwrap(), Path::new("new"));
+        assert_eq!(files.metadata("/etc/none/x".as_ref()).unwrap(), None);
+        assert!(files.read("/etc/new".as_ref(), 2).is_err());
+    }
+}
+
+#[test]
+fn a_broken_copy_of_the_table_is_told_and_the_other_one_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, disk) = disk(dir.path(), 128 * MIB);
+    write_gpt(&disk, DISK, &layout()).unwrap();
+    let sound = PartitionTable::read(&disk).unwrap().unwrap();
+    for (offset, words) in [
+        (512, "there is no GPT header at sector 0x1"),
+        (512 + 0x38, "the checksum of the GPT header at sector 0x1 is wrong"),
+        (1024, "the checksum of the GPT entries at sector 0x2 is wrong"),
+        (128 * MIB - 512, "there is no GPT header at sector 0x3ffff"),
+        (128 * MIB - 33 * 512, "the checksum of the GPT entries at sector 0x3ffdf is wrong"),
+    ] {
+        let mut byte = [0];
+        disk.read_at(&mut byte, offset).unwrap();
+        disk.write_at(&[byte[0] ^ 1], offset).unwrap();
+        let table = PartitionTable::read(&disk).unwrap().unwrap();
+        assert_eq!(table.partitions, sound.partitions);
+        assert_eq!(table.defects.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
+        disk.write_at(&byte, offset).unwrap();
+    }
+    let larger = FileDisk::open_writable(dir.path().join("disk.raw"));
+    larger.unwrap().resize(129 * MIB).unwrap();
+    let disk = FileDisk::open(dir.path().join("disk.raw")).unwrap();
+    let table = PartitionTable::read(&disk).unwrap().unwrap();
+    assert_eq!(
+        table.defects.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["the backup GPT is at sector 0x3ffff, not in the last one, 0x407ff"]
+    );
+}
