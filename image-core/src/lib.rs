@@ -16,6 +16,7 @@
 
 pub mod block;
 pub mod convert;
+pub mod deflate;
 pub mod digest;
 mod error;
 pub mod fs;

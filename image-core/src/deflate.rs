@@ -1,0 +1,157 @@
+//! A deflate encoder for clusters of disk images: one buffer in, one raw stream out (RFC 1951).
+//!
+//! ```text
+//! input ─► window ─► parser ─► sections ─► blocks ─► bits
+//!          links     literals,  with a     code,
+//!          to what   matches    histogram  header,
+//!          came                            symbols
+//!          before
+//!
+//! stream:  │ block │ block │ … │ last block │ zero bits to the next byte
+//! block:   last? 1 │ type 2 │ stored: bytes │ fixed: symbols │ dynamic: header, symbols
+//! symbol:  a literal byte │ a length 3 … 258 and a distance 1 … 4096 │ end of block
+//! ```
+//!
+//! No distance is above 4096, because several readers of qcow2 inflate with a window of 4 KiB, as QEMU writes it.
+//! Nothing is kept from one input to the next: the same input gives the same stream, whatever came before.
+
+mod bits;
+mod block;
+mod entropy;
+mod header;
+mod huffman;
+mod lazy;
+mod probe;
+mod split;
+mod symbols;
+mod tokens;
+mod window;
+
+use std::ops::Range;
+
+use bits::BitWriter;
+use block::Block;
+use lazy::Effort;
+use tokens::Tokens;
+use window::Window;
+
+/// How hard to compress: 1 is fastest, 9 smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(u8);
+
+impl Level {
+    /// The fastest.
+    pub const FASTEST: Self = Self(1);
+    /// The smallest.
+    pub const SMALLEST: Self = Self(9);
+
+    /// A level from 1 to 9; none for other numbers.
+    pub fn new(level: u8) -> Option<Self> {
+        (1..=9).contains(&level).then_some(Self(level))
+    }
+}
+
+impl Default for Level {
+    /// No larger than what zlib's level 6 makes with the same window.
+    fn default() -> Self {
+        Self(6)
+    }
+}
+
+/// What the levels mean, from 1 to 9.
+const EFFORTS: [Effort; 9] = [
+    effort(1, 32, 0, 16384),
+    effort(2, 64, 0, 8192),
+    effort(1, 64, 1, 8192),
+    effort(3, 100, 1, 8192),
+    effort(5, 130, 1, 8192),
+    effort(10, 130, 1, 8192),
+    effort(24, 258, 2, 4096),
+    effort(100, 258, 2, 4096),
+    effort(4096, 258, 2, 4096),
+];
+
+const fn effort(depth: u32, nice: usize, lookahead: u32, section: usize) -> Effort {
+    Effort { depth, nice, lookahead, section }
+}
+
+/// Makes deflate streams.
+pub struct Encoder {
+    window: Box<Window>,
+    tokens: Tokens,
+    effort: Effort,
+}
+
+impl Encoder {
+    /// An encoder of this level, with its own scratch space (about half a MiB).
+    pub fn new(level: Level) -> Self {
+        let effort = EFFORTS[usize::from(level.0 - 1)];
+        Self { window: Box::new(Window::new()), tokens: Tokens::new(), effort }
+    }
+
+    /// Appends the stream of `input` to `out`.
+    ///
+    /// False, and `out` as it was, if the stream would be longer than `limit` bytes.
+    #[must_use]
+    pub fn encode(&mut self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
+        let start = out.len();
+        let limit = (start as u64).saturating_add(limit as u64).saturating_mul(8);
+        let mut bits = BitWriter::new(out);
+        self.window.clear(input.len());
+        let mut rest = input;
+        loop {
+            let segment = self.window.load(rest);
+            rest = &rest[segment.len()..];
+            let last = rest.is_empty();
+            if !self.encode_segment(segment, last, &mut bits, limit) {
+                out.truncate(start);
+                return false;
+            }
+            if last {
+                bits.finish();
+                return true;
+            }
+        }
+    }
+
+    /// Writes the blocks of the bytes in `segment`. False if the stream would go beyond bit `limit`.
+    fn encode_segment(
+        &mut self,
+        segment: Range<usize>,
+        last: bool,
+        bits: &mut BitWriter<'_>,
+        limit: u64,
+    ) -> bool {
+        if self.is_incompressible(segment.clone()) {
+            return block::write_stored(bits, self.window.bytes(segment), last, limit);
+        }
+        self.tokens.clear();
+        lazy::parse(&mut self.window, segment, &mut self.tokens, &self.effort);
+        let Tokens { sequences, sections } = &mut self.tokens;
+        split::merge_sections(sections);
+        let count = sections.len();
+        sections.iter().enumerate().all(|(index, section)| {
+            let block = Block {
+                sequences: &sequences[section.sequences.clone()],
+                bytes: self.window.bytes(section.bytes.clone()),
+                histogram: &section.histogram,
+                last: last && index + 1 == count,
+            };
+            block.write(bits, limit)
+        })
+    }
+
+    /// Whether there is nothing to gain in this segment.
+    fn is_incompressible(&mut self, segment: Range<usize>) -> bool {
+        /// Repetitions of 4 bytes that chance may bring. Copying one saves 7 bits at most.
+        const MAX_REPEATS: usize = 2;
+        if !probe::looks_random(self.window.bytes(segment.clone())) {
+            return false;
+        }
+        self.window.link_up_to(segment.end);
+        self.window.repeats(segment) <= MAX_REPEATS
+    }
+}
+
+#[cfg(test)]
+mod tests;

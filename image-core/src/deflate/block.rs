@@ -1,0 +1,210 @@
+//! Writes blocks: stored, with the fixed code, or with a code of their own, whichever is smallest (RFC 1951, 3.2.3–3.2.7).
+//!
+//! ```text
+//! last? 1 │ type 2 │ 00 stored    to the next byte, LEN 16, its complement 16, the bytes
+//!                  │ 01 fixed     symbols in the code of the specification
+//!                  │ 10 dynamic   header, symbols in the code that the header describes
+//! ```
+//!
+//! The size of each form is counted before anything is written, so a stream that will not fit is given up early and
+//! the writer makes room only once for each block.
+
+use super::bits::BitWriter;
+use super::header::Header;
+use super::huffman::{self, Code};
+use super::symbols::{
+    DISTANCE_SYMBOLS, END_OF_BLOCK, LITLEN_SYMBOLS, MAX_CODE_BITS, distance_base, distance_extra_bits,
+    distance_symbol, length_base, length_extra_bits, length_symbol,
+};
+use super::tokens::{Histogram, Sequence};
+
+/// Most bytes in a stored block.
+const MAX_STORED: usize = 0xffff;
+
+/// What is to be written as one block.
+pub(super) struct Block<'a> {
+    pub(super) sequences: &'a [Sequence],
+    /// The bytes that the sequences stand for.
+    pub(super) bytes: &'a [u8],
+    pub(super) histogram: &'a Histogram,
+    pub(super) last: bool,
+}
+
+/// The codes of a block: one table for each alphabet.
+struct Codes {
+    litlen: [Code; LITLEN_SYMBOLS],
+    distance: [Code; DISTANCE_SYMBOLS],
+}
+
+/// Lengths of a block's two codes.
+struct Lengths {
+    litlen: [u8; LITLEN_SYMBOLS],
+    distance: [u8; DISTANCE_SYMBOLS],
+}
+
+impl Lengths {
+    /// The best code for these counts; `litlen` includes the end of the block.
+    fn best(litlen: &[u32; LITLEN_SYMBOLS], distance: &[u32; DISTANCE_SYMBOLS]) -> Self {
+        let mut lengths = Self { litlen: [0; LITLEN_SYMBOLS], distance: [0; DISTANCE_SYMBOLS] };
+        huffman::code_lengths(litlen, MAX_CODE_BITS, &mut lengths.litlen);
+        huffman::code_lengths(distance, MAX_CODE_BITS, &mut lengths.distance);
+        lengths
+    }
+
+    /// How many bits the symbols take, without extra bits.
+    fn symbol_bits(&self, litlen: &[u32; LITLEN_SYMBOLS], distance: &[u32; DISTANCE_SYMBOLS]) -> u64 {
+        let product = |(&count, &length): (&u32, &u8)| u64::from(count * u32::from(length));
+        let litlen: u64 = litlen.iter().zip(&self.litlen).map(product).sum();
+        let distance: u64 = distance.iter().zip(&self.distance).map(product).sum();
+        litlen + distance
+    }
+
+    fn codes(&self) -> Codes {
+        let mut codes = Codes {
+            litlen: [Code::default(); LITLEN_SYMBOLS],
+            distance: [Code::default(); DISTANCE_SYMBOLS],
+        };
+        huffman::codes(&self.litlen, &mut codes.litlen);
+        huffman::codes(&self.distance, &mut codes.distance);
+        codes
+    }
+}
+
+/// The code length of a literal/length symbol in a fixed block (3.2.6).
+fn fixed_litlen_bits(symbol: usize) -> u8 {
+    match symbol {
+        0..=143 => 8,
+        144..=255 => 9,
+        256..=279 => 7,
+        _ => 8,
+    }
+}
+
+/// The codes of a fixed block.
+fn fixed_codes() -> Codes {
+    // The code is complete only with symbols that never occur, so its lengths cannot come from `Lengths`.
+    let mut lengths = [0; 288];
+    lengths.iter_mut().enumerate().for_each(|(symbol, length)| *length = fixed_litlen_bits(symbol));
+    let mut litlen = [Code::default(); 288];
+    huffman::codes(&lengths, &mut litlen);
+    let mut distance = [Code::default(); 32];
+    huffman::codes(&[5; 32], &mut distance);
+    let mut codes =
+        Codes { litlen: [Code::default(); LITLEN_SYMBOLS], distance: [Code::default(); DISTANCE_SYMBOLS] };
+    codes.litlen.copy_from_slice(&litlen[..LITLEN_SYMBOLS]);
+    codes.distance.copy_from_slice(&distance[..DISTANCE_SYMBOLS]);
+    codes
+}
+
+impl Block<'_> {
+    /// Writes the block in its smallest form. False, and nothing written, if the stream would go beyond bit `limit`.
+    pub(super) fn write(&self, bits: &mut BitWriter<'_>, limit: u64) -> bool {
+        let mut litlen = self.histogram.litlen;
+        litlen[END_OF_BLOCK] = 1;
+        let extra = self.histogram.extra_bits();
+        let lengths = Lengths::best(&litlen, &self.histogram.distance);
+        let header = Header::new(&lengths.litlen, &lengths.distance);
+        let dynamic = 3 + header.bits() + lengths.symbol_bits(&litlen, &self.histogram.distance) + extra;
+        let fixed_symbols: u64 = (0..LITLEN_SYMBOLS)
+            .map(|symbol| u64::from(litlen[symbol]) * u64::from(fixed_litlen_bits(symbol)))
+            .sum();
+        let distances: u32 = self.histogram.distance.iter().sum();
+        let fixed = 3 + fixed_symbols + 5 * u64::from(distances) + extra;
+        let stored = stored_bits(bits.position(), self.bytes.len());
+        let size = dynamic.min(fixed).min(stored);
+        if bits.position() + size > limit {
+            return false;
+        }
+        if stored == size {
+            return write_stored(bits, self.bytes, self.last, limit);
+        }
+        bits.reserve(size);
+        let end = bits.position() + size;
+        let last = u64::from(self.last);
+        if fixed == size {
+            bits.put(last | 0b01 << 1, 3);
+            bits.flush();
+            self.write_symbols(bits, &fixed_codes());
+        } else {
+            bits.put(last | 0b10 << 1, 3);
+            header.write(bits);
+            self.write_symbols(bits, &lengths.codes());
+        }
+        debug_assert_eq!(bits.position(), end, "a block is not as long as it was counted to be");
+        true
+    }
+
+    fn write_symbols(&self, bits: &mut BitWriter<'_>, codes: &Codes) {
+        let mut rest = self.bytes;
+        for sequence in self.sequences {
+            let (literals, behind) = rest.split_at(usize::from(sequence.literals));
+            // Three literals take at most 45 bits.
+            let mut triples = literals.chunks_exact(3);
+            for triple in &mut triples {
+                for &byte in triple {
+                    put(bits, codes.litlen[usize::from(byte)]);
+                }
+                bits.flush();
+            }
+            for &byte in triples.remainder() {
+                put(bits, codes.litlen[usize::from(byte)]);
+            }
+            bits.flush();
+            rest = behind;
+            if sequence.length != 0 {
+                rest = &behind[usize::from(sequence.length)..];
+                write_match(bits, codes, usize::from(sequence.length), usize::from(sequence.distance));
+            }
+        }
+        put(bits, codes.litlen[END_OF_BLOCK]);
+        bits.flush();
+    }
+}
+
+#[inline(always)]
+fn put(bits: &mut BitWriter<'_>, code: Code) {
+    bits.put(u64::from(code.bits), u32::from(code.length));
+}
+
+/// At most 15 + 5 + 15 + 10 bits.
+#[inline(always)]
+fn write_match(bits: &mut BitWriter<'_>, codes: &Codes, length: usize, distance: usize) {
+    let symbol = length_symbol(length);
+    put(bits, codes.litlen[symbol]);
+    bits.put((length - length_base(symbol)) as u64, length_extra_bits(symbol));
+    let symbol = distance_symbol(distance);
+    put(bits, codes.distance[symbol]);
+    bits.put((distance - distance_base(symbol)) as u64, distance_extra_bits(symbol));
+    bits.flush();
+}
+
+/// How many bits `len` bytes take as stored blocks that begin at bit `position` of the stream.
+fn stored_bits(position: u64, len: usize) -> u64 {
+    let first_pad = (position + 3).next_multiple_of(8) - (position + 3);
+    let blocks = len.div_ceil(MAX_STORED).max(1) as u64;
+    // From the second block on, type and padding are a byte.
+    3 + first_pad + (blocks - 1) * 8 + blocks * 32 + len as u64 * 8
+}
+
+/// Writes `bytes` as stored blocks. False, and nothing written, if the stream would go beyond bit `limit`.
+pub(super) fn write_stored(bits: &mut BitWriter<'_>, bytes: &[u8], last: bool, limit: u64) -> bool {
+    let size = stored_bits(bits.position(), bytes.len());
+    if bits.position() + size > limit {
+        return false;
+    }
+    bits.reserve(size);
+    let mut rest = bytes;
+    loop {
+        let (now, later) = rest.split_at(rest.len().min(MAX_STORED));
+        bits.put(u64::from(last && later.is_empty()), 3);
+        bits.align();
+        let len = now.len() as u16;
+        bits.bytes(&len.to_le_bytes());
+        bits.bytes(&(!len).to_le_bytes());
+        bits.bytes(now);
+        rest = later;
+        if rest.is_empty() {
+            return true;
+        }
+    }
+}
