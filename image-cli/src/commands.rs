@@ -1,6 +1,7 @@
 //! The subcommands, one file each: what they take, and what they call.
 
 pub(crate) mod completions;
+pub(crate) mod convert;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,8 @@ use crate::ui::Ui;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Convert a disk image: raw and qcow2, compressed or not
+    Convert(convert::Args),
     /// Print shell completions
     Completions(completions::Args),
 }
@@ -18,6 +21,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Convert(args) => convert::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
     }
 }

@@ -21,6 +21,7 @@ pub mod digest;
 mod error;
 pub mod fs;
 pub mod partition;
+pub mod progress;
 pub mod qcow2;
 
 pub use error::{Doing, Error, ErrorKind, Result};
