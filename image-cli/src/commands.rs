@@ -1,7 +1,7 @@
 //! The subcommands, one file each: what they take, and what they call.
 
 pub(crate) mod completions;
-pub(crate) mod convert;
+pub(crate) mod test;
 
 use std::process::ExitCode;
 
@@ -12,16 +12,16 @@ use crate::ui::Ui;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Convert a disk image: raw and qcow2, compressed or not
-    Convert(convert::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Boot an image as a cloud would, and check it
+    Test(test::Args),
 }
 
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Convert(args) => convert::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
+        Command::Test(args) => test::run(args, ui),
     }
 }

@@ -12,7 +12,9 @@ mod commands;
 mod failure;
 mod golden;
 mod interrupt;
+mod printable;
 mod size;
+mod trial;
 mod ui;
 
 use std::process::ExitCode;

@@ -21,7 +21,6 @@ pub mod digest;
 mod error;
 pub mod fs;
 pub mod partition;
-pub mod progress;
 pub mod qcow2;
 
 pub use error::{Doing, Error, ErrorKind, Result};

@@ -1,0 +1,385 @@
+//! Does an image boot? It is started as a cloud would start it, and looked at from inside and outside.
+//!
+//! ```text
+//!               ┌──────────── for each firmware ────────────────────────────────────┐
+//! image ─► plan ─► machine ─► console, report ─► logins ─► power button ─► checks ──┴─► clones differ?
+//!           │        │            │                 │
+//!           │     QEMU, KVM    trouble is        with the key,
+//!         a seed  or TCG       seen early        and without
+//! ```
+//!
+//! The image is opened read-only; what the guest writes goes to an overlay without a name. Nothing is left behind
+//! but, after a failure, a folder with what the console and QEMU said.
+
+mod accelerator;
+mod checks;
+mod console;
+mod firmware;
+mod login;
+mod machine;
+mod patience;
+mod programs;
+mod qmp;
+mod report;
+mod seed;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use image_core::block::{BlockRead, FileDisk};
+use image_core::qcow2;
+use serde::Serialize;
+
+pub(crate) use accelerator::Accelerator;
+pub(crate) use checks::{Check, Verdict};
+pub(crate) use firmware::Firmware;
+
+use crate::failure::Advise;
+use crate::ui::Ui;
+use checks::Observed;
+use console::{Console, Trouble};
+use login::Logins;
+use machine::{Machine, Plan};
+use patience::Patience;
+use programs::Program;
+use qmp::Event;
+use report::Report;
+use seed::{Key, Server};
+
+/// How an image is tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The image's file.
+    pub(crate) image: PathBuf,
+    /// "raw" or "qcow2"; without it, what the file's first bytes say.
+    pub(crate) format: Option<String>,
+    /// One boot with each.
+    pub(crate) firmware: Vec<Firmware>,
+    /// By how many bytes the disk is larger than the image.
+    pub(crate) grow: u64,
+    pub(crate) memory_mib: u32,
+    pub(crate) accelerator: Option<Accelerator>,
+    /// The limit of each boot; without it, what suits the accelerator.
+    pub(crate) limit: Option<Duration>,
+    /// Whether everything written is kept.
+    pub(crate) keep: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) image: PathBuf,
+    pub(crate) format: String,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) passed: bool,
+    pub(crate) boots: Vec<Boot>,
+    /// What the boots must not share.
+    pub(crate) clones: Vec<Check>,
+    /// Where the logs lie, if they were kept.
+    pub(crate) logs: Option<PathBuf>,
+}
+
+/// One boot.
+#[derive(Debug, Serialize)]
+pub(crate) struct Boot {
+    pub(crate) firmware: Firmware,
+    pub(crate) passed: bool,
+    /// Wall time, and the time without what a busy machine kept from the guest.
+    pub(crate) seconds: f64,
+    pub(crate) effective_seconds: f64,
+    /// Why it came to nothing, if it did.
+    pub(crate) trouble: Option<String>,
+    /// What the console said last, if it came to nothing.
+    pub(crate) last_words: Vec<String>,
+    pub(crate) checks: Vec<Check>,
+    #[serde(skip)]
+    report: Option<Report>,
+}
+
+/// Tries an image.
+///
+/// # Errors
+/// If it could not be tried; an image that fails is an [`Outcome`].
+pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
+    for program in [Program::Qemu, Program::Ssh, Program::SshKeygen] {
+        program.check()?;
+    }
+    for firmware in &settings.firmware {
+        firmware.files()?;
+    }
+    let image = fs::canonicalize(&settings.image)
+        .with_context(|| format!("finding the image {}", settings.image.display()))?;
+    let format = format_of(&image, settings.format.as_deref())?;
+    let mut folder =
+        tempfile::Builder::new().prefix("goldimg-test-").tempdir().context("making a work folder")?;
+    let accelerator = match settings.accelerator {
+        Some(accelerator) => accelerator,
+        None => probe(folder.path(), ui)?,
+    };
+    let key = Key::generate(folder.path(), "key")?;
+    let trial =
+        Trial { settings, image: &image, format: &format, accelerator, key: &key, folder: folder.path() };
+    let mut boots = Vec::new();
+    for firmware in &settings.firmware {
+        boots.push(trial.boot_twice_if_the_timer_fails(*firmware, ui)?);
+    }
+    let reports: Vec<&Report> = boots.iter().filter_map(|boot| boot.report.as_ref()).collect();
+    let clones = if boots.len() > 1 { checks::judge_clones(&reports) } else { Vec::new() };
+    let passed = boots.iter().all(|boot| boot.passed) && all_passed(&clones);
+    let logs = if settings.keep {
+        folder.disable_cleanup(true);
+        Some(folder.path().to_owned())
+    } else if passed {
+        None
+    } else {
+        Some(keep_logs(folder)?)
+    };
+    Ok(Outcome { image: settings.image.clone(), format, accelerator, passed, boots, clones, logs })
+}
+
+fn all_passed(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.verdict == Verdict::Passed)
+}
+
+fn probe(folder: &Path, ui: &Ui) -> Result<Accelerator> {
+    let found = Accelerator::probe(folder)?;
+    if found == Accelerator::Tcg {
+        ui.note("KVM does not work here: the guest is emulated, which takes a few minutes");
+    }
+    Ok(found)
+}
+
+/// The image's format in QEMU's words. QEMU opens whatever file an image names, so such an image stays outside.
+fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
+    let disk = FileDisk::open(path)?;
+    let mut magic = [0; 4];
+    if disk.size() >= 4 {
+        disk.read_at(&mut magic, 0)?;
+    }
+    let format = match given {
+        Some(format @ ("raw" | "qcow2")) => format,
+        Some(other) => bail!("{other:?} is not a format that can be tried: give raw or qcow2"),
+        None if magic == *b"QFI\xfb" => "qcow2",
+        None => "raw",
+    };
+    if format == "qcow2" {
+        let header = qcow2::Header::read(&disk).with_context(|| format!("reading {}", path.display()))?;
+        if header.backing_name.is_some() || header.has_data_file() {
+            return Err(anyhow::anyhow!("{} needs another file, which it names itself", path.display()))
+                .hint(|| format!("goldimg convert -O qcow2 {} whole.qcow2", path.display()));
+        }
+    }
+    Ok(format.to_owned())
+}
+
+/// Leaves the logs of all boots in the folder, and nothing else.
+fn keep_logs(folder: tempfile::TempDir) -> Result<PathBuf> {
+    let path = folder.keep();
+    let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+    let mut folders = vec![path.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?.path();
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if !is_log(&entry) {
+                fs::remove_file(&entry)?;
+            }
+        }
+    }
+    Ok(path)
+}
+
+/// One image on one accelerator.
+#[derive(Debug)]
+struct Trial<'a> {
+    settings: &'a Settings,
+    image: &'a Path,
+    format: &'a str,
+    accelerator: Accelerator,
+    key: &'a Key,
+    folder: &'a Path,
+}
+
+impl Trial<'_> {
+    fn boot_twice_if_the_timer_fails(&self, firmware: Firmware, ui: &Ui) -> Result<Boot> {
+        let name = firmware.name();
+        let (boot, trouble) = self.boot(firmware, name, ui)?;
+        if trouble != Some(Trouble::Timer) {
+            return Ok(boot);
+        }
+        ui.warning(&format!("{name}: {}; once more", Trouble::Timer));
+        Ok(self.boot(firmware, &format!("{name}-2"), ui)?.0)
+    }
+
+    fn boot(&self, firmware: Firmware, name: &str, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
+        let stage = ui.stage(&format!("boot with {name}"));
+        let started = Instant::now();
+        let limit = self.settings.limit.unwrap_or(self.accelerator.boot_limit());
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder).context("making a folder for the boot")?;
+        let server = Server::new()?;
+        let seed = folder.join("seed.iso");
+        fs::write(&seed, server.no_cloud(self.key, limit.as_secs())?).context("writing the seed")?;
+        let mut machine = Machine::start(&Plan {
+            image: self.image,
+            format: self.format,
+            accelerator: self.accelerator,
+            firmware,
+            memory_mib: self.settings.memory_mib,
+            grow: self.settings.grow,
+            seed: &seed,
+            uuid: &server.uuid,
+            folder: &folder,
+        })?;
+        let mut guest = Guest::new(&mut machine, &folder, limit);
+        let end = guest.watch()?;
+        let logins = guest.log_in(self.key)?;
+        let power_off = guest.power_off(self.accelerator.power_off_limit())?;
+        let effective = guest.patience.spent();
+        let console = guest.console;
+        let (report, reported) = guest.report.map_or((None, SystemTime::UNIX_EPOCH), |(r, at)| (Some(r), at));
+        let observed = Observed {
+            hostname: server.hostname,
+            disk_size: machine.disk_size,
+            console: [console.kernel, console.cloud_init, console.login],
+            report,
+            reported,
+            logins,
+            power_off,
+        };
+        let checks = checks::judge(&observed);
+        let passed = end.is_ok() && all_passed(&checks);
+        if passed {
+            stage.done();
+        }
+        let trouble = end.as_ref().err().and_then(|end| end.trouble);
+        let boot = Boot {
+            firmware,
+            passed,
+            seconds: tenths(started.elapsed()),
+            effective_seconds: tenths(effective),
+            last_words: if end.is_err() { console.tail() } else { Vec::new() },
+            trouble: end.err().map(|end| end.words),
+            checks,
+            report: observed.report,
+        };
+        Ok((boot, trouble))
+    }
+}
+
+fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}
+
+/// Why a boot came to nothing.
+#[derive(Debug)]
+struct End {
+    trouble: Option<Trouble>,
+    words: String,
+}
+
+/// A guest that is being watched.
+#[derive(Debug)]
+struct Guest<'a> {
+    machine: &'a mut Machine,
+    folder: &'a Path,
+    patience: Patience,
+    console: Console,
+    report: Option<(Report, SystemTime)>,
+}
+
+impl<'a> Guest<'a> {
+    fn new(machine: &'a mut Machine, folder: &'a Path, limit: Duration) -> Self {
+        let patience = Patience::new(machine.pid(), limit);
+        Self { machine, folder, patience, console: Console::default(), report: None }
+    }
+
+    /// Until the report is whole, or will not come.
+    fn watch(&mut self) -> Result<Result<(), End>> {
+        loop {
+            self.look()?;
+            let report =
+                Report::read(&self.folder.join("report.log")).context("reading the guest's report")?;
+            if let Some(report) = report {
+                self.report = Some((report, SystemTime::now()));
+                return Ok(Ok(()));
+            }
+            if let Some(trouble) = self.trouble()? {
+                // What comes behind the first words tells why.
+                std::thread::sleep(Duration::from_secs(1));
+                self.look()?;
+                let words = match trouble {
+                    Trouble::Ended => format!("{trouble}: {}", self.machine.complaint()),
+                    _ => trouble.to_string(),
+                };
+                return Ok(Err(End { trouble: Some(trouble), words }));
+            }
+            if self.patience.is_over() {
+                let limit = self.patience.limit().as_secs();
+                let words = match self.console.login {
+                    true => {
+                        "it boots to a login prompt, but does not run its user data: is cloud-init enabled?"
+                    }
+                    false => "it does not come to the end of its boot",
+                };
+                return Ok(Err(End { trouble: None, words: format!("{words} (waited {limit} s)") }));
+            }
+        }
+    }
+
+    /// Waits a little, then reads the console.
+    fn look(&mut self) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(200));
+        crate::interrupt::check()?;
+        self.console.follow(&self.folder.join("console.log")).context("reading the guest's console")
+    }
+
+    fn trouble(&mut self) -> Result<Option<Trouble>> {
+        if let Some(trouble) = self.console.trouble() {
+            return Ok(Some(trouble));
+        }
+        let event = self.machine.events().into_iter().next().map(|event| match event {
+            Event::PoweredOff => Trouble::SwitchedOff,
+            Event::Reset => Trouble::Restarted,
+        });
+        let ended = self.machine.ended()?.map(|_| Trouble::Ended);
+        Ok(event.or(ended))
+    }
+
+    fn log_in(&mut self, key: &Key) -> Result<Option<Logins>> {
+        match &self.report {
+            Some((report, _)) => {
+                login::attempt(self.machine, report, key, self.folder, &self.patience).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// How long the guest takes to switch off when its power button is pressed.
+    fn power_off(&mut self, limit: Duration) -> Result<Option<Result<Duration, Duration>>> {
+        if self.report.is_none() || self.machine.ended()?.is_some() {
+            return Ok(None);
+        }
+        // A login prompt may come last of all.
+        let last = Patience::new(self.machine.pid(), limit / 3);
+        while !self.console.login && !last.is_over() {
+            self.look()?;
+        }
+        self.machine.events();
+        self.machine.press_power_button()?;
+        let patience = Patience::new(self.machine.pid(), limit);
+        loop {
+            self.look()?;
+            let is_off =
+                self.machine.events().contains(&Event::PoweredOff) || self.machine.ended()?.is_some();
+            match (is_off, patience.spent()) {
+                (true, time) => return Ok(Some(Ok(time))),
+                (false, time) if patience.is_over() => return Ok(Some(Err(time))),
+                _ => {}
+            }
+        }
+    }
+}

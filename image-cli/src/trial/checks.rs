@@ -1,0 +1,290 @@
+//! What a boot has to show: one function for each check, from what was observed to a verdict with its evidence.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::login::{Logins, public_keys};
+use super::machine::ADDRESS;
+use super::report::Report;
+use crate::printable::brief;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// As it has to be.
+    Passed,
+    /// Not as it has to be.
+    Failed,
+    /// The boot did not get so far.
+    Unknown,
+}
+
+/// A check of one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    /// Its name, which stays the same from version to version.
+    pub(crate) name: &'static str,
+    pub(crate) verdict: Verdict,
+    /// What was seen; fit for a terminal.
+    pub(crate) evidence: String,
+}
+
+/// What was observed of one boot.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) hostname: String,
+    /// The disk's size in bytes.
+    pub(super) disk_size: u64,
+    /// What was heard on the console: the kernel, cloud-init, a login prompt.
+    pub(super) console: [bool; 3],
+    pub(super) report: Option<Report>,
+    /// When the report was whole.
+    pub(super) reported: SystemTime,
+    pub(super) logins: Option<Logins>,
+    /// How long the guest took to switch off, or how long was waited in vain.
+    pub(super) power_off: Option<Result<Duration, Duration>>,
+}
+
+/// Seconds by which a clock may be off: the report takes a while to be noticed.
+const CLOCK_TOLERANCE: u64 = 60;
+
+type Judge = fn(&Report, &Observed) -> Result<String, String>;
+
+/// The checks that need the guest's report, in the order of a boot.
+const OF_REPORT: [(&str, Judge); 9] = [
+    ("cloud-init", cloud_init),
+    ("data-source", data_source),
+    ("host-name", host_name),
+    ("network", network),
+    ("root-grown", root_grown),
+    ("machine-id", machine_id),
+    ("host-keys", host_keys),
+    ("no-failed-units", failed_units),
+    ("clock", clock),
+];
+
+/// Judges one boot.
+pub(super) fn judge(observed: &Observed) -> Vec<Check> {
+    let mut checks = vec![check("console", Some(console(observed)))];
+    for (name, judge) in OF_REPORT {
+        checks.push(check(name, observed.report.as_ref().map(|report| judge(report, observed))));
+    }
+    let logins = observed.logins.as_ref();
+    checks.push(check("key-login", logins.map(key_login)));
+    checks.push(check("no-password", observed.report.as_ref().zip(logins).map(|(r, l)| no_password(r, l))));
+    checks.push(check("power-button", observed.power_off.map(power_button)));
+    checks
+}
+
+fn check(name: &'static str, result: Option<Result<String, String>>) -> Check {
+    let (verdict, evidence) = match result {
+        None => (Verdict::Unknown, String::new()),
+        Some(Ok(evidence)) => (Verdict::Passed, evidence),
+        Some(Err(evidence)) => (Verdict::Failed, evidence),
+    };
+    Check { name, verdict, evidence: brief(&evidence, 200) }
+}
+
+fn console(observed: &Observed) -> Result<String, String> {
+    let parts = ["the kernel", "cloud-init", "a login prompt"];
+    let (heard, missed): (Vec<_>, Vec<_>) = parts.iter().zip(observed.console).partition(|(_, heard)| *heard);
+    let list = |parts: &[(&&str, bool)]| parts.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(", ");
+    match missed.is_empty() {
+        true => Ok(list(&heard)),
+        false => Err(format!("not heard on ttyS0: {}", list(&missed))),
+    }
+}
+
+/// cloud-init's documentation, "CLI commands", status: done, and in result.json no errors.
+fn cloud_init(report: &Report, _: &Observed) -> Result<String, String> {
+    let status = report.fact("cloud-init");
+    let field = |name: &str| status.text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let errors = errors(report).ok_or_else(|| {
+        let said = brief(&status.text, 120);
+        format!("no result of cloud-init ({said})")
+    })?;
+    if !errors.is_empty() {
+        return Err(errors.join("; "));
+    }
+    match field("status:") {
+        Some("done") if status.exit == 0 => Ok("done, without errors".to_owned()),
+        // Exit code 2, since 23.4: done, but something was wrong that it could work around.
+        Some("done") => Err(format!("done, but cloud-init status ends with {}", status.exit)),
+        other => Err(format!("its status is {}", other.unwrap_or("unknown"))),
+    }
+}
+
+fn result(report: &Report) -> Option<serde_json::Value> {
+    serde_json::from_str::<serde_json::Value>(report.text("result")).ok()?.get("v1").cloned()
+}
+
+fn errors(report: &Report) -> Option<Vec<String>> {
+    let result = result(report)?;
+    let errors = result.get("errors")?.as_array()?;
+    Some(errors.iter().map(|error| error.as_str().unwrap_or("an error without words").to_owned()).collect())
+}
+
+fn data_source(report: &Report, _: &Observed) -> Result<String, String> {
+    let result = result(report).ok_or("no result of cloud-init")?;
+    let source = result.get("datasource").and_then(|source| source.as_str()).unwrap_or("none");
+    if source.contains("DataSourceNoCloud") { Ok(source.to_owned()) } else { Err(source.to_owned()) }
+}
+
+fn host_name(report: &Report, observed: &Observed) -> Result<String, String> {
+    let name = report.text("hostname");
+    // Images may complete it to a name with a domain.
+    match name.split('.').next() == Some(observed.hostname.as_str()) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("{name:?} instead of {:?}", observed.hostname)),
+    }
+}
+
+/// There is no default route to look for: QEMU offers none where nothing can be reached.
+fn network(report: &Report, _: &Observed) -> Result<String, String> {
+    let given = format!("{ADDRESS}/");
+    let line = report.text("addresses").lines().find(|line| line.contains(&given));
+    match line.and_then(|line| line.split_whitespace().nth(1)) {
+        Some(interface) => Ok(format!("{interface} has {ADDRESS} from DHCP")),
+        None => Err(format!("no interface has the address {ADDRESS} that DHCP gives")),
+    }
+}
+
+/// The last partition ends where the disk ends, and the filesystem fills it.
+fn root_grown(report: &Report, observed: &Observed) -> Result<String, String> {
+    let filesystem = report.text("root-disk").lines().find_map(|line| {
+        let (size, count) = line.strip_prefix("filesystem ")?.split_once(' ')?;
+        size.parse::<u64>().ok()?.checked_mul(count.trim().parse().ok()?)
+    });
+    let filesystem = filesystem.ok_or("the guest does not say how large its root filesystem is")?;
+    let disk = observed.disk_size;
+    let percent = |part: u64, whole: u64| (u128::from(part) * 100 / u128::from(whole.max(1))) as u64;
+    let number = |word| report.number("root-disk", word).and_then(|sectors| sectors.checked_mul(512));
+    // What filesystems keep for themselves is not counted as theirs: 95 % of a partition is all of it.
+    let (is_grown, of) = match number("start").zip(number("size")) {
+        Some((start, size)) if number("disk") == Some(disk) => {
+            // A backup GPT and the alignment to 1 MiB lie behind the last partition.
+            let at_the_end = start.saturating_add(size) >= disk.saturating_sub(2 << 20);
+            (at_the_end && percent(filesystem, size) >= 95, size)
+        }
+        // On a volume or on the whole disk.
+        _ => (percent(filesystem, disk) >= 90, disk),
+    };
+    let mib = |bytes: u64| bytes >> 20;
+    let words = format!("a filesystem of {} MiB on {} of {} MiB", mib(filesystem), mib(of), mib(disk));
+    if is_grown { Ok(words) } else { Err(words) }
+}
+
+/// Made at this boot: not older than it.
+fn fresh(report: &Report, file: impl Fn(&str) -> bool) -> Result<(), String> {
+    let boot: u64 = report.text("boot-time").parse().map_err(|_| "the guest does not say when it booted")?;
+    let mut files =
+        report.text("ages").lines().filter_map(|line| line.split_once(' ')).filter(|(_, name)| file(name));
+    // The kernel rounds, and cloud-init may set the clock.
+    match files.find(|(time, _)| time.parse::<u64>().is_ok_and(|time| time + 5 < boot)) {
+        Some((_, name)) => Err(format!("{name} is older than the boot")),
+        None => Ok(()),
+    }
+}
+
+/// machine-id(5): 32 lower case hexadecimal digits.
+fn machine_id(report: &Report, _: &Observed) -> Result<String, String> {
+    let id = report.text("machine-id");
+    if id.len() != 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("{id:?} is no machine-id"));
+    }
+    fresh(report, |name| name == "/etc/machine-id")?;
+    Ok(id.to_owned())
+}
+
+fn host_keys(report: &Report, _: &Observed) -> Result<String, String> {
+    let kinds: Vec<String> =
+        public_keys(report).filter_map(|key| key.split(' ').next().map(str::to_owned)).collect();
+    if kinds.is_empty() {
+        return Err("there are none".to_owned());
+    }
+    fresh(report, |name| name.starts_with("/etc/ssh/"))?;
+    Ok(kinds.join(", "))
+}
+
+fn failed_units(report: &Report, _: &Observed) -> Result<String, String> {
+    let fact = report.fact("failed-units");
+    let units: Vec<&str> = fact.text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let system = report.text("system");
+    match (fact.exit, units.as_slice(), system) {
+        (0, [], "running") => Ok("the system is running".to_owned()),
+        (0, [], _) => Err(format!("the system is {system:?}")),
+        (0, units, _) => Err(units.join(", ")),
+        _ => Err(fact.text),
+    }
+}
+
+fn clock(report: &Report, observed: &Observed) -> Result<String, String> {
+    let guest: u64 = report.text("clock").parse().map_err(|_| "the guest does not say what time it is")?;
+    let host = observed.reported.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let off = guest.abs_diff(host);
+    let service = report.text("time-service");
+    match service.lines().next() {
+        None => Err("no time service is active".to_owned()),
+        Some(_) if off > CLOCK_TOLERANCE => {
+            Err(format!("it is {off} s off (is the hardware clock taken for local time?)"))
+        }
+        Some(service) => Ok(format!("{service}, {off} s off")),
+    }
+}
+
+fn key_login(logins: &Logins) -> Result<String, String> {
+    match (&logins.user, &logins.with_key) {
+        (Some(_), Ok(words)) => Ok(format!("as {words}")),
+        (None, _) => Err("no account has the key".to_owned()),
+        (Some(user), Err(words)) => Err(format!("{user} cannot log in: {words}")),
+    }
+}
+
+fn no_password(report: &Report, logins: &Logins) -> Result<String, String> {
+    let methods =
+        logins.methods.clone().map_err(|words| format!("the SSH server does not answer: {words}"))?;
+    if methods.split(',').any(|method| !method.starts_with("publickey") && !method.starts_with("gssapi")) {
+        return Err(format!("the SSH server offers {methods}"));
+    }
+    let users = report.fact("password-users");
+    match (users.exit, users.text.split_whitespace().collect::<Vec<_>>().join(", ")) {
+        (0, users) if users.is_empty() => Ok(format!("only {methods}, and no account has a password")),
+        (0, users) => Err(format!("accounts with a password, or without need of one: {users}")),
+        (_, words) => Err(words),
+    }
+}
+
+fn power_button(result: Result<Duration, Duration>) -> Result<String, String> {
+    match result {
+        Ok(time) => Ok(format!("off after {:.0} s", time.as_secs_f64())),
+        Err(time) => Err(format!("still on after {:.0} s", time.as_secs_f64())),
+    }
+}
+
+/// What two boots of one image must not share.
+pub(super) fn judge_clones(reports: &[&Report]) -> Vec<Check> {
+    let compare = |name: &'static str, of: fn(&Report) -> Vec<String>| {
+        let mut seen = Vec::new();
+        for value in reports.iter().flat_map(|report| of(report)) {
+            if seen.contains(&value) {
+                return check(name, Some(Err(format!("two boots have the same: {value}"))));
+            }
+            seen.push(value);
+        }
+        match seen.len() < reports.len() {
+            true => check(name, None),
+            false => check(name, Some(Ok(format!("all different in {} boots", reports.len())))),
+        }
+    };
+    vec![
+        compare("clones-machine-id", |report| {
+            Some(report.text("machine-id").to_owned()).filter(|id| !id.is_empty()).into_iter().collect()
+        }),
+        compare("clones-host-keys", |report| public_keys(report).collect()),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

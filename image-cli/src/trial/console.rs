@@ -1,0 +1,241 @@
+//! Reads the guest's first serial port while it boots, and sees early that a boot will come to nothing.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::printable::printable;
+
+/// Lines that are kept for the one who reads about a failure.
+const TAIL: usize = 12;
+/// No boot says so much.
+const LIMIT: u64 = 32 << 20;
+/// What counts of a line.
+const LINE_LIMIT: usize = 4096;
+
+/// Why a boot will come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("the firmware finds nothing to boot on the disk")]
+    NotBootable,
+    #[error("Secure Boot refuses the boot loader")]
+    Refused,
+    #[error("the boot loader stops at its prompt")]
+    BootLoader,
+    #[error("the initrd does not find the root filesystem, and opens a shell")]
+    NoRoot,
+    #[error("the kernel panics")]
+    Panic,
+    /// A fault of the emulator on a busy machine, not of the image.
+    #[error("the kernel panics because the emulated timer does not tick")]
+    Timer,
+    #[error("the system stops in emergency mode")]
+    Emergency,
+    #[error("cloud-init finds no data source")]
+    NoDataSource,
+    #[error("the guest restarts")]
+    Restarted,
+    #[error("the guest switches itself off")]
+    SwitchedOff,
+    #[error("QEMU ended")]
+    Ended,
+    #[error("the guest floods its console")]
+    Flood,
+}
+
+/// What a whole line has that tells of trouble. The first one counts.
+const SIGNS: [(&str, Trouble); 16] = [
+    ("IO-APIC + timer doesn't work", Trouble::Timer),
+    ("Kernel panic - not syncing", Trouble::Panic),
+    // SeaBIOS, then OVMF, its shell, and its attempts over the network.
+    ("No bootable device.", Trouble::NotBootable),
+    ("No bootable option or device was found", Trouble::NotBootable),
+    ("UEFI Interactive Shell", Trouble::NotBootable),
+    (">>Start PXE over IPv4", Trouble::NotBootable),
+    (">>Start HTTP Boot", Trouble::NotBootable),
+    (": Access Denied", Trouble::Refused),
+    ("Security Violation", Trouble::Refused),
+    // initramfs-tools, then dracut and systemd.
+    ("Dropping to a shell!", Trouble::NoRoot),
+    ("Entering emergency mode", Trouble::Emergency),
+    ("You are in emergency mode", Trouble::Emergency),
+    ("Cannot open access to console, the root account is locked", Trouble::Emergency),
+    ("Give root password for maintenance", Trouble::Emergency),
+    ("Datasource DataSourceNone.", Trouble::NoDataSource),
+    ("Used fallback datasource", Trouble::NoDataSource),
+];
+
+/// What a line begins with that has no end, because someone is asked for an answer.
+const PROMPTS: [(&str, Trouble); 4] = [
+    ("grub rescue>", Trouble::BootLoader),
+    ("grub>", Trouble::BootLoader),
+    ("(initramfs)", Trouble::NoRoot),
+    ("Shell>", Trouble::NotBootable),
+];
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub(super) struct Console {
+    read: u64,
+    /// The line that has no end yet.
+    line: Vec<u8>,
+    tail: VecDeque<String>,
+    trouble: Option<Trouble>,
+    /// The kernel, cloud-init and a login prompt were heard.
+    pub(super) kernel: bool,
+    pub(super) cloud_init: bool,
+    pub(super) login: bool,
+}
+
+impl Console {
+    /// Reads what is new in the log.
+    pub(super) fn follow(&mut self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let len = file.read_at(&mut buffer, self.read)?;
+            if len == 0 {
+                return Ok(());
+            }
+            self.read += len as u64;
+            if self.read > LIMIT {
+                self.trouble.get_or_insert(Trouble::Flood);
+                return Ok(());
+            }
+            self.hear(&buffer[..len]);
+        }
+    }
+
+    /// The first trouble that was heard.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    /// The last lines, escaped.
+    pub(super) fn tail(&self) -> Vec<String> {
+        let last = plain(&self.line);
+        let lines = self.tail.iter().map(String::as_str).chain([last.trim_end()]);
+        lines.filter(|line| !line.trim().is_empty()).map(printable).collect()
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.end_of_line(),
+                byte if self.line.len() < LINE_LIMIT => self.line.push(*byte),
+                _ => {}
+            }
+        }
+        let line = plain(&self.line);
+        self.login |= line.trim_end().ends_with(" login:");
+        self.heed(PROMPTS.iter().find(|(prompt, _)| line.trim_start().starts_with(prompt)));
+    }
+
+    fn end_of_line(&mut self) {
+        let line = plain(&self.line);
+        self.line.clear();
+        self.kernel |= line.contains("Linux version ") || has_kernel_time(&line);
+        self.cloud_init |= line.contains("Cloud-init v.");
+        self.heed(SIGNS.iter().find(|(words, _)| line.contains(words)));
+        if !line.trim().is_empty() {
+            self.tail.push_back(line);
+        }
+        if self.tail.len() > TAIL {
+            self.tail.pop_front();
+        }
+    }
+
+    /// The first sign is the reason; what comes behind it follows from it.
+    fn heed(&mut self, sign: Option<&(&str, Trouble)>) {
+        self.trouble = self.trouble.or(sign.map(|(_, trouble)| *trouble));
+    }
+}
+
+/// Whether a line begins with a time as the kernel writes it: `[   12.345678] `.
+fn has_kernel_time(line: &str) -> bool {
+    let time = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(time, _)| time.trim());
+    let halves = time.and_then(|time| time.split_once('.'));
+    halves.is_some_and(|(seconds, rest)| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        digits(seconds) && digits(rest) && rest.len() == 6
+    })
+}
+
+/// A line without the sequences that colour text and move a cursor (ECMA-48, 5.4).
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\x1b' {
+            shown.push(c);
+        } else if chars.next() == Some('[') {
+            // Parameters, then one final byte.
+            for parameter in chars.by_ref() {
+                if ('@'..='~').contains(&parameter) {
+                    break;
+                }
+            }
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(text: &str) -> Console {
+        let mut console = Console::default();
+        // In small pieces, as a serial port delivers them.
+        for piece in text.as_bytes().chunks(7) {
+            console.hear(piece);
+        }
+        console
+    }
+
+    #[test]
+    fn trouble_is_seen_early() {
+        let of = |text: &str| heard(text).trouble();
+        assert_eq!(
+            of("[    1.234567] Kernel panic - not syncing: VFS: Unable to mount\r\n"),
+            Some(Trouble::Panic)
+        );
+        let timer = "[    0.1] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with\n";
+        assert_eq!(of(timer), Some(Trouble::Timer));
+        assert_eq!(of("\x1b[2J\x1b[0mBooting...\r\nNo bootable device.\r\n"), Some(Trouble::NotBootable));
+        assert_eq!(of("error: no such device.\r\n\x1b[0mgrub rescue> "), Some(Trouble::BootLoader));
+        assert_eq!(of("\r\n\x1b[1;1Hgrub> "), Some(Trouble::BootLoader));
+        assert_eq!(of("ALERT!  UUID=1 does not exist.  Dropping to a shell!\r\n"), Some(Trouble::NoRoot));
+        assert_eq!(of("You are in \x1b[1memergency mode. After\r\n"), Some(Trouble::Emergency));
+        assert_eq!(of("BdsDxe: failed to load Boot0001 from Pci: Access Denied\r\n"), Some(Trouble::Refused));
+        assert_eq!(of("mount failed\r\n(initramfs) "), Some(Trouble::NoRoot));
+        assert_eq!(of("Welcome to Debian\r\ntrial login: "), None);
+        assert_eq!(of("starting grub> no\r\n"), None);
+    }
+
+    #[test]
+    fn a_console_speaks_when_kernel_cloud_init_and_login_are_heard() {
+        let console =
+            heard("[    0.000000] Command line: quiet\r\n[   17.5] cloud-init[3]: Cloud-init v. 22.4.2 \r\n");
+        assert!(console.kernel && console.cloud_init && !console.login);
+        assert!(heard("Linux version 6.1.0\n").kernel && !heard("[  OK  ] Reached target.\n").kernel);
+        assert!(heard("\r\nDebian 12 trial ttyS0\r\n\r\ntrial login: ").login);
+    }
+
+    #[test]
+    fn the_tail_is_short_and_fit_for_a_terminal() {
+        let text: String = (0..40).map(|n| format!("line {n}\r\n\r\n")).collect();
+        let console = heard(&(text + "\x1b]0;owned\x07\x1b[31mred"));
+        let tail = console.tail();
+        assert_eq!(tail.len(), TAIL + 1);
+        assert_eq!(tail[0], "line 28");
+        assert!(tail[TAIL].ends_with("red") && !tail[TAIL].contains(['\x1b', '\x07']), "{}", tail[TAIL]);
+    }
+}

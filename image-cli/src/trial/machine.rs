@@ -1,0 +1,218 @@
+//! One virtual machine: QEMU with the image, a seed, a network of its own, and two serial ports.
+//!
+//! ```text
+//!              ┌ disk     the image, read-only, below an overlay that has no name and grows by some GiB
+//!              ├ seed     read-only
+//!   QEMU ──────┼ network  DHCP, and nothing else; one port of loopback leads to the guest's SSH
+//!    │         ├ ttyS0    console.log: what the firmware, the boot loader, the kernel and a login prompt say
+//!    │         └ ttyS1    report.log: what the guest tells about itself
+//!    └ standard input and output: control (`qmp.rs`)
+//! ```
+//!
+//! Everything that is written lies in one folder, or in a file without a name (the overlay, in TMPDIR or /var/tmp).
+//! QEMU ends with its [`Machine`], and with this program however that ends.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+
+use super::accelerator::Accelerator;
+use super::firmware::Firmware;
+use super::programs::Program;
+use super::qmp::{Event, Qmp};
+use crate::failure::Advise;
+use crate::printable::printable;
+
+/// The guest's network: documentation addresses would look wrong to a guest, the default ones are in many images.
+const NETWORK: &str = "172.29.83.0/24";
+/// The address that the guest gets by DHCP, and by nothing else.
+pub(super) const ADDRESS: &str = "172.29.83.57";
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) image: &'a Path,
+    /// The image's format, in QEMU's words.
+    pub(super) format: &'a str,
+    pub(super) accelerator: Accelerator,
+    pub(super) firmware: Firmware,
+    pub(super) memory_mib: u32,
+    /// By how many bytes the guest's disk is larger than the image.
+    pub(super) grow: u64,
+    pub(super) seed: &'a Path,
+    /// The machine's identity: a cloud gives a different one to every server, and systemd makes a machine-id of it.
+    pub(super) uuid: &'a str,
+    /// Where everything is written.
+    pub(super) folder: &'a Path,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub(super) struct Machine {
+    child: Child,
+    qmp: Qmp,
+    folder: PathBuf,
+    /// The port of loopback that leads to the guest's SSH.
+    pub(super) ssh_port: u16,
+    /// The size of the guest's disk in bytes.
+    pub(super) disk_size: u64,
+}
+
+impl Machine {
+    /// Starts QEMU, makes the disk larger, and lets the guest go.
+    pub(super) fn start(plan: &Plan<'_>) -> Result<Self> {
+        let mut command = Program::Qemu.command();
+        let errors = File::create(plan.folder.join("qemu.log")).context("writing QEMU's log")?;
+        command.args(arguments(plan)?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;
+        let channel = child.stdin.take().zip(child.stdout.take()).context("QEMU without pipes");
+        let started = channel.and_then(|(commands, answers)| {
+            let mut qmp = Qmp::new(commands, answers)?;
+            let disk_size = grow(&mut qmp, plan.grow)?;
+            let ssh_port = ssh_port(&mut qmp)?;
+            qmp.execute("cont", json!({}))?;
+            Ok((qmp, ssh_port, disk_size))
+        });
+        match started {
+            Ok((qmp, ssh_port, disk_size)) => {
+                Ok(Self { child, qmp, folder: plan.folder.to_owned(), ssh_port, disk_size })
+            }
+            Err(error) => {
+                // It may have ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+                crate::interrupt::check()?;
+                let said = complaint(plan.folder);
+                Err(error.context(format!("starting QEMU ({said})")))
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What happened since the last call.
+    pub(super) fn events(&mut self) -> Vec<Event> {
+        self.qmp.events()
+    }
+
+    /// How QEMU ended, if it did.
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// What QEMU itself complained about last.
+    pub(super) fn complaint(&self) -> String {
+        complaint(&self.folder)
+    }
+
+    /// As a cloud asks a server to stop.
+    pub(super) fn press_power_button(&mut self) -> Result<()> {
+        self.qmp.execute("system_powerdown", json!({})).map(drop)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Fails only for a QEMU that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last line of QEMU's log.
+fn complaint(folder: &Path) -> String {
+    let log = fs::read(folder.join("qemu.log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    // The kernel's words for a program that was ended are no complaint.
+    let line = log.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("warning:"));
+    line.map_or_else(|| "it said nothing".to_owned(), printable)
+}
+
+/// A value within one of QEMU's options, which commas separate.
+pub(super) fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+fn arguments(plan: &Plan<'_>) -> Result<Vec<String>> {
+    let mut all: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| all.extend(words.iter().map(ToString::to_string));
+    add(&["-S", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
+    add(&["-machine", plan.firmware.machine(), "-m", &plan.memory_mib.to_string(), "-uuid", plan.uuid]);
+    add(plan.accelerator.arguments());
+    add(&["-rtc", "base=utc", "-device", "virtio-rng-pci"]);
+    add(&["-chardev", "stdio,id=control,signal=off", "-mon", "chardev=control,mode=control"]);
+    for (index, name) in ["console", "report"].into_iter().enumerate() {
+        let path = option(&plan.folder.join(format!("{name}.log")));
+        add(&["-chardev", &format!("file,id={name},path={path}")]);
+        add(&["-device", &format!("isa-serial,chardev={name},index={index}")]);
+    }
+    let image = option(plan.image);
+    let format = plan.format;
+    // What a guest loses with its machine need not be flushed.
+    let overlay = "snapshot=on,cache.no-flush=on,discard=unmap,detect-zeroes=unmap";
+    add(&["-drive", &format!("file={image},format={format},if=none,id=disk,{overlay}")]);
+    // Only the disk can be booted from: a fault there is seen at once, instead of after a try over the network.
+    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+    let seed = option(plan.seed);
+    add(&["-drive", &format!("file={seed},format=raw,if=none,id=seed,readonly=on")]);
+    add(&["-device", "virtio-blk-pci,drive=seed"]);
+    let net = format!("net={NETWORK},dhcpstart={ADDRESS},hostfwd=tcp:127.0.0.1:0-{ADDRESS}:22");
+    add(&["-netdev", &format!("user,id=net,restrict=on,{net}")]);
+    add(&["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={}", mac(plan.uuid))]);
+    all.extend(plan.firmware.arguments(plan.folder)?);
+    Ok(all)
+}
+
+/// A locally administered address of QEMU's range, from the first digits of the machine's identity.
+fn mac(uuid: &str) -> String {
+    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
+    format!("52:54:00:{}:{}:{}", &digits[..2], &digits[2..4], &digits[4..])
+}
+
+/// Makes the overlay larger than the image; the new size.
+fn grow(qmp: &mut Qmp, by: u64) -> Result<u64> {
+    let answer = qmp.execute("query-block", json!({}))?;
+    let disk = answer.as_array().and_then(|all| all.iter().find(|one| one["device"] == "disk"));
+    let size = disk.and_then(|disk| disk.pointer("/inserted/image/virtual-size")).and_then(Value::as_u64);
+    let size = size.context("QEMU does not say how large the disk is")?;
+    let size = size.checked_add(by).ok_or_else(|| anyhow!("a disk of {size} bytes cannot grow by {by}"))?;
+    let size = size.next_multiple_of(512);
+    qmp.execute("block_resize", json!({ "device": "disk", "size": size }))?;
+    Ok(size)
+}
+
+/// The port that QEMU chose.
+fn ssh_port(qmp: &mut Qmp) -> Result<u16> {
+    let answer = qmp.execute("human-monitor-command", json!({ "command-line": "info usernet" }))?;
+    let text = answer.as_str().unwrap_or_default();
+    forwarded_port(text)
+        .ok_or_else(|| anyhow!("QEMU names no forwarded port in {text:?}"))
+        .hint(|| "this needs QEMU 4.0 or later")
+}
+
+/// `TCP[HOST_FORWARD]   9       127.0.0.1 43735    172.29.83.57    22     0     0`
+fn forwarded_port(usernet: &str) -> Option<u16> {
+    let line = usernet.lines().find(|line| line.contains("HOST_FORWARD"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_and_the_address_are_found() {
+        let table = "Hub -1 (net):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
+                     TCP[HOST_FORWARD]   9       127.0.0.1 43735    172.29.83.57    22     0     0\r\n";
+        assert_eq!(forwarded_port(table), Some(43735));
+        assert_eq!(forwarded_port("VLAN 0"), None);
+        assert_eq!(mac("0a1b2c3d-4e5f-4000-8000-000000000000"), "52:54:00:0a:1b:2c");
+        assert_eq!(option(Path::new("/a,b/c")), "/a,,b/c");
+    }
+}
