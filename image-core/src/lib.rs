@@ -19,8 +19,10 @@ pub mod convert;
 pub mod deflate;
 pub mod digest;
 mod error;
+pub mod format;
 pub mod fs;
 pub mod partition;
 pub mod qcow2;
+pub mod raw;
 
 pub use error::{Doing, Error, ErrorKind, Result};

@@ -26,17 +26,21 @@
 
 pub mod compress;
 pub mod corrupt;
+mod decompress;
 pub mod entry;
 pub mod extension;
 pub mod geometry;
 pub mod header;
 pub mod layout;
+mod read;
 pub mod refcount;
 pub mod stream;
+mod table;
 
 pub use compress::Codec;
 pub use corrupt::{Corrupt, Unsupported};
 pub use entry::{CompressedPlace, EntryFormat, HostCluster, L1Entry, L2Entry, Mapping, Subclusters};
 pub use geometry::{Geometry, GuestOffset, HostOffset};
 pub use header::{Compression, Features, Header, TablePlace, Version};
+pub use read::Qcow2;
 pub use stream::{NewImage, Qcow2Sink};

@@ -72,6 +72,8 @@ pub enum Corrupt {
     CompressionBit { kind: u8, bit: bool },
     #[error("the data file is marked raw but there is no data file")]
     RawWithoutDataFile,
+    #[error("guest clusters are in a data file and its name is missing")]
+    NoDataFileName,
     #[error(
         "the backing file's name, {len:#x} bytes at {offset:#x}, is too long or not in the first cluster"
     )]

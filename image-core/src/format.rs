@@ -1,0 +1,257 @@
+//! Images by name: which format a file has, and opening it with all that belongs to it.
+//!
+//! ```text
+//! path ─► file ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
+//!                                   └─ qcow2: header ─┬─ backing file? ─┐      ▲
+//!                                                     └─ data file? ────┤      │
+//!                                                         the gate (reference) │
+//!                                         refused · ignored · opened beneath ──┘
+//! ```
+//!
+//! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
+//! caller named: whoever made the image must not choose which of the host's files are read.
+
+mod reference;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
+
+use crate::block::{BlockRead, ByteRange, Extents, FileDisk};
+use crate::error::{Doing, Error, Result};
+use crate::qcow2::{self, Header, Qcow2};
+use crate::raw::Raw;
+
+/// The bytes that tell formats apart.
+const PROBE_LEN: u64 = 512;
+
+/// A format that is read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The bytes as they are.
+    Raw,
+    /// qcow2, versions 2 and 3.
+    Qcow2,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "raw" => Ok(Self::Raw),
+            "qcow2" => Ok(Self::Qcow2),
+            _ => Err(Error::unsupported(format!("image format {name:?}: raw and qcow2 are read"))),
+        }
+    }
+}
+
+/// Formats that are recognised, so as not to be taken for raw: where, which bytes, whose.
+const FOREIGN: [(usize, &[u8], &str); 10] = [
+    (0, b"QFI\xfb\0\0\0\x01", "qcow version 1"),
+    (0, b"KDMV", "VMDK"),
+    (0, b"COWD", "VMDK"),
+    (0, b"# Disk DescriptorFile", "VMDK"),
+    (0, b"vhdxfile", "VHDX"),
+    (0, b"conectix", "VPC (VHD)"),
+    (64, b"\x7f\x10\xda\xbe", "VDI"),
+    (0, b"QED\0", "QED"),
+    (0, b"WithoutFreeSpace", "Parallels"),
+    (0, b"LUKS\xba\xbe", "LUKS"),
+];
+
+/// Which format `file` has, from its first bytes. Whatever looks like nothing else is raw.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a format that is known but not read; whatever reading says.
+pub fn probe(file: &dyn BlockRead) -> Result<Format> {
+    let mut start = vec![0; file.size().min(PROBE_LEN) as usize];
+    file.read_at(&mut start, 0).doing(|| "probing the format")?;
+    for (at, bytes, name) in FOREIGN {
+        if start.get(at..).is_some_and(|rest| rest.starts_with(bytes)) {
+            return Err(Error::unsupported(format!(
+                "it looks like {name}, which is not read here; say so if it is a raw disk"
+            ))
+            .doing("probing the format"));
+        }
+    }
+    let is_qcow2 = start.starts_with(&qcow2::layout::MAGIC);
+    Ok(if is_qcow2 { Format::Qcow2 } else { Format::Raw })
+}
+
+/// What is done about other files that an image names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum References {
+    /// The image is refused.
+    #[default]
+    Refuse,
+    /// They are opened if they are beneath the image's own folder; else the image is refused.
+    AllowBeneath,
+}
+
+/// How to open an image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions {
+    /// The format; probed if `None`.
+    pub format: Option<Format>,
+    /// What is done about other files that the image names.
+    pub references: References,
+}
+
+/// An open image of any format.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    disk: Disk,
+}
+
+/// An image, by format.
+#[derive(Debug)]
+pub enum Disk {
+    /// A raw image.
+    Raw(Raw),
+    /// A qcow2 image.
+    Qcow2(Box<Qcow2>),
+}
+
+impl Image {
+    /// Opens the image at `path` for reading.
+    ///
+    /// # Errors
+    /// [`Refused`](crate::ErrorKind::Refused) (cause: [`ReferenceRule`]) if it names files that are not allowed;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Unsupported`](crate::ErrorKind::Unsupported) or
+    /// [`Io`](crate::ErrorKind::Io).
+    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let file = FileDisk::open(path)?;
+        let mut chain = reference::Chain::starting_with(&file, options.references)?;
+        let disk =
+            open_file(file, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), disk })
+    }
+
+    /// Its format.
+    pub fn format(&self) -> Format {
+        match self.disk {
+            Disk::Raw(_) => Format::Raw,
+            Disk::Qcow2(_) => Format::Qcow2,
+        }
+    }
+
+    /// The image itself.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The qcow2 image, if it is one.
+    pub fn as_qcow2(&self) -> Option<&Qcow2> {
+        match &self.disk {
+            Disk::Qcow2(image) => Some(image),
+            Disk::Raw(_) => None,
+        }
+    }
+
+    /// What it was opened as.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn inner(&self) -> &dyn BlockRead {
+        match &self.disk {
+            Disk::Raw(raw) => raw,
+            Disk::Qcow2(image) => image.as_ref(),
+        }
+    }
+}
+
+/// Opens an image whose file is open; what it names, by way of `chain`.
+fn open_file(file: FileDisk, format: Option<Format>, chain: &mut reference::Chain) -> Result<Disk> {
+    let path = file.path().to_owned();
+    let file: Arc<dyn BlockRead> = Arc::new(file);
+    let probed = match format {
+        Some(format) => format,
+        None => probe(&*file)?,
+    };
+    if probed == Format::Raw {
+        return Ok(Disk::Raw(if format.is_some() { Raw::new(file) } else { Raw::assumed(file) }));
+    }
+    let header = Header::read(&*file)?;
+    let data_file = match Reference::to_data_file(&header)? {
+        Some(reference) => Some(Arc::new(chain.open(&reference, &path)?) as Arc<dyn BlockRead>),
+        None => None,
+    };
+    let backing = match Reference::to_backing_file(&header)? {
+        Some(reference) => Some(open_backing(&reference, &path, chain)?),
+        None => None,
+    };
+    Ok(Disk::Qcow2(Box::new(Qcow2::new(file, header, backing, data_file)?)))
+}
+
+fn open_backing(
+    reference: &Reference,
+    image: &Path,
+    chain: &mut reference::Chain,
+) -> Result<Arc<dyn BlockRead>> {
+    let file = chain.open(reference, image)?;
+    let name = file.path().display().to_string();
+    let disk =
+        open_file(file, reference.format(), chain).doing(|| format!("opening the backing file {name:?}"))?;
+    Ok(match disk {
+        Disk::Raw(raw) => Arc::new(raw),
+        Disk::Qcow2(image) => Arc::<Qcow2>::from(image),
+    })
+}
+
+impl BlockRead for Image {
+    fn size(&self) -> u64 {
+        self.inner().size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let len = buf.len();
+        self.inner()
+            .read_at(buf, offset)
+            .doing(|| format!("reading {len} bytes at guest offset {offset:#x} of {}", self.path.display()))
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        self.inner().extents(range).doing(|| format!("mapping {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::block::MemoryDisk;
+
+    fn probed(start: &[u8]) -> Result<Format> {
+        probe(&MemoryDisk::from_bytes(start.to_vec()))
+    }
+
+    #[test]
+    fn formats_are_told_apart_by_their_first_bytes() {
+        assert_eq!(probed(b"").unwrap(), Format::Raw);
+        assert_eq!(probed(b"QFI").unwrap(), Format::Raw);
+        assert_eq!(probed(b"QFI\xfb\0\0\0\x03").unwrap(), Format::Qcow2);
+        assert_eq!(probed(&[0; 1024]).unwrap(), Format::Raw);
+        assert_eq!(probed(b"QFI\xfb\0\0\0\x01").unwrap_err().kind(), ErrorKind::Unsupported);
+        let mut vdi = [0; 512];
+        vdi[64..68].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
+        assert!(format!("{:?}", probed(&vdi).unwrap_err()).contains("it looks like VDI"));
+        assert!("vmdk".parse::<Format>().is_err());
+        assert_eq!("qcow2".parse::<Format>().unwrap().to_string(), "qcow2");
+    }
+}

@@ -1,0 +1,299 @@
+//! The gate: which of the files that an image names are opened.
+//!
+//! ```text
+//! name in the image ─► plain path? ─► beneath the folder? ─► new? ─► shallow? ─► regular file? ─► open
+//!                      no "nbd:…",     resolved by the        not in   at most     no device,
+//!                      no "json:…"     kernel, one step       the chain   64       no pipe
+//! ```
+//!
+//! The folder is that of the image which the caller named, for the whole chain; a name is relative to the folder of the
+//! image that has it, and may be absolute if it lies beneath. The kernel resolves it (`openat2(2)` with
+//! `RESOLVE_BENEATH`), so that no symbolic link and no race leads out.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::{Format, References};
+use crate::block::FileDisk;
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::qcow2::{Corrupt, Header};
+
+/// How many images may stand one behind the other.
+pub const MAX_CHAIN_DEPTH: usize = 64;
+
+/// Why a file that an image names is not opened. Names are quoted and escaped: they are not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each variant's message says what it is; the fields are those of the message")]
+pub enum ReferenceRule {
+    #[error("it names the {what} {name:?}, and files named by an image are not opened unless allowed")]
+    NotAllowed { what: &'static str, name: String },
+    #[error("it names the {what} {name:?}, which is no plain path")]
+    NotAPath { what: &'static str, name: String },
+    #[error("it names the {what} {name:?}, which is not beneath the folder {folder:?}")]
+    NotBeneath { what: &'static str, name: String, folder: PathBuf },
+    #[error("it names the {what} {name:?}, which is not a regular file")]
+    NotAFile { what: &'static str, name: String },
+    #[error("it names the {what} {name:?}, which is already part of the chain")]
+    Loop { what: &'static str, name: String },
+    #[error("the chain of backing files is longer than {MAX_CHAIN_DEPTH}")]
+    TooDeep,
+}
+
+impl From<ReferenceRule> for Error {
+    fn from(rule: ReferenceRule) -> Self {
+        let kind = match rule {
+            ReferenceRule::Loop { .. } | ReferenceRule::TooDeep => ErrorKind::Corrupt,
+            _ => ErrorKind::Refused,
+        };
+        Self::new(kind, rule)
+    }
+}
+
+/// A file that an image names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    what: &'static str,
+    name: Vec<u8>,
+    format: Option<Format>,
+}
+
+impl Reference {
+    /// The backing file that a header names.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its recorded format is not read here.
+    pub fn to_backing_file(header: &Header) -> Result<Option<Self>> {
+        let Some(name) = header.backing_name.clone() else { return Ok(None) };
+        let format = match header.backing_format() {
+            // QEMU records this for block devices, which are raw.
+            Some(b"host_device") => Some(Format::Raw),
+            Some(format) => {
+                Some(String::from_utf8_lossy(format).parse().doing(|| "reading the backing file's format")?)
+            }
+            None => None,
+        };
+        Ok(Some(Self { what: "backing file", name, format }))
+    }
+
+    /// The data file that a header names.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if it needs one and names none.
+    pub fn to_data_file(header: &Header) -> Result<Option<Self>> {
+        if !header.has_data_file() {
+            return Ok(None);
+        }
+        let name = header.data_file_name().ok_or(Corrupt::NoDataFileName)?.to_vec();
+        Ok(Some(Self { what: "data file", name, format: Some(Format::Raw) }))
+    }
+
+    /// The name, as it stands in the image.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Its recorded format, if there is one.
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    fn display_name(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
+
+    /// The name as a path; QEMU takes whatever has a colon before the first slash for a protocol.
+    fn path(&self) -> Result<&Path, ReferenceRule> {
+        let before_slash = self.name.split(|&byte| byte == b'/').next().unwrap_or_default();
+        let not_a_path = before_slash.contains(&b':') || self.name.contains(&0) || self.name.is_empty();
+        if not_a_path {
+            return Err(ReferenceRule::NotAPath { what: self.what, name: self.display_name() });
+        }
+        Ok(Path::new(OsStr::from_bytes(&self.name)))
+    }
+}
+
+/// The images opened so far, each named by the one before.
+#[derive(Debug)]
+pub(super) struct Chain {
+    references: References,
+    /// The folder of the first image, without symbolic links.
+    folder: PathBuf,
+    /// Device and inode of each.
+    opened: Vec<(u64, u64)>,
+}
+
+impl Chain {
+    /// A chain of one image.
+    pub(super) fn starting_with(file: &FileDisk, references: References) -> Result<Self> {
+        let folder = match references {
+            References::Refuse => PathBuf::new(),
+            References::AllowBeneath => {
+                let path = std::fs::canonicalize(file.path())
+                    .doing(|| format!("looking for the folder of {}", file.path().display()))?;
+                path.parent().unwrap_or(Path::new("/")).to_owned()
+            }
+        };
+        Ok(Self { references, folder, opened: vec![identity(file)?] })
+    }
+
+    /// Opens what the image at `image` names, if it may.
+    pub(super) fn open(&mut self, reference: &Reference, image: &Path) -> Result<FileDisk> {
+        let (what, name) = (reference.what, reference.display_name());
+        if self.references == References::Refuse {
+            return Err(ReferenceRule::NotAllowed { what, name }.into());
+        }
+        if self.opened.len() > MAX_CHAIN_DEPTH {
+            return Err(ReferenceRule::TooDeep.into());
+        }
+        let (file, path) = self.open_beneath(reference, image)?;
+        let metadata = file.metadata().doing(|| format!("looking at {name:?}"))?;
+        if !metadata.is_file() {
+            return Err(ReferenceRule::NotAFile { what, name }.into());
+        }
+        let disk = FileDisk::from_file(file, path)?;
+        let identity = identity(&disk)?;
+        if self.opened.contains(&identity) {
+            return Err(ReferenceRule::Loop { what, name }.into());
+        }
+        self.opened.push(identity);
+        Ok(disk)
+    }
+
+    fn open_beneath(&self, reference: &Reference, image: &Path) -> Result<(std::fs::File, PathBuf)> {
+        let (what, name) = (reference.what, reference.display_name());
+        let not_beneath =
+            || ReferenceRule::NotBeneath { what, name: name.clone(), folder: self.folder.clone() };
+        let doing = || format!("opening the {what} {name:?}");
+        // Where a relative name starts: the folder of the image that has it, seen from the chain's folder.
+        let image = std::fs::canonicalize(image).doing(doing)?;
+        let start = image.parent().and_then(|folder| folder.strip_prefix(&self.folder).ok());
+        let named = reference.path()?;
+        let relative = match named.strip_prefix(&self.folder) {
+            Ok(inner) => inner.to_owned(),
+            Err(_) if named.is_absolute() => return Err(not_beneath().into()),
+            Err(_) => start.ok_or_else(not_beneath)?.join(named),
+        };
+        let folder =
+            rustix::fs::open(&self.folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .doing(doing)?;
+        // A pipe opened so does not wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let opened: OwnedFd = match rustix::fs::openat2(folder, &relative, flags, Mode::empty(), resolve) {
+            Err(rustix::io::Errno::XDEV) => return Err(not_beneath().into()),
+            opened => opened.doing(doing)?,
+        };
+        Ok((opened.into(), self.folder.join(relative)))
+    }
+}
+
+fn identity(file: &FileDisk) -> Result<(u64, u64)> {
+    let metadata = file.file().metadata().doing(|| format!("looking at {}", file.path().display()))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(name: &str) -> Reference {
+        Reference { what: "backing file", name: name.into(), format: None }
+    }
+
+    struct Folder {
+        temporary: tempfile::TempDir,
+    }
+
+    impl Folder {
+        /// `images/top`, `images/sub/base`, `images/out -> ../secret`, `images/in -> sub/base`, `secret`.
+        fn new() -> Self {
+            let temporary = tempfile::tempdir().unwrap();
+            let root = temporary.path();
+            std::fs::create_dir_all(root.join("images/sub")).unwrap();
+            for name in ["images/top", "images/sub/base", "secret"] {
+                std::fs::write(root.join(name), name).unwrap();
+            }
+            std::os::unix::fs::symlink("../secret", root.join("images/out")).unwrap();
+            std::os::unix::fs::symlink("sub/base", root.join("images/in")).unwrap();
+            Self { temporary }
+        }
+
+        fn top(&self) -> PathBuf {
+            self.temporary.path().join("images/top")
+        }
+
+        fn open(&self, name: &str) -> Result<FileDisk> {
+            let top = FileDisk::open(self.top()).unwrap();
+            Chain::starting_with(&top, References::AllowBeneath)?.open(&reference(name), &self.top())
+        }
+
+        fn rule(&self, name: &str) -> ReferenceRule {
+            self.open(name).unwrap_err().cause::<ReferenceRule>().unwrap().clone()
+        }
+    }
+
+    #[test]
+    fn nothing_is_opened_unless_allowed() {
+        let folder = Folder::new();
+        let top = FileDisk::open(folder.top()).unwrap();
+        let mut chain = Chain::starting_with(&top, References::Refuse).unwrap();
+        let error = chain.open(&reference("sub/base"), &folder.top()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })));
+    }
+
+    #[test]
+    fn names_beneath_the_folder_are_opened() {
+        let folder = Folder::new();
+        let absolute = std::fs::canonicalize(folder.temporary.path()).unwrap().join("images/sub/base");
+        for name in ["sub/base", "./sub/../sub/base", "in", absolute.to_str().unwrap()] {
+            assert!(folder.open(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_folder() {
+        let folder = Folder::new();
+        let secret = folder.temporary.path().join("secret");
+        for name in ["../secret", "out", "sub/../../secret", "/etc/hostname", secret.to_str().unwrap()] {
+            assert!(matches!(folder.rule(name), ReferenceRule::NotBeneath { .. }), "{name}");
+        }
+        for name in ["nbd:localhost:10809", "json:{}", "file:sub/base", "", "a\0b"] {
+            assert!(matches!(folder.rule(name), ReferenceRule::NotAPath { .. }), "{name}");
+        }
+        assert!(matches!(folder.rule("sub"), ReferenceRule::NotAFile { .. }));
+        assert!(matches!(folder.rule("top"), ReferenceRule::Loop { .. }));
+    }
+
+    #[test]
+    fn a_name_is_relative_to_the_image_that_has_it_but_the_folder_stays() {
+        let folder = Folder::new();
+        let top = FileDisk::open(folder.top()).unwrap();
+        let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
+        let base = chain.open(&reference("sub/base"), &folder.top()).unwrap();
+        std::fs::write(folder.temporary.path().join("images/other"), "x").unwrap();
+        assert!(chain.open(&reference("../other"), base.path()).is_ok());
+        let rule = chain.open(&reference("../../secret"), base.path()).unwrap_err();
+        assert!(matches!(rule.cause(), Some(ReferenceRule::NotBeneath { .. })));
+    }
+
+    #[test]
+    fn the_chain_has_an_end() {
+        let folder = Folder::new();
+        let top = FileDisk::open(folder.top()).unwrap();
+        let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
+        for index in 0..MAX_CHAIN_DEPTH {
+            let name = format!("base{index}");
+            std::fs::write(folder.temporary.path().join("images").join(&name), "x").unwrap();
+            chain.open(&reference(&name), &folder.top()).unwrap();
+        }
+        let error = chain.open(&reference("sub/base"), &folder.top()).unwrap_err();
+        assert_eq!(error.cause(), Some(&ReferenceRule::TooDeep));
+    }
+}

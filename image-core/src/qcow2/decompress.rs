@@ -1,0 +1,297 @@
+//! Compressed clusters → bytes, exactly one cluster at a time, deflate or zstd.
+//!
+//! ```text
+//! sectors ─┬─► libdeflate, one shot ── exactly a cluster? ─► done          (every image QEMU writes)
+//!          │        └─ no ─► streaming inflate, until the cluster is full
+//!          └─► zstd, frame by frame ── exactly a cluster? ─► done
+//!                   └─ no ─► streaming zstd, until the cluster is full
+//! ```
+//!
+//! The bytes handed in end at a sector, the data may end earlier; a stream may go on past the cluster, or stop without
+//! its end mark once the cluster is full; a cluster may be several zstd frames. Less than a cluster is an error.
+//! Contexts and buffers live as long as their thread: nothing is allocated for a cluster.
+//! Section: "Compressed Clusters Descriptor".
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::cell::RefCell;
+
+use flate2::{Decompress, FlushDecompress};
+use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
+
+use super::entry::CompressedPlace;
+use super::header::Compression;
+
+/// The largest window that a zstd frame may ask memory for: 2^24 bytes, eight clusters of the largest size.
+const MAX_ZSTD_WINDOW_LOG: u32 = 24;
+
+/// Which cluster of which image: the key of what a thread keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClusterKey {
+    /// The image, and its state if it changes.
+    pub(super) image: u64,
+    /// Where it is.
+    pub(super) place: CompressedPlace,
+}
+
+/// Contexts and buffers of one thread.
+pub(super) struct Decoder {
+    codecs: Codecs,
+    packed: Vec<u8>,
+    cluster: Vec<u8>,
+    kept: Option<ClusterKey>,
+}
+
+struct Codecs {
+    deflate: libdeflater::Decompressor,
+    inflate: Decompress,
+    zstd: DCtx<'static>,
+}
+
+thread_local! {
+    static DECODER: RefCell<Decoder> = RefCell::new(Decoder {
+        codecs: Codecs {
+            deflate: libdeflater::Decompressor::new(),
+            inflate: Decompress::new(false),
+            zstd: DCtx::create(),
+        },
+        packed: Vec::new(),
+        cluster: Vec::new(),
+        kept: None,
+    });
+}
+
+impl Decoder {
+    /// Does `work` with this thread's decoder. It must not read from a disk, which may be an image itself.
+    pub(super) fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        DECODER.with_borrow_mut(work)
+    }
+
+    /// This thread's buffer for packed data, at least `len` bytes; to be handed back to [`decode`](Self::decode).
+    pub(super) fn packed_buffer(len: usize) -> Vec<u8> {
+        let mut packed = Self::with(|decoder| std::mem::take(&mut decoder.packed));
+        if packed.len() < len {
+            packed.resize(len, 0);
+        }
+        packed
+    }
+
+    /// Decodes the first `len` bytes of `packed` into `out`, a whole cluster.
+    ///
+    /// # Errors
+    /// Why the data are not a cluster.
+    pub(super) fn decode(
+        &mut self,
+        compression: Compression,
+        packed: Vec<u8>,
+        len: usize,
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let done = self.codecs.decode(compression, packed.get(..len).unwrap_or_default(), out);
+        self.packed = packed;
+        done
+    }
+
+    /// As [`decode`](Self::decode), but keeps the cluster for [`copy_kept`](Self::copy_kept).
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub(super) fn decode_and_keep(
+        &mut self,
+        (compression, key): (Compression, ClusterKey),
+        packed: Vec<u8>,
+        len: usize,
+        cluster_size: usize,
+    ) -> Result<(), String> {
+        self.kept = None;
+        let mut cluster = std::mem::take(&mut self.cluster);
+        cluster.resize(cluster_size, 0);
+        let done = self.decode(compression, packed, len, &mut cluster);
+        self.cluster = cluster;
+        self.kept = done.is_ok().then_some(key);
+        done
+    }
+
+    /// Fills `out` from the cluster that was kept, from `from` bytes into it on; `false` if that is another one.
+    pub(super) fn copy_kept(&self, key: ClusterKey, from: u64, out: &mut [u8]) -> bool {
+        let kept = self.cluster.get(from as usize..).and_then(|kept| kept.get(..out.len()));
+        match kept {
+            Some(kept) if self.kept == Some(key) => {
+                out.copy_from_slice(kept);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Codecs {
+    fn decode(&mut self, compression: Compression, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+        match compression {
+            Compression::Deflate => self.inflate(packed, out),
+            Compression::Zstd => self.unzstd(packed, out),
+        }
+    }
+
+    fn inflate(&mut self, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+        if self.deflate.deflate_decompress(packed, out) == Ok(out.len()) {
+            return Ok(());
+        }
+        self.inflate.reset(false);
+        loop {
+            let (read, written) = (self.inflate.total_in() as usize, self.inflate.total_out() as usize);
+            let (rest, room) =
+                (packed.get(read..).unwrap_or_default(), out.get_mut(written..).unwrap_or_default());
+            if room.is_empty() {
+                return Ok(());
+            }
+            let done = self.inflate.decompress(rest, room, FlushDecompress::None);
+            let progress =
+                self.inflate.total_out() as usize > written || self.inflate.total_in() as usize > read;
+            match done {
+                Err(error) => return Err(error.to_string()),
+                Ok(status) if status == flate2::Status::StreamEnd || !progress => {
+                    return self.enough(self.inflate.total_out() as usize, out.len());
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn unzstd(&mut self, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+        if self.unzstd_frames(packed, out) == Some(out.len()) {
+            return Ok(());
+        }
+        let named = |code| zstd_safe::get_error_name(code).to_owned();
+        self.zstd.reset(ResetDirective::SessionAndParameters).map_err(named)?;
+        self.zstd.set_parameter(DParameter::WindowLogMax(MAX_ZSTD_WINDOW_LOG)).map_err(named)?;
+        let mut input = InBuffer::around(packed);
+        let out_len = out.len();
+        let mut output = OutBuffer::around(out);
+        while output.pos() < out_len {
+            let before = (input.pos, output.pos());
+            self.zstd.decompress_stream(&mut output, &mut input).map_err(named)?;
+            if (input.pos, output.pos()) == before {
+                break;
+            }
+        }
+        let written = output.pos();
+        self.enough(written, out_len)
+    }
+
+    /// Whole frames one after the other; the bytes that came out, if all of them are sound.
+    fn unzstd_frames(&mut self, packed: &[u8], out: &mut [u8]) -> Option<usize> {
+        let (mut rest, mut written) = (packed, 0_usize);
+        while written < out.len() {
+            let (frame, behind) = rest.split_at_checked(zstd_safe::find_frame_compressed_size(rest).ok()?)?;
+            written = written.checked_add(self.zstd.decompress(out.get_mut(written..)?, frame).ok()?)?;
+            rest = behind;
+        }
+        Some(written)
+    }
+
+    fn enough(&self, written: usize, wanted: usize) -> Result<(), String> {
+        if written == wanted {
+            return Ok(());
+        }
+        Err(format!("it ends after {written:#x} of {wanted:#x} bytes"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const CLUSTER: usize = 65536;
+
+    fn content(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * at / 977) as u8).collect()
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decode(compression: Compression, packed: &[u8]) -> Result<Vec<u8>, String> {
+        let mut out = vec![0xaa; CLUSTER];
+        let mut buffer = Decoder::packed_buffer(packed.len());
+        buffer[..packed.len()].copy_from_slice(packed);
+        Decoder::with(|decoder| decoder.decode(compression, buffer, packed.len(), &mut out)).map(|()| out)
+    }
+
+    #[test]
+    fn deflate_streams_of_every_shape() {
+        let bytes = content(CLUSTER);
+        let exact = deflated(&bytes);
+        assert_eq!(decode(Compression::Deflate, &exact).unwrap(), bytes);
+        let padded = [exact.as_slice(), &[0x55; 700]].concat();
+        assert_eq!(decode(Compression::Deflate, &padded).unwrap(), bytes);
+        for longer in [1, 4096, CLUSTER] {
+            let long = deflated(&content(CLUSTER + longer));
+            assert_eq!(decode(Compression::Deflate, &long).unwrap(), bytes, "{longer} more");
+        }
+        // A stored block may run past the cluster too.
+        let mut stored = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::none());
+        stored.write_all(&content(CLUSTER + 1000)).unwrap();
+        assert_eq!(decode(Compression::Deflate, &stored.finish().unwrap()).unwrap(), bytes);
+        // Flushed but never ended: the end mark is missing.
+        let mut open = flate2::Compress::new(flate2::Compression::new(6), false);
+        let mut packed = Vec::with_capacity(2 * CLUSTER);
+        open.compress_vec(&bytes, &mut packed, flate2::FlushCompress::Sync).unwrap();
+        assert_eq!(decode(Compression::Deflate, &packed).unwrap(), bytes);
+    }
+
+    #[test]
+    fn too_little_or_nonsense_is_an_error() {
+        let short = decode(Compression::Deflate, &deflated(&content(CLUSTER - 1))).unwrap_err();
+        assert_eq!(short, "it ends after 0xffff of 0x10000 bytes");
+        let exact = deflated(&content(CLUSTER));
+        assert!(decode(Compression::Deflate, &exact[..exact.len() / 2]).is_err());
+        assert!(decode(Compression::Deflate, &[0xff; 512]).is_err());
+        assert!(decode(Compression::Deflate, &[]).is_err());
+        assert!(decode(Compression::Zstd, &[]).is_err());
+        assert!(decode(Compression::Zstd, &[0x11; 512]).is_err());
+        let frame = zstd::bulk::compress(&content(CLUSTER), 3).unwrap();
+        assert!(decode(Compression::Zstd, &frame[..frame.len() - 1]).is_err());
+        let short = decode(Compression::Zstd, &zstd::bulk::compress(&content(9), 3).unwrap()).unwrap_err();
+        assert_eq!(short, "it ends after 0x9 of 0x10000 bytes");
+    }
+
+    #[test]
+    fn zstd_frames_of_every_shape() {
+        let bytes = content(CLUSTER);
+        let frame = zstd::bulk::compress(&bytes, 3).unwrap();
+        assert_eq!(decode(Compression::Zstd, &frame).unwrap(), bytes);
+        let padded = [frame.as_slice(), &[0; 300]].concat();
+        assert_eq!(decode(Compression::Zstd, &padded).unwrap(), bytes);
+        let (one, two) = bytes.split_at(1000);
+        let several = [zstd::bulk::compress(one, 3).unwrap(), zstd::bulk::compress(two, 1).unwrap()].concat();
+        assert_eq!(decode(Compression::Zstd, &several).unwrap(), bytes);
+        let long = zstd::bulk::compress(&content(2 * CLUSTER), 3).unwrap();
+        assert_eq!(decode(Compression::Zstd, &long).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_second_part_of_a_cluster_is_not_decoded_again() {
+        let bytes = content(CLUSTER);
+        let packed = deflated(&bytes);
+        let place = CompressedPlace { offset: super::super::HostOffset(7), len: packed.len() as u64 };
+        let key = ClusterKey { image: 1, place };
+        let mut out = [0; 100];
+        Decoder::with(|decoder| {
+            assert!(!decoder.copy_kept(key, 0, &mut out));
+            let len = packed.len();
+            decoder.decode_and_keep((Compression::Deflate, key), packed, len, CLUSTER).unwrap();
+            assert!(decoder.copy_kept(key, 5000, &mut out));
+            assert_eq!(out, bytes[5000..5100]);
+            assert!(!decoder.copy_kept(ClusterKey { image: 2, ..key }, 0, &mut out));
+            decoder.decode_and_keep((Compression::Deflate, key), vec![0xff; 9], 9, CLUSTER).unwrap_err();
+            assert!(!decoder.copy_kept(key, 0, &mut out), "a cluster that did not decode is not kept");
+        });
+    }
+}

@@ -1,0 +1,432 @@
+//! An image as a disk: guest range → runs → bytes, through the backing chain.
+//!
+//! ```text
+//! read_at ─┐                          ┌─ nothing there ─► backing file, then zeroes
+//!          ├─► Runs: neighbours with ─┼─ zero ──────────► zeroes
+//! extents ─┘   one treatment joined   ├─ plain ─────────► one read for all that is contiguous in the file
+//!                                     └─ compressed ────► decoded, one cluster at a time
+//! ```
+//!
+//! What an entry names must be in the file, and must not be metadata; else it is an error with the guest offset.
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::corrupt::Corrupt;
+use super::decompress::{ClusterKey, Decoder};
+use super::entry::{CompressedPlace, EntryFormat, Mapping, Subclusters};
+use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::header::{Header, Version};
+use super::layout::SUBCLUSTER_COUNT;
+use super::table::{L1Table, Table, TableCache, l2_entry};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents};
+use crate::error::{Doing, Error, Result};
+
+/// Tells the images of a process apart, for what threads remember of them.
+static NEXT_IMAGE: AtomicU64 = AtomicU64::new(0);
+
+/// A qcow2 image, open for reading.
+pub struct Qcow2 {
+    file: Arc<dyn BlockRead>,
+    backing: Option<Arc<dyn BlockRead>>,
+    data_file: Option<Arc<dyn BlockRead>>,
+    header: Header,
+    format: EntryFormat,
+    l1: L1Table,
+    l2_cache: TableCache,
+    identity: u64,
+}
+
+impl fmt::Debug for Qcow2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Qcow2").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// How a run of guest bytes is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// From the backing file, or as zeroes.
+    Backing,
+    /// As zeroes; `true` if clusters are set aside for them.
+    Zero(bool),
+    /// From the file (or the data file), from this offset on.
+    Plain(HostOffset),
+    /// By decoding, starting at the run's first byte's place in its cluster.
+    Compressed(CompressedPlace),
+}
+
+/// Guest bytes with one treatment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) range: ByteRange,
+    pub(crate) treatment: Treatment,
+}
+
+impl Run {
+    /// This run with `next`, which follows it, if one treatment does for both.
+    fn joined(self, next: Run) -> Option<Run> {
+        let alike = match (self.treatment, next.treatment) {
+            (Treatment::Plain(one), Treatment::Plain(other)) => {
+                one.0.checked_add(self.range.len()) == Some(other.0)
+            }
+            (Treatment::Compressed(_), Treatment::Compressed(_)) => false,
+            (one, other) => one == other,
+        };
+        alike.then(|| Run {
+            range: ByteRange::between(self.range.offset(), next.range.end()),
+            treatment: self.treatment,
+        })
+    }
+}
+
+impl Qcow2 {
+    /// The image in `file`, whose header was read from it. What the header names is handed in by the caller, who knows
+    /// whether it may be opened; without a backing file, what is not allocated reads as zeroes.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if guest clusters are in a data file and there is none;
+    /// whatever reading the L1 table says.
+    pub fn new(
+        file: Arc<dyn BlockRead>,
+        header: Header,
+        backing: Option<Arc<dyn BlockRead>>,
+        data_file: Option<Arc<dyn BlockRead>>,
+    ) -> Result<Self> {
+        if header.has_data_file() != data_file.is_some() {
+            return Err(Error::invalid("a data file must be given to exactly those images that have one"));
+        }
+        let format = EntryFormat {
+            geometry: header.geometry,
+            zero_flag: header.version == Version::V3,
+            data_file: header.has_data_file(),
+        };
+        Ok(Self {
+            l1: L1Table::read(&*file, &header)?,
+            l2_cache: TableCache::new(header.geometry),
+            identity: NEXT_IMAGE.fetch_add(1, Ordering::Relaxed),
+            file,
+            backing,
+            data_file,
+            header,
+            format,
+        })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The backing file, if it is open.
+    pub fn backing(&self) -> Option<&Arc<dyn BlockRead>> {
+        self.backing.as_ref()
+    }
+
+    /// The file that the image is in.
+    pub fn file(&self) -> &Arc<dyn BlockRead> {
+        &self.file
+    }
+
+    /// The file that guest clusters are in.
+    fn cluster_file(&self) -> &dyn BlockRead {
+        self.data_file.as_deref().unwrap_or(&*self.file)
+    }
+
+    /// What the image says of the cluster at `guest`, which it starts.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) with the rule as cause; whatever reading an L2 table says.
+    pub fn mapping(&self, guest: GuestOffset) -> Result<Mapping> {
+        let geometry = self.header.geometry;
+        let guest = GuestOffset(geometry.cluster_start(guest.0));
+        match self.l2_table(guest)? {
+            Some(table) => {
+                let entry = l2_entry(&table, geometry.l2_index(guest), geometry);
+                Ok(entry.decode(self.format, guest)?)
+            }
+            None => Ok(Mapping::Unallocated),
+        }
+    }
+
+    /// The L2 table in charge of `guest`, if there is one.
+    fn l2_table(&self, guest: GuestOffset) -> Result<Option<Table>> {
+        let geometry = self.header.geometry;
+        let Some(place) = self.l1.entry(guest).decode(geometry, guest)? else { return Ok(None) };
+        let host = place.offset;
+        // Before the cache, which knows the table but not who else asked for it.
+        self.l1.refuse_shared(host, guest)?;
+        let read = || {
+            let range = ByteRange::new(host.0, geometry.cluster_size())?;
+            let file_size = self.file.size();
+            if range.end() > file_size {
+                return Err(Corrupt::L2TablePastEnd { guest, host, file_size }.into());
+            }
+            if let Some(region) = self.l1.metadata_in(range, Some(host)) {
+                return Err(Corrupt::L2TableInRegion { guest, host, region }.into());
+            }
+            let mut bytes = vec![0; geometry.cluster_size() as usize];
+            self.file.read_at(&mut bytes, host.0).doing(|| format!("reading the L2 table at {host}"))?;
+            Ok(bytes.into())
+        };
+        self.l2_cache.table(host, read).map(Some)
+    }
+
+    /// The runs of `range`, which is on the disk, in ascending order and as long as they can be.
+    pub(crate) fn runs(&self, range: ByteRange) -> Runs<'_> {
+        Runs { image: self, at: range.offset(), end: range.end(), table: None, pending: None }
+    }
+
+    fn read_run(&self, buf: &mut [u8], run: Run) -> Result<()> {
+        match run.treatment {
+            Treatment::Zero(_) => {
+                buf.fill(0);
+                Ok(())
+            }
+            Treatment::Backing => self.read_backing(buf, run.range.offset()),
+            Treatment::Plain(host) => self.read_plain(buf, GuestOffset(run.range.offset()), host),
+            Treatment::Compressed(place) => self.read_compressed(buf, GuestOffset(run.range.offset()), place),
+        }
+    }
+
+    fn read_backing(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let Some(backing) = &self.backing else {
+            buf.fill(0);
+            return Ok(());
+        };
+        // A backing file may be shorter: what it does not cover reads as zeroes.
+        let there = backing.size().saturating_sub(offset).min(buf.len() as u64) as usize;
+        let (covered, beyond) = buf.split_at_mut(there);
+        beyond.fill(0);
+        if covered.is_empty() {
+            return Ok(());
+        }
+        backing.read_at(covered, offset).doing(|| "reading the backing file")
+    }
+
+    fn read_plain(&self, buf: &mut [u8], guest: GuestOffset, host: HostOffset) -> Result<()> {
+        let file = self.cluster_file();
+        let range = ByteRange::new(host.0, buf.len() as u64)?;
+        let file_size = file.size();
+        if range.end() > file_size {
+            // The first cluster of the run that is not whole.
+            let sound = self.header.geometry.cluster_start(file_size).saturating_sub(host.0);
+            let guest = GuestOffset(guest.0.saturating_add(sound));
+            let host = HostOffset(host.0.saturating_add(sound));
+            return Err(Corrupt::ClusterPastEnd { guest, host, file_size }.into());
+        }
+        if self.data_file.is_none()
+            && let Some(region) = self.l1.metadata_in(range, None)
+        {
+            return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
+        }
+        file.read_at(buf, host.0)
+    }
+
+    fn read_compressed(&self, buf: &mut [u8], guest: GuestOffset, place: CompressedPlace) -> Result<()> {
+        let geometry = self.header.geometry;
+        let file_size = self.file.size();
+        let host = place.offset;
+        // The file may end within the last sector: what is missing is missed by the decoder, or not.
+        let len = place.len.min(file_size.saturating_sub(host.0));
+        if len == 0 {
+            return Err(Corrupt::ClusterPastEnd { guest, host, file_size }.into());
+        }
+        let range = ByteRange::new(host.0, len)?;
+        if let Some(region) = self.l1.metadata_in(range, None) {
+            return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
+        }
+        let cluster_size = geometry.cluster_size() as usize;
+        let (key, from) = (ClusterKey { image: self.identity, place }, geometry.in_cluster(guest.0));
+        let whole = buf.len() == cluster_size;
+        if !whole && Decoder::with(|decoder| decoder.copy_kept(key, from, buf)) {
+            return Ok(());
+        }
+        let len = len as usize;
+        let mut packed = Decoder::packed_buffer(len);
+        self.file.read_at(packed.get_mut(..len).unwrap_or_default(), host.0)?;
+        let done = Decoder::with(|decoder| {
+            if whole {
+                return decoder.decode(self.header.compression, packed, len, buf);
+            }
+            decoder.decode_and_keep((self.header.compression, key), packed, len, cluster_size)?;
+            decoder.copy_kept(key, from, buf);
+            Ok(())
+        });
+        done.map_err(|why| {
+            let guest = GuestOffset(geometry.cluster_start(guest.0));
+            Corrupt::CompressedData { guest, host, len: place.len, why }.into()
+        })
+    }
+}
+
+impl BlockRead for Qcow2 {
+    fn size(&self) -> u64 {
+        self.header.size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let range = ByteRange::new(offset, buf.len() as u64)?;
+        range.check_within(self.size())?;
+        let mut rest = buf;
+        for run in self.runs(range) {
+            let run = run?;
+            let (part, behind) = rest.split_at_mut(run.range.len() as usize);
+            self.read_run(part, run)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        range.check_within(self.size())?;
+        let mut extents = Extents::starting_at(range.offset());
+        for run in self.runs(range) {
+            let run = run?;
+            let end = run.range.end();
+            match run.treatment {
+                Treatment::Zero(_) => extents.push_until(end, ExtentKind::Zero),
+                Treatment::Compressed(_) => extents.push_until(end, ExtentKind::Data),
+                Treatment::Plain(host) => self.plain_extents(&mut extents, host, run.range)?,
+                Treatment::Backing => self.backing_extents(&mut extents, run.range)?,
+            }
+        }
+        Ok(extents)
+    }
+}
+
+impl Qcow2 {
+    /// Allocated clusters may be holes of the file they are in, after a preallocation or a discard.
+    fn plain_extents(&self, extents: &mut Extents, host: HostOffset, range: ByteRange) -> Result<()> {
+        let file = self.cluster_file();
+        let there = ByteRange::new(host.0, range.len())?;
+        if there.end() <= file.size() {
+            for extent in file.extents(there)?.iter() {
+                let kind = if extent.kind.reads_as_zero() { ExtentKind::Zero } else { ExtentKind::Data };
+                extents.push(extent.range.len(), kind);
+            }
+        }
+        // Past the end of the file, reading says what is wrong.
+        extents.push_until(range.end(), ExtentKind::Data);
+        Ok(())
+    }
+
+    fn backing_extents(&self, extents: &mut Extents, range: ByteRange) -> Result<()> {
+        if let Some(backing) = &self.backing
+            && let Some(covered) = range.intersection(ByteRange::whole(backing.size()))
+        {
+            for extent in backing.extents(covered)?.iter() {
+                extents.push(extent.range.len(), extent.kind);
+            }
+        }
+        extents.push_until(range.end(), ExtentKind::Hole);
+        Ok(())
+    }
+}
+
+/// The runs of a range of an image; after an error, none.
+pub(crate) struct Runs<'a> {
+    image: &'a Qcow2,
+    at: u64,
+    end: u64,
+    /// The L2 table of the L1 entry with this index.
+    table: Option<(u64, Option<Table>)>,
+    pending: Option<Run>,
+}
+
+impl Runs<'_> {
+    /// The longest piece from `at` on that one L2 entry (or L1 entry without table) says.
+    fn piece(&mut self) -> Result<Run> {
+        let geometry = self.image.header.geometry;
+        let guest = GuestOffset(self.at);
+        let l1_index = geometry.l1_index(guest);
+        if self.table.as_ref().is_none_or(|&(known, _)| known != l1_index) {
+            self.table = Some((l1_index, self.image.l2_table(guest)?));
+        }
+        let Some((_, Some(table))) = &self.table else {
+            let covered = l1_index.saturating_add(1).saturating_mul(geometry.l2_coverage());
+            return Ok(self.run_until(covered, Treatment::Backing));
+        };
+        let entry = l2_entry(table, geometry.l2_index(guest), geometry);
+        let cluster = geometry.cluster_start(self.at);
+        let cluster_end = cluster.saturating_add(geometry.cluster_size());
+        let in_cluster = geometry.in_cluster(self.at);
+        let plain = |host: HostOffset| Treatment::Plain(HostOffset(host.0.saturating_add(in_cluster)));
+        let (end, treatment) = match entry.decode(self.image.format, GuestOffset(cluster))? {
+            Mapping::Unallocated => (cluster_end, Treatment::Backing),
+            Mapping::Zero(set_aside) => (cluster_end, Treatment::Zero(set_aside.is_some())),
+            Mapping::Allocated(cluster) => (cluster_end, plain(cluster.offset)),
+            Mapping::Compressed(place) => (cluster_end, Treatment::Compressed(place)),
+            Mapping::Divided { cluster: set_aside, subclusters } => {
+                let (len, kind) = subclusters_from(geometry, subclusters, in_cluster);
+                let treatment = match (kind, set_aside) {
+                    (Subcluster::Allocated, Some(cluster)) => plain(cluster.offset),
+                    (Subcluster::Zero, set_aside) => Treatment::Zero(set_aside.is_some()),
+                    _ => Treatment::Backing,
+                };
+                (self.at.saturating_add(len), treatment)
+            }
+        };
+        Ok(self.run_until(end, treatment))
+    }
+
+    fn run_until(&self, end: u64, treatment: Treatment) -> Run {
+        Run { range: ByteRange::between(self.at, end.min(self.end)), treatment }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Result<Run>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at < self.end {
+            let piece = match self.piece() {
+                Ok(piece) => piece,
+                Err(error) => {
+                    self.at = self.end;
+                    self.pending = None;
+                    return Some(Err(error));
+                }
+            };
+            self.at = piece.range.end();
+            match self.pending {
+                None => self.pending = Some(piece),
+                Some(run) => match run.joined(piece) {
+                    Some(longer) => self.pending = Some(longer),
+                    None => {
+                        self.pending = Some(piece);
+                        return Some(Ok(run));
+                    }
+                },
+            }
+        }
+        self.pending.take().map(Ok)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subcluster {
+    Backing,
+    Zero,
+    Allocated,
+}
+
+/// What the subcluster `in_cluster` bytes into its cluster is, and for how many bytes that holds.
+fn subclusters_from(geometry: Geometry, subclusters: Subclusters, in_cluster: u64) -> (u64, Subcluster) {
+    let size = geometry.subcluster_size();
+    let index = in_cluster.checked_div(size).unwrap_or_default() as u32;
+    let (allocated, zero) = (subclusters.allocated.wrapping_shr(index), subclusters.zero.wrapping_shr(index));
+    let left = (SUBCLUSTER_COUNT as u32).saturating_sub(index);
+    let (alike, kind) = if allocated & 1 != 0 {
+        (allocated.trailing_ones(), Subcluster::Allocated)
+    } else if zero & 1 != 0 {
+        (zero.trailing_ones(), Subcluster::Zero)
+    } else {
+        ((allocated | zero).trailing_zeros(), Subcluster::Backing)
+    };
+    let end = u64::from(index.saturating_add(alike.min(left))).saturating_mul(size);
+    (end.saturating_sub(in_cluster), kind)
+}

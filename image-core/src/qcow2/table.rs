@@ -1,0 +1,232 @@
+//! Tables in memory: the L1 table whole, L2 tables and refcount blocks in a bounded cache.
+//!
+//! ```text
+//! host offset ─► a set of the cache (one lock each) ─► at most WAYS tables, the latest used first
+//!                      │ not there
+//!                      └─► read outside the lock, then put first; the last falls out
+//! ```
+//!
+//! Threads meet only where they look into the same set at the same moment, and never while one reads from the file.
+//! Two that miss the same table at once both read it: harmless, for whoever writes a table goes through the cache.
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::corrupt::{Corrupt, Region};
+use super::entry::{L1Entry, L2Entry};
+use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::header::{Header, TablePlace};
+use crate::block::{BlockRead, ByteRange};
+use crate::error::{Doing, Result};
+
+/// The bytes that one cache may hold: 64 GiB of a disk mapped by L2 tables of 64 KiB.
+pub(super) const CACHE_BYTES: u64 = 8 << 20;
+/// Tables in a set.
+const WAYS: u64 = 8;
+/// Bytes read at a time from tables that are contiguous but long.
+const CHUNK: usize = 64 * 1024;
+
+/// Calls `with` for each of the big-endian numbers of a table, in order. Its place was compared with the file before.
+///
+/// # Errors
+/// Whatever reading says, and whatever `with` says.
+pub(super) fn for_each_u64(
+    file: &dyn BlockRead,
+    place: ByteRange,
+    mut with: impl FnMut(u64, u64) -> Result<()>,
+) -> Result<()> {
+    let mut chunk = [0; CHUNK];
+    let (mut at, mut index) = (place.offset(), 0_u64);
+    while at < place.end() {
+        let len = place.end().saturating_sub(at).min(CHUNK as u64);
+        let bytes = chunk.get_mut(..len as usize).unwrap_or_default();
+        file.read_at(bytes, at)?;
+        for number in bytes.as_chunks::<8>().0 {
+            with(index, u64::from_be_bytes(*number))?;
+            index = index.saturating_add(1);
+        }
+        at = at.saturating_add(len);
+    }
+    Ok(())
+}
+
+/// Reads an L1 table. Its length is at most [`MAX_L1_LEN`](super::header::MAX_L1_LEN) and was compared with the file.
+///
+/// # Errors
+/// Whatever reading says.
+pub(super) fn read_l1(file: &dyn BlockRead, place: TablePlace) -> Result<Vec<L1Entry>> {
+    let mut entries = Vec::with_capacity(place.count as usize);
+    let range = ByteRange::new(place.offset.0, u64::from(place.count).saturating_mul(8))?;
+    for_each_u64(file, range, |_, entry| {
+        entries.push(L1Entry(entry));
+        Ok(())
+    })
+    .doing(|| format!("reading the L1 table at {}", place.offset))?;
+    Ok(entries)
+}
+
+/// The active L1 table, and where in the file there is metadata.
+#[derive(Debug)]
+pub(super) struct L1Table {
+    entries: Vec<L1Entry>,
+    /// Host offsets of all L2 tables, ascending.
+    l2_offsets: Vec<u64>,
+    /// What the header names.
+    regions: Vec<(Region, ByteRange)>,
+    geometry: Geometry,
+}
+
+impl L1Table {
+    /// Reads the active L1 table.
+    pub(super) fn read(file: &dyn BlockRead, header: &Header) -> Result<Self> {
+        let entries = read_l1(file, header.l1)?;
+        let mut l2_offsets: Vec<u64> =
+            entries.iter().filter_map(|entry| entry.table()).map(|table| table.offset.0).collect();
+        l2_offsets.sort_unstable();
+        Ok(Self { entries, l2_offsets, regions: header.regions(), geometry: header.geometry })
+    }
+
+    /// The entry in charge of `guest`; one that points nowhere past the end of the table.
+    pub(super) fn entry(&self, guest: GuestOffset) -> L1Entry {
+        let index = usize::try_from(self.geometry.l1_index(guest)).ok();
+        index.and_then(|index| self.entries.get(index)).copied().unwrap_or_default()
+    }
+
+    /// Refuses an L2 table that another L1 entry has too: the way to make a small file stand for endless work.
+    pub(super) fn refuse_shared(&self, host: HostOffset, guest: GuestOffset) -> Result<(), Corrupt> {
+        let first = self.l2_offsets.partition_point(|&offset| offset < host.0);
+        if self.l2_offsets.get(first.saturating_add(1)) != Some(&host.0) {
+            return Ok(());
+        }
+        let own = self.geometry.l1_index(guest) as usize;
+        let other = self.entries.iter().enumerate().position(|(index, entry)| {
+            index != own && entry.table().is_some_and(|table| table.offset == host)
+        });
+        let coverage = self.geometry.l2_coverage();
+        let other = GuestOffset((other.unwrap_or_default() as u64).saturating_mul(coverage));
+        Err(Corrupt::L2TableShared { guest, host, other })
+    }
+
+    /// The metadata that `range` of the file overlaps, except for `itself`.
+    pub(super) fn metadata_in(&self, range: ByteRange, itself: Option<HostOffset>) -> Option<Region> {
+        let named = |(_, region): &&(Region, ByteRange)| region.intersection(range).is_some();
+        if let Some(&(region, _)) = self.regions.iter().find(named) {
+            return Some(region);
+        }
+        // L2 tables are aligned where they are valid: one that overlaps starts after the cluster before `range`.
+        let from = range.offset().saturating_sub(self.geometry.cluster_size().saturating_sub(1));
+        let first = self.l2_offsets.partition_point(|&offset| offset < from);
+        let near = self.l2_offsets.get(first..).unwrap_or_default().iter();
+        let mut near = near.take_while(|&&offset| offset < range.end());
+        near.any(|&offset| itself != Some(HostOffset(offset))).then_some(Region::L2Table)
+    }
+}
+
+/// A metadata cluster as it is in the file.
+pub(super) type Table = Arc<[u8]>;
+
+/// The entry at `index` of an L2 table; empty past its end.
+pub(super) fn l2_entry(table: &[u8], index: u64, geometry: Geometry) -> L2Entry {
+    let at = index.saturating_mul(geometry.l2_entry_len()) as usize;
+    let number = |at: usize| {
+        table.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    };
+    let subclusters = if geometry.extended_l2() { number(at.saturating_add(8)) } else { 0 };
+    L2Entry { descriptor: number(at), subclusters }
+}
+
+/// Tables whose offsets fall together, the latest used first.
+type Set = Vec<(HostOffset, Table)>;
+
+/// Metadata clusters, by host offset, as many as fit into [`CACHE_BYTES`].
+#[derive(Debug)]
+pub(super) struct TableCache {
+    sets: Box<[Mutex<Set>]>,
+    ways: usize,
+    cluster_bits: u32,
+}
+
+impl TableCache {
+    /// An empty one.
+    pub(super) fn new(geometry: Geometry) -> Self {
+        let tables = (CACHE_BYTES >> geometry.cluster_bits()).max(1);
+        let ways = tables.min(WAYS);
+        let sets = (0..tables.checked_div(ways).unwrap_or(1)).map(|_| Mutex::default()).collect();
+        Self { sets, ways: ways as usize, cluster_bits: geometry.cluster_bits() }
+    }
+
+    /// The table at `host`, from memory or else by `read`.
+    ///
+    /// # Errors
+    /// Whatever `read` says.
+    pub(super) fn table(&self, host: HostOffset, read: impl FnOnce() -> Result<Table>) -> Result<Table> {
+        if let Some(table) = self.find(host) {
+            return Ok(table);
+        }
+        let table = read()?;
+        self.put(host, table.clone());
+        Ok(table)
+    }
+
+    /// Puts `table` into the place of what was known of `host`.
+    pub(super) fn put(&self, host: HostOffset, table: Table) {
+        let Some(set) = self.set(host) else { return };
+        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        set.retain(|(known, _)| *known != host);
+        set.truncate(self.ways.saturating_sub(1));
+        set.insert(0, (host, table));
+    }
+
+    fn find(&self, host: HostOffset) -> Option<Table> {
+        let mut set = self.set(host)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = set.iter().position(|(known, _)| *known == host)?;
+        let found = set.get_mut(..=at)?;
+        found.rotate_right(1);
+        found.first().map(|(_, table)| table.clone())
+    }
+
+    fn set(&self, host: HostOffset) -> Option<&Mutex<Set>> {
+        // Neighbours land in different sets; the product spreads those at regular distances.
+        let cluster = host.0.wrapping_shr(self.cluster_bits);
+        let spread = cluster.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_shr(32);
+        let index = spread.checked_rem(self.sets.len() as u64)?;
+        self.sets.get(index as usize)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn table_of(byte: u8) -> Table {
+        vec![byte; 16].into()
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_used() {
+        let geometry = Geometry::new(21, 4, false).unwrap();
+        let cache = TableCache::new(geometry);
+        let host = |index: u64| HostOffset(index.saturating_mul(geometry.cluster_size()));
+        let must_read = || -> Result<Table> { panic!("it should be there") };
+        cache.put(host(1), table_of(1));
+        for index in 2..10 {
+            cache.table(host(index), || Ok(table_of(index as u8))).unwrap();
+            assert_eq!(cache.table(host(1), must_read).unwrap()[0], 1);
+        }
+        let held: usize = cache.sets.iter().map(|set| set.lock().unwrap().len()).sum();
+        assert_eq!(held, 4, "8 MiB of tables of 2 MiB");
+        assert_eq!(cache.table(host(2), || Ok(table_of(99))).unwrap()[0], 99, "2 had fallen out");
+    }
+
+    #[test]
+    fn a_failed_read_is_not_remembered() {
+        let cache = TableCache::new(Geometry::new(16, 4, false).unwrap());
+        let failed = cache.table(HostOffset(65536), || Err(crate::Error::cancelled()));
+        assert!(failed.is_err());
+        assert_eq!(cache.table(HostOffset(65536), || Ok(table_of(5))).unwrap()[0], 5);
+        cache.put(HostOffset(65536), table_of(6));
+        assert_eq!(cache.table(HostOffset(65536), || Ok(table_of(7))).unwrap()[0], 6);
+    }
+}

@@ -1,0 +1,6 @@
+//! Other programs write and we read, we write and they judge: the same bytes, the same maps, the same numbers.
+//!
+//! Content alone proves little: each test compares exact quantities too, such as extents and counts of clusters.
+
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_read;
