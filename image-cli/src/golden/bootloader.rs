@@ -1,6 +1,294 @@
 //! What starts the system: GRUB for a BIOS, the signed shim and GRUB for UEFI, and the kernel's command line.
+//!
+//! ```text
+//! BIOS  LBA 0 ─► core.img ─► /boot/grub/grub.cfg ─► kernel, initrd ─► root=UUID=…
+//! UEFI  EFI/BOOT/BOOTX64.EFI (shim) ─► grubx64.efi ─► EFI/debian/grub.cfg ─┘
+//! ```
+//!
+//! Nothing of it touches a device: the disk does not exist yet, only its names do. The distribution's own update-grub
+//! writes the menu, so that it writes the same one in the running system after a new kernel; it is told of the new disk
+//! by a grub-probe that knows nothing else.
 
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use image_core::fs::NewFile;
+
+use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
+use super::tree::Tree;
+use crate::failure::Advise;
+
+/// Where GRUB has its menu and modules.
+const GRUB: &str = "/boot/grub";
+/// Where the packages have GRUB for a BIOS.
+const BIOS_MODULES: &str = "/usr/lib/grub/i386-pc";
+/// What the core image must know to find `/boot/grub`.
+const CORE_MODULES: [&str; 6] = ["biosdisk", "part_gpt", "ext2", "search_fs_uuid", "normal", "configfile"];
+/// The real one, and where it is while ours answers.
+const PROBE: &str = "/usr/sbin/grub-probe";
+const PROBE_ASIDE: &str = "/usr/sbin/grub-probe.goldimg";
+
+/// What goes beside the filesystem's files: into sectors and the EFI system partition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BootFiles {
+    /// boot.img and core.img, as GRUB made them.
+    pub(crate) bios: Option<BiosCode>,
+    /// The EFI system partition's files.
+    pub(crate) esp: Vec<NewFile>,
+}
+
+/// GRUB's code for a BIOS.
+#[derive(Debug, Clone)]
+pub(crate) struct BiosCode {
+    /// For the first sector.
+    pub(crate) boot_img: Vec<u8>,
+    /// For its partition.
+    pub(crate) core_img: Vec<u8>,
+}
+
+/// Writes what later steps build upon: `/etc/fstab`, so that the initrd brings the root filesystem's checker, and
+/// GRUB's settings. To be called before a kernel's initrd is made.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyhow::Result<()> {
+    tree.write("/etc/fstab", fstab(recipe, identity), 0o644)?;
+    if recipe.boot.firmware.contains(&Firmware::Uefi) {
+        tree.make_dir("/boot/efi")?;
+    }
+    tree.write("/etc/default/grub.d/50-goldimg.cfg", settings(recipe), 0o644)
+}
+
+/// Makes missing initrds, GRUB's menu and its code. To be called in a session, when all packages are installed.
+///
+/// # Errors
+/// If a package that booting needs is missing, or one of its programs fails.
+pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyhow::Result<BootFiles> {
+    make_initrds(tree)?;
+    let root = identity.uuid(Purpose::RootFilesystem).to_string();
+    tree.make_dir(GRUB)?;
+    tree.run("grub-editenv", &["/boot/grub/grubenv", "create"])?;
+    let probe = FakeProbe::put(tree, identity)?;
+    tree.run("update-grub", &[]).context("writing GRUB's menu")?;
+    probe.take_away()?;
+    check_menu(&tree.text("/boot/grub/grub.cfg")?.unwrap_or_default(), &root)?;
+    let mut files = BootFiles::default();
+    for firmware in &recipe.boot.firmware {
+        match firmware {
+            Firmware::Bios => files.bios = Some(install_bios(tree, &root)?),
+            Firmware::Uefi => files.esp = esp_files(tree, recipe.base.distribution, &root)?,
+        }
+    }
+    Ok(files)
+}
+
+fn fstab(recipe: &Recipe, identity: &Identity) -> String {
+    let root = identity.uuid(Purpose::RootFilesystem);
+    let mut text = format!("UUID={root} / ext4 errors=remount-ro 0 1\n");
+    if recipe.boot.firmware.contains(&Firmware::Uefi) {
+        let serial = identity.serial(Purpose::EspVolume);
+        let (high, low) = (serial >> 16, serial & 0xffff);
+        // A machine boots without it, so its absence must not stop one.
+        text.push_str(&format!("UUID={high:04X}-{low:04X} /boot/efi vfat umask=0077,nofail 0 2\n"));
+    }
+    text
+}
+
+/// The words of the kernel's command line besides `root=`.
+pub(crate) fn command_line(recipe: &Recipe) -> String {
+    let consoles = recipe.boot.console.iter().map(|console| format!("console={console}"));
+    consoles.chain(recipe.boot.command_line.iter().cloned()).collect::<Vec<_>>().join(" ")
+}
+
+/// GRUB's settings (GRUB manual, "Simple configuration"), read after the distribution's own.
+fn settings(recipe: &Recipe) -> String {
+    let timeout = recipe.boot.timeout;
+    let mut text = format!(
+        "# Written by goldimg; `update-grub` makes the menu from it.\n\
+         GRUB_CMDLINE_LINUX={}\nGRUB_CMDLINE_LINUX_DEFAULT=\"\"\n\
+         GRUB_TIMEOUT={timeout}\nGRUB_RECORDFAIL_TIMEOUT={timeout}\nGRUB_DISABLE_OS_PROBER=true\n",
+        quoted(&command_line(recipe)),
+    );
+    let serial = recipe.boot.console.iter().rev().find_map(|console| console.strip_prefix("ttyS"));
+    if let Some(serial) = serial {
+        let (unit, mode) = serial.split_once(',').unwrap_or((serial, "115200"));
+        let speed: String = mode.chars().take_while(char::is_ascii_digit).collect();
+        text.push_str("GRUB_TERMINAL=\"console serial\"\n");
+        text.push_str(&format!("GRUB_SERIAL_COMMAND=\"serial --unit={unit} --speed={speed}\"\n"));
+    }
+    text
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The versions of the kernels in `/boot`.
+fn kernels(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let names = tree.list("/boot")?;
+    let versions = names.iter().filter_map(|name| name.to_str()?.strip_prefix("vmlinuz-")).map(String::from);
+    let versions: Vec<String> = versions.collect();
+    if versions.is_empty() {
+        return Err(anyhow!("there is no kernel in the image: /boot has no vmlinuz-…"))
+            .hint(|| "name the kernel's package in the recipe: boot.kernel = \"linux-image-amd64\"");
+    }
+    Ok(versions)
+}
+
+fn make_initrds(tree: &Tree) -> anyhow::Result<()> {
+    for version in kernels(tree)? {
+        if !tree.exists(format!("/boot/initrd.img-{version}")) {
+            tree.run("update-initramfs", &["-c", "-k", &version])?;
+        }
+    }
+    Ok(())
+}
+
+/// A grub-probe that answers for the disk that will be, in place of the real one.
+struct FakeProbe<'a> {
+    tree: &'a Tree,
+}
+
+impl<'a> FakeProbe<'a> {
+    fn put(tree: &'a Tree, identity: &Identity) -> anyhow::Result<Self> {
+        let root = identity.uuid(Purpose::RootFilesystem);
+        let partition = identity.uuid(Purpose::Partition(super::disk::ROOT));
+        // The menu's scripts take the device's name for `root=` when nothing in /dev has its UUID.
+        let script = format!(
+            "#!/bin/sh\n\
+             while [ $# -gt 0 ]; do\n\
+             \x20 case $1 in\n\
+             \x20   --target=*) target=${{1#--target=}} ;;\n\
+             \x20   -t | --target) target=$2; shift ;;\n\
+             \x20 esac\n\
+             \x20 shift\n\
+             done\n\
+             case ${{target-fs}} in\n\
+             \x20 device) echo UUID={root} ;;\n\
+             \x20 fs) echo ext2 ;;\n\
+             \x20 fs_uuid) echo {root} ;;\n\
+             \x20 fs_label) echo root ;;\n\
+             \x20 partuuid) echo {partition} ;;\n\
+             \x20 partmap) echo gpt ;;\n\
+             \x20 drive | compatibility_hint) echo hd0,gpt{number} ;;\n\
+             \x20 bios_hints | efi_hints | arc_hint) echo hd0,gpt{number} ;;\n\
+             \x20 baremetal_hints) echo ahci0,gpt{number} ;;\n\
+             \x20 ieee1275_hints | abstraction | cryptodisk_uuid) ;;\n\
+             \x20 hints_string) echo --hint-bios=hd0,gpt{number} --hint-efi=hd0,gpt{number} ;;\n\
+             \x20 *) exit 1 ;;\n\
+             esac\n",
+            number = super::disk::ROOT,
+        );
+        let (real, aside) = (tree.link_path(PROBE)?, tree.link_path(PROBE_ASIDE)?);
+        fs::rename(&real, &aside)
+            .with_context(|| format!("there is no {PROBE} in the image"))
+            .hint(|| "the package grub-common has it: is it removed by a step of the recipe?")?;
+        let probe = Self { tree };
+        tree.write(PROBE, script, 0o755)?;
+        Ok(probe)
+    }
+
+    fn take_away(self) -> anyhow::Result<()> {
+        self.undo()
+    }
+
+    fn undo(&self) -> anyhow::Result<()> {
+        let aside = self.tree.link_path(PROBE_ASIDE)?;
+        if aside.exists() {
+            fs::rename(aside, self.tree.link_path(PROBE)?)
+                .with_context(|| format!("putting {PROBE} back"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FakeProbe<'_> {
+    fn drop(&mut self) {
+        // Where this fails, something before it has failed and is told.
+        let _ = self.undo();
+    }
+}
+
+/// Refuses a menu that would not find this image's root filesystem: a builder's most silent failure.
+fn check_menu(menu: &str, root: &str) -> anyhow::Result<()> {
+    let kernels: Vec<&str> = menu
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| line.starts_with("linux\t") || line.starts_with("linux "))
+        .collect();
+    let wanted = format!("root=UUID={root}");
+    match kernels.iter().find(|line| !line.split_whitespace().any(|word| word == wanted)) {
+        None if kernels.is_empty() => bail!("GRUB's menu has no kernel"),
+        None => Ok(()),
+        Some(line) => bail!("GRUB's menu starts a kernel without {wanted}: {line}"),
+    }
+}
+
+fn install_bios(tree: &Tree, root: &str) -> anyhow::Result<BiosCode> {
+    let modules = tree.list(BIOS_MODULES)?;
+    if modules.is_empty() {
+        return Err(anyhow!("there is no GRUB for a BIOS in the image: {BIOS_MODULES} is missing"))
+            .hint(|| "the package grub-pc-bin has it: is it removed by a step of the recipe?");
+    }
+    // As grub-install leaves them, so that GRUB's next version in the running system finds what it expects.
+    let target = format!("{GRUB}/i386-pc");
+    let folder = tree.make_dir(&target)?;
+    for name in modules.iter().filter(|name| is_module(name)) {
+        copy(&tree.path(Path::new(BIOS_MODULES).join(name))?, &folder.join(name))?;
+    }
+    let boot_img = tree.read(format!("{BIOS_MODULES}/boot.img"))?;
+    tree.write(format!("{target}/boot.img"), &boot_img, 0o644)?;
+    let search = format!("search.fs_uuid {root} root\nset prefix=($root){GRUB}\n");
+    tree.write(format!("{target}/load.cfg"), search, 0o644)?;
+    let (config, output) = (format!("{target}/load.cfg"), format!("{target}/core.img"));
+    let mut arguments = vec!["-O", "i386-pc", "-p", GRUB, "-c", &config, "-o", &output];
+    arguments.extend(CORE_MODULES);
+    tree.run("grub-mkimage", &arguments).context("making GRUB's core image")?;
+    Ok(BiosCode { boot_img, core_img: tree.read(output)? })
+}
+
+fn is_module(name: &OsString) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "mod" || extension == "lst")
+}
+
+fn copy(from: &PathBuf, to: &PathBuf) -> anyhow::Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// The EFI system partition: the firmware's default path has the shim, which starts the GRUB beside it, which looks
+/// for its menu in the distribution's folder. No fallback program: it would reboot to write boot entries.
+fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> anyhow::Result<Vec<NewFile>> {
+    let vendor = match distribution {
+        Distribution::Debian => "debian",
+        Distribution::Ubuntu => "ubuntu",
+    };
+    let signed = [
+        ("EFI/BOOT/BOOTX64.EFI", "/usr/lib/shim/shimx64.efi.signed", "shim-signed"),
+        (
+            "EFI/BOOT/grubx64.efi",
+            "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+            "grub-efi-amd64-signed",
+        ),
+        ("EFI/BOOT/mmx64.efi", "/usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
+    ];
+    let mut files = Vec::new();
+    for (path, from, package) in signed {
+        // Ubuntu's shim is signed together with its helper, which keeps its plain name.
+        let plain = from.trim_end_matches(".signed");
+        let from = if tree.path(from)?.exists() { from } else { plain };
+        let content = tree
+            .read(from)
+            .hint(|| format!("the package {package} has it: is it removed by a step of the recipe?"))?;
+        files.push(NewFile { path: path.into(), content });
+    }
+    let menu = format!("search.fs_uuid {root} root\nset prefix=($root){GRUB}\nconfigfile $prefix/grub.cfg\n");
+    files.push(NewFile { path: format!("EFI/{vendor}/grub.cfg"), content: menu.into() });
+    Ok(files)
+}
 
 /// The packages without which the image does not boot, grow and stop: kernel, initramfs, init, boot loaders.
 /// In alphabetical order, without repetitions.
@@ -49,6 +337,32 @@ fn default_kernel(recipe: &Recipe) -> &'static str {
 mod tests {
     use super::*;
     use crate::golden::recipe::example;
+
+    #[test]
+    fn a_menu_that_does_not_find_its_own_root_is_refused() {
+        let menu =
+            |root: &str| format!("menuentry 'x' {{\n\tlinux\t/boot/vmlinuz-6 root={root} ro quiet\n}}\n");
+        assert!(check_menu(&menu("UUID=1-2"), "1-2").is_ok());
+        for wrong in ["/dev/loop0p1", "UUID=1-23", "PARTUUID=1-2"] {
+            let error = check_menu(&menu(wrong), "1-2").unwrap_err().to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
+        assert!(check_menu("", "1-2").is_err());
+    }
+
+    #[test]
+    fn the_settings_are_shell_and_name_the_serial_console() {
+        let mut recipe = example();
+        recipe.boot.command_line = vec!["a='b'".into()];
+        recipe.boot.timeout = 3;
+        let text = settings(&recipe);
+        let words = r"GRUB_CMDLINE_LINUX='console=tty0 console=ttyS0,115200n8 a='\''b'\'''";
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains("GRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n"), "{text}");
+        assert!(text.contains("GRUB_TIMEOUT=3\n"), "{text}");
+        recipe.boot.console = vec!["tty0".into()];
+        assert!(!settings(&recipe).contains("serial"));
+    }
 
     #[test]
     fn the_packages_follow_the_firmware_and_the_distribution() {
