@@ -134,7 +134,7 @@ fn blocks_of(path: &Path, metadata: &Metadata) -> anyhow::Result<u64> {
 fn journal_blocks(blocks: u64) -> u64 {
     match (blocks * BLOCK) >> 20 {
         0..256 => (4 << 20) / BLOCK,
-        256..1024 => (16 << 20) / BLOCK,
+        256..512 => (16 << 20) / BLOCK,
         _ => (64 << 20) / BLOCK,
     }
 }
@@ -160,7 +160,7 @@ pub(crate) fn make(
     );
     let mut command = Command::new("mke2fs");
     command
-        .args(["-q", "-F", "-t", "ext4", "-L", "root", "-U", &uuid.to_string()])
+        .args(["-q", "-F", "-L", "root", "-U", &uuid.to_string()])
         .args(["-b", &BLOCK.to_string(), "-I", &INODE.to_string(), "-G", "16"])
         .args(["-i", &content.bytes_per_inode(blocks).to_string(), "-m", &RESERVED_PERCENT.to_string()])
         .args(["-J", &format!("size={}", (journal_blocks(blocks) * BLOCK) >> 20)])
