@@ -1,5 +1,6 @@
 //! The subcommands, one file each: what they take, and what they call.
 
+pub(crate) mod check_recipe;
 pub(crate) mod completions;
 pub(crate) mod test;
 
@@ -12,6 +13,8 @@ use crate::ui::Ui;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Find every mistake in recipes
+    CheckRecipe(check_recipe::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -21,6 +24,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
+        Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }

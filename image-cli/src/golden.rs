@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub(crate) mod epoch;
 pub(crate) mod ext4;
 pub(crate) mod identity;
+pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod namespace;
 pub(crate) mod recipe;

@@ -89,6 +89,22 @@ impl Ui {
         self.say(&format!("\x1b[31merror:\x1b[0m {text}"));
     }
 
+    /// Shows a mistake of the user's, rendered with its place.
+    pub(crate) fn mistake(&self, rendered: &str) {
+        match self.mode {
+            Mode::Json => self.event(&serde_json::json!({ "mistake": plain(rendered) })),
+            _ => self.say(&format!("{rendered}\n")),
+        }
+    }
+
+    /// Shows what may be a mistake of the user's, rendered with its place.
+    pub(crate) fn doubt(&self, rendered: &str) {
+        match self.mode {
+            Mode::Json => self.event(&serde_json::json!({ "warning": plain(rendered) })),
+            _ => self.say(&format!("{rendered}\n")),
+        }
+    }
+
     /// Begins a stage; it ends when [`Stage::done`] is called, or fails when dropped before.
     pub(crate) fn stage(&self, name: &str) -> Stage<'_> {
         let stage = Stage { ui: self, name: name.to_owned(), started: Instant::now(), ended: false };
@@ -144,6 +160,11 @@ impl Ui {
     fn event(&self, event: &serde_json::Value) {
         self.say(&event.to_string());
     }
+}
+
+/// The text without its colours.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
 }
 
 /// A part of long work, with a name and a duration.

@@ -62,7 +62,8 @@ fn build(folder: &Path) {
         command.arg("--release");
     }
     // Cargo leaves a fresh program's time alone: then it is as young as its sources, whatever their times say.
-    assert!(command.status().expect("cargo runs").success(), "building goldimg failed");
+    let output = command.output().expect("cargo runs");
+    assert!(output.status.success(), "building goldimg failed:\n{}", String::from_utf8_lossy(&output.stderr));
     let now = fs::File::options().append(true).open(folder.join("goldimg"));
     now.and_then(|file| file.set_modified(SystemTime::now())).expect("the program's time can be set");
 }

@@ -1,0 +1,64 @@
+//! `goldimg check-recipe`: everything that is wrong with recipes, without building anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::failure::USAGE;
+use crate::golden::load::{self, Examined, Record};
+use crate::ui::Ui;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  goldimg check-recipe recipes/*.toml\n  goldimg check-recipe --json my.toml | jq .\n\n\
+    Exit code: 0 without mistakes, 64 with any."
+)]
+pub(crate) struct Args {
+    /// The recipes
+    #[arg(required = true, value_name = "RECIPE")]
+    recipes: Vec<PathBuf>,
+    /// Print what is wrong as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A recipe and what is wrong with it, as data.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report<'a> {
+    recipe: String,
+    sound: bool,
+    problems: Vec<Record<'a>>,
+}
+
+impl<'a> Report<'a> {
+    fn of(examined: &'a Examined) -> Self {
+        Self {
+            recipe: examined.path.display().to_string(),
+            sound: examined.loaded.is_some(),
+            problems: examined.problems.iter().map(|problem| problem.record(&examined.text)).collect(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let examined: Vec<Examined> =
+        args.recipes.iter().map(|path| load::examine(path)).collect::<Result<_, _>>()?;
+    if args.json {
+        let reports: Vec<_> = examined.iter().map(Report::of).collect();
+        ui.json(&reports)?;
+    } else {
+        for one in &examined {
+            one.show(ui);
+            match one.loaded {
+                Some(_) => ui.line(&format!("{}: no mistakes", one.path.display()))?,
+                None => ui.line(&format!("{}: {}", one.path.display(), one.count()))?,
+            }
+        }
+    }
+    match examined.iter().all(|one| one.loaded.is_some()) {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::from(USAGE)),
+    }
+}

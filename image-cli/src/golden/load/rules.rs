@@ -1,0 +1,229 @@
+//! What the values of a recipe may be: names, paths, packages, modes, owners.
+//!
+//! Each rule is a function here and a pattern in the JSON Schema (`recipe/schema.rs`);
+//! `tests/recipes.rs` holds them against each other on documents right and wrong.
+
+use super::fields::{Value, Walk, text};
+use super::problem::Problem;
+use crate::golden::recipe::Owner;
+
+/// A string for which `rule` holds; `problem` is said otherwise.
+fn word(
+    walk: &Walk<'_>,
+    value: &Value<'_>,
+    rule: impl Fn(&str) -> bool,
+    problem: &str,
+    help: &str,
+) -> Option<String> {
+    let word = text(walk, value)?;
+    if rule(word) {
+        return Some(word.to_owned());
+    }
+    walk.refuse(Problem::error(value.span(), format!("{word:?} {problem}")).help(help))
+}
+
+fn made_of(word: &str, first: impl Fn(u8) -> bool, others: &[u8]) -> bool {
+    let mut bytes = word.bytes();
+    bytes.next().is_some_and(&first) && bytes.all(|byte| first(byte) || others.contains(&byte))
+}
+
+fn lower(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+/// The name of an image, of which file names are made.
+pub(super) fn image_name(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |name: &str| name.len() <= 128 && made_of(name, |byte| byte.is_ascii_alphanumeric(), b"._+-");
+    word(
+        walk,
+        value,
+        rule,
+        "cannot be the name of a file",
+        "use up to 128 letters and digits, and `.`, `_`, `+` or `-` between them",
+    )
+}
+
+/// The version of an image, a part of file names as well.
+pub(super) fn version(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |version: &str| {
+        version.len() <= 64 && made_of(version, |byte| byte.is_ascii_alphanumeric(), b"._+~-")
+    };
+    word(
+        walk,
+        value,
+        rule,
+        "is not a version",
+        "use up to 64 letters and digits, and `.`, `_`, `+`, `~` or `-` between them",
+    )
+}
+
+/// A line of text.
+pub(super) fn line(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |line: &str| !line.trim().is_empty() && !line.chars().any(char::is_control);
+    word(walk, value, rule, "is not a line of text", "write one line, without control characters")
+}
+
+/// A package: `name`, and perhaps `:architecture`, and perhaps `=version` (Debian Policy, 5.6.7 and 5.6.12).
+pub(super) fn package(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    word(
+        walk,
+        value,
+        is_package,
+        "is not the name of a package",
+        "names have small letters, digits, `+`, `-` and `.`; one string for each package; a version goes behind `=`",
+    )
+}
+
+fn is_package(package: &str) -> bool {
+    let (name, version) = match package.split_once('=') {
+        Some((name, version)) => (name, Some(version)),
+        None => (package, None),
+    };
+    let (name, architecture) = match name.split_once(':') {
+        Some((name, architecture)) => (name, Some(architecture)),
+        None => (name, None),
+    };
+    name.len() >= 2
+        && made_of(name, lower, b"+.-")
+        && architecture.is_none_or(|architecture| made_of(architecture, lower, b"-"))
+        && version.is_none_or(|version| made_of(version, |byte| byte.is_ascii_alphanumeric(), b".+:~-"))
+}
+
+/// A release's code name.
+pub(super) fn release(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |release: &str| made_of(release, lower, b"-");
+    word(walk, value, rule, "is not the code name of a release", "write it as in \"bookworm\" or \"noble\"")
+}
+
+/// A component of an archive.
+pub(super) fn component(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |component: &str| made_of(component, lower, b"-/");
+    word(walk, value, rule, "is not a component of an archive", "such as \"main\" or \"non-free-firmware\"")
+}
+
+/// An archive's address.
+pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |mirror: &str| {
+        let rest =
+            ["http://", "https://", "file:///", "copy:///"].iter().find_map(|kind| mirror.strip_prefix(kind));
+        rest.is_some_and(|rest| {
+            rest.len() > 1 && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+        })
+    };
+    word(
+        walk,
+        value,
+        rule,
+        "is not the address of an archive",
+        "it begins with https://, http://, file:/// or copy:///",
+    )
+}
+
+/// An account's name (shadow's `useradd`).
+pub(super) fn account(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let help = "names have small letters, digits, `-` and `_`, begin with a letter or `_`, and have 32 characters at most";
+    word(walk, value, is_account, "cannot be the name of an account", help)
+}
+
+fn is_account(name: &str) -> bool {
+    name.len() <= 32
+        && made_of(name, |byte| lower(byte) || byte == b'_', b"-")
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// `user:group`, or `user` for both; names or numbers.
+pub(super) fn owner(walk: &Walk<'_>, value: &Value<'_>) -> Option<Owner> {
+    let rule =
+        |who: &str| is_account(who) || (made_of(who, |byte| byte.is_ascii_digit(), b"") && who.len() <= 9);
+    let owner = word(
+        walk,
+        value,
+        |owner| owner.split_once(':').map_or(rule(owner), |(user, group)| rule(user) && rule(group)),
+        "is not an owner",
+        "write \"user:group\", by names or numbers, such as \"root:adm\"",
+    )?;
+    let (user, group) = owner.split_once(':').unwrap_or((&owner, &owner));
+    Some(Owner { user: user.into(), group: group.into() })
+}
+
+/// Permission bits, in octal, as a string.
+pub(super) fn mode(walk: &Walk<'_>, value: &Value<'_>) -> Option<u32> {
+    const HELP: &str = "write the permission bits in octal, as a string: \"0644\", or \"0755\" for a program";
+    if let toml::de::DeValue::Integer(integer) = value.get_ref() {
+        // 0644 is no number in TOML, 644 is a decimal one, and 0o644 is right but easily lost in copying.
+        let problem = Problem::error(value.span(), format!("the mode {integer} is a number"));
+        return walk.refuse(problem.label("quotes are missing").help(HELP));
+    }
+    let mode =
+        word(walk, value, |mode| (3..=5).contains(&mode.len()) && is_mode(mode), "is not a mode", HELP)?;
+    u32::from_str_radix(&mode, 8).ok()
+}
+
+fn is_mode(mode: &str) -> bool {
+    let digits = if mode.len() > 3 { mode.strip_prefix('0').unwrap_or(mode) } else { mode };
+    (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
+}
+
+/// An absolute path in the image.
+pub(super) fn path_in_image(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |path: &str| path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment));
+    let help = "write an absolute path without `..`, `//` or a `/` at its end, such as \"/etc/motd\"";
+    word(walk, value, rule, "is not a path in the image", help)
+}
+
+/// As [`path_in_image`], or the root itself.
+pub(super) fn path_or_root(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    match text(walk, value)? {
+        "/" => Some("/".into()),
+        _ => path_in_image(walk, value),
+    }
+}
+
+fn is_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && !segment.chars().any(|c| c.is_ascii_control())
+}
+
+/// The name of a fragment of cloud-init's configuration.
+pub(super) fn is_fragment_name(name: &str) -> bool {
+    name.len() <= 128
+        && name
+            .strip_suffix(".cfg")
+            .is_some_and(|stem| made_of(stem, |byte| byte.is_ascii_alphanumeric(), b"._-"))
+}
+
+/// The name of a variable of an environment (POSIX, Base Definitions, 8.1).
+pub(super) fn is_variable(name: &str) -> bool {
+    made_of(name, |byte| byte.is_ascii_alphanumeric() || byte == b'_', b"")
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A word of the kernel's command line.
+pub(super) fn kernel_word(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |word: &str| {
+        // The boot loader's language gives these a meaning of their own.
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$`;&|<>{}".contains(&byte))
+    };
+    let word = word(
+        walk,
+        value,
+        rule,
+        "is not a word of the kernel's command line",
+        "one string for each word, without quotes",
+    )?;
+    for (prefix, instead) in
+        [("root=", "it is this image's own"), ("console=", "write `console = [\"…\"]` in [boot]")]
+    {
+        if word.starts_with(prefix) {
+            return walk
+                .refuse(Problem::error(value.span(), format!("{prefix} is set by goldimg")).help(instead));
+        }
+    }
+    Some(word)
+}
+
+/// A console, as behind `console=`.
+pub(super) fn console(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |console: &str| made_of(console, |byte| byte.is_ascii_alphanumeric(), b",");
+    word(walk, value, rule, "is not a console", "such as \"tty0\" or \"ttyS0,115200n8\"")
+}

@@ -1,0 +1,399 @@
+//! The sections of a recipe, each read into its part of the schema.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeValue;
+
+use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, text, texts};
+use super::problem::{Problem, nearest};
+use super::steps::{file_or_text, steps};
+use super::{keys, rules};
+use crate::golden::recipe::{
+    Base, Boot, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, Output, OutputFormat, Recipe,
+    Seal,
+};
+use crate::size::Size;
+
+const MIB: u64 = 1 << 20;
+/// The largest disk: what ext4 with blocks of 4 KiB holds without the 64-bit feature, and more than any cloud's flavor.
+const LARGEST: u64 = 16 << 40;
+/// The smallest EFI system partition: FAT32 has at least 65,525 clusters of 512 bytes (FAT specification, 3.5) and its tables.
+const SMALLEST_ESP: u64 = 33 * MIB;
+/// What a disk holds besides the EFI system partition, at least: tables at both ends, boot code, a root filesystem.
+const AROUND: u64 = 72 * MIB;
+
+const DEBIAN: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
+const UBUNTU: &[&str] = &["focal", "jammy", "noble", "questing", "resolute"];
+
+/// The sources of data that cloud-init has (its `cloudinit/sources/DataSource*.py`, release 25).
+const DATASOURCES: &[&str] = &[
+    "Akamai",
+    "AliYun",
+    "AltCloud",
+    "Azure",
+    "Bigstep",
+    "CloudCIX",
+    "CloudSigma",
+    "CloudStack",
+    "ConfigDrive",
+    "DigitalOcean",
+    "Ec2",
+    "Exoscale",
+    "GCE",
+    "Hetzner",
+    "IBMCloud",
+    "LXD",
+    "MAAS",
+    "NWCS",
+    "NoCloud",
+    "None",
+    "OVF",
+    "OpenNebula",
+    "OpenStack",
+    "Oracle",
+    "RbxCloud",
+    "Scaleway",
+    "SmartOS",
+    "UpCloud",
+    "VMware",
+    "Vultr",
+    "WSL",
+];
+
+/// The whole recipe.
+pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
+    let name = fields.required("name", "`name = \"…\"`: the files are called after it", rules::image_name);
+    let version = fields.optional("version", rules::version);
+    let description = fields.optional("description", rules::line);
+    let base = fields.required("base", "a section `[base]` with `distribution` and `release`", base);
+    let steps = fields.optional("steps", steps);
+    let cloud_init = fields.optional("cloud-init", cloud_init);
+    let boot = fields.optional("boot", boot);
+    let disk = fields.optional("disk", disk);
+    let seal = fields.optional("seal", seal);
+    let output = fields.optional("output", output);
+    fields.finish(|key| keys::home(key, ""));
+    let recipe = Recipe {
+        name: name?,
+        version,
+        description,
+        base: base?,
+        steps: steps.unwrap_or_default(),
+        cloud_init: cloud_init.unwrap_or_default(),
+        boot: boot.unwrap_or_default(),
+        disk: disk.unwrap_or_default(),
+        seal: seal.unwrap_or_default(),
+        output: output.unwrap_or_default(),
+    };
+    Some(recipe)
+}
+
+fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
+    let mut fields = Fields::of(walk, value, "[base]")?;
+    let known = [("debian", Distribution::Debian), ("ubuntu", Distribution::Ubuntu)];
+    let distribution =
+        fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
+            choice(walk, value, &known)
+        });
+    let release =
+        fields.required("release", "`release = \"bookworm\"`, or another code name", |walk, value| {
+            let release = rules::release(walk, value)?;
+            let doubt = distribution.and_then(|distribution| doubt_release(distribution, &release, value));
+            if let Some(doubt) = doubt {
+                walk.add(doubt);
+            }
+            Some(release)
+        });
+    let components = fields.optional("components", |walk, value| {
+        let components = texts(walk, value, rules::component)?;
+        match components.is_empty() {
+            true => walk.refuse(
+                Problem::error(value.span(), "no component").help("leave the key out for the default"),
+            ),
+            false => Some(components),
+        }
+    });
+    let mirror = fields.optional("mirror", rules::mirror);
+    let packages = fields.optional("packages", |walk, value| texts(walk, value, rules::package));
+    fields.finish(|key| keys::home(key, "[base]"));
+    let distribution = distribution?;
+    let usual: &[&str] = match distribution {
+        Distribution::Debian => &["main"],
+        Distribution::Ubuntu => &["main", "universe"],
+    };
+    Some(Base {
+        distribution,
+        release: release?,
+        components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
+        mirror,
+        packages: packages.unwrap_or_default(),
+    })
+}
+
+/// A release that its distribution is not known to have. It may be newer than this program, so it is only doubted.
+fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -> Option<Problem> {
+    let (own, others, other) = match distribution {
+        Distribution::Debian => (DEBIAN, UBUNTU, "Ubuntu"),
+        Distribution::Ubuntu => (UBUNTU, DEBIAN, "Debian"),
+    };
+    if own.contains(&release) {
+        return None;
+    }
+    let problem = Problem::warning(value.span(), format!("{release:?} is no release that is known here"));
+    Some(match nearest(release, own.iter().copied()) {
+        _ if others.contains(&release) => problem.label(format!("a release of {other}")),
+        Some(near) => problem.label(format!("did you mean {near:?}?")),
+        None => problem,
+    })
+}
+
+fn cloud_init(walk: &Walk<'_>, value: &Value<'_>) -> Option<CloudInit> {
+    let usual = CloudInit::default();
+    let mut fields = Fields::of(walk, value, "[cloud-init]")?;
+    let datasources = fields.optional("datasources", |walk, value| {
+        let datasources = texts(walk, value, datasource)?;
+        match datasources.is_empty() {
+            true => walk.refuse(
+                Problem::error(value.span(), "no datasource")
+                    .help("an image without any: `datasources = [\"None\"]`"),
+            ),
+            false => Some(datasources),
+        }
+    });
+    let default_user = fields.optional("default-user", rules::account);
+    let config = fields.optional("config", fragments);
+    fields.finish(|key| keys::home(key, "[cloud-init]"));
+    Some(CloudInit {
+        datasources: datasources.unwrap_or(usual.datasources),
+        default_user,
+        config: config.unwrap_or_default(),
+    })
+}
+
+fn datasource(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let name = text(walk, value)?;
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return walk.refuse(
+            Problem::error(value.span(), format!("{name:?} is not the name of a datasource"))
+                .help(format!("such as {}", listed(&["\"OpenStack\"".into(), "\"NoCloud\"".into()], "or"))),
+        );
+    }
+    if !DATASOURCES.contains(&name) {
+        let doubt = Problem::warning(
+            value.span(),
+            format!("cloud-init has no datasource {name:?} that is known here"),
+        );
+        let near = nearest(name, DATASOURCES.iter().copied());
+        walk.add(match near {
+            Some(near) => doubt.label(format!("did you mean {near:?}?")),
+            None => doubt,
+        });
+    }
+    Some(name.to_owned())
+}
+
+/// Fragments of cloud-init's configuration: name → content.
+fn fragments(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, String>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let problem = Problem::error(value.span(), "expected a table of files and their contents");
+        return walk.refuse(
+            problem.help("write `[cloud-init.config]`, and below it `\"90-name.cfg\" = \"\"\"…\"\"\"`"),
+        );
+    };
+    let mut fragments = BTreeMap::new();
+    for (name, value) in table {
+        if !rules::is_fragment_name(name.get_ref()) {
+            let name_shown = name.get_ref().escape_debug();
+            let problem = Problem::error(
+                name.span(),
+                format!("cloud-init would not read a file called `{name_shown}`"),
+            );
+            walk.add(problem.help(
+                "a name of letters, digits, `.`, `_` and `-` that ends in .cfg, such as \"90-locale.cfg\"",
+            ));
+        }
+        let content = file_or_text(walk, value, "text", "the fragment")
+            .filter(|content| is_mapping(walk, value, content));
+        fragments.extend(content.map(|content| (name.get_ref().to_string(), content)));
+    }
+    Some(fragments)
+}
+
+/// Whether `content` is a YAML document as cloud-init takes it: a mapping.
+fn is_mapping(walk: &Walk<'_>, value: &Value<'_>, content: &str) -> bool {
+    let parsed: Result<serde_json::Map<String, serde_json::Value>, _> = serde_saphyr::from_str(content);
+    let Err(error) = parsed else { return true };
+    let place = error
+        .location()
+        .map(|place| format!("line {}, column {} of the fragment", place.line(), place.column()));
+    let problem = Problem::error(value.span(), "the fragment is not a YAML mapping")
+        .label(place.unwrap_or_default())
+        .help(format!("{}; cloud-init wants `key: value` at the top", error.without_snippet()));
+    walk.add(problem);
+    false
+}
+
+fn boot(walk: &Walk<'_>, value: &Value<'_>) -> Option<Boot> {
+    let usual = Boot::default();
+    let mut fields = Fields::of(walk, value, "[boot]")?;
+    let kernel = fields.optional("kernel", rules::package);
+    let firmware = fields.optional("firmware", |walk, value| {
+        let known = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
+        let firmware = texts(walk, value, |walk, value| choice(walk, value, &known))?;
+        match firmware.is_empty() {
+            true => walk.refuse(
+                Problem::error(value.span(), "no firmware could boot this image")
+                    .help("write \"bios\", \"uefi\" or both"),
+            ),
+            false => Some(firmware),
+        }
+    });
+    let console = fields.optional("console", |walk, value| {
+        let console = texts(walk, value, rules::console)?;
+        if !console.iter().any(|console| console.starts_with("ttyS") || console.starts_with("hvc")) {
+            let doubt =
+                Problem::warning(value.span(), "no serial console: a cloud shows no boot log of this image");
+            walk.add(doubt.help("add \"ttyS0,115200n8\" as the last one"));
+        }
+        Some(console)
+    });
+    let command_line = fields.optional("command-line", |walk, value| texts(walk, value, rules::kernel_word));
+    let timeout = fields.optional("timeout", |walk, value| number(walk, value, 0..=3600, "seconds"));
+    fields.finish(|key| keys::home(key, "[boot]"));
+    Some(Boot {
+        kernel,
+        firmware: firmware.unwrap_or(usual.firmware),
+        console: console.unwrap_or(usual.console),
+        command_line: command_line.unwrap_or_default(),
+        timeout: timeout.unwrap_or(usual.timeout),
+    })
+}
+
+/// A size in whole MiB within these bounds.
+fn whole_mib(walk: &Walk<'_>, value: &Value<'_>, smallest: u64) -> Option<Size> {
+    let size = size(walk, value)?;
+    if !(smallest..=LARGEST).contains(&size.0) {
+        let bounds = format!("write a size from {} to {}", Size(smallest), Size(LARGEST));
+        return walk.refuse(Problem::error(value.span(), format!("{size} is out of range")).help(bounds));
+    }
+    if !size.0.is_multiple_of(MIB) {
+        let below = size.0 / MIB;
+        let nearby = format!("write \"{}M\" or \"{}M\"", below.max(smallest / MIB), below.saturating_add(1));
+        return walk
+            .refuse(Problem::error(value.span(), format!("{} bytes are no whole MiB", size.0)).help(nearby));
+    }
+    Some(size)
+}
+
+fn disk(walk: &Walk<'_>, value: &Value<'_>) -> Option<Disk> {
+    let usual = Disk::default();
+    let mut fields = Fields::of(walk, value, "[disk]")?;
+    let esp_size = fields.optional("esp-size", |walk, value| whole_mib(walk, value, SMALLEST_ESP));
+    let smallest = esp_size.unwrap_or(usual.esp_size).0.saturating_add(AROUND);
+    let has_free = fields.place_of("free");
+    let size = fields.optional("size", |walk, value| {
+        if matches!(value.get_ref(), DeValue::String(word) if word.as_ref() == "fit") {
+            return Some(DiskSize::Fit);
+        }
+        if let DeValue::String(word) = value.get_ref()
+            && word.starts_with(char::is_alphabetic)
+        {
+            let problem = Problem::error(value.span(), format!("{word:?} is not a size"));
+            return walk.refuse(problem.help("write a size such as \"10G\", or \"fit\""));
+        }
+        let size = whole_mib(walk, value, smallest)?;
+        if let Some(free) = has_free {
+            let doubt = Problem::warning(free, "`free` says nothing about a disk of a given size");
+            walk.add(doubt.help("leave out `free`, or write `size = \"fit\"`"));
+        }
+        Some(DiskSize::Bytes(size))
+    });
+    let free = fields.optional("free", |walk, value| whole_mib(walk, value, 0));
+    fields.finish(|key| keys::home(key, "[disk]"));
+    Some(Disk {
+        size: size.unwrap_or(usual.size),
+        free: free.unwrap_or(usual.free),
+        esp_size: esp_size.unwrap_or(usual.esp_size),
+    })
+}
+
+fn seal(walk: &Walk<'_>, value: &Value<'_>) -> Option<Seal> {
+    let mut fields = Fields::of(walk, value, "[seal]")?;
+    let keep = fields.optional("keep", |walk, value| texts(walk, value, rules::path_in_image));
+    let keep_passwords = fields.optional("keep-passwords", flag);
+    fields.finish(|key| keys::home(key, "[seal]"));
+    Some(Seal { keep: keep.unwrap_or_default(), keep_passwords: keep_passwords.unwrap_or_default() })
+}
+
+fn output(walk: &Walk<'_>, value: &Value<'_>) -> Option<Output> {
+    let usual = Output::default();
+    let mut fields = Fields::of(walk, value, "[output]")?;
+    let formats = fields.optional("formats", |walk, value| {
+        let known = [("qcow2", OutputFormat::Qcow2), ("raw", OutputFormat::Raw)];
+        let formats = texts(walk, value, |walk, value| choice(walk, value, &known))?;
+        match formats.is_empty() {
+            true => walk.refuse(
+                Problem::error(value.span(), "nothing would be written").help("write \"qcow2\" or \"raw\""),
+            ),
+            false => Some(formats),
+        }
+    });
+    let packings =
+        [("none", Compression::None), ("deflate", Compression::Deflate), ("zstd", Compression::Zstd)];
+    let compression = fields.optional("compression", |walk, value| choice(walk, value, &packings));
+    // A wrong compression is told by itself; then any level may be right.
+    let codec = if compression.is_none() && fields.has("compression") {
+        None
+    } else {
+        Some(compression.unwrap_or(usual.compression))
+    };
+    let level = fields.optional("level", |walk, value| level(walk, value, codec));
+    let cluster_size = fields.optional("cluster-size", |walk, value| cluster_size(walk, value, codec));
+    let min_ram_mib = fields.optional("min-ram-mib", |walk, value| number(walk, value, 0..=1 << 24, "MiB"));
+    if formats.as_ref().is_some_and(|formats| !formats.contains(&OutputFormat::Qcow2)) {
+        for key in ["compression", "level", "cluster-size"] {
+            let doubt =
+                |place| Problem::warning(place, format!("`{key}` is about qcow2, which is not written"));
+            fields
+                .place_of(key)
+                .into_iter()
+                .for_each(|place| walk.add(doubt(place).help("add \"qcow2\" to `formats`")));
+        }
+    }
+    fields.finish(|key| keys::home(key, "[output]"));
+    Some(Output {
+        formats: formats.unwrap_or(usual.formats),
+        compression: compression.unwrap_or(usual.compression),
+        level,
+        cluster_size: cluster_size.unwrap_or(usual.cluster_size),
+        min_ram_mib: min_ram_mib.unwrap_or(usual.min_ram_mib),
+    })
+}
+
+fn level(walk: &Walk<'_>, value: &Value<'_>, codec: Option<Compression>) -> Option<u8> {
+    let highest = match codec {
+        Some(Compression::None) => {
+            let problem = Problem::error(value.span(), "a level without compression");
+            return walk
+                .refuse(problem.help("leave out `level`, or write `compression = \"deflate\"` or \"zstd\""));
+        }
+        Some(Compression::Deflate) => 9,
+        Some(Compression::Zstd) | None => 19,
+    };
+    number(walk, value, 1..=highest, "").and_then(|level| u8::try_from(level).ok())
+}
+
+fn cluster_size(walk: &Walk<'_>, value: &Value<'_>, codec: Option<Compression>) -> Option<Size> {
+    let size = size(walk, value)?;
+    if !size.0.is_power_of_two() || !(512..=2 * MIB).contains(&size.0) {
+        let problem = Problem::error(value.span(), format!("a cluster cannot have {} bytes", size.0));
+        return walk
+            .refuse(problem.help("write a power of two from 512 to \"2M\"; \"64K\" suits nearly everyone"));
+    }
+    if codec == Some(Compression::Zstd) && size.0 > 128 << 10 {
+        let doubt =
+            Problem::warning(value.span(), "not every hypervisor reads zstd clusters of more than 128 KiB");
+        walk.add(doubt.help("write \"64K\" or \"128K\""));
+    }
+    Some(size)
+}

@@ -1,0 +1,248 @@
+//! The steps of a recipe, and the files beside it that they name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::fields::{Fields, Value, Walk, flag, listed, text, texts};
+use super::problem::{Problem, nearest};
+use super::{keys, rules};
+use crate::golden::recipe::{Copy, Run, Step, Write};
+
+/// What a step does, by its key.
+const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];
+
+/// The largest script or fragment in a file of its own.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// All steps: `[[steps]]`.
+pub(super) fn steps(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<Step>> {
+    let DeValue::Array(values) = value.get_ref() else {
+        let problem = Problem::error(value.span(), "the steps are not a list");
+        return walk.refuse(problem.help("write `[[steps]]`, with two brackets, above each step"));
+    };
+    let steps: Vec<Option<Step>> = values.iter().map(|value| step(walk, value)).collect();
+    steps.into_iter().collect()
+}
+
+fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
+    let mut fields = Fields::of(walk, value, "a step")?;
+    let mut present: Vec<_> = KINDS.iter().filter_map(|kind| Some((fields.place_of(kind)?, *kind))).collect();
+    present.sort_by_key(|(place, _)| place.start);
+    let done: [Option<Step>; 5] = [
+        fields.optional("install", |walk, value| packages(walk, value).map(Step::Install)),
+        fields.optional("remove", |walk, value| packages(walk, value).map(Step::Remove)),
+        fields.optional("copy", |walk, value| copy(walk, value).map(Step::Copy)),
+        fields.optional("write", |walk, value| write(walk, value).map(Step::Write)),
+        fields.optional("run", |walk, value| run(walk, value).map(Step::Run)),
+    ];
+    if let [(_, first), (second, other), ..] = present.as_slice() {
+        let problem = Problem::error(second.clone(), format!("a step with both `{first}` and `{other}`"));
+        walk.add(problem.help(format!("a step does one thing: write `[[steps]]` above `{other}` again")));
+    } else if present.is_empty() && fields.is_empty() {
+        let kinds: Vec<String> = KINDS.iter().map(|kind| format!("`{kind}`")).collect();
+        walk.add(
+            Problem::error(fields.span(), "a step that does nothing")
+                .help(format!("write {}", listed(&kinds, "or"))),
+        );
+    }
+    fields.finish(|key| match key {
+        "environment" => Some("write `run = { script = \"…\", environment = {…} }`".into()),
+        "script" => Some("write `run = \"…\"`".into()),
+        _ => keys::home(key, "[[steps]]"),
+    });
+    match (present.len(), done.into_iter().flatten().next()) {
+        (1, step) => step,
+        _ => None,
+    }
+}
+
+fn packages(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<String>> {
+    // A shell's habit: one string with all packages.
+    if let DeValue::String(words) = value.get_ref()
+        && words.split_whitespace().count() > 1
+    {
+        let list: Vec<String> = words.split_whitespace().map(|word| format!("{word:?}")).collect();
+        let problem = Problem::error(value.span(), "several packages in one string");
+        return walk.refuse(problem.help(format!("write [{}]", list.join(", "))));
+    }
+    let packages = texts(walk, value, rules::package)?;
+    match packages.is_empty() {
+        true => walk.refuse(Problem::error(value.span(), "no package").help("leave the step out")),
+        false => Some(packages),
+    }
+}
+
+fn copy(walk: &Walk<'_>, value: &Value<'_>) -> Option<Copy> {
+    let mut fields = Fields::of(walk, value, "`copy`")?;
+    let from =
+        fields.required("from", "`from = \"…\"`: a file or folder beside the recipe", |walk, value| {
+            beside(walk, value).map(|(relative, _)| relative)
+        });
+    let to = fields.required("to", "`to = \"/…\"`: its path in the image", rules::path_or_root);
+    let owner = fields.optional("owner", rules::owner);
+    let mode = fields.optional("mode", rules::mode);
+    fields.finish(|_| None);
+    let (from, to) = (from?, to?);
+    if to == "/" && !walk.folder.join(&from).is_dir() {
+        let problem = Problem::error(value.span(), "a file cannot become the root of the image");
+        return walk.refuse(problem.help("write `to` with the file's own name at its end"));
+    }
+    Some(Copy { from, to, owner: owner.unwrap_or_default(), mode })
+}
+
+fn write(walk: &Walk<'_>, value: &Value<'_>) -> Option<Write> {
+    let mut fields = Fields::of(walk, value, "`write`")?;
+    let path = fields.required("path", "`path = \"/…\"`: its path in the image", rules::path_in_image);
+    let content = fields.required("content", "`content = \"\"\"…\"\"\"`", |walk, value| {
+        text(walk, value).map(str::to_owned)
+    });
+    let owner = fields.optional("owner", rules::owner);
+    let mode = fields.optional("mode", rules::mode);
+    let append = fields.optional("append", flag);
+    fields.finish(|key| (key == "from").then(|| "this belongs into `copy`".into()));
+    Some(Write {
+        path: path?,
+        content: content?,
+        owner: owner.unwrap_or_default(),
+        mode: mode.unwrap_or(0o644),
+        append: append.unwrap_or_default(),
+    })
+}
+
+fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
+    let environment = match value.get_ref() {
+        DeValue::Table(table) => table.get("environment").map(|value| environment(walk, value)),
+        _ => None,
+    };
+    let script = file_or_text_with(walk, value, "script", "`run`", &["environment"])?;
+    if script.trim().is_empty() || script.contains('\0') {
+        return walk
+            .refuse(Problem::error(value.span(), "not a script").help("write the commands to run, as text"));
+    }
+    Some(Run { script, environment: environment.unwrap_or_else(|| Some(BTreeMap::new()))? })
+}
+
+fn environment(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, String>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let problem = Problem::error(value.span(), "the environment is not a table");
+        return walk.refuse(problem.help("write `environment = { NAME = \"value\" }`"));
+    };
+    let variable = |(name, value): (&toml::Spanned<_>, &_)| -> Option<(String, String)> {
+        let name: &std::borrow::Cow<'_, str> = name.get_ref();
+        let content = text(walk, value)?;
+        if !rules::is_variable(name) || content.contains('\0') {
+            let problem =
+                Problem::error(value.span(), format!("{name:?} cannot be a variable of the environment"));
+            return walk
+                .refuse(problem.help("names have letters, digits and `_`, and do not begin with a digit"));
+        }
+        Some((name.to_string(), content.to_owned()))
+    };
+    let variables: Vec<_> = table.iter().map(variable).collect();
+    variables.into_iter().collect()
+}
+
+/// Text that is given as a string, as `{ KEY = "…" }`, or as `{ file = "…" }` beside the recipe.
+pub(super) fn file_or_text(
+    walk: &Walk<'_>,
+    value: &Value<'_>,
+    key: &'static str,
+    place: &str,
+) -> Option<String> {
+    file_or_text_with(walk, value, key, place, &[])
+}
+
+fn file_or_text_with(
+    walk: &Walk<'_>,
+    value: &Value<'_>,
+    key: &'static str,
+    place: &str,
+    also: &[&'static str],
+) -> Option<String> {
+    if !matches!(value.get_ref(), DeValue::Table(_)) {
+        return text(walk, value).map(str::to_owned);
+    }
+    let mut fields = Fields::of(walk, value, place)?;
+    let present = (fields.has(key), fields.has("file"));
+    let given = fields.optional(key, |walk, value| text(walk, value).map(str::to_owned));
+    let read = fields.optional("file", file_content);
+    for key in also {
+        // Read by the caller.
+        fields.optional(key, |_, _| Some(()));
+    }
+    let span = fields.span();
+    fields.finish(|_| None);
+    match present {
+        (true, true) => walk.refuse(
+            Problem::error(span, format!("{place} has both `{key}` and `file`")).help("leave one out"),
+        ),
+        (false, false) => walk.refuse(
+            Problem::error(span, format!("{place} has neither `{key}` nor `file`"))
+                .help(format!("add `{key} = \"…\"`")),
+        ),
+        _ => given.or(read),
+    }
+}
+
+/// The content of a text file beside the recipe.
+fn file_content(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let (_, path) = beside(walk, value)?;
+    let mut content = String::new();
+    let read =
+        fs::File::open(&path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut content));
+    match read {
+        Ok(length) if length as u64 > LARGEST_FILE => walk.refuse(
+            Problem::error(value.span(), "the file is larger than 1 MiB").help("copy it with `copy`"),
+        ),
+        Ok(_) => Some(content),
+        Err(error) => {
+            walk.refuse(Problem::error(value.span(), format!("the file cannot be read as text: {error}")))
+        }
+    }
+}
+
+/// A file or folder beneath the recipe's folder: its path from there as it is written, and the resolved one.
+fn beside(walk: &Walk<'_>, value: &Value<'_>) -> Option<(PathBuf, PathBuf)> {
+    let written = text(walk, value)?;
+    let relative = Path::new(written);
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if written.is_empty()
+        || written.chars().any(|c| c.is_ascii_control())
+        || !relative.components().all(plain)
+    {
+        let problem =
+            Problem::error(value.span(), format!("{written:?} does not lie beneath the recipe's folder"));
+        return walk.refuse(
+            problem.help("write a path from the recipe's folder, without `..`, such as \"files/motd\""),
+        );
+    }
+    let resolved = match fs::canonicalize(walk.folder.join(relative)) {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            let mut problem = Problem::error(value.span(), format!("{written:?} cannot be used: {error}"));
+            if let Some(near) = neighbour(walk.folder, relative) {
+                problem = problem.label(format!("did you mean {near:?}?"));
+            }
+            return walk.refuse(problem.help("paths begin at the recipe's folder"));
+        }
+    };
+    if !resolved.starts_with(walk.folder) {
+        let problem = Problem::error(value.span(), format!("{written:?} leads out of the recipe's folder"));
+        return walk.refuse(problem.label("a symbolic link").help("put the file itself there"));
+    }
+    Some((relative.to_owned(), resolved))
+}
+
+/// A file beside the missing one with nearly its name.
+fn neighbour(folder: &Path, missing: &Path) -> Option<String> {
+    let within = missing.parent().unwrap_or(Path::new(""));
+    let entries = fs::read_dir(folder.join(within)).ok()?;
+    let names: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let near = nearest(missing.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(within.join(near).display().to_string())
+}

@@ -1,0 +1,317 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::golden::recipe::{Compression, DiskSize, Distribution, Firmware, OutputFormat, Owner, Step};
+use crate::size::Size;
+
+/// What is wrong with `text`: line, column, message, label.
+fn problems(text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("files")).unwrap();
+    fs::write(folder.path().join("files/motd"), "hello\n").unwrap();
+    problems_in(folder.path(), text)
+}
+
+fn problems_in(folder: &Path, text: &str) -> Vec<String> {
+    let (_, problems) = parse(text, &fs::canonicalize(folder).unwrap());
+    let told = |problem: &Problem| {
+        let record = serde_json::to_value(problem.record(text)).unwrap();
+        let label = record["label"].as_str().map(|label| format!(" [{label}]")).unwrap_or_default();
+        let word = |name: &str| record[name].to_string().replace("\\\"", "'").replace('"', "");
+        format!("{} {}:{} {}{label}", &word("severity")[..1], word("line"), word("column"), word("message"))
+    };
+    problems.iter().map(told).collect()
+}
+
+const BASE: &str = "name = \"a\"\n[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
+
+/// As [`problems`], of a recipe that is right but for `section`, which begins in line 1.
+fn problems_of(section: &str) -> Vec<String> {
+    let text = format!("{section}\n[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n");
+    let text = if section.contains("name =") { text } else { format!("name = \"a\"\n{text}") };
+    problems(&text)
+}
+
+#[test]
+fn the_smallest_recipe_has_the_defaults() {
+    let (recipe, problems) = parse(BASE, Path::new("/"));
+    assert_eq!(problems, []);
+    let recipe = recipe.unwrap();
+    assert_eq!(recipe.base.distribution, Distribution::Debian);
+    assert_eq!(recipe.base.components, ["main"]);
+    assert_eq!(recipe.cloud_init.datasources, ["ConfigDrive", "OpenStack", "NoCloud", "None"]);
+    assert_eq!(recipe.boot.firmware, [Firmware::Bios, Firmware::Uefi]);
+    assert_eq!((recipe.disk.size, recipe.disk.esp_size), (DiskSize::Fit, Size(64 << 20)));
+    assert_eq!(recipe.output.formats, [OutputFormat::Qcow2]);
+    assert_eq!(recipe.output.compression, Compression::Deflate);
+}
+
+/// A recipe with every key.
+const EVERYTHING: &str = r##"
+name = "debian-12"
+version = "1.0~rc1"
+description = "for everyone"
+[base]
+distribution = "ubuntu"
+release = "noble"
+components = "main"
+mirror = "https://mirror.example/ubuntu"
+packages = ["htop", "libc6:amd64=2.36-9+deb12u4"]
+[[steps]]
+install = "htop"
+[[steps]]
+remove = ["nano", "vim-tiny"]
+[[steps]]
+copy = { from = "motd", to = "/etc/motd", owner = "0:adm", mode = "0640" }
+[[steps]]
+write = { path = "/etc/a", content = "b\n", mode = "4755", owner = "www-data", append = true }
+[[steps]]
+run = "echo hello"
+[[steps]]
+run = { file = "setup.sh", environment = { A = "b", _C1 = "" } }
+[[steps]]
+run.script = "true"
+[cloud-init]
+datasources = ["NoCloud"]
+default-user = "me"
+[cloud-init.config]
+"90-a.cfg" = "a: b"
+"90-b.cfg" = { file = "90-b.cfg" }
+[boot]
+kernel = "linux-image-amd64"
+firmware = "uefi"
+console = ["ttyS0,115200n8"]
+command-line = ["quiet", "net.ifnames=0"]
+timeout = 3
+[disk]
+size = "2G"
+esp-size = 134_217_728
+[seal]
+keep = ["/etc/ssh/ssh_host_ed25519_key"]
+keep-passwords = true
+[output]
+formats = ["qcow2", "raw"]
+compression = "zstd"
+level = 19
+cluster-size = "128K"
+min-ram-mib = 1024
+"##;
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("motd"), "hello\n").unwrap();
+    fs::write(folder.path().join("setup.sh"), "#!/bin/sh\ntrue\n").unwrap();
+    fs::write(folder.path().join("90-b.cfg"), "locale: C.UTF-8\n").unwrap();
+    let (recipe, problems) = parse(EVERYTHING, &fs::canonicalize(folder.path()).unwrap());
+    assert_eq!(problems, []);
+    let recipe = recipe.unwrap();
+    assert_eq!(recipe.base.packages, ["htop", "libc6:amd64=2.36-9+deb12u4"]);
+    let [
+        Step::Install(install),
+        Step::Remove(_),
+        Step::Copy(copy),
+        Step::Write(write),
+        Step::Run(run),
+        Step::Run(file),
+        Step::Run(dotted),
+    ] = recipe.steps.as_slice()
+    else {
+        panic!("{:?}", recipe.steps)
+    };
+    assert_eq!(install, &["htop"]);
+    assert_eq!(
+        (copy.from.as_path(), copy.to.as_str(), copy.mode),
+        (Path::new("motd"), "/etc/motd", Some(0o640))
+    );
+    assert_eq!(copy.owner, Owner { user: "0".into(), group: "adm".into() });
+    assert_eq!((write.mode, write.append, write.owner.group.as_str()), (0o4755, true, "www-data"));
+    assert_eq!((run.script.as_str(), run.environment.len()), ("echo hello", 0));
+    assert_eq!((file.script.as_str(), file.environment["A"].as_str()), ("#!/bin/sh\ntrue\n", "b"));
+    assert_eq!(dotted.script, "true");
+    assert_eq!(recipe.cloud_init.config["90-b.cfg"], "locale: C.UTF-8\n");
+    assert_eq!(recipe.disk.size, DiskSize::Bytes(Size(2 << 30)));
+    assert_eq!(recipe.disk.esp_size, Size(128 << 20));
+    assert_eq!((recipe.output.level, recipe.output.cluster_size), (Some(19), Size(128 << 10)));
+    assert_eq!(recipe.seal.keep, ["/etc/ssh/ssh_host_ed25519_key"]);
+}
+
+#[test]
+fn mistakes_are_all_told_at_once_in_the_order_of_their_places() {
+    let text = r#"name = "de bian"
+nmae = 1
+packages = ["x"]
+[base]
+distribution = "debain"
+releas = "bookworm"
+[[steps]]
+install = "htop vim"
+[[steps]]
+instal = ["htop"]
+[[steps]]
+write = { path = "etc/motd", mode = 0o644 }
+[[steps]]
+run = "true"
+copy = { from = "files/modt", to = "/etc/motd" }
+[disk]
+esp_size = "64M"
+size = "10X"
+[output]
+level = 12
+"#;
+    insta::assert_snapshot!(problems(text).join("\n"));
+}
+
+#[test]
+fn several_lines_that_are_not_toml_are_all_told() {
+    let text = "name = \"a\"\nversion = \n[base]\ndistribution = \"debian\nrelease = \"bookworm\"\n[[steps]]\ninstall = [\"a\" \"b\"]\n[disk\nsize: 3\n";
+    insta::assert_snapshot!(problems(text).join("\n"));
+    insta::assert_snapshot!(
+        "duplicates",
+        problems("name = \"a\"\nname = \"b\"\n[base]\n[base]\n").join("\n")
+    );
+}
+
+#[test]
+fn impossible_values_are_refused_each_with_its_remedy() {
+    let sections = [
+        "[disk]\nsize = \"1.5M\"",
+        "[disk]\nsize = \"2000000001\"",
+        "[disk]\nsize = \"Fit\"",
+        "[disk]\nsize = \"20T\"",
+        "[disk]\nesp-size = \"32M\"",
+        "[disk]\nfree = -1",
+        "[disk]\nsize = true",
+        "[disk]\nsize = \"10G\"\nfree = \"1G\"",
+        "[output]\ncluster-size = \"48K\"",
+        "[output]\ncluster-size = 256",
+        "[output]\ncluster-size = \"4M\"",
+        "[output]\nlevel = 10",
+        "[output]\ncompression = \"zstd\"\nlevel = 20",
+        "[output]\ncompression = \"none\"\nlevel = 1",
+        "[output]\nlevel = 0",
+        "[output]\nlevel = \"9\"",
+        "[output]\nformats = []",
+        "[output]\nformats = [\"raw\"]\nlevel = 3",
+        "[output]\nmin-ram-mib = 1.5",
+        "[output]\ncompression = \"zstd\"\ncluster-size = \"1M\"",
+        "[boot]\nfirmware = []",
+        "[boot]\nfirmware = [\"bois\"]",
+        "[boot]\ntimeout = -1",
+        "[boot]\nconsole = [\"tty0\"]",
+        "[boot]\ncommand-line = [\"root=/dev/sda1\"]",
+        "[boot]\ncommand-line = [\"a b\"]",
+        "[boot]\nkernel = \"Linux\"",
+        "[cloud-init]\ndatasources = [\"Openstack\"]",
+        "[cloud-init]\ndatasources = []",
+        "[cloud-init]\ndefault-user = \"Me\"",
+        "[cloud-init.config]\n\"a\" = \"b: c\"",
+        "[cloud-init.config]\n\"a.cfg\" = \"- b\"",
+        "[cloud-init.config]\n\"../a.cfg\" = \"b: c\"",
+        "[cloud-init.config]\n\"a.cfg\" = \"\"\"\nb: c\nb: d\n\"\"\"",
+        "[seal]\nkeep = [\"etc\"]",
+        "[seal]\nkeep = [\"/etc/../root\"]",
+        "[seal]\nkeep = \"/\"",
+        "[seal]\nkeep-passwords = \"true\"",
+        "[[steps]]",
+        "[steps]\nrun = \"x\"",
+        "[[steps]]\nrun = \"\"",
+        "[[steps]]\nrun = { script = \"a\", file = \"files/motd\" }",
+        "[[steps]]\nrun = { environment = { A = \"1\" } }",
+        "[[steps]]\nrun = \"a\"\nenvironment = { A = \"1\" }",
+        "[[steps]]\nrun = { script = \"a\", environment = { \"1A\" = \"1\", B = 2 } }",
+        "[[steps]]\ncopy = { from = \"../a\", to = \"/a\" }",
+        "[[steps]]\ncopy = { from = \"/etc/passwd\", to = \"/a\" }",
+        "[[steps]]\ncopy = { from = \"files/motd\", to = \"/\" }",
+        "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a/\" }",
+        "[[steps]]\ncopy = { to = \"/a\", owner = \"a:b:c\" }",
+        "[[steps]]\ncopy = { from = \"files\", to = \"/a\", mode = 644 }",
+        "[[steps]]\nwrite = { path = \"/a\", content = \"\", mode = \"0999\" }",
+        "[[steps]]\ninstall = []",
+        "[[steps]]\ninstall = [\"Htop\", \"a\", \"bb\", \"bb\"]",
+        "name = \"\"",
+        "name = \"../x\"",
+        "name = \".x\"",
+        "name = 5",
+        "name = \"a\"\nversion = 1.0",
+        "name = \"a\"\ndescription = \"two\\nlines\"",
+    ];
+    let told: Vec<String> = sections
+        .iter()
+        .map(|section| format!("{section}\n    {}", problems_of(section).join("\n    ")))
+        .collect();
+    assert!(told.iter().all(|told| told.contains("\n    ")));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_release_of_the_other_distribution_is_doubted() {
+    let base = |distribution: &str, release: &str| {
+        problems(&format!(
+            "name = \"a\"\nbase = {{ distribution = \"{distribution}\", release = \"{release}\" }}"
+        ))
+    };
+    assert_eq!(
+        base("debian", "noble"),
+        ["w 2:45 'noble' is no release that is known here [a release of Ubuntu]"]
+    );
+    assert_eq!(
+        base("ubuntu", "nobel"),
+        ["w 2:45 'nobel' is no release that is known here [did you mean \"noble\"?]"]
+    );
+    assert_eq!(base("ubuntu", "noble"), Vec::<String>::new());
+}
+
+#[test]
+fn files_outside_the_recipes_folder_are_not_read() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "s").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), folder.path().join("away")).unwrap();
+    fs::write(folder.path().join("own"), "o").unwrap();
+    std::os::unix::fs::symlink("own", folder.path().join("inner")).unwrap();
+    let copy = |from: &str| {
+        problems_in(folder.path(), &format!("{BASE}[[steps]]\ncopy = {{ from = {from:?}, to = \"/a\" }}\n"))
+    };
+    assert_eq!(copy("inner"), Vec::<String>::new());
+    assert_eq!(copy("link"), ["e 6:17 'link' leads out of the recipe's folder [a symbolic link]"]);
+    assert_eq!(
+        copy("away/secret"),
+        ["e 6:17 'away/secret' leads out of the recipe's folder [a symbolic link]"]
+    );
+    let run = problems_in(folder.path(), &format!("{BASE}[[steps]]\nrun = {{ file = \"link\" }}\n"));
+    assert_eq!(run, ["e 6:16 'link' leads out of the recipe's folder [a symbolic link]"]);
+}
+
+#[test]
+fn a_recipe_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |name: &str, content: &[u8]| {
+        fs::write(folder.path().join(name), content).unwrap();
+        examine(&folder.path().join(name)).unwrap_err().chain().last().unwrap().to_string()
+    };
+    assert_eq!(told("latin1.toml", b"name = \"a\"\n# \xfc\n"), "line 2 is not UTF-8");
+    assert_eq!(told("huge.toml", &vec![b'#'; (1 << 20) + 1]), "it is larger than 1 MiB");
+    let missing = examine(&folder.path().join("huge")).unwrap_err();
+    assert!(missing.to_string().contains("huge"), "{missing}");
+}
+
+proptest::proptest! {
+    /// Whatever the text, nothing panics, and every place lies within it.
+    #[test]
+    fn any_text_is_survived(parts in proptest::collection::vec(proptest::sample::select(vec![
+        "name", "=", "\"a\"", "\n", "[base]", "[[steps]]", "run", "{", "}", "[", "]", ",", "'", "\"\"\"", "ü", "\u{0}",
+        "copy", "from", ".", "1", "-", "0x", "[disk]\nsize=", "#", "é\u{301}", "\r\n", "\u{feff}", "mode=0o",
+    ]), 0..40)) {
+        let text = parts.concat();
+        let (recipe, problems) = parse(&text, Path::new("/nonexistent"));
+        for problem in &problems {
+            proptest::prop_assert!(problem.span.end <= text.len());
+            problem.render(Path::new("a.toml"), &text);
+            let _ = problem.record(&text);
+        }
+        proptest::prop_assert!(recipe.is_some() || !problems.is_empty());
+    }
+}
