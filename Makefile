@@ -1,0 +1,76 @@
+# Two commands on a fresh Debian or Ubuntu with cargo: `make image` builds the golden image, `make test` tests everything.
+
+RECIPE  ?= recipes/debian-12.toml
+OUT     ?= out
+CARGO   ?= cargo
+# Set to `required` where a missing peer program is a failure and not a reason to skip its tests.
+GOLDIMG_PEERS ?=
+
+GOLDIMG := target/release/goldimg
+# nextest runs every test in a process of its own, and shows slow ones.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
+
+export GOLDIMG_PEERS
+
+.PHONY: help image test test-boot check bench clean build packages test-packages ready
+
+help:
+	@echo "make image      install what is missing, build $(RECIPE) into $(OUT)/"
+	@echo "make test       install what the tests need, run all of them"
+	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
+	@echo "make check      formatting, lints, documentation, licences"
+	@echo "make bench      compare with qemu-img, write docs/benchmarks.md"
+	@echo "make clean      remove target/ and $(OUT)/"
+
+image: packages ready build
+	$(GOLDIMG) build $(RECIPE) -o $(OUT) --force
+
+build: cargo
+	$(CARGO) build --release --locked --package image-cli
+
+test: packages test-packages ready cargo
+	$(CARGO) build --locked --package image-cli
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --locked --workspace
+	$(CARGO) test --locked --workspace --doc
+else
+	$(CARGO) test --locked --workspace
+endif
+
+test-boot: image
+	for image in $(OUT)/*.qcow2; do $(GOLDIMG) test "$$image" || exit 1; done
+
+check: cargo
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+ifeq ($(DENY),yes)
+	$(CARGO) deny --locked check licenses bans sources
+else
+	@echo "skipped the licences of dependencies: cargo install --locked cargo-deny"
+endif
+
+bench: packages build
+	$(CARGO) run --release --locked --package benches
+
+clean:
+	$(CARGO) clean
+	rm -rf $(OUT)
+
+packages:
+	@packages/install packages/run.txt
+
+test-packages:
+	@packages/install packages/test.txt
+
+.PHONY: cargo
+cargo:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "cargo is missing: install Rust 1.90 or newer (https://rustup.rs), then run make again" >&2; exit 1; }
+
+# Building without root needs user ids to give to the files of an image.
+ready:
+	@[ "$$(id -u)" -eq 0 ] || { grep -qs "^$$(id -un):" /etc/subuid && grep -qs "^$$(id -un):" /etc/subgid; } || { \
+	  echo "$$(id -un) has no subordinate user and group ids, so images cannot be built without root. To give some:" >&2; \
+	  echo "  sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $$(id -un)" >&2; exit 1; }
