@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Talk {
     /// Say nothing but errors
-    #[arg(long, global = true)]
+    #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// How progress is shown on standard error
     #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod check_recipe;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod test;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use crate::ui::Ui;
 pub(crate) enum Command {
     /// Find every mistake in recipes
     CheckRecipe(check_recipe::Args),
+    /// Convert a disk image: raw and qcow2, compressed or not
+    Convert(convert::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -25,6 +28,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
+        Command::Convert(args) => convert::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }

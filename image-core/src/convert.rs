@@ -17,7 +17,6 @@ mod batch;
 mod digests;
 mod line;
 mod planner;
-mod progress;
 mod sink;
 mod target;
 mod worker;
@@ -27,8 +26,8 @@ use std::num::NonZeroUsize;
 use crate::block::BlockRead;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
+use crate::progress::Progress;
 
-pub use progress::{Counter, Progress};
 pub use sink::{Encoder, Piece, Sink};
 pub use target::{DiskSink, StreamSink, Zeroes};
 

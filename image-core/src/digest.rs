@@ -9,8 +9,8 @@ use std::str::FromStr;
 use sha2::Digest as _;
 
 use crate::block::{BlockRead, ByteRange};
-use crate::convert::Progress;
 use crate::error::{Doing, Error, Result};
+use crate::progress::Progress;
 
 /// Zeroes fed, and bytes read, at a time.
 const CHUNK: usize = 256 * 1024;

@@ -22,6 +22,7 @@ mod error;
 pub mod format;
 pub mod fs;
 pub mod partition;
+pub mod progress;
 pub mod qcow2;
 pub mod raw;
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
+use rustix::io::Errno;
 
 use super::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode, sparse};
 use crate::error::{Doing, Error, Result};
@@ -109,6 +110,29 @@ impl FileDisk {
         }
         let metadata = self.file.metadata().doing(|| format!("looking at {}", self.path.display()))?;
         Ok(metadata.blocks().saturating_mul(512))
+    }
+
+    /// Becomes a copy of `source` that shares its storage (FICLONE), in no time and no space; `false`, and unchanged,
+    /// where the filesystem cannot do that or either of them is a device.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) if the filesystem can and fails.
+    pub fn share_all_of(&self, source: &FileDisk) -> Result<bool> {
+        if self.block_device || source.block_device {
+            return Ok(false);
+        }
+        match ioctl_ficlone(&self.file, &source.file) {
+            Ok(()) => {
+                self.size.store(source.size(), Ordering::Release);
+                Ok(true)
+            }
+            Err(
+                Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::PERM,
+            ) => Ok(false),
+            Err(errno) => {
+                Err(Error::from(errno).doing(format!("sharing the storage of {}", source.path.display())))
+            }
+        }
     }
 
     fn range(&self, offset: u64, len: usize) -> Result<ByteRange> {

@@ -14,9 +14,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::batch::{self, Batch};
 use super::digests::Digests;
 use super::planner::Planner;
-use super::progress::Progress;
 use super::sink::Sink;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// What was done, in bytes of the disk.
 #[derive(Debug, Clone, Copy, Default)]

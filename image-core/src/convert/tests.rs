@@ -10,6 +10,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::block::{ByteRange, ExtentKind, Extents, MemoryDisk};
 use crate::error::Error;
+use crate::progress::Counter;
 
 /// What a sink was given.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use super::header::Compression;
-use crate::convert::Encoder;
 use crate::error::{Doing, Error, Result};
 
 /// log2 of the furthest distance in a deflate stream.
@@ -94,10 +93,9 @@ impl Packer {
             }
         })
     }
-}
 
-impl Encoder for Packer {
-    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+    /// Appends what stands for `unit`, a whole cluster, to `packed`; `false`, and `packed` as it was, if that is no shorter.
+    pub(super) fn pack(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
         self.scratch.clear();
         match &mut self.method {
             Method::Deflate(method) => {

@@ -33,11 +33,8 @@ use space::HostSpace;
 /// log2 of the cluster size that QEMU and this library choose unasked: 64 KiB.
 const DEFAULT_CLUSTER_BITS: u32 = 16;
 
-/// The virtual size is rounded up to this many bytes, as QEMU does.
+/// The virtual size, and the length of the file, are rounded up to this many bytes, as QEMU does.
 const SECTOR: u64 = 512;
-
-/// The end of the file is padded to this many bytes: readers may ask for whole sectors.
-const FILE_ALIGNMENT: u64 = 512;
 
 /// What a new image is to be like.
 #[derive(Debug, Clone)]
@@ -216,6 +213,12 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     }
 }
 
+impl Encoder for Packer {
+    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+        self.pack(unit, packed)
+    }
+}
+
 impl<D: BlockWrite> Sink for Qcow2Sink<D> {
     fn unit_size(&self) -> u64 {
         self.image.geometry.cluster_size()
@@ -245,7 +248,9 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
         let l1_clusters = self.image.geometry.clusters_for(l1_count * 8);
         let (refcount_table, l1_offset) = self.space.end_clusters(l1_clusters).doing(doing)?;
         let mut l1_bytes: Vec<u8> = self.l1.iter().flat_map(|entry| entry.0.to_be_bytes()).collect();
-        l1_bytes.resize((l1_count * 8).next_multiple_of(FILE_ALIGNMENT) as usize, 0);
+        // Readers may ask for whole sectors. An image of nothing but zeroes ends as QEMU's does, with the last entry.
+        let alignment = if self.l1.is_empty() { 8 } else { SECTOR };
+        l1_bytes.resize((l1_count * 8).next_multiple_of(alignment) as usize, 0);
         self.space.write(l1_offset, &l1_bytes).doing(doing)?;
         self.space.end_file(l1_offset.0 + l1_bytes.len() as u64).doing(doing)?;
         let l1 = TablePlace { offset: l1_offset, count: l1_count as u32 };

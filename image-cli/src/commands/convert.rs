@@ -1,0 +1,282 @@
+//! `goldimg convert`: an image into another format, on all cores.
+//!
+//! ```text
+//! SOURCE ─► convert ─► beside TARGET, under a name of its own ─► digests ─► renamed to TARGET
+//! ```
+
+mod options;
+mod output;
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow, bail};
+use image_core::block::{BlockRead, FileDisk};
+use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
+use image_core::digest::{Algorithm, Digest, digests_of};
+use image_core::progress::Progress;
+use image_core::qcow2::Qcow2Sink;
+use serde::Serialize;
+
+use crate::failure::{Advise, USAGE};
+use crate::interrupt;
+use crate::size::Size;
+use crate::ui::{Bytes, Ui};
+use options::{Format, Job};
+use output::Output;
+
+/// The command line of `goldimg convert`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg convert disk.raw disk.qcow2
+  goldimg convert -c -o compression_type=zstd disk.raw disk.qcow2
+  goldimg convert -O raw --hash sha256 disk.qcow2 disk.raw
+  goldimg convert -O raw disk.qcow2 - | ssh host 'cat > /dev/vdb'")]
+pub(crate) struct Args {
+    /// The format of SOURCE [default: what it looks like]
+    #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
+    pub(crate) source_format: Option<Format>,
+    /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw]
+    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
+    pub(crate) target_format: Option<Format>,
+    /// Compress (qcow2)
+    #[arg(short, long)]
+    pub(crate) compress: bool,
+    /// Options of the target's format: cluster_size, compression_type, compat, refcount_bits
+    #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    pub(crate) options: Vec<String>,
+    /// How hard to compress: deflate 2 to 9 [6], zstd 1 to 22 [3]
+    #[arg(long, value_name = "N", requires = "compress")]
+    pub(crate) level: Option<u8>,
+    /// How many threads work [default: one for each core]
+    #[arg(short = 'm', long = "threads", value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Runs of so many zeroes become holes (raw); 0 for none
+    #[arg(short = 'S', value_name = "SIZE")]
+    pub(crate) sparse_size: Option<Size>,
+    /// Print digests of TARGET: sha256, sha512, md5
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_algorithm)]
+    pub(crate) hash: Vec<Algorithm>,
+    /// Print digests of what the image holds, as a guest reads it
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_algorithm)]
+    pub(crate) content_hash: Vec<Algorithm>,
+    /// Return when TARGET would survive a loss of power
+    #[arg(long)]
+    pub(crate) sync: bool,
+    /// Replace TARGET, or write onto it if it is a device
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show progress: accepted for the sake of scripts, it is shown anyway
+    #[arg(short = 'p', hide = true)]
+    pub(crate) show_progress: bool,
+    /// The image to read
+    pub(crate) source: PathBuf,
+    /// The image to write; - is standard output (raw)
+    pub(crate) target: PathBuf,
+}
+
+fn parse_algorithm(name: &str) -> Result<Algorithm, image_core::Error> {
+    name.parse()
+}
+
+/// What was done, as it is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    source: Side,
+    target: Side,
+    /// Bytes read from the source, beyond its metadata.
+    read_bytes: u64,
+    /// Bytes of the disk that are not zeroes, in units of the target's format.
+    data_bytes: u64,
+    seconds: f64,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    digests: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    content_digests: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Side {
+    path: PathBuf,
+    format: Format,
+    virtual_size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocated_size: Option<u64>,
+}
+
+/// Passes progress on, and signals in.
+struct Watch<'a>(Bytes<'a>);
+
+impl Progress for Watch<'_> {
+    fn advance(&self, bytes: u64) {
+        self.0.add(bytes);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+/// Converts.
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let job = Job::new(args).exit_code(USAGE)?;
+    if let Some(text) = job.warning() {
+        ui.warning(&text);
+    }
+    interrupt::listen()?;
+    let started = Instant::now();
+    let (source, source_format) = open_source(&args.source, args.source_format)?;
+    let output = Output::new(&args.target, &args.source, args.force)?;
+    let doing = || format!("converting {} to {}", args.source.display(), args.target.display());
+    let (mut done, output) =
+        write(args, &job, source.as_ref(), source_format, output, ui).with_context(doing)?;
+    output.keep(args.sync).with_context(doing)?;
+    done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    report(args, &done, ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the output, and its digests; it is kept by the caller.
+fn write(
+    args: &Args,
+    job: &Job,
+    source: &dyn BlockRead,
+    source_format: Format,
+    output: Output,
+    ui: &Ui,
+) -> anyhow::Result<(Report, Output)> {
+    let mut digests = Vec::new();
+    // A raw target holds the content and nothing else: its digests are made on the way.
+    let raw = job.format == Format::Raw;
+    let shared = raw && source_format == Format::Raw && share(args, source, &output)?;
+    let mut content = args.content_hash.clone();
+    if raw && !shared {
+        content.extend(&args.hash);
+    }
+    let summary = if shared {
+        let content_digests = digests_of(source, &content, &Watch(ui.bytes("hashing", source.size())))?;
+        Summary { size: source.size(), digests: content_digests, ..Summary::default() }
+    } else {
+        let watch = Watch(ui.bytes("converting", source.size()));
+        let options = Options { threads: args.threads, digests: &content, progress: &watch };
+        convert(source, job.sink(source.size(), &output)?.as_mut(), &options)?
+    };
+    let mut content_digests = summary.digests;
+    if raw && !shared {
+        digests = content_digests.split_off(args.content_hash.len());
+    } else if !args.hash.is_empty() {
+        let file = output.reopen()?;
+        digests = digests_of(&file, &args.hash, &Watch(ui.bytes("hashing", file.size())))?;
+    }
+    let side = |path: &Path, format, size| Side {
+        path: path.to_owned(),
+        format,
+        virtual_size: size,
+        file_size: None,
+        allocated_size: None,
+    };
+    let target = Side {
+        file_size: output.file_size()?,
+        allocated_size: output.allocated_size()?,
+        ..side(&args.target, job.format, job.virtual_size(source.size())?)
+    };
+    let report = Report {
+        source: side(&args.source, source_format, source.size()),
+        target,
+        read_bytes: summary.read,
+        data_bytes: summary.stored,
+        seconds: 0.0,
+        digests: digest_map(&digests),
+        content_digests: digest_map(&content_digests),
+    };
+    Ok((report, output))
+}
+
+/// Shares the storage of a raw source where nothing speaks against it.
+fn share(args: &Args, source: &dyn BlockRead, output: &Output) -> anyhow::Result<bool> {
+    let Some(file) = output.file().filter(|_| args.sparse_size.is_none()) else { return Ok(false) };
+    let source = FileDisk::open(&args.source).ok().filter(|again| again.size() == source.size());
+    Ok(source.map_or(Ok(false), |source| file.share_all_of(&source))?)
+}
+
+fn digest_map(digests: &[Digest]) -> serde_json::Map<String, serde_json::Value> {
+    digests.iter().map(|digest| (digest.algorithm.to_string(), digest.hex.clone().into())).collect()
+}
+
+fn open_source(path: &Path, format: Option<Format>) -> anyhow::Result<(Box<dyn BlockRead>, Format)> {
+    if format == Some(Format::Qcow2) {
+        bail!("reading qcow2 is not possible yet");
+    }
+    let disk = FileDisk::open(path).hint(|| "the source is a file or a block device that exists")?;
+    Ok((Box::new(disk), Format::Raw))
+}
+
+/// Says what was done: digests to standard output (or standard error, where the image went there).
+fn report(args: &Args, report: &Report, ui: &Ui) -> anyhow::Result<()> {
+    let to_stdout = args.target == Path::new("-");
+    let mut lines = Vec::new();
+    if args.json {
+        lines.push(serde_json::to_string_pretty(report)?);
+    } else {
+        let name = args.target.display();
+        let line = |(algorithm, hex): (&String, &serde_json::Value), of: &str| {
+            format!("{} ({of}) = {}", algorithm.to_uppercase(), hex.as_str().unwrap_or_default())
+        };
+        lines.extend(report.digests.iter().map(|digest| line(digest, &name.to_string())));
+        lines.extend(report.content_digests.iter().map(|digest| line(digest, &format!("content of {name}"))));
+    }
+    for text in lines {
+        if to_stdout {
+            ui.note(&text);
+        } else {
+            ui.line(&text)?;
+        }
+    }
+    if let Some(size) = report.target.file_size {
+        let allocated = report.target.allocated_size.unwrap_or(size);
+        ui.note(&format!("{}: {}, {} on disk", args.target.display(), Size(size), Size(allocated)));
+    }
+    Ok(())
+}
+
+impl Job {
+    /// The sink that writes a disk of `size` bytes into `output`.
+    fn sink<'a>(&self, size: u64, output: &'a Output) -> anyhow::Result<Box<dyn Sink + 'a>> {
+        let Some(file) = output.file() else {
+            return match self.format {
+                // Not through `Stdout`, which looks for the ends of lines.
+                Format::Raw => {
+                    Ok(Box::new(StreamSink::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))))
+                }
+                Format::Qcow2 => {
+                    Err(anyhow!("a qcow2 image cannot be written to standard output: its header comes last"))
+                        .hint(|| "write a file, or take -O raw")
+                }
+            };
+        };
+        if self.format == Format::Qcow2 {
+            return Ok(Box::new(Qcow2Sink::new(file, self.image(size)?)?));
+        }
+        let fresh = output.make_room(size)?;
+        let zeroes = match (self.sparse_unit, fresh) {
+            (None, _) => Zeroes::Allocate,
+            (Some(_), true) => Zeroes::AlreadyThere,
+            (Some(_), false) => Zeroes::Write,
+        };
+        let sink = DiskSink::new(file, zeroes);
+        Ok(Box::new(match self.sparse_unit {
+            Some(unit) => sink.with_sparse_unit(unit)?,
+            None => sink,
+        }))
+    }
+}

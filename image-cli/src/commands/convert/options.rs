@@ -1,0 +1,143 @@
+//! What the command line asks for, understood: the format, `-o`, levels.
+
+use anyhow::{anyhow, bail};
+use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
+use serde::Serialize;
+
+use super::Args;
+use crate::failure::Advise;
+use crate::size::Size;
+
+/// The keys of `-o`, as in qemu-img.
+const KEYS: [&str; 4] = ["cluster_size", "compression_type", "compat", "refcount_bits"];
+
+/// The shortest run of zeroes that stays a hole of a raw file.
+const DEFAULT_SPARSE_UNIT: u64 = 4096;
+
+/// Clusters compressed by zstd that are larger are misread by some hypervisors.
+const LARGEST_SAFE_ZSTD_CLUSTER: u64 = 128 * 1024;
+
+/// A format of an image file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// The bytes of the disk
+    Raw,
+    /// QEMU's format
+    Qcow2,
+}
+
+/// What to write.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) format: Format,
+    /// Shorter runs of zeroes are written to a raw file; `None`: all are.
+    pub(super) sparse_unit: Option<u64>,
+    compress: bool,
+    codec: Codec,
+    cluster_bits: u32,
+    refcount_order: u32,
+    version: Version,
+}
+
+impl Job {
+    /// What `args` ask for.
+    pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
+        let named_qcow2 = args.target.extension().is_some_and(|extension| extension == "qcow2");
+        let format = args.target_format.unwrap_or(match args.compress || named_qcow2 {
+            true => Format::Qcow2,
+            false => Format::Raw,
+        });
+        if format == Format::Raw && (args.compress || !args.options.is_empty()) {
+            let what = if args.compress { "-c" } else { "-o" };
+            return Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2");
+        }
+        let mut job = Self {
+            format,
+            sparse_unit: sparse_unit(args.sparse_size)?,
+            compress: args.compress,
+            codec: Codec::default(),
+            cluster_bits: 16,
+            refcount_order: 4,
+            version: Version::V3,
+        };
+        let mut compression = Compression::Deflate;
+        for option in &args.options {
+            let Some((key, value)) = option.split_once('=') else {
+                bail!("-o {option}: an option is KEY=VALUE");
+            };
+            match key {
+                "cluster_size" => job.cluster_bits = power(option, value, 512, 2 << 20)?,
+                "refcount_bits" => job.refcount_order = power(option, value, 1, 64)?,
+                "compression_type" => compression = parse_compression(option, value)?,
+                "compat" => job.version = parse_version(option, value)?,
+                _ => {
+                    return Err(anyhow!("-o {option}: there is no such option"))
+                        .hint(|| format!("the options of qcow2 are {}", KEYS.join(", ")));
+                }
+            }
+        }
+        job.codec = Codec::new(compression, args.level)?;
+        job.image(0)?;
+        Ok(job)
+    }
+
+    /// The qcow2 image for a disk of `size` bytes.
+    pub(super) fn image(&self, size: u64) -> image_core::Result<NewImage> {
+        let geometry = Geometry::new(self.cluster_bits, self.refcount_order, false)?;
+        let image = NewImage::new(size)?.with_geometry(geometry)?;
+        image.with_codec(self.codec, self.compress)?.with_version(self.version)
+    }
+
+    /// What the target will be as a disk, in bytes.
+    pub(super) fn virtual_size(&self, size: u64) -> image_core::Result<u64> {
+        match self.format {
+            Format::Raw => Ok(size),
+            Format::Qcow2 => Ok(self.image(size)?.size()),
+        }
+    }
+
+    /// What is allowed and yet not wise.
+    pub(super) fn warning(&self) -> Option<String> {
+        let zstd = self.compress && self.codec.compression() == Compression::Zstd;
+        (zstd && 1_u64 << self.cluster_bits > LARGEST_SAFE_ZSTD_CLUSTER).then(|| {
+            format!("some hypervisors misread zstd clusters over {}", Size(LARGEST_SAFE_ZSTD_CLUSTER))
+        })
+    }
+}
+
+/// The power of two not above `size`, as far as a sink can look for such runs.
+fn sparse_unit(size: Option<Size>) -> anyhow::Result<Option<u64>> {
+    match size {
+        None => Ok(Some(DEFAULT_SPARSE_UNIT)),
+        Some(Size(0)) => Ok(None),
+        Some(Size(size)) if size < 512 => bail!("-S {size}: at least 512, or 0"),
+        Some(Size(size)) => Ok(Some(1 << size.ilog2().min(21))),
+    }
+}
+
+/// log2 of a value that must be a power of two.
+fn power(option: &str, value: &str, least: u64, most: u64) -> anyhow::Result<u32> {
+    let size = value.parse::<Size>().map_err(|error| anyhow!("-o {option}: {error}"))?.0;
+    if !size.is_power_of_two() || !(least..=most).contains(&size) {
+        bail!("-o {option}: it must be a power of two from {least} to {most}");
+    }
+    Ok(size.ilog2())
+}
+
+fn parse_compression(option: &str, value: &str) -> anyhow::Result<Compression> {
+    match value {
+        "deflate" | "zlib" => Ok(Compression::Deflate),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err(anyhow!("-o {option}: there is no such compression"))
+            .hint(|| "qcow2 images have deflate (also called zlib) or zstd"),
+    }
+}
+
+fn parse_version(option: &str, value: &str) -> anyhow::Result<Version> {
+    match value {
+        "0.10" | "v2" => Ok(Version::V2),
+        "1.1" | "v3" => Ok(Version::V3),
+        _ => Err(anyhow!("-o {option}: there is no such version")).hint(|| "compat is 1.1 (v3) or 0.10 (v2)"),
+    }
+}
