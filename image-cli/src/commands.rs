@@ -1,5 +1,6 @@
 //! The subcommands, one file each: what they take, and what they call.
 
+pub(crate) mod build;
 pub(crate) mod check_recipe;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
+    /// Build a golden image from a recipe
+    Build(build::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -29,6 +32,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
+        Command::Build(args) => build::run(args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }

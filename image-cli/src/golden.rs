@@ -3,9 +3,14 @@
 //! ```text
 //! recipe ─► bootstrap ─► tree ─► steps ─► cloud-init ─► seal ─► disk ─► outputs ─► verified
 //! ```
+//!
+//! A build runs this program twice: outer prepares a work directory and waits, inner builds inside namespaces of its
+//! own (see `namespace.rs`).
 
 pub(crate) mod bootcode;
 pub(crate) mod bootloader;
+pub(crate) mod bootstrap;
+mod cloud_init;
 pub(crate) mod disk;
 pub(crate) mod epoch;
 pub(crate) mod ext4;
@@ -13,5 +18,120 @@ pub(crate) mod identity;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod namespace;
+mod programs;
 pub(crate) mod recipe;
+mod seal;
+mod stages;
+mod steps;
 pub(crate) mod tree;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use self::epoch::Epoch;
+use self::load::Loaded;
+use self::log::Log;
+use crate::failure::{Advise, USAGE};
+use crate::interrupt;
+use crate::ui::Ui;
+
+/// What a build is asked for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) recipe: PathBuf,
+    /// Where the outputs and the log go.
+    pub(crate) output: PathBuf,
+    /// Whether outputs that exist are replaced.
+    pub(crate) force: bool,
+    /// Whether the work directory stays.
+    pub(crate) keep: bool,
+    /// Whether a shell is opened in the tree after the steps, or after one that failed.
+    pub(crate) shell: bool,
+    /// Where the work directory is made, if not in memory or /var/tmp.
+    pub(crate) work_parent: Option<PathBuf>,
+    /// Where packages are kept between builds.
+    pub(crate) cache: PathBuf,
+}
+
+/// Builds, and answers with the exit code.
+///
+/// # Errors
+/// If the recipe is wrong, something that is needed is missing, or the build fails.
+pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
+    let loaded = load::load(&request.recipe, ui)?;
+    let epoch = Epoch::from_environment()?;
+    interrupt::listen()?;
+    match namespace::inside() {
+        Some(work) => inner(request, &loaded, epoch, &work, ui).map(|()| 0),
+        None => outer(request, &loaded, epoch, ui),
+    }
+}
+
+/// Finds out early what is missing, and cleans up in the end.
+fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::Result<u8> {
+    cloud_init::check(&loaded.recipe)?;
+    programs::require(stages::PROGRAMS)?;
+    bootstrap::check(&loaded.recipe.base)?;
+    namespace::probe()?;
+    fs::create_dir_all(&request.output)
+        .with_context(|| format!("making the output folder {}", request.output.display()))?;
+    refuse_to_replace(request, loaded, epoch)?;
+    let log = Log::create(&log_path(request, loaded, epoch))?;
+    let work = work_directory(request)?;
+    let variables: [(&str, OsString); 2] =
+        [(epoch::VARIABLE, epoch.seconds().to_string().into()), ("PATH", programs::path())];
+    let result = namespace::run_inside(&work, &variables);
+    if !matches!(result, Ok(0)) {
+        ui.note(&format!("the full log is {}", log.path().display()));
+    }
+    match request.keep {
+        true => ui.note(&format!("the work directory is {}", work.display())),
+        false => namespace::remove(&work)?,
+    }
+    result
+}
+
+/// The build itself, as root of its namespaces.
+fn inner(request: &Request, loaded: &Loaded, epoch: Epoch, work: &Path, ui: &Ui) -> anyhow::Result<()> {
+    namespace::follow_outer()?;
+    let log = Log::resume(&log_path(request, loaded, epoch))?;
+    let work = stages::Work::prepare(work, request.keep || request.work_parent.is_some())?;
+    stages::run(&stages::Build { request, loaded, epoch, work, log, ui })
+}
+
+/// What the names of a build's files begin with.
+pub(crate) fn stem(loaded: &Loaded, epoch: Epoch) -> String {
+    let recipe = &loaded.recipe;
+    format!("{}-{}", recipe.name, recipe.version.clone().unwrap_or_else(|| epoch.day()))
+}
+
+fn log_path(request: &Request, loaded: &Loaded, epoch: Epoch) -> PathBuf {
+    request.output.join(format!("{}.log", stem(loaded, epoch)))
+}
+
+/// Outputs are replaced only when asked to: better now than after the work.
+fn refuse_to_replace(request: &Request, loaded: &Loaded, epoch: Epoch) -> anyhow::Result<()> {
+    if request.force {
+        return Ok(());
+    }
+    for extension in ["qcow2", "raw"] {
+        let path = request.output.join(format!("{}.{extension}", stem(loaded, epoch)));
+        if path.exists() {
+            return Err(anyhow!("{} exists", path.display()))
+                .hint(|| "replace it with --force, or write elsewhere with -o DIR")
+                .exit_code(USAGE);
+        }
+    }
+    Ok(())
+}
+
+/// A new directory that nobody else can enter, and stays until it is removed by name.
+fn work_directory(request: &Request) -> anyhow::Result<PathBuf> {
+    let parent = request.work_parent.as_deref().unwrap_or(Path::new("/var/tmp"));
+    let doing = || format!("making a work directory in {}", parent.display());
+    let work = tempfile::Builder::new().prefix("goldimg-").tempdir_in(parent).with_context(doing)?;
+    work.keep().canonicalize().with_context(doing)
+}

@@ -134,11 +134,12 @@ fn user_name(uid: u32) -> Option<String> {
     users.lines().find_map(named)
 }
 
-/// Runs this program again, inside, with the same arguments, and answers with its exit code.
+/// Runs this program again, inside, with the same arguments and `variables` added to its environment, and answers
+/// with its exit code.
 ///
 /// # Errors
 /// If it cannot be started, or was killed.
-pub(crate) fn run_inside(work: &Path) -> anyhow::Result<u8> {
+pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("finding this program itself")?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut child = unshare(&ALL)
@@ -146,6 +147,7 @@ pub(crate) fn run_inside(work: &Path) -> anyhow::Result<u8> {
         .arg(program)
         .args(arguments)
         .env(MARK, work)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .spawn()
         .context("starting unshare")?;

@@ -60,6 +60,38 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// The tree.
+    pub(crate) fn tree(&self) -> &'a Tree {
+        self.tree
+    }
+
+    /// Shows this machine's folder `source` at `inside` until the session is over.
+    ///
+    /// # Errors
+    /// If it cannot be mounted.
+    pub(crate) fn show(&mut self, source: &Path, inside: &str) -> anyhow::Result<()> {
+        let target = self.tree.make_dir(inside)?;
+        self.bind(source, target)
+    }
+
+    /// Opens a shell in the tree, on the terminal, and waits for its end.
+    ///
+    /// # Errors
+    /// If there is no terminal, or no shell in the tree.
+    pub(crate) fn shell(&self) -> anyhow::Result<()> {
+        let terminal = || fs::File::options().read(true).write(true).open("/dev/tty");
+        let doing = "opening a shell in the image: there must be a terminal";
+        let shell = if self.tree.exists("/bin/bash") { "/bin/bash" } else { "/bin/sh" };
+        let mut command = self.tree.command(shell);
+        command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()));
+        command.stdin(terminal().context(doing)?).stdout(terminal()?).stderr(terminal()?);
+        let mut child = command.spawn().context("opening a shell in the image")?;
+        // However it ends: a last command that failed is not the build's failure.
+        child.wait().context("waiting for the shell in the image")?;
+        self.end_leftovers();
+        Ok(())
+    }
+
     /// Ends what commands left running.
     pub(crate) fn end_leftovers(&self) {
         // Only as the first process of a namespace of our own is "all other processes" what we started.

@@ -1,0 +1,68 @@
+//! `goldimg build`: a recipe becomes a golden image.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use crate::failure::Advise;
+use crate::golden::{self, Request};
+use crate::ui::Ui;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg build recipes/debian-12.toml -o out
+  goldimg build web.toml -o out --force --keep
+  SOURCE_DATE_EPOCH=1760000000 goldimg build web.toml    the same bytes every time
+
+No root is needed: an ordinary user needs subordinate ids (/etc/subuid, /etc/subgid).")]
+pub(crate) struct Args {
+    /// The recipe (TOML)
+    recipe: PathBuf,
+    /// Where the image, its checksums, its manifest and the log go
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+    /// Replace outputs that exist
+    #[arg(long)]
+    force: bool,
+    /// Keep the work directory, and say where it is
+    #[arg(long)]
+    keep: bool,
+    /// Open a shell in the image after the steps, or after one that failed
+    #[arg(long)]
+    shell: bool,
+    /// Work in a new directory here, not in memory or /var/tmp
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+    /// Keep packages between builds here, not in $XDG_CACHE_HOME/goldimg
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let cache = match args.cache_dir {
+        Some(folder) => folder,
+        None => default_cache()?,
+    };
+    let request = Request {
+        recipe: args.recipe,
+        output: args.output,
+        force: args.force,
+        keep: args.keep,
+        shell: args.shell,
+        work_parent: args.work_dir,
+        cache: std::path::absolute(cache)?,
+    };
+    golden::build(&request, ui).map(ExitCode::from)
+}
+
+/// `$XDG_CACHE_HOME/goldimg`, or `~/.cache/goldimg` (XDG Base Directory Specification).
+fn default_cache() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    variable("XDG_CACHE_HOME")
+        .or_else(|| Some(variable("HOME")?.join(".cache")))
+        .map(|folder| folder.join("goldimg"))
+        .ok_or_else(|| anyhow!("neither XDG_CACHE_HOME nor HOME names a folder for the package cache"))
+        .hint(|| "goldimg build --cache-dir DIR …")
+}

@@ -1,0 +1,263 @@
+//! The archives: where packages come from during the build, and where the finished image looks for them.
+//!
+//! ```text
+//! during the build   the recipe's mirror, else what this machine's apt uses for the same distribution, else …
+//! in the image       the recipe's mirror, else the distribution's own archive: a mirror of this machine is not the image's
+//! ```
+//!
+//! Both are lines of sources.list(5): release, updates and security. What this machine uses is read from the one-line
+//! files (`*.list`) and the deb822 files (`*.sources`) of apt.
+
+use std::path::{Path, PathBuf};
+
+use crate::golden::recipe::{Base, Distribution};
+
+/// Where a distribution's packages are: its archive, and the security updates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Archive {
+    main: String,
+    security: String,
+}
+
+/// One source of this machine's apt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Source {
+    uris: Vec<String>,
+    suites: Vec<String>,
+    components: Vec<String>,
+    signed_by: Option<String>,
+}
+
+impl Archive {
+    /// Where the build takes packages from.
+    pub(crate) fn of_the_build(base: &Base) -> Self {
+        match &base.mirror {
+            Some(_) => Self::of_the_image(base),
+            None => Self::of_this_machine(base.distribution, &machine_sources(Path::new("/etc/apt"))),
+        }
+    }
+
+    /// Where the finished image takes packages from.
+    pub(crate) fn of_the_image(base: &Base) -> Self {
+        let default = Self::of_the_distribution(base.distribution);
+        match &base.mirror {
+            // Debian's security updates are an archive of their own, which mirrors seldom carry.
+            Some(mirror) if base.distribution == Distribution::Debian => {
+                Self { main: mirror.clone(), ..default }
+            }
+            Some(mirror) => Self { main: mirror.clone(), security: mirror.clone() },
+            None => default,
+        }
+    }
+
+    fn of_the_distribution(distribution: Distribution) -> Self {
+        let (main, security) = match distribution {
+            Distribution::Debian => ("http://archive.example/debian", "http://archive.example/debian-security"),
+            Distribution::Ubuntu => ("http://archive.example/ubuntu", "http://archive.example/ubuntu"),
+        };
+        Self { main: main.into(), security: security.into() }
+    }
+
+    fn of_this_machine(distribution: Distribution, sources: &[Source]) -> Self {
+        let default = Self::of_the_distribution(distribution);
+        let find = |security: bool| {
+            let fits = |source: &&Source| {
+                source.components.iter().any(|component| component == "main")
+                    && source.suites.iter().any(|suite| suite.ends_with("-security") == security)
+            };
+            let mut uris = sources.iter().filter(fits).flat_map(|source| {
+                source.uris.iter().filter(|uri| is_of(distribution, uri, source.signed_by.as_deref()))
+            });
+            uris.next().cloned()
+        };
+        Self { main: find(false).unwrap_or(default.main), security: find(true).unwrap_or(default.security) }
+    }
+
+    /// The lines of a sources.list for `base`.
+    pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
+        let components = base.components.join(" ");
+        let keyring = keyring(base.distribution);
+        let release = &base.release;
+        [
+            (&self.main, release.clone()),
+            (&self.main, format!("{release}-updates")),
+            (&self.security, format!("{release}-security")),
+        ]
+        .into_iter()
+        .map(|(uri, suite)| format!("deb [signed-by={keyring}] {uri} {suite} {components}"))
+        .collect()
+    }
+}
+
+/// The keys a distribution signs its archive with, in its images and on machines that install them.
+pub(crate) fn keyring(distribution: Distribution) -> &'static str {
+    match distribution {
+        Distribution::Debian => "/usr/share/keyrings/debian-archive-keyring.gpg",
+        Distribution::Ubuntu => "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+    }
+}
+
+/// The package of [`keyring`].
+pub(crate) fn keyring_package(distribution: Distribution) -> &'static str {
+    match distribution {
+        Distribution::Debian => "debian-archive-keyring",
+        Distribution::Ubuntu => "ubuntu-keyring",
+    }
+}
+
+/// Whether an archive is the distribution's own or a mirror of it, not somebody else's packages for it.
+fn is_of(distribution: Distribution, uri: &str, signed_by: Option<&str>) -> bool {
+    let names: &[&str] = match distribution {
+        Distribution::Debian => &["debian", "debian-security"],
+        Distribution::Ubuntu => &["ubuntu"],
+    };
+    let remote = ["http://", "https://", "file:", "copy:"].iter().any(|scheme| uri.starts_with(scheme));
+    let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    remote && (names.contains(&last) || signed_by == Some(keyring(distribution)))
+}
+
+/// What the apt configured at `etc_apt` takes packages from.
+fn machine_sources(etc_apt: &Path) -> Vec<Source> {
+    let mut files = vec![etc_apt.join("sources.list")];
+    if let Ok(entries) = std::fs::read_dir(etc_apt.join("sources.list.d")) {
+        let mut parts: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        parts.sort();
+        files.extend(parts);
+    }
+    let mut sources = Vec::new();
+    for file in files {
+        // A file that cannot be read, or is no text, is one that this user's apt does not use either.
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => sources.extend(text.lines().filter_map(one_line)),
+            Some("sources") => sources.extend(paragraphs(&text)),
+            _ => {}
+        }
+    }
+    sources
+}
+
+/// `deb [signed-by=KEYS …] URI SUITE COMPONENT…` of sources.list(5).
+fn one_line(line: &str) -> Option<Source> {
+    let rest = line.split('#').next()?.trim().strip_prefix("deb")?;
+    let rest = rest.strip_prefix(char::is_whitespace)?.trim_start();
+    let (options, rest) = match rest.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => ("", rest),
+    };
+    let mut words = rest.split_whitespace().map(String::from);
+    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
+    Some(Source {
+        uris: vec![words.next()?],
+        suites: vec![words.next()?],
+        components: words.collect(),
+        signed_by: signed_by.map(String::from),
+    })
+}
+
+/// The paragraphs of a deb822 file (sources.list(5), "DEB822-STYLE FORMAT") that give binary packages.
+fn paragraphs(text: &str) -> Vec<Source> {
+    // Comments may stand between the lines of a field.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    lines.split(|line| line.trim().is_empty()).filter_map(paragraph).collect()
+}
+
+fn paragraph(lines: &[&str]) -> Option<Source> {
+    let mut source = Source::default();
+    let mut types = Vec::new();
+    let mut field = String::new();
+    for line in lines {
+        let value = if line.starts_with([' ', '\t']) {
+            line
+        } else {
+            let (name, value) = line.split_once(':')?;
+            field = name.trim().to_ascii_lowercase();
+            value
+        };
+        let words = value.split_whitespace().map(String::from);
+        match field.as_str() {
+            "types" => types.extend(words),
+            "uris" => source.uris.extend(words),
+            "suites" => source.suites.extend(words),
+            "components" => source.components.extend(words),
+            "signed-by" if source.signed_by.is_none() => source.signed_by = words.into_iter().next(),
+            "enabled" if value.trim().eq_ignore_ascii_case("no") => return None,
+            _ => {}
+        }
+    }
+    types.iter().any(|kind| kind == "deb").then_some(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::recipe::example;
+
+    #[test]
+    fn lines_and_paragraphs_of_apt_are_understood() {
+        let source =
+            one_line("deb [arch=amd64 signed-by=/k.gpg] http://m/debian bookworm main contrib # why")
+                .unwrap();
+        assert_eq!(source.uris, ["http://m/debian"]);
+        assert_eq!(source.components, ["main", "contrib"]);
+        assert_eq!(source.signed_by.as_deref(), Some("/k.gpg"));
+        for none in
+            ["", "# deb http://m bookworm main", "deb-src http://m bookworm main", "deb http://m", "deb [x"]
+        {
+            assert_eq!(one_line(none), None, "{none:?}");
+        }
+        let text = "Types: deb deb-src\n# a comment\nURIs: http://m/debian\nSuites: bookworm\n bookworm-updates\n\
+                    Components: main\nSigned-By: /k.gpg\n\nTypes: deb-src\nURIs: http://s\nSuites: x\n\n\
+                    Enabled: no\nTypes: deb\nURIs: http://off\nSuites: x\n";
+        let sources = paragraphs(text);
+        assert_eq!(sources.len(), 1);
+        assert_eq!(sources[0].suites, ["bookworm", "bookworm-updates"]);
+        assert_eq!(sources[0].signed_by.as_deref(), Some("/k.gpg"));
+    }
+
+    #[test]
+    fn the_machines_mirror_is_used_and_other_peoples_packages_are_not() {
+        let text = [
+            "deb https://other.example/linux/debian bookworm stable",
+            "deb [signed-by=/usr/share/keyrings/other.gpg] https://other.example/apt bookworm main",
+            "deb http://mirror.example/debian/ trixie main",
+            "deb cdrom:[x]/debian bookworm main",
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://cache.example/sec trixie-security main",
+        ];
+        let sources: Vec<Source> = text.iter().filter_map(|line| one_line(line)).collect();
+        let archive = Archive::of_this_machine(Distribution::Debian, &sources);
+        assert_eq!(archive.main, "http://mirror.example/debian/");
+        assert_eq!(archive.security, "https://cache.example/sec");
+        let ubuntu = Archive::of_this_machine(Distribution::Ubuntu, &sources);
+        assert_eq!(ubuntu, Archive::of_the_distribution(Distribution::Ubuntu));
+    }
+
+    #[test]
+    fn the_files_of_apt_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sources.list.d")).unwrap();
+        std::fs::write(dir.path().join("sources.list"), "deb http://a/debian bookworm main\n").unwrap();
+        let part = dir.path().join("sources.list.d/b.sources");
+        std::fs::write(part, "Types: deb\nURIs: http://b/debian\nSuites: bookworm\n").unwrap();
+        std::fs::write(dir.path().join("sources.list.d/c.save"), "deb http://c/debian bookworm main\n")
+            .unwrap();
+        let uris: Vec<String> = machine_sources(dir.path()).into_iter().flat_map(|s| s.uris).collect();
+        assert_eq!(uris, ["http://a/debian", "http://b/debian"]);
+        assert!(machine_sources(Path::new("/nowhere")).is_empty());
+    }
+
+    #[test]
+    fn the_image_looks_at_the_distribution_or_the_recipes_mirror() {
+        let mut base = example().base;
+        let lines = Archive::of_the_image(&base).lines(&base);
+        assert_eq!(
+            lines[2],
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
+             http://archive.example/debian-security bookworm-security main"
+        );
+        base.mirror = Some("http://mirror.example/debian".into());
+        let lines = Archive::of_the_image(&base).lines(&base);
+        assert!(lines[1].ends_with(" http://mirror.example/debian bookworm-updates main"), "{lines:?}");
+        assert_eq!(Archive::of_the_build(&base), Archive::of_the_image(&base));
+    }
+}

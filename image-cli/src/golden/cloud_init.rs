@@ -1,0 +1,211 @@
+//! cloud-init: where it looks for its data, what it configures, and a network that comes up wherever the image runs.
+//!
+//! ```text
+//! /etc/cloud/cloud.cfg.d/91_goldimg.cfg        datasources, default user, keys only
+//! /etc/cloud/cloud.cfg.d/NAME.cfg              the recipe's own
+//! /etc/cloud/ds-identify.cfg                   no datasource found: cloud-init runs all the same (host keys!)
+//! /etc/systemd/network/90-goldimg-dhcp.network DHCP on every NIC that nobody configures
+//! /etc/ssh/sshd_config.d/90-goldimg.conf       no passwords
+//! ```
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, anyhow};
+use serde_json::{Value, json};
+
+use super::bootstrap::distribution_name;
+use super::recipe::{Distribution, Recipe};
+use super::tree::Tree;
+use crate::failure::{Advise, USAGE};
+
+const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
+/// After the package's own 90_dpkg.cfg, so that it counts.
+const OWN: &str = "91_goldimg.cfg";
+
+/// cloud-init enables itself whatever is found: without it no host keys are made and nobody can log in.
+const IDENTIFY: &str = "policy: search,found=all,maybe=all,notfound=enabled\n";
+
+/// After the files that cloud-init writes (10-cloud-init-*), so for NICs that it leaves alone.
+const NETWORK: &str = "\
+[Match]
+Type=ether
+Kind=!*
+
+[Link]
+RequiredForOnline=no
+
+[Network]
+DHCP=yes
+
+[DHCPv4]
+UseDomains=yes
+";
+
+/// One NIC that is up is enough: others may have no DHCP server.
+const WAIT_ONLINE: &str = "\
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=60
+";
+
+const SSHD: &str = "\
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+";
+
+const HOSTS: &str = "\
+127.0.0.1 localhost
+::1 localhost ip6-localhost ip6-loopback
+ff02::1 ip6-allnodes
+ff02::2 ip6-allrouters
+";
+
+/// The packages that configuring a machine at its first boot needs.
+pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
+    let mut packages = vec![
+        "cloud-init",
+        "iproute2",
+        "isc-dhcp-client", // cloud-init asks for metadata before the network is configured
+        "libnss-resolve",
+        "libpam-systemd", // sessions end when the machine stops
+        "netbase",
+        "openssh-server",
+        "sudo", // of the default user
+        "systemd-resolved",
+    ];
+    if recipe.base.distribution == Distribution::Debian && recipe.base.release == "bullseye" {
+        // There it is part of systemd.
+        packages.retain(|package| *package != "systemd-resolved");
+    }
+    packages.into_iter().map(String::from).collect()
+}
+
+/// Makes sure that the recipe's fragments are YAML, and each a mapping.
+///
+/// # Errors
+/// If one is not, with its line.
+pub(crate) fn check(recipe: &Recipe) -> anyhow::Result<()> {
+    for (name, content) in &recipe.cloud_init.config {
+        let mapping: Result<Option<BTreeMap<String, Value>>, _> = serde_saphyr::from_str(content);
+        mapping
+            .map_err(|error| anyhow!("{error}"))
+            .with_context(|| format!("the recipe's cloud-init.config.{name:?} is no mapping in YAML"))
+            .exit_code(USAGE)?;
+    }
+    Ok(())
+}
+
+/// Writes the configuration.
+///
+/// # Errors
+/// If a file cannot be written, or a service not enabled.
+pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+    tree.write(format!("{FOLDER}/{OWN}"), own(recipe)?, 0o644)?;
+    for (name, content) in &recipe.cloud_init.config {
+        tree.write(format!("{FOLDER}/{name}"), with_newline(content), 0o644)?;
+    }
+    tree.write("/etc/cloud/ds-identify.cfg", IDENTIFY, 0o644)?;
+    tree.write("/etc/ssh/sshd_config.d/90-goldimg.conf", SSHD, 0o644)?;
+    tree.write("/etc/systemd/network/90-goldimg-dhcp.network", NETWORK, 0o644)?;
+    let drop_in = "/etc/systemd/system/systemd-networkd-wait-online.service.d/goldimg.conf";
+    tree.write(drop_in, WAIT_ONLINE, 0o644)?;
+    if !tree.exists("/etc/hosts") {
+        tree.write("/etc/hosts", HOSTS, 0o644)?;
+    }
+    tree.run("systemctl", &["enable", "systemd-networkd.service"])?;
+    if tree.exists("/usr/lib/systemd/system/systemd-resolved.service")
+        || tree.exists("/lib/systemd/system/systemd-resolved.service")
+    {
+        tree.run("systemctl", &["enable", "systemd-resolved.service"])?;
+    }
+    Ok(())
+}
+
+/// Lets the image's own cloud-init judge the configuration.
+///
+/// # Errors
+/// If it finds a mistake.
+pub(crate) fn judge(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+    for name in recipe.cloud_init.config.keys() {
+        let file = format!("{FOLDER}/{name}");
+        // cloud-init knows files by their first line only; its own fragments need none.
+        let judged = format!("#cloud-config\n{}", tree.text(&file)?.unwrap_or_default());
+        tree.write("/run/goldimg/judged.cfg", judged, 0o644)?;
+        tree.run("cloud-init", &["schema", "--config-file", "/run/goldimg/judged.cfg"]).with_context(
+            || format!("the image's cloud-init judges the recipe's cloud-init.config.{name:?}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
+fn own(recipe: &Recipe) -> anyhow::Result<String> {
+    let distribution = distribution_name(recipe.base.distribution);
+    let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
+    let renderer = match recipe.base.distribution {
+        Distribution::Debian => "networkd",
+        Distribution::Ubuntu => "netplan",
+    };
+    let mut config = json!({
+        "datasource_list": recipe.cloud_init.datasources,
+        "disable_root": true,
+        "ssh_pwauth": false,
+        "system_info": {
+            "default_user": {
+                "name": user,
+                "gecos": user,
+                "lock_passwd": true,
+                "groups": ["adm", "sudo"],
+                "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+                "shell": "/bin/bash",
+            },
+            "network": { "renderers": [renderer] },
+        },
+    });
+    // NoCloud without a named source would take a seed from the image itself.
+    config["manage_etc_hosts"] = json!(false);
+    let text = serde_json::to_string_pretty(&config).context("writing cloud-init's configuration")?;
+    Ok(format!("# Made from the recipe.\n{text}\n"))
+}
+
+fn with_newline(content: &str) -> String {
+    if content.ends_with('\n') { content.to_owned() } else { format!("{content}\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::recipe::example;
+
+    #[test]
+    fn fragments_must_be_mappings_in_yaml() {
+        let mut recipe = example();
+        let mut checked = |content: &str| {
+            recipe.cloud_init.config.insert("50_x.cfg".into(), content.into());
+            check(&recipe).map_err(|error| crate::failure::render(&error))
+        };
+        checked("").unwrap();
+        checked("# nothing\n").unwrap();
+        checked("#cloud-config\nruncmd:\n  - [ls, -l]\ntimezone: UTC\n").unwrap();
+        for wrong in ["- a\n- b\n", "a: [1\n", "a: b: c\n", "text"] {
+            let error = checked(wrong).unwrap_err();
+            assert!(
+                error.starts_with("the recipe's cloud-init.config.\"50_x.cfg\" is no mapping"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_recipes_keys_become_cloud_inits() {
+        let mut recipe = example();
+        recipe.cloud_init.datasources = vec!["OpenStack".into(), "None".into()];
+        let config: Value = serde_saphyr::from_str(&own(&recipe).unwrap()).unwrap();
+        assert_eq!(config["datasource_list"], json!(["OpenStack", "None"]));
+        assert_eq!(config["system_info"]["default_user"]["name"], "debian");
+        recipe.cloud_init.default_user = Some("ann".into());
+        let config: Value = serde_saphyr::from_str(&own(&recipe).unwrap()).unwrap();
+        assert_eq!(config["system_info"]["default_user"]["name"], "ann");
+        assert_eq!(config["ssh_pwauth"], false);
+    }
+}

@@ -1,0 +1,312 @@
+//! Sealing: what must not be cloned is removed from the tree.
+//!
+//! ```text
+//! identity   machine-id (empty, but there), D-Bus id, SSH host keys, random seeds, hostname
+//! access     keys and passwords that the recipe did not ask for
+//! traces     logs, histories, leases, cloud-init's state, names of this machine's resolvers
+//! ballast    package lists, packages, caches, temporary files
+//! ```
+//!
+//! The finished image is read again to prove it. A recipe may keep paths (`seal.keep`); a file that a step of the
+//! recipe writes or copies by name is asked for.
+
+mod accounts;
+mod rules;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use super::epoch::Epoch;
+use super::recipe::{Recipe, Step};
+use super::tree::Tree;
+use rules::{Action, RULES};
+
+/// Removes what must not be cloned.
+///
+/// # Errors
+/// If something cannot be removed.
+pub(crate) fn seal(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+    for rule in RULES {
+        for path in matches(tree, rule.pattern)? {
+            if is_kept(recipe, &path) || (rule.unless_asked && is_asked_for(recipe, &path)) {
+                continue;
+            }
+            apply(rule.action, &path, recipe, tree)?;
+        }
+    }
+    if !recipe.seal.keep_passwords {
+        accounts::lock_passwords(tree)?;
+    }
+    if !is_kept(recipe, Path::new("/etc/machine-id")) {
+        // There, and empty: absent or "uninitialized" would make the first boot stop and ask.
+        tree.remove("/etc/machine-id")?;
+        tree.write("/etc/machine-id", "", 0o444)?;
+    }
+    if tree.exists("/var/lib/dbus") && !is_kept(recipe, Path::new("/var/lib/dbus/machine-id")) {
+        tree.remove("/var/lib/dbus/machine-id")?;
+        link("/etc/machine-id", "/var/lib/dbus/machine-id", tree)?;
+    }
+    resolvers(recipe, tree)
+}
+
+/// Whether the recipe keeps `path`, alone or with a folder it is in.
+pub(crate) fn is_kept(recipe: &Recipe, path: &Path) -> bool {
+    recipe.seal.keep.iter().any(|kept| path.starts_with(kept))
+}
+
+/// Whether a step of the recipe writes or copies `path` by its name.
+pub(crate) fn is_asked_for(recipe: &Recipe, path: &Path) -> bool {
+    recipe.steps.iter().any(|step| match step {
+        Step::Write(write) => Path::new(&write.path) == path,
+        Step::Copy(copy) => path.starts_with(copy.to.trim_end_matches('/')) && copy.to != "/",
+        Step::Install(_) | Step::Remove(_) | Step::Run(_) => false,
+    })
+}
+
+fn apply(action: Action, path: &Path, recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+    match action {
+        Action::Remove => drop(tree.remove(path)?),
+        // What it points to has rules of its own, or none.
+        _ if tree.link_path(path)?.is_symlink() => {}
+        Action::RemoveContent => {
+            for name in tree.list(path)? {
+                let inside = path.join(name);
+                // Part of it may be kept.
+                let holds_kept = recipe.seal.keep.iter().any(|kept| Path::new(kept).starts_with(&inside));
+                match (is_kept(recipe, &inside), holds_kept) {
+                    (true, _) => {}
+                    (false, true) => apply(action, &inside, recipe, tree)?,
+                    (false, false) => drop(tree.remove(inside)?),
+                }
+            }
+        }
+        Action::Truncate => {
+            let file = tree.link_path(path)?;
+            let meta = file.symlink_metadata().with_context(|| format!("reading {}", file.display()))?;
+            if meta.is_dir() {
+                for name in tree.list(path)? {
+                    let inside = path.join(name);
+                    if !is_kept(recipe, &inside) {
+                        apply(action, &inside, recipe, tree)?;
+                    }
+                }
+            } else if meta.is_file() && meta.len() > 0 {
+                let truncated = fs::File::options().write(true).truncate(true).open(&file);
+                truncated.with_context(|| format!("emptying {} in the image", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names come from the network that the image runs in: never from this machine's.
+fn resolvers(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+    let file = Path::new("/etc/resolv.conf");
+    if is_kept(recipe, file) || is_asked_for(recipe, file) {
+        return Ok(());
+    }
+    if !tree.link_path(file)?.is_symlink() {
+        tree.remove(file)?;
+        if tree.exists("/usr/lib/systemd/systemd-resolved") || tree.exists("/lib/systemd/systemd-resolved") {
+            link("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf", tree)?;
+        }
+    }
+    Ok(())
+}
+
+fn link(target: &str, inside: &str, tree: &Tree) -> anyhow::Result<()> {
+    let path = tree.link_path(inside)?;
+    symlink(target, path).with_context(|| format!("making the link {inside} in the image"))
+}
+
+/// What in the tree a pattern means: an absolute path whose names may have one `*` each.
+fn matches(tree: &Tree, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = vec![PathBuf::from("/")];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let mut next = Vec::new();
+        for folder in found {
+            if part.contains('*') {
+                let names = tree.list(&folder)?;
+                let fitting = names.iter().filter(|name| fits(part, name));
+                next.extend(fitting.map(|name| folder.join(name)));
+            } else if tree.exists(folder.join(part)) {
+                next.push(folder.join(part));
+            }
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+fn fits(pattern: &str, name: &OsStr) -> bool {
+    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let name = name.as_encoded_bytes();
+    name.len() >= before.len() + after.len()
+        && name.starts_with(before.as_bytes())
+        && name.ends_with(after.as_bytes())
+}
+
+/// Sets the times of everything newer than `epoch` back to it.
+///
+/// # Errors
+/// If a folder cannot be read, or a time not be set.
+pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> anyhow::Result<()> {
+    let latest = i64::try_from(epoch.seconds())?;
+    let time = Timespec { tv_sec: latest, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let mut folders = vec![tree.root().to_owned()];
+    let set = |path: &Path| -> std::io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = path.symlink_metadata()?;
+        if (meta.mtime(), meta.mtime_nsec()) > (latest, 0) {
+            utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(meta.is_dir())
+    };
+    while let Some(folder) = folders.pop() {
+        let doing = || format!("setting the times of {}", folder.display());
+        set(&folder).with_context(doing)?;
+        for entry in fs::read_dir(&folder).with_context(doing)? {
+            let path = entry.with_context(doing)?.path();
+            if set(&path).with_context(doing)? {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::golden::recipe::{Owner, Write, example};
+    use crate::golden::tree::tests::scratch;
+
+    fn fill(tree: &Tree) {
+        for (path, content) in [
+            ("/etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("/var/lib/dbus/machine-id", "0123\n"),
+            ("/etc/ssh/ssh_host_ed25519_key", "secret"),
+            ("/etc/ssh/ssh_host_ed25519_key.pub", "public"),
+            ("/etc/ssh/sshd_config", "Port 22\n"),
+            ("/etc/hostname", "builder\n"),
+            ("/etc/resolv.conf", "nameserver 192.0.2.1\n"),
+            ("/var/lib/systemd/random-seed", "seed"),
+            ("/var/lib/apt/lists/archive_Packages", "list"),
+            ("/var/lib/apt/lists/partial/x", "list"),
+            ("/var/cache/apt/archives/a.deb", "deb"),
+            ("/var/log/dpkg.log", "log"),
+            ("/var/log/nginx/access.log", "log"),
+            ("/var/lib/cloud/instance/x", "state"),
+            ("/root/.bash_history", "history"),
+            ("/root/.bashrc", "rc"),
+            ("/root/.ssh/authorized_keys", "ssh-ed25519 AAAA"),
+            ("/home/ann/.ssh/authorized_keys", "ssh-ed25519 AAAA"),
+            ("/tmp/x/y", "temporary"),
+            ("/etc/shadow", "root:$y$secret:1:0:99999:7:::\nann:!:1::::::\n"),
+        ] {
+            tree.write(path, content, 0o600).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_must_not_be_cloned_is_gone_and_all_else_stays() {
+        let (_dir, tree) = scratch();
+        fill(&tree);
+        seal(&example(), &tree).unwrap();
+        for gone in [
+            "/etc/ssh/ssh_host_ed25519_key",
+            "/etc/ssh/ssh_host_ed25519_key.pub",
+            "/etc/hostname",
+            "/etc/resolv.conf",
+            "/var/lib/systemd/random-seed",
+            "/var/lib/apt/lists/archive_Packages",
+            "/var/lib/apt/lists/partial",
+            "/var/cache/apt/archives",
+            "/var/log/dpkg.log",
+            "/var/lib/cloud/instance",
+            "/root/.bash_history",
+            "/root/.ssh/authorized_keys",
+            "/home/ann/.ssh/authorized_keys",
+            "/tmp/x",
+        ] {
+            assert!(!tree.exists(gone), "{gone}");
+        }
+        assert_eq!(tree.read("/etc/machine-id").unwrap(), b"");
+        assert_eq!(
+            fs::read_link(tree.root().join("var/lib/dbus/machine-id")).unwrap(),
+            Path::new("/etc/machine-id")
+        );
+        assert_eq!(tree.read("/var/log/nginx/access.log").unwrap(), b"");
+        for (kept, content) in [("/etc/ssh/sshd_config", "Port 22\n"), ("/root/.bashrc", "rc")] {
+            assert_eq!(tree.text(kept).unwrap().as_deref(), Some(content), "{kept}");
+        }
+        let shadow = tree.text("/etc/shadow").unwrap().unwrap();
+        assert_eq!(shadow, "root:*:1:0:99999:7:::\nann:!:1::::::\n");
+    }
+
+    #[test]
+    fn what_the_recipe_keeps_or_asks_for_stays() {
+        let (_dir, tree) = scratch();
+        fill(&tree);
+        let mut recipe = example();
+        recipe.seal.keep =
+            ["/etc/machine-id", "/var/lib/apt/lists/partial", "/root/.bash_history"].map(String::from).into();
+        recipe.seal.keep_passwords = true;
+        recipe.steps = vec![Step::Write(Write {
+            path: "/root/.ssh/authorized_keys".into(),
+            content: String::new(),
+            owner: Owner::default(),
+            mode: 0o600,
+            append: false,
+        })];
+        seal(&recipe, &tree).unwrap();
+        for kept in ["/var/lib/apt/lists/partial/x", "/root/.bash_history", "/root/.ssh/authorized_keys"] {
+            assert!(tree.exists(kept), "{kept}");
+        }
+        assert!(!tree.exists("/var/lib/apt/lists/archive_Packages"));
+        assert!(!tree.exists("/home/ann/.ssh/authorized_keys"));
+        assert!(tree.text("/etc/machine-id").unwrap().unwrap().starts_with("0123"));
+        assert!(tree.text("/etc/shadow").unwrap().unwrap().contains("$y$secret"));
+    }
+
+    #[test]
+    fn links_in_the_tree_lead_nowhere_outside() {
+        let (dir, tree) = scratch();
+        fs::create_dir_all(dir.path().join("host")).unwrap();
+        fs::write(dir.path().join("host/precious"), "x").unwrap();
+        symlink(dir.path().join("host"), tree.root().join("tmp")).unwrap();
+        tree.write("/var/log/x", "", 0o600).unwrap();
+        symlink(dir.path().join("host/precious"), tree.root().join("var/log/link")).unwrap();
+        seal(&example(), &tree).unwrap();
+        assert_eq!(fs::read(dir.path().join("host/precious")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn no_time_is_later_than_the_builds() {
+        let (dir, tree) = scratch();
+        tree.write("/old", "", 0o600).unwrap();
+        tree.write("/new/file", "", 0o600).unwrap();
+        symlink("/nowhere", tree.root().join("new/link")).unwrap();
+        let outside = fs::File::create(dir.path().join("outside")).unwrap();
+        symlink(dir.path().join("outside"), tree.root().join("new/out")).unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        fs::File::open(tree.root().join("old")).unwrap().set_modified(old).unwrap();
+        let before = outside.metadata().unwrap().modified().unwrap();
+        clamp_times(&tree, tree.epoch()).unwrap();
+        let epoch = SystemTime::UNIX_EPOCH + Duration::from_secs(tree.epoch().seconds());
+        let time = |name: &str| tree.root().join(name).symlink_metadata().unwrap().modified().unwrap();
+        for name in ["", "new", "new/file", "new/link", "new/out"] {
+            assert_eq!(time(name), epoch, "{name}");
+        }
+        assert_eq!(time("old"), old);
+        assert_eq!(outside.metadata().unwrap().modified().unwrap(), before);
+    }
+}

@@ -1,0 +1,154 @@
+//! The stages of a build, in their order.
+//!
+//! ```text
+//! work directory (on disk)        packages/   this build's view of the package cache
+//!   └─ memory/ (if there is some) tree/       the root filesystem
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use rustix::mount::{MountFlags, mount};
+
+use super::bootstrap::cache::PackageCache;
+use super::epoch::Epoch;
+use super::identity::Identity;
+use super::load::Loaded;
+use super::log::Log;
+use super::tree::{Session, Tree};
+use super::{Request, bootloader, bootstrap, cloud_init, disk, seal, steps};
+use crate::interrupt;
+use crate::ui::Ui;
+
+/// The programs of this machine that the stages call.
+pub(super) const PROGRAMS: &[&str] =
+    &["apt-config", "chroot", "mke2fs", "mmdebstrap", "mount", "unshare", "zstd"];
+
+/// With so much memory to spare, the tree is made in it.
+const MEMORY_NEEDED: u64 = 4 << 30;
+
+/// Where a build works.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// On disk.
+    directory: PathBuf,
+    /// The fast place for what is large: in memory, or else the same.
+    scratch: PathBuf,
+}
+
+impl Work {
+    /// Prepares `directory`; with `on_disk` all of it stays there.
+    pub(super) fn prepare(directory: &Path, on_disk: bool) -> anyhow::Result<Self> {
+        let mut scratch = directory.to_owned();
+        let spare = memory_to_spare().filter(|spare| !on_disk && *spare >= MEMORY_NEEDED);
+        if let Some(spare) = spare {
+            scratch.push("memory");
+            std::fs::create_dir_all(&scratch)?;
+            let size = std::ffi::CString::new(format!("mode=755,size={}", spare / 4 * 3))?;
+            mount("tmpfs", &scratch, "tmpfs", MountFlags::empty(), size.as_c_str())
+                .context("mounting a memory filesystem to work in")?;
+        }
+        Ok(Self { directory: directory.to_owned(), scratch })
+    }
+}
+
+/// What this machine could give without swapping (proc_meminfo(5)), in bytes.
+fn memory_to_spare() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// A build under way.
+#[derive(Debug)]
+pub(super) struct Build<'a> {
+    pub(super) request: &'a Request,
+    pub(super) loaded: &'a Loaded,
+    pub(super) epoch: Epoch,
+    pub(super) work: Work,
+    pub(super) log: Log,
+    pub(super) ui: &'a Ui,
+}
+
+/// All of them.
+pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
+    let recipe = &build.loaded.recipe;
+    let identity = Identity::new(recipe, build.epoch)?;
+    let tree = Tree::new(build.work.scratch.join("tree"), build.log.clone(), build.epoch);
+    let cache =
+        PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
+
+    build.stage("make the base from packages", || bootstrap::bootstrap(recipe, &tree, &cache))?;
+    let mut session = tree.session()?;
+    session.show(cache.folder(), bootstrap::ARCHIVES)?;
+    build.in_shell_reach(&session, |build| build.steps(&session))?;
+    build.stage("configure cloud-init", || cloud_init::configure(recipe, &tree))?;
+    let boot = build.stage("install the boot loader", || {
+        bootloader::prepare(&tree, recipe, &identity)?;
+        bootloader::install(&tree, recipe, &identity)
+    })?;
+    session.leave()?;
+    cache.share(SystemTime::now())?;
+    build.stage("seal", || {
+        bootstrap::point_to_archive(recipe, &tree)?;
+        seal::seal(recipe, &tree)?;
+        seal::clamp_times(&tree, build.epoch)
+    })?;
+    let disk = build.work.scratch.join("disk.raw");
+    let layout = build.stage("make the disk", || disk::make(&tree, recipe, &identity, &boot, &disk))?;
+    let _ = layout;
+    Ok(())
+}
+
+impl Build<'_> {
+    /// One stage, shown with its time and noted in the log.
+    fn stage<T>(&self, name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        interrupt::check()?;
+        self.log.note(&format!("== {name}"))?;
+        let stage = self.ui.stage(name);
+        let result = work().with_context(|| format!("stage \"{name}\""))?;
+        stage.done();
+        Ok(result)
+    }
+
+    fn steps(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let recipe = &self.loaded.recipe;
+        let done = bootstrap::steps_done(recipe);
+        for (index, step) in recipe.steps.iter().enumerate().skip(done) {
+            let name = format!("step {}: {}", index + 1, steps::title(step));
+            self.stage(&name, || steps::run(step, &self.loaded.folder, session))?;
+        }
+        Ok(())
+    }
+
+    /// Does `work`, and opens a shell afterwards if one was asked for: also if it failed.
+    fn in_shell_reach(
+        &self,
+        session: &Session<'_>,
+        work: impl FnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let result = work(self);
+        if self.request.shell && !interrupt::requested() {
+            if let Err(error) = &result {
+                self.ui.warning(&format!("{error:#}"));
+            }
+            self.ui.note("this is a shell in the image; the build goes on, or fails, when it ends (exit)");
+            session.shell()?;
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_disk_there_is_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = Work::prepare(dir.path(), true).unwrap();
+        assert_eq!(work.scratch, work.directory);
+        assert!(memory_to_spare().is_some_and(|spare| spare > 1 << 20));
+    }
+}
