@@ -15,12 +15,12 @@ use crate::ui::Ui;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build a golden image from a recipe
+    Build(build::Args),
     /// Find every mistake in recipes
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
-    /// Build a golden image from a recipe
-    Build(build::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -30,9 +30,9 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
-        Command::Build(args) => build::run(args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }
