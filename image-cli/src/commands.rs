@@ -4,7 +4,9 @@ pub(crate) mod build;
 pub(crate) mod check_recipe;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod images;
 pub(crate) mod test;
+pub(crate) mod upload;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,10 @@ pub(crate) enum Command {
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
+    /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
+    Upload(Box<upload::Args>),
+    /// List the images of an OpenStack cloud
+    Images(images::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -33,6 +39,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
+        Command::Upload(args) => upload::run(&args, ui),
+        Command::Images(args) => images::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }

@@ -10,6 +10,7 @@
 mod args;
 mod commands;
 mod failure;
+mod glance;
 mod golden;
 mod interrupt;
 mod printable;

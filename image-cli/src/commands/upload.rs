@@ -1,0 +1,309 @@
+//! `goldimg upload`: an image file becomes an image of an OpenStack cloud.
+
+mod facts;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use image_core::digest::Algorithm;
+
+use crate::failure::{Advise, USAGE};
+use crate::glance::clouds::{self, Cloud, Environment};
+use crate::glance::exchange::Exchange;
+use crate::glance::http::Http;
+use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
+use crate::glance::inspect::{self, Inspected};
+use crate::glance::payload::{FilePayload, Payload};
+use crate::glance::rehearsal::{Rehearsal, Shown};
+use crate::glance::session::Session;
+use crate::glance::upload::{self, Job, Method, Outcome};
+use crate::glance::{properties, template};
+use crate::interrupt;
+use crate::size::Size;
+use crate::ui::Ui;
+use facts::Facts;
+
+/// Arguments of `goldimg upload`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg upload out/debian-12.qcow2 --cloud mycloud
+  goldimg upload out/debian-12.qcow2 --cloud mycloud --name 'Debian 12' --replace --keep 3 --public
+  goldimg upload disk.raw --cloud mycloud --property hw_disk_bus=scsi --property hw_scsi_model=virtio-scsi
+  goldimg upload disk.qcow2 --cloud mycloud --plan      every request, and none is sent
+
+The image is private and has a temporary name until its hash has been compared with what was sent.")]
+pub(crate) struct Args {
+    /// The image: qcow2, raw, or another format that Glance takes
+    image: PathBuf,
+    /// The cloud's name in clouds.yaml; default: OS_CLOUD, the OS_* variables, or the only cloud there is
+    #[arg(long, value_name = "NAME")]
+    cloud: Option<String>,
+    /// The image's name, made from {name}, {version} and {date}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{name}")]
+    name: String,
+    /// The version, where no manifest beside the image tells it
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<String>,
+    /// A property; an empty value takes one away that would be set by default
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+    /// A tag
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    #[command(flatten)]
+    who: Who,
+    /// Nobody can delete it before this is taken back
+    #[arg(long)]
+    protected: bool,
+    /// It is in no list, and found by its id
+    #[arg(long)]
+    hidden: bool,
+    /// The smallest disk that takes it; default: its virtual size
+    #[arg(long, value_name = "GIB")]
+    min_disk: Option<u64>,
+    /// The memory it needs
+    #[arg(long, value_name = "MIB")]
+    min_ram: Option<u64>,
+    /// Glance's name of the format, where it cannot be recognised (ami, ploop …)
+    #[arg(long, value_name = "FORMAT")]
+    disk_format: Option<String>,
+    #[command(flatten)]
+    way: Way,
+    /// Takes over the name from the older images of this project: they are renamed with their date, and hidden
+    #[arg(long)]
+    replace: bool,
+    /// Of the older images keep only so many; protected ones and those in use always stay
+    #[arg(long, value_name = "COUNT", requires = "replace")]
+    keep: Option<usize>,
+    /// Show every request, send none
+    #[arg(long)]
+    plan: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who sees it.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Who {
+    /// Everyone sees it; an administrator's privilege on most clouds
+    #[arg(long)]
+    public: bool,
+    /// This project sees it
+    #[arg(long)]
+    private: bool,
+    /// Who sees it; default: this project, and those it is shared with
+    #[arg(long, value_enum)]
+    visibility: Option<Visibility>,
+}
+
+impl Who {
+    fn visibility(&self) -> Visibility {
+        match (self.public, self.private) {
+            (true, _) => Visibility::Public,
+            (_, true) => Visibility::Private,
+            _ => self.visibility.unwrap_or(Visibility::Shared),
+        }
+    }
+}
+
+/// How it gets there.
+#[derive(Debug, clap::Args)]
+struct Way {
+    /// How the bytes get there; default: direct, or what --uri and several stores need
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+    /// Where the cloud itself fetches the image; the local file is what its hash is compared with
+    #[arg(long, value_name = "URL")]
+    uri: Option<String>,
+    /// The store it goes to; again for several
+    #[arg(long, value_name = "STORE", conflicts_with = "all_stores")]
+    store: Vec<String>,
+    /// Into every store
+    #[arg(long)]
+    all_stores: bool,
+    /// How many seconds the cloud may take to import it
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    deadline: u64,
+}
+
+/// `key=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a property is written KEY=VALUE")?;
+    match key.trim() {
+        "" => Err("a property needs a name: KEY=VALUE".into()),
+        key => Ok((key.to_owned(), value.to_owned())),
+    }
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    interrupt::listen()?;
+    let found = clouds::find(args.cloud.as_deref(), &Environment::of_process()?)?;
+    found.warnings.iter().for_each(|warning| ui.warning(warning));
+    let inspected = inspect::inspect(&args.image)?;
+    inspected.warnings.iter().for_each(|warning| ui.warning(warning));
+    inspected.check(&args.image)?;
+    let facts = Facts::gather(&args.image)?;
+    let sha256 = source_digest(args, &inspected, ui)?;
+    facts.check(&args.image, &sha256)?;
+    let payload = FilePayload::new(&args.image, inspected.file_size);
+    let job = job(args, &inspected, &facts, &payload, sha256)?;
+    report(&properties::lint(&job.image.properties, job.image.visibility), ui)?;
+    if args.plan {
+        return plan(args, &found.cloud, &job, ui);
+    }
+    let http = Http::new(&found.cloud.trust)?;
+    let outcome = send(&http, &found.cloud, &job, ui)?;
+    show(args, &outcome, ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn send(exchange: &dyn Exchange, cloud: &Cloud, job: &Job<'_>, ui: &Ui) -> anyhow::Result<Outcome> {
+    let session = Session::open(exchange, cloud)?;
+    upload::run(&session, job, ui)
+}
+
+/// Of the whole file: what a second run, on whatever machine, finds the first one's image by.
+fn source_digest(args: &Args, inspected: &Inspected, ui: &Ui) -> anyhow::Result<String> {
+    struct Told<'a>(crate::ui::Bytes<'a>);
+    impl image_core::progress::Progress for Told<'_> {
+        fn advance(&self, bytes: u64) {
+            self.0.add(bytes);
+        }
+        fn is_cancelled(&self) -> bool {
+            interrupt::requested()
+        }
+    }
+    let disk = image_core::block::FileDisk::open(&args.image)?;
+    let told = Told(ui.bytes("reading", inspected.file_size));
+    let digests = image_core::digest::digests_of(&disk, &[Algorithm::Sha256], &told)?;
+    digests.into_iter().next().map(|digest| digest.hex).context("no digest was made")
+}
+
+fn job<'a>(
+    args: &Args,
+    inspected: &Inspected,
+    facts: &Facts,
+    payload: &'a dyn Payload,
+    sha256: String,
+) -> anyhow::Result<Job<'a>> {
+    let parts = facts.parts(args.image_version.as_deref());
+    let name = template::fill(&args.name, &parts)?;
+    let mut all = facts.properties.clone();
+    for (key, value) in &args.property {
+        match value.as_str() {
+            "" => drop(all.remove(key)),
+            _ => drop(all.insert(key.clone(), value.clone())),
+        }
+    }
+    all.insert(NAME.into(), name.clone());
+    all.insert(BUILD_ID.into(), sha256.clone());
+    let disk_format = args.disk_format.clone().unwrap_or_else(|| inspected.format.to_owned());
+    Ok(Job {
+        image: NewImage {
+            id: String::new(),
+            name,
+            disk_format,
+            container_format: "bare".into(),
+            visibility: args.who.visibility(),
+            min_disk: min_disk(args, inspected)?,
+            min_ram: args.min_ram.or(facts.min_ram).unwrap_or(0),
+            tags: args.tag.clone(),
+            properties: all,
+        },
+        protected: args.protected,
+        hidden: args.hidden,
+        payload,
+        expected_sha256: Some(sha256),
+        expected_len: inspected.file_size,
+        method: args.way.method,
+        uri: args.way.uri.clone(),
+        stores: args.way.store.clone(),
+        all_stores: args.way.all_stores,
+        replace: args.replace.then_some(args.keep),
+        deadline: Duration::from_secs(args.way.deadline),
+    })
+}
+
+/// Glance neither checks it nor sets it: too small a value makes servers fail when they are built.
+fn min_disk(args: &Args, inspected: &Inspected) -> anyhow::Result<u64> {
+    match (args.min_disk, inspected.min_disk()) {
+        (Some(asked), Some(needed)) if asked < needed => {
+            let error =
+                anyhow::anyhow!("--min-disk {asked} is less than the image's virtual size of {needed} GiB");
+            Err(error).hint(|| "leave it out").exit_code(USAGE)
+        }
+        (Some(asked), _) => Ok(asked),
+        (None, Some(needed)) => Ok(needed),
+        (None, None) => {
+            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", inspected.format);
+            Err(error).hint(|| "tell it with --min-disk, in GiB").exit_code(USAGE)
+        }
+    }
+}
+
+/// Warns, and fails with all that cannot work.
+fn report(findings: &[properties::Finding], ui: &Ui) -> anyhow::Result<()> {
+    let (fatal, other): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.fatal);
+    other.iter().for_each(|finding| ui.warning(&finding.text));
+    let reasons: Vec<&str> = fatal.iter().map(|finding| finding.text.as_str()).collect();
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!("{}", reasons.join("; "))).exit_code(USAGE),
+    }
+}
+
+fn plan(args: &Args, cloud: &Cloud, job: &Job<'_>, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let rehearsal = Rehearsal::new(cloud, &job.stores, args.replace.then_some(job.image.name.as_str()));
+    send(&rehearsal, cloud, job, ui)?;
+    let requests = rehearsal.into_requests();
+    if args.json {
+        ui.json(&requests)?;
+    } else {
+        requests.iter().try_for_each(|request| ui.line(&lines(request)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(request: &Shown) -> String {
+    let mut text = format!("{} {}", request.method, request.url);
+    for (name, value) in &request.headers {
+        text.push_str(&format!("\n    {name}: {value}"));
+    }
+    if let Some(body) = &request.body {
+        text.push_str(&format!("\n    {body}"));
+    }
+    if let Some(data) = &request.data {
+        text.push_str(&format!("\n    ({data})"));
+    }
+    text
+}
+
+fn show(args: &Args, outcome: &Outcome, ui: &Ui) -> anyhow::Result<()> {
+    if args.json {
+        return ui.json(outcome);
+    }
+    let image = &outcome.image;
+    let size = image.size.map_or(String::new(), |size| format!(", {}", Size(size)));
+    let verified = match (&image.os_hash_algo, outcome.verified) {
+        (Some(algorithm), true) => format!("{algorithm} compared"),
+        (None, true) => "md5 compared".to_owned(),
+        (_, false) => "not verified".to_owned(),
+    };
+    ui.note(&format!(
+        "{} is {}, {}{size}, {verified}",
+        image.title(),
+        image.status.name(),
+        image.visibility.name()
+    ));
+    let rotated = &outcome.rotated;
+    rotated.renamed.iter().for_each(|older| ui.note(&format!("renamed {} to {:?}", older.id, older.name)));
+    rotated.hidden.iter().for_each(|older| ui.note(&format!("hid {} ({:?})", older.id, older.name)));
+    rotated.deleted.iter().for_each(|older| ui.note(&format!("deleted {} ({:?})", older.id, older.name)));
+    ui.line(&image.id)?;
+    Ok(())
+}

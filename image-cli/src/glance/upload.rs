@@ -1,0 +1,513 @@
+//! A local image becomes an image of the cloud: created, sent, verified, published.
+//!
+//! ```text
+//! look for an earlier try ─► create (private, temporary name) ─► send ─► wait ─► verify ─► publish | rotate
+//!   by goldimg_build_id          id chosen here        ▲          │                │
+//!                                                      └─ again ──┘                └─ wrong: deleted
+//! ```
+//!
+//! Rules:
+//! - Nobody sees the image before its hash has been compared: until then it is private and has a temporary name.
+//! - There is no resuming in Glance: after a broken connection the image is sent again from its first byte.
+//! - After an answer 500 the identifier may be burnt (its file stays in the store): deleted, and created anew.
+//! - Whatever fails, the image that was begun is deleted; where that fails too, it is named.
+
+mod wait;
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::exchange::{Answer, Stream};
+use super::image_api::{BUILD_ID, Change, Image, NAME, NewImage, Offer, Status, Visibility, expect_success};
+use super::payload::{Digests, Measured, Payload, digests_of};
+use super::rotate::{self, Rotated};
+use super::session::Session;
+use crate::failure::Advise;
+use crate::interrupt;
+use crate::ui::Ui;
+
+/// How often an image is sent before giving up.
+const ATTEMPTS: u32 = 4;
+/// The pause before the second attempt; each further one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How the bytes get to the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Method {
+    /// Straight into a store (PUT)
+    Direct,
+    /// Staged first, then imported, as the cloud's operator may demand
+    GlanceDirect,
+    /// The cloud fetches it from --uri itself
+    WebDownload,
+}
+
+/// What is to be uploaded, and how.
+pub(crate) struct Job<'a> {
+    /// Under its final name, as visible as it is to be at the end.
+    pub(crate) image: NewImage,
+    pub(crate) protected: bool,
+    pub(crate) hidden: bool,
+    pub(crate) payload: &'a dyn Payload,
+    /// The SHA-256 that the payload had before, where it is the file itself.
+    pub(crate) expected_sha256: Option<String>,
+    /// In bytes, about: for the progress bar.
+    pub(crate) expected_len: u64,
+    pub(crate) method: Option<Method>,
+    pub(crate) uri: Option<String>,
+    pub(crate) stores: Vec<String>,
+    pub(crate) all_stores: bool,
+    /// Whether older images make room; how many of them stay, where not all.
+    pub(crate) replace: Option<Option<usize>>,
+    /// How long an import may take.
+    pub(crate) deadline: Duration,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) image: Image,
+    /// Whether the cloud's hash was compared with what was sent.
+    pub(crate) verified: bool,
+    /// Whether an earlier run had uploaded it already.
+    pub(crate) found: bool,
+    #[serde(flatten)]
+    pub(crate) rotated: Rotated,
+}
+
+/// Uploads an image.
+///
+/// # Errors
+/// Where the cloud refuses or fails; the message says what is left behind, if anything is.
+pub(crate) fn run(session: &Session<'_>, job: &Job<'_>, ui: &Ui) -> anyhow::Result<Outcome> {
+    Upload { session, job, ui, owner: session.project().map(|project| project.id) }.run()
+}
+
+struct Upload<'a> {
+    session: &'a Session<'a>,
+    job: &'a Job<'a>,
+    ui: &'a Ui,
+    owner: Option<String>,
+}
+
+/// What an attempt to send ended in, where not in failure.
+enum Sent {
+    Whole(Digests),
+    /// Nothing of it is left: the same image can be sent again.
+    Again(anyhow::Error),
+    /// The image is of no use any more.
+    Burnt(anyhow::Error),
+}
+
+impl Upload<'_> {
+    fn run(&self) -> anyhow::Result<Outcome> {
+        let offer = self.session.offer()?;
+        let method = self.job.method_for(&offer)?;
+        let earlier = self.earlier()?;
+        if self.job.replace.is_none() {
+            self.refuse_second_of_name(earlier.as_ref())?;
+        }
+        let found = earlier.is_some();
+        let (image, verified) = match earlier {
+            Some(image) => self.resume(image)?,
+            None => self.bring(method)?,
+        };
+        let id = image.id.clone();
+        self.publish(image, verified, found)
+            .with_context(|| format!("image {id} is uploaded, but not published"))
+            .hint(|| "the same command again goes on from here")
+    }
+
+    /// An image that an earlier run of the same build, for the same name, has begun or completed.
+    fn earlier(&self) -> anyhow::Result<Option<Image>> {
+        let Some(owner) = &self.owner else { return Ok(None) };
+        let Some(build_id) = self.job.image.properties.get(BUILD_ID) else { return Ok(None) };
+        let name = &self.job.image.name;
+        let mut complete = None;
+        for image in self.session.images(&[(BUILD_ID, build_id), ("owner", owner)])? {
+            let current = image.name.as_deref();
+            let ours = image.property(NAME) == Some(name)
+                && (current == Some(name) || current == Some(&self.job.temporary_name()));
+            if !ours {
+                continue;
+            }
+            match image.status {
+                Status::Active => complete = complete.or(Some(image)),
+                Status::Importing if image.property("os_glance_failed_import").is_none() => {
+                    self.ui.note(&format!("image {} is being imported since an earlier run", image.id));
+                    complete = complete.or(Some(image));
+                }
+                Status::Saving | Status::Uploading if !wait::is_stale(&image, self.job.deadline) => {
+                    return Err(anyhow::anyhow!(
+                        "another upload of this image is under way: image {} is {}",
+                        image.id,
+                        image.status.name()
+                    ))
+                    .hint(|| {
+                        format!(
+                            "wait for it; if nothing uploads it any more: openstack image delete {}",
+                            image.id
+                        )
+                    });
+                }
+                Status::Deactivated | Status::Deleted | Status::PendingDelete => {}
+                _ => {
+                    let state = image.status.name();
+                    self.session
+                        .delete_image(&image.id)
+                        .context("removing what an earlier run left behind")?;
+                    self.ui.note(&format!("deleted image {}, left {state} by an earlier run", image.id));
+                }
+            }
+        }
+        Ok(complete)
+    }
+
+    /// Names are not unique in Glance: two of one name make the name useless.
+    fn refuse_second_of_name(&self, own: Option<&Image>) -> anyhow::Result<()> {
+        let Some(owner) = &self.owner else { return Ok(()) };
+        let name = &self.job.image.name;
+        let same = self.session.images(&[("name", name), ("owner", owner)])?;
+        match same.iter().find(|image| Some(&image.id) != own.map(|own| &own.id)) {
+            Some(other) => {
+                Err(anyhow::anyhow!("this project has an image of that name already: {}", other.title()))
+                    .hint(|| "--replace rotates it out of the way; --name '{name} {date}' makes another name")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on with what an earlier run has uploaded: its hash is compared (again).
+    fn resume(&self, image: Image) -> anyhow::Result<(Image, bool)> {
+        let id = image.id.clone();
+        let image = wait::until_active(self.session, &id, self.job.deadline)?;
+        self.ui.note(&format!("image {id} was uploaded by an earlier run: comparing its hash"));
+        let digests = self.read_through("reading")?;
+        let verified = self.verify(&image, &digests).map_err(|error| self.abandon(&id, error))?;
+        Ok((image, verified))
+    }
+
+    /// Creates, sends, waits and verifies. On failure nothing is left, or it is named.
+    fn bring(&self, method: Method) -> anyhow::Result<(Image, bool)> {
+        let mut id = self.create()?;
+        let result = self.fill(method, &mut id).and_then(|digests| {
+            let image = wait::until_active(self.session, &id, self.job.deadline)?;
+            let verified = self.verify(&image, &digests)?;
+            Ok((image, verified))
+        });
+        result.map_err(|error| match error.downcast_ref::<wait::Overdue>() {
+            // It may yet become what it should: the next run looks.
+            Some(_) => error,
+            None => self.abandon(&id, error),
+        })
+    }
+
+    fn create(&self) -> anyhow::Result<String> {
+        let wanted = self.job.image.visibility;
+        let mut new = self.job.image.clone();
+        new.id = uuid::Uuid::new_v4().to_string();
+        new.name = self.job.temporary_name();
+        // Whether one may publish is asked now, not after gigabytes.
+        let asks = matches!(wanted, Visibility::Public | Visibility::Community);
+        new.visibility = if asks { wanted } else { Visibility::Private };
+        let image = self.session.create_image(&new)?;
+        if asks {
+            self.session
+                .change_image(&image.id, &[Change::new("visibility", Visibility::Private.name())])
+                .map_err(|error| self.abandon(&image.id, error))?;
+        }
+        Ok(image.id)
+    }
+
+    /// Gets the bytes there, in several attempts where that helps. `id` is the image's at the end.
+    fn fill(&self, method: Method, id: &mut String) -> anyhow::Result<Digests> {
+        if method == Method::WebDownload {
+            let digests = self.read_through("reading")?;
+            self.start_import(id, self.job.web_download()?)?;
+            return Ok(digests);
+        }
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let last = attempt == ATTEMPTS;
+            match self.send(id, method)? {
+                Sent::Whole(digests) => {
+                    if method == Method::GlanceDirect {
+                        self.start_import(id, self.job.import("glance-direct", None))?;
+                    }
+                    return Ok(digests);
+                }
+                Sent::Again(error) | Sent::Burnt(error) if last => {
+                    return Err(error.context(format!("sending the image failed {ATTEMPTS} times")));
+                }
+                Sent::Again(error) => self.ui.warning(&format!("{error:#}; sending it again")),
+                Sent::Burnt(error) => {
+                    self.ui.warning(&format!("{error:#}; creating the image anew"));
+                    self.session.delete_image(id)?;
+                    *id = self.create()?;
+                }
+            }
+            self.session.pause(pause);
+            interrupt::check()?;
+            pause *= 2;
+        }
+        bail!("sending the image was given up")
+    }
+
+    /// One attempt; a second one at once with a new token where the old one has expired.
+    fn send(&self, id: &str, method: Method) -> anyhow::Result<Sent> {
+        let mut request =
+            self.session.data_request(id, if method == Method::Direct { "/file" } else { "/stage" })?;
+        if let (Method::Direct, Some(store)) = (method, self.job.stores.first()) {
+            request = request.header("X-Image-Meta-Store", store);
+        }
+        let len = self.job.payload.len();
+        if let (Method::Direct, Some(len)) = (method, len) {
+            request = request.header("x-openstack-image-size", len.to_string());
+        }
+        let mut renewed = false;
+        loop {
+            let (result, digests) = {
+                let progress = self.ui.bytes("uploading", self.job.expected_len);
+                let mut reader = Measured::new(self.job.payload.open()?, len, Some(&progress));
+                let result = self.session.send_stream(&request, Stream { reader: &mut reader, len });
+                if let Some(failure) = reader.take_failure() {
+                    return Err(failure).context("reading the image");
+                }
+                (result, reader.finish())
+            };
+            match result {
+                Ok(answer) if self.session.is_rehearsal() && answer.is_success() => {
+                    return Ok(Sent::Whole(Digests::unknown()));
+                }
+                Ok(answer) if answer.is_success() => return self.whole(digests),
+                Ok(answer) if answer.status == 401 && !renewed => {
+                    self.session.renew()?;
+                    renewed = true;
+                }
+                Ok(answer) => return self.judge(id, answer),
+                Err(lost) if lost.may_pass() => return self.after_loss(id, lost.into()),
+                Err(lost) => return Err(lost.into()),
+            }
+        }
+    }
+
+    fn whole(&self, digests: Option<Digests>) -> anyhow::Result<Sent> {
+        let Some(digests) = digests else {
+            return Ok(Sent::Burnt(anyhow::anyhow!(
+                "the cloud took the image for complete before all of it was sent"
+            )));
+        };
+        self.check_unchanged(&digests)?;
+        Ok(Sent::Whole(digests))
+    }
+
+    /// What a refusal means for the image.
+    fn judge(&self, id: &str, answer: Answer) -> anyhow::Result<Sent> {
+        let status = answer.status;
+        let error = match expect_success(answer) {
+            Ok(_) => bail!("the cloud answered with a success that is none"),
+            Err(error) => error.context("the cloud did not take the image"),
+        };
+        match status {
+            409 => self.after_loss(id, error),
+            500 => Ok(Sent::Burnt(error)),
+            429 | 502 | 503 | 504 => Ok(Sent::Again(error)),
+            404 | 410 => Err(error.context("the image was deleted while it was sent")),
+            _ => Err(error),
+        }
+    }
+
+    /// What the image's state says after the connection broke.
+    fn after_loss(&self, id: &str, error: anyhow::Error) -> anyhow::Result<Sent> {
+        let image = match wait::until_settled(self.session, id) {
+            Ok(Some(image)) => image,
+            Ok(None) => return Err(error.context("the image was deleted while it was sent")),
+            Err(silent) => return Err(silent.context(error)),
+        };
+        match image.status {
+            Status::Queued => Ok(Sent::Again(error)),
+            // All of it arrived, only the answer got lost: the hash will tell.
+            Status::Active => Ok(Sent::Whole(self.read_through("reading")?)),
+            _ => Ok(Sent::Burnt(error)),
+        }
+    }
+
+    fn start_import(&self, id: &str, body: Value) -> anyhow::Result<()> {
+        let answer = self.session.import_image(id, body).context("starting the import")?;
+        if answer.status == 409 {
+            // A repeated request finds its first try at work.
+            let image = self.session.image(id)?;
+            if matches!(image.status, Status::Importing | Status::Active) {
+                return Ok(());
+            }
+        }
+        expect_success(answer).map(drop).context("starting the import")
+    }
+
+    fn read_through(&self, what: &str) -> anyhow::Result<Digests> {
+        if self.session.is_rehearsal() {
+            return Ok(Digests::unknown());
+        }
+        let progress = self.ui.bytes(what, self.job.expected_len);
+        let digests = digests_of(self.job.payload, Some(&progress)).context("reading the image")?;
+        self.check_unchanged(&digests)?;
+        Ok(digests)
+    }
+
+    fn check_unchanged(&self, digests: &Digests) -> anyhow::Result<()> {
+        match &self.job.expected_sha256 {
+            Some(expected) if *expected != digests.sha256 => bail!("the file changed while it was sent"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares what the cloud has with what was sent; whether there was something to compare.
+    fn verify(&self, image: &Image, digests: &Digests) -> anyhow::Result<bool> {
+        if self.session.is_rehearsal() {
+            return Ok(true);
+        }
+        let format = &self.job.image.disk_format;
+        if image.disk_format.as_ref() != Some(format) {
+            let now = image.disk_format.as_deref().unwrap_or("something else");
+            self.ui.warning(&format!(
+                "the cloud converted the image from {format} to {now}: its hash cannot be compared with what was sent"
+            ));
+            return Ok(false);
+        }
+        if image.size != Some(digests.len) {
+            bail!("the cloud has {} bytes of the {} that were sent", image.size.unwrap_or(0), digests.len);
+        }
+        let strong = image.os_hash_algo.as_deref().zip(image.os_hash_value.as_deref());
+        let weak = image.checksum.as_deref().map(|checksum| ("md5", checksum));
+        let mut compared = false;
+        for (algorithm, theirs) in strong.into_iter().chain(weak) {
+            let Some(ours) = digests.by_name(algorithm) else { continue };
+            if !ours.eq_ignore_ascii_case(theirs) {
+                return Err(anyhow::anyhow!(
+                    "the cloud stored other bytes than were sent: {algorithm} {theirs} instead of {ours}"
+                ))
+                .hint(|| "try again; if it happens twice, tell the cloud's operator");
+            }
+            compared = true;
+        }
+        if !compared {
+            self.ui.warning("the cloud tells no hash of a kind known here: what it stored is not verified");
+        }
+        Ok(compared)
+    }
+
+    /// Gives the verified image its name and makes it visible.
+    fn publish(&self, image: Image, verified: bool, found: bool) -> anyhow::Result<Outcome> {
+        let mut changes = vec![
+            Change::new("visibility", self.job.image.visibility.name()),
+            Change::new("protected", self.job.protected),
+            Change::new("os_hidden", self.job.hidden),
+        ];
+        let name = &self.job.image.name;
+        let (image, rotated) = match (self.job.replace, &self.owner) {
+            (Some(keep), Some(owner)) => {
+                if image.name.as_ref() != Some(name) {
+                    self.session.change_image(&image.id, &changes)?;
+                }
+                rotate::rotate(self.session, self.ui, &image, name, owner, keep)?
+            }
+            (Some(_), None) => {
+                bail!("the token belongs to no project: whose images could be replaced is unclear")
+            }
+            (None, _) => {
+                changes.insert(0, Change::new("name", name.as_str()));
+                (self.session.change_image(&image.id, &changes)?, Rotated::default())
+            }
+        };
+        Ok(Outcome { image, verified, found, rotated })
+    }
+
+    /// Deletes an image that is of no use, and says so where that fails.
+    fn abandon(&self, id: &str, error: anyhow::Error) -> anyhow::Error {
+        match self.session.delete_image(id) {
+            Ok(()) => error,
+            Err(second) => Err::<(), _>(error)
+                .with_context(|| format!("image {id} is left behind, useless ({second:#})"))
+                .hint(|| format!("openstack image delete {id}"))
+                .err()
+                .unwrap_or(second),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// The name until the image has been verified.
+    fn temporary_name(&self) -> String {
+        let name: String = self.image.name.chars().take(230).collect();
+        format!("{name} (being uploaded)")
+    }
+
+    /// The way that was asked for, or the simplest one that the cloud offers.
+    fn method_for(&self, offer: &Offer) -> anyhow::Result<Method> {
+        let several = self.all_stores || self.stores.len() > 1;
+        let chosen = self.method.unwrap_or(if self.uri.is_some() {
+            Method::WebDownload
+        } else if several {
+            Method::GlanceDirect
+        } else {
+            Method::Direct
+        });
+        if several && chosen == Method::Direct {
+            return Err(anyhow::anyhow!("a direct upload goes to one store"))
+                .hint(|| "--method glance-direct reaches several");
+        }
+        let needed = match chosen {
+            Method::Direct => None,
+            Method::GlanceDirect => Some("glance-direct"),
+            Method::WebDownload => Some("web-download"),
+        };
+        if let Some(needed) =
+            needed.filter(|needed| !offer.import_methods.iter().any(|offered| offered == needed))
+        {
+            return Err(anyhow::anyhow!("this cloud does not offer {needed}")).hint(|| {
+                match &offer.import_methods[..] {
+                    [] => "it offers: direct".to_owned(),
+                    methods => format!("it offers: direct, {}", methods.join(", ")),
+                }
+            });
+        }
+        for store in &self.stores {
+            if !offer.stores.contains(store) {
+                return Err(anyhow::anyhow!("this cloud has no store {store:?}")).hint(|| {
+                    match &offer.stores[..] {
+                        [] => "it tells of no stores: leave --store out".to_owned(),
+                        stores => format!("its stores are: {}", stores.join(", ")),
+                    }
+                });
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn import(&self, method: &str, uri: Option<&str>) -> Value {
+        let mut how = json!({ "name": method });
+        if let Some(uri) = uri {
+            how["uri"] = json!(uri);
+        }
+        let mut body = json!({ "method": how });
+        if self.all_stores {
+            body["all_stores"] = json!(true);
+        } else if !self.stores.is_empty() {
+            body["stores"] = json!(self.stores);
+        }
+        if self.all_stores || self.stores.len() > 1 {
+            body["all_stores_must_succeed"] = json!(true);
+        }
+        body
+    }
+
+    fn web_download(&self) -> anyhow::Result<Value> {
+        let uri =
+            self.uri.as_deref().context("web-download needs an address").hint(|| "give it with --uri")?;
+        Ok(self.import("web-download", Some(uri)))
+    }
+}

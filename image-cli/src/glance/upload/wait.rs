@@ -1,0 +1,99 @@
+//! Waiting for an image to become what it should.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::failure::Advise;
+use crate::glance::image_api::{Image, Status};
+use crate::glance::session::Session;
+use crate::interrupt;
+
+/// The first pause between looks, and the longest.
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// How long Glance may take to notice that a sender is gone.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// The deadline passed while the cloud was still at work.
+#[derive(Debug, thiserror::Error)]
+#[error("image {id} is still {status} after {} s", waited.as_secs())]
+pub(crate) struct Overdue {
+    id: String,
+    status: String,
+    waited: Duration,
+}
+
+/// Looks until the image is active and complete in all stores.
+///
+/// # Errors
+/// Where it fails, disappears, or takes longer than `deadline` ([`Overdue`]).
+pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) -> anyhow::Result<Image> {
+    let started = Instant::now();
+    let mut pause = SHORTEST;
+    loop {
+        let image = session.image(id)?;
+        // The task may fail, or still be writing to a second store, whatever the status says.
+        if let Some(store) = image.property("os_glance_failed_import") {
+            return failed_import(session, id, &format!("into store {store}"));
+        }
+        match image.status {
+            Status::Active if image.property("os_glance_importing_to_stores").is_none() => return Ok(image),
+            Status::Active | Status::Saving | Status::Uploading | Status::Importing => {}
+            // A failed web-download goes back to where it began.
+            Status::Queued => return failed_import(session, id, "of the data"),
+            other => bail!("image {id} became {} instead of active", other.name()),
+        }
+        if image.status == Status::Importing && has_failed_task(session, id)? {
+            return failed_import(session, id, "of the data");
+        }
+        if started.elapsed() > deadline {
+            return Err(Overdue { id: id.to_owned(), status: image.status.name(), waited: started.elapsed() })
+                .hint(|| format!("it is left at work: the same command again goes on from there, openstack image delete {id} ends it"));
+        }
+        session.pause(pause);
+        interrupt::check()?;
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+fn has_failed_task(session: &Session<'_>, id: &str) -> anyhow::Result<bool> {
+    Ok(session.image_tasks(id)?.iter().any(|task| task.status == "failure"))
+}
+
+fn failed_import<T>(session: &Session<'_>, id: &str, what: &str) -> anyhow::Result<T> {
+    let tasks = session.image_tasks(id).unwrap_or_default();
+    let told: Vec<&str> =
+        tasks.iter().filter_map(|task| task.message.as_deref()).filter(|m| !m.is_empty()).collect();
+    let told = if told.is_empty() { String::new() } else { format!(": {}", told.join("; ")) };
+    Err(anyhow::anyhow!("the cloud's import {what} failed{told}"))
+        .hint(|| "a wrong format fails like this, and so does an address that the cloud cannot reach; --method direct says more")
+}
+
+/// Looks until the image is no longer being received.
+///
+/// # Errors
+/// Where no answer comes, or it does not settle.
+pub(super) fn until_settled(session: &Session<'_>, id: &str) -> anyhow::Result<Option<Image>> {
+    let started = Instant::now();
+    let mut pause = SHORTEST;
+    loop {
+        let image = session.find_image(id)?;
+        match &image {
+            Some(image) if image.status == Status::Saving && started.elapsed() < SETTLING => {}
+            _ => return Ok(image),
+        }
+        session.pause(pause);
+        interrupt::check()?;
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Whether nothing has happened to an image for longer than `deadline`: its uploader is gone.
+pub(super) fn is_stale(image: &Image, deadline: Duration) -> bool {
+    let touched = image.property("updated_at").unwrap_or(&image.created_at);
+    let Ok(touched) = touched.parse::<jiff::Timestamp>() else { return false };
+    let idle = jiff::Timestamp::now().duration_since(touched);
+    idle.as_secs() > i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX)
+}
