@@ -3,4 +3,6 @@
 //! Content alone proves little: each test compares exact quantities too, such as extents and counts of clusters.
 
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_check;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_read;

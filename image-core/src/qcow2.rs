@@ -24,6 +24,8 @@
 //! - damage is an error with the guest offset, never zeroes;
 //! - no other file is opened because an image names it: a backing file and a data file are handed in.
 
+pub mod bitmap;
+pub mod check;
 pub mod compress;
 pub mod corrupt;
 mod decompress;
@@ -34,6 +36,7 @@ pub mod header;
 pub mod layout;
 mod read;
 pub mod refcount;
+pub mod snapshot;
 pub mod stream;
 mod table;
 

@@ -148,6 +148,8 @@ pub enum Corrupt {
     // Snapshots and bitmaps.
     #[error("entry {index} of the {region} ends past the end of the file or of its limit")]
     EntryCut { region: Region, index: u32 },
+    #[error("snapshot {index}: less than the 16 bytes of extra data that version 3 requires")]
+    SnapshotShort { index: u32 },
     #[error("snapshot {index}: {len:#x} bytes of extra data: at most {limit:#x} are allowed")]
     SnapshotExtra { index: u32, len: u32, limit: u32 },
     #[error("bitmap {index}: {rule}")]

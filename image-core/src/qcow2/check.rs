@@ -1,0 +1,359 @@
+//! Is an image consistent? Every reference is counted again and compared with the refcounts.
+//!
+//! ```text
+//! ① walk     header, L1 tables (active, snapshots), L2 tables, bitmaps, refcount structures ─► Counts
+//! ② compare  counts with refcounts:   refcount too low ─► corruption     too high ─► leak
+//! ③ copied   the copied flag is set exactly where the refcount is 1
+//! ```
+//!
+//! An L2 table that several L1 tables share is read once and counted as often as it is shared, so the work is bounded by
+//! the file. Numbers mean what those of `qemu-img check --output=json` mean. Where a structure is damaged the check
+//! tells and goes on; only what leaves nothing to go on with (the header, the tables it names) is an error.
+//! Memory: see [`count`]; the distinct L2 tables, 16 bytes each; and one L1 table at a time.
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+mod copied;
+mod count;
+mod finding;
+mod refcounts;
+
+use std::collections::BTreeMap;
+
+pub use finding::{CheckResult, Finding, Severity};
+
+use self::count::Counts;
+use self::refcounts::Refcounts;
+use super::corrupt::{Corrupt, Region};
+use super::entry::{L1Entry, L2Entry};
+use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::header::{Header, TablePlace, Version};
+use super::layout::{
+    BITMAP_ENTRY_ALL_ONES, BITMAP_ENTRY_OFFSET, BITMAP_ENTRY_RESERVED, REFCOUNT_TABLE_RESERVED,
+};
+use super::snapshot::{Snapshot, V3_SNAPSHOT_EXTRA_LEN};
+use super::table::{for_each_u64, l2_entry, read_l1};
+use super::{bitmap, snapshot};
+use crate::block::{BlockRead, ByteRange};
+use crate::error::{Doing, Result};
+
+/// Checks the image in `file`, whose header was read from it, and tells `report` of each finding as it is made.
+///
+/// # Errors
+/// Whatever makes the check impossible: the file cannot be read, or a table that the header names is damaged.
+pub fn check(file: &dyn BlockRead, header: &Header, report: &mut dyn FnMut(&Finding)) -> Result<CheckResult> {
+    let mut result =
+        CheckResult { total_clusters: header.geometry.clusters_for(header.size), ..CheckResult::default() };
+    let mut told = |finding: Finding| {
+        result.count(&finding);
+        report(&finding);
+    };
+    let image = Image { file, header, geometry: header.geometry, file_size: file.size() };
+    let (snapshots, snapshot_table) = snapshot::list(file, header)?;
+    let bitmaps = bitmap::list(file, header)?;
+    let mut refcounts = Refcounts::read(file, header)?;
+    let mut statistics = Statistics::default();
+    let mut counts = Counts::new();
+    let mut highest = 0;
+    loop {
+        let first = counts.window().start == 0;
+        let tell: &mut dyn FnMut(Finding) = if first { &mut told } else { &mut |_| {} };
+        let mut walk = Walk { image, counts: &mut counts, statistics: Statistics::default(), tell };
+        walk.tables(&snapshots)?;
+        walk.region(Region::SnapshotTable, snapshot_table);
+        walk.bitmaps(&bitmaps)?;
+        walk.region(Region::Header, ByteRange::whole(image.geometry.cluster_size()));
+        let refcount_table = ByteRange::new(header.refcount_table.offset.0, header.refcount_table_len())?;
+        walk.region(Region::RefcountTable, refcount_table);
+        walk.refcount_blocks(&refcounts);
+        if first {
+            statistics = walk.statistics;
+        }
+        highest = highest.max(refcounts.compare(&image, &counts, &mut told)?);
+        if !counts.next_pass() {
+            break;
+        }
+    }
+    copied::check(&image, &mut refcounts, &mut told)?;
+    result.allocated_clusters = statistics.allocated;
+    result.fragmented_clusters = statistics.fragmented;
+    result.compressed_clusters = statistics.compressed;
+    result.image_end_offset = highest.saturating_add(1).saturating_mul(image.geometry.cluster_size());
+    Ok(result)
+}
+
+/// What is checked.
+#[derive(Clone, Copy)]
+struct Image<'a> {
+    file: &'a dyn BlockRead,
+    header: &'a Header,
+    geometry: Geometry,
+    file_size: u64,
+}
+
+impl Image<'_> {
+    /// The cluster at `host`, aligned or not; what lies past the end of the file is zeroes.
+    fn table(&self, host: HostOffset) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.geometry.cluster_size() as usize];
+        let there = self.file_size.saturating_sub(host.0).min(bytes.len() as u64);
+        let part = bytes.get_mut(..there as usize).unwrap_or_default();
+        if !part.is_empty() {
+            self.file.read_at(part, host.0).doing(|| format!("reading the table at {host}"))?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// How guest clusters are stored, in the active L1 table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Statistics {
+    allocated: u64,
+    fragmented: u64,
+    compressed: u64,
+}
+
+/// How often an L2 table is referenced.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uses {
+    active: u64,
+    all: u64,
+    /// The first guest cluster, for messages.
+    guest: GuestOffset,
+}
+
+/// One pass over all references.
+struct Walk<'a, 'b> {
+    image: Image<'a>,
+    counts: &'b mut Counts,
+    statistics: Statistics,
+    tell: &'b mut dyn FnMut(Finding),
+}
+
+impl Walk<'_, '_> {
+    fn corrupt(&mut self, rule: Corrupt, weight: u64) {
+        (self.tell)(Finding::Rule { rule, times: weight });
+    }
+
+    fn region(&mut self, region: Region, range: ByteRange) {
+        self.reference(range, 1, |offset, file_size| Corrupt::RegionPastEnd {
+            region,
+            offset,
+            len: range.len(),
+            file_size,
+        });
+    }
+
+    /// Counts the clusters of `range`. The last cluster of a file may be there in part; what lies further out breaks
+    /// the rule that `past_end` makes.
+    fn reference(&mut self, range: ByteRange, weight: u64, past_end: impl FnOnce(u64, u64) -> Corrupt) {
+        let geometry = self.image.geometry;
+        if range.is_empty() {
+            return;
+        }
+        if range.end().saturating_sub(self.image.file_size) >= geometry.cluster_size() {
+            let rule = past_end(range.offset(), self.image.file_size);
+            return self.corrupt(rule, weight);
+        }
+        let last = geometry.cluster_index(range.end().saturating_sub(1));
+        for cluster in geometry.cluster_index(range.offset())..=last {
+            self.counts.add(cluster, weight);
+        }
+    }
+
+    fn tables(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+        let mut l2_tables = BTreeMap::new();
+        self.l1_table(self.image.header.l1, Region::L1Table, &mut l2_tables)?;
+        for (index, snapshot) in (0..).zip(snapshots) {
+            let is_short = snapshot.extra.len() < V3_SNAPSHOT_EXTRA_LEN as usize;
+            if self.image.header.version == Version::V3 && is_short {
+                self.corrupt(Corrupt::SnapshotShort { index }, 1);
+            }
+            self.l1_table(snapshot.l1, Region::SnapshotL1Table, &mut l2_tables)?;
+        }
+        for (host, uses) in l2_tables {
+            self.l2_table(HostOffset(host), uses)?;
+        }
+        Ok(())
+    }
+
+    fn l1_table(
+        &mut self,
+        place: TablePlace,
+        region: Region,
+        l2_tables: &mut BTreeMap<u64, Uses>,
+    ) -> Result<()> {
+        let coverage = self.image.geometry.l2_coverage();
+        let range = ByteRange::new(place.offset.0, u64::from(place.count).saturating_mul(8))?;
+        self.region(region, range);
+        for (index, entry) in (0_u64..).zip(read_l1(self.image.file, place)?) {
+            let guest = GuestOffset(index.saturating_mul(coverage));
+            if entry.0 != 0 && entry.reserved_bits() != 0 {
+                self.corrupt(Corrupt::L1Reserved { guest, entry: entry.0 }, 1);
+            }
+            let Some(L1Place { host, aligned }) = l1_place(entry, self.image.geometry) else { continue };
+            if !aligned {
+                self.corrupt(Corrupt::L2TableUnaligned { guest, host }, 1);
+            }
+            let uses = l2_tables.entry(host.0).or_insert(Uses { guest, ..Uses::default() });
+            uses.all = uses.all.saturating_add(1);
+            if region == Region::L1Table {
+                uses.active = uses.active.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn l2_table(&mut self, host: HostOffset, uses: Uses) -> Result<()> {
+        let geometry = self.image.geometry;
+        let range = ByteRange::between(host.0, host.0.saturating_add(geometry.cluster_size()));
+        self.reference(range, uses.all, |_, file_size| Corrupt::L2TablePastEnd {
+            guest: uses.guest,
+            host,
+            file_size,
+        });
+        if host.0 >= self.image.file_size {
+            return Ok(());
+        }
+        let table = self.image.table(host)?;
+        let mut next_contiguous = None;
+        for index in 0..geometry.l2_count() {
+            let entry = l2_entry(&table, index, geometry);
+            let in_table = index.saturating_mul(geometry.cluster_size());
+            let guest = GuestOffset(uses.guest.0.saturating_add(in_table));
+            if entry != L2Entry::default() {
+                self.l2_entry(entry, guest, uses, &mut next_contiguous);
+            }
+        }
+        Ok(())
+    }
+
+    fn l2_entry(
+        &mut self,
+        entry: L2Entry,
+        guest: GuestOffset,
+        uses: Uses,
+        next_contiguous: &mut Option<u64>,
+    ) {
+        if entry.is_compressed() {
+            return self.compressed(entry, guest, uses);
+        }
+        if entry.reserved_bits() != 0 {
+            self.corrupt(Corrupt::L2Reserved { guest, entry: entry.descriptor }, uses.all);
+        }
+        let (header, geometry) = (self.image.header, self.image.geometry);
+        let host = entry.host();
+        let subclusters = entry.subclusters();
+        if host.0 == 0 && !(header.has_data_file() && entry.is_copied()) {
+            if subclusters.allocated != 0 {
+                self.corrupt(Corrupt::Subclusters { guest, bits: entry.subclusters }, uses.all);
+            }
+            return;
+        }
+        if subclusters.allocated & subclusters.zero != 0 {
+            return self.corrupt(Corrupt::Subclusters { guest, bits: entry.subclusters }, uses.all);
+        }
+        if !geometry.is_aligned(host.0) {
+            self.corrupt(Corrupt::ClusterUnaligned { guest, host }, uses.all);
+        }
+        let is_elsewhere = next_contiguous.is_some_and(|expected| expected != host.0);
+        self.statistics.allocated = self.statistics.allocated.saturating_add(uses.active);
+        if is_elsewhere {
+            self.statistics.fragmented = self.statistics.fragmented.saturating_add(uses.active);
+        }
+        *next_contiguous = Some(host.0.saturating_add(geometry.cluster_size()));
+        if !header.has_data_file() {
+            let range = ByteRange::between(host.0, host.0.saturating_add(geometry.cluster_size()));
+            self.reference(range, uses.all, |_, file_size| Corrupt::ClusterPastEnd {
+                guest,
+                host,
+                file_size,
+            });
+        }
+    }
+
+    fn compressed(&mut self, entry: L2Entry, guest: GuestOffset, uses: Uses) {
+        if entry.is_copied() {
+            self.corrupt(Corrupt::CompressedCopied { guest }, uses.all);
+        }
+        if self.image.header.has_data_file() {
+            return self.corrupt(Corrupt::CompressedInDataFile { guest }, uses.all);
+        }
+        if entry.subclusters != 0 {
+            return self.corrupt(Corrupt::Subclusters { guest, bits: entry.subclusters }, uses.all);
+        }
+        let place = entry.compressed_place(self.image.geometry);
+        let host = place.offset;
+        let range = ByteRange::between(host.0, host.0.saturating_add(place.len));
+        self.reference(range, uses.all, |_, file_size| Corrupt::ClusterPastEnd { guest, host, file_size });
+        let statistics = &mut self.statistics;
+        // Compressed clusters are fragmented by nature: neighbours share sectors, which are read twice.
+        for count in [&mut statistics.allocated, &mut statistics.compressed, &mut statistics.fragmented] {
+            *count = count.saturating_add(uses.active);
+        }
+    }
+
+    fn bitmaps(&mut self, bitmaps: &[bitmap::Bitmap]) -> Result<()> {
+        let Some(place) = self.image.header.bitmaps() else { return Ok(()) };
+        let directory = ByteRange::between(place.offset.0, place.offset.0.saturating_add(place.len));
+        self.region(Region::BitmapDirectory, directory);
+        for (index, bitmap) in (0..).zip(bitmaps) {
+            let offset = bitmap.table.offset.0;
+            let len = u64::from(bitmap.table.count).saturating_mul(8);
+            let table = ByteRange::between(offset, offset.saturating_add(len));
+            self.region(Region::BitmapTable, table);
+            if table.end() > self.image.file_size {
+                continue;
+            }
+            for_each_u64(self.image.file, table, |_, entry| {
+                self.bitmap_entry(index, entry);
+                Ok(())
+            })
+            .doing(|| "reading the table of a bitmap")?;
+        }
+        Ok(())
+    }
+
+    fn bitmap_entry(&mut self, index: u32, entry: u64) {
+        let offset = entry & BITMAP_ENTRY_OFFSET;
+        let all_ones_and_more = entry & BITMAP_ENTRY_ALL_ONES != 0 && offset != 0;
+        let geometry = self.image.geometry;
+        if entry & BITMAP_ENTRY_RESERVED != 0 || all_ones_and_more || !geometry.is_aligned(offset) {
+            let rule = "an entry of its table has reserved bits set or is not at a cluster boundary";
+            return self.corrupt(Corrupt::Bitmap { index, rule }, 1);
+        }
+        if offset != 0 {
+            let range = ByteRange::between(offset, offset.saturating_add(geometry.cluster_size()));
+            let rule = "a cluster of its bits lies past the end of the file";
+            self.reference(range, 1, |_, _| Corrupt::Bitmap { index, rule });
+        }
+    }
+
+    /// The refcount blocks themselves. That each is referenced once is seen when the counts are complete.
+    fn refcount_blocks(&mut self, refcounts: &Refcounts) {
+        let geometry = self.image.geometry;
+        for (index, entry) in refcounts.table_entries() {
+            let host = HostOffset(entry);
+            if entry & REFCOUNT_TABLE_RESERVED != 0 {
+                self.corrupt(Corrupt::RefcountReserved { index, entry }, 1);
+            } else if !geometry.is_aligned(entry) {
+                self.corrupt(Corrupt::RefcountBlockUnaligned { index, host }, 1);
+            } else if geometry.cluster_index(entry) >= geometry.clusters_for(self.image.file_size) {
+                let file_size = self.image.file_size;
+                self.corrupt(Corrupt::RefcountBlockPastEnd { index, host, file_size }, 1);
+            } else {
+                self.counts.add(geometry.cluster_index(entry), 1);
+            }
+        }
+    }
+}
+
+/// Where an L1 entry points, and whether that is at a cluster boundary.
+struct L1Place {
+    host: HostOffset,
+    aligned: bool,
+}
+
+fn l1_place(entry: L1Entry, geometry: Geometry) -> Option<L1Place> {
+    let host = entry.table()?.offset;
+    Some(L1Place { host, aligned: geometry.is_aligned(host.0) })
+}
