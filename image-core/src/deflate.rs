@@ -127,12 +127,12 @@ impl Encoder {
         }
         self.tokens.clear();
         lazy::parse(&mut self.window, segment, &mut self.tokens, &self.effort);
-        let Tokens { sequences, sections } = &mut self.tokens;
+        let Tokens { tokens, sections } = &mut self.tokens;
         split::merge_sections(sections);
         let count = sections.len();
         sections.iter().enumerate().all(|(index, section)| {
             let block = Block {
-                sequences: &sequences[section.sequences.clone()],
+                tokens: &tokens[section.tokens.clone()],
                 bytes: self.window.bytes(section.bytes.clone()),
                 histogram: &section.histogram,
                 last: last && index + 1 == count,

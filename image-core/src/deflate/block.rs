@@ -13,27 +13,74 @@ use super::bits::BitWriter;
 use super::header::Header;
 use super::huffman::{self, Code};
 use super::symbols::{
-    DISTANCE_SYMBOLS, END_OF_BLOCK, LITLEN_SYMBOLS, MAX_CODE_BITS, distance_base, distance_extra_bits,
-    distance_symbol, length_base, length_extra_bits, length_symbol,
+    DISTANCE_SYMBOLS, END_OF_BLOCK, LITLEN_SYMBOLS, MAX_CODE_BITS, MAX_MATCH, MIN_MATCH, distance_extra_bits,
+    length_base, length_extra_bits, length_symbol,
 };
-use super::tokens::{Histogram, Sequence};
+use super::tokens::{Histogram, Token};
 
 /// Most bytes in a stored block.
 const MAX_STORED: usize = 0xffff;
 
 /// What is to be written as one block.
 pub(super) struct Block<'a> {
-    pub(super) sequences: &'a [Sequence],
-    /// The bytes that the sequences stand for.
+    pub(super) tokens: &'a [Token],
+    /// The bytes that the tokens stand for.
     pub(super) bytes: &'a [u8],
     pub(super) histogram: &'a Histogram,
     pub(super) last: bool,
 }
 
-/// The codes of a block: one table for each alphabet.
+/// The codes of a block, as tokens look them up.
 struct Codes {
-    litlen: [Code; LITLEN_SYMBOLS],
-    distance: [Code; DISTANCE_SYMBOLS],
+    /// Literals, then lengths with their extra bits.
+    items: [Item; 512],
+    /// Distances; those without a code, and none, have no bits.
+    distance: [Distance; 32],
+    end: Code,
+}
+
+/// The bits of a literal or of a length, extra bits included.
+#[derive(Clone, Copy, Default)]
+struct Item {
+    bits: u32,
+    length: u8,
+}
+
+/// The bits of a distance symbol, and how many extra bits follow.
+#[derive(Clone, Copy, Default)]
+struct Distance {
+    bits: u16,
+    length: u8,
+    extra: u8,
+}
+
+impl Codes {
+    fn new(litlen: &[Code], distance: &[Code]) -> Self {
+        let mut codes = Self {
+            items: [Item::default(); 512],
+            distance: [Distance::default(); 32],
+            end: litlen[END_OF_BLOCK],
+        };
+        for (item, code) in codes.items.iter_mut().zip(&litlen[..END_OF_BLOCK]) {
+            *item = Item { bits: u32::from(code.bits), length: code.length };
+        }
+        for (item, length) in codes.items[256..].iter_mut().zip(MIN_MATCH..=MAX_MATCH) {
+            let symbol = length_symbol(length);
+            let code = litlen[symbol];
+            let extra = (length - length_base(symbol)) as u32;
+            *item = Item {
+                bits: u32::from(code.bits) | extra << code.length,
+                length: code.length + length_extra_bits(symbol) as u8,
+            };
+        }
+        for (symbol, (slot, code)) in
+            codes.distance.iter_mut().zip(distance).enumerate().take(DISTANCE_SYMBOLS)
+        {
+            *slot =
+                Distance { bits: code.bits, length: code.length, extra: distance_extra_bits(symbol) as u8 };
+        }
+        codes
+    }
 }
 
 /// Lengths of a block's two codes.
@@ -60,13 +107,11 @@ impl Lengths {
     }
 
     fn codes(&self) -> Codes {
-        let mut codes = Codes {
-            litlen: [Code::default(); LITLEN_SYMBOLS],
-            distance: [Code::default(); DISTANCE_SYMBOLS],
-        };
-        huffman::codes(&self.litlen, &mut codes.litlen);
-        huffman::codes(&self.distance, &mut codes.distance);
-        codes
+        let mut litlen = [Code::default(); LITLEN_SYMBOLS];
+        huffman::codes(&self.litlen, &mut litlen);
+        let mut distance = [Code::default(); DISTANCE_SYMBOLS];
+        huffman::codes(&self.distance, &mut distance);
+        Codes::new(&litlen, &distance)
     }
 }
 
@@ -89,11 +134,7 @@ fn fixed_codes() -> Codes {
     huffman::codes(&lengths, &mut litlen);
     let mut distance = [Code::default(); 32];
     huffman::codes(&[5; 32], &mut distance);
-    let mut codes =
-        Codes { litlen: [Code::default(); LITLEN_SYMBOLS], distance: [Code::default(); DISTANCE_SYMBOLS] };
-    codes.litlen.copy_from_slice(&litlen[..LITLEN_SYMBOLS]);
-    codes.distance.copy_from_slice(&distance[..DISTANCE_SYMBOLS]);
-    codes
+    Codes::new(&litlen, &distance)
 }
 
 impl Block<'_> {
@@ -135,47 +176,22 @@ impl Block<'_> {
     }
 
     fn write_symbols(&self, bits: &mut BitWriter<'_>, codes: &Codes) {
-        let mut rest = self.bytes;
-        for sequence in self.sequences {
-            let (literals, behind) = rest.split_at(usize::from(sequence.literals));
-            // Three literals take at most 45 bits.
-            let mut triples = literals.chunks_exact(3);
-            for triple in &mut triples {
-                for &byte in triple {
-                    put(bits, codes.litlen[usize::from(byte)]);
-                }
-                bits.flush();
-            }
-            for &byte in triples.remainder() {
-                put(bits, codes.litlen[usize::from(byte)]);
-            }
+        for token in self.tokens {
+            let item = codes.items[token.item()];
+            let distance = codes.distance[token.distance_symbol()];
+            // A literal goes the same way with no bits for a distance: cheaper than a branch guessed wrong.
+            let mut sum = u64::from(item.bits);
+            let mut count = u32::from(item.length);
+            sum |= u64::from(distance.bits) << count;
+            count += u32::from(distance.length);
+            sum |= token.distance_extra() << count;
+            count += u32::from(distance.extra);
+            bits.put(sum, count);
             bits.flush();
-            rest = behind;
-            if sequence.length != 0 {
-                rest = &behind[usize::from(sequence.length)..];
-                write_match(bits, codes, usize::from(sequence.length), usize::from(sequence.distance));
-            }
         }
-        put(bits, codes.litlen[END_OF_BLOCK]);
+        bits.put(u64::from(codes.end.bits), u32::from(codes.end.length));
         bits.flush();
     }
-}
-
-#[inline(always)]
-fn put(bits: &mut BitWriter<'_>, code: Code) {
-    bits.put(u64::from(code.bits), u32::from(code.length));
-}
-
-/// At most 15 + 5 + 15 + 10 bits.
-#[inline(always)]
-fn write_match(bits: &mut BitWriter<'_>, codes: &Codes, length: usize, distance: usize) {
-    let symbol = length_symbol(length);
-    put(bits, codes.litlen[symbol]);
-    bits.put((length - length_base(symbol)) as u64, length_extra_bits(symbol));
-    let symbol = distance_symbol(distance);
-    put(bits, codes.distance[symbol]);
-    bits.put((distance - distance_base(symbol)) as u64, distance_extra_bits(symbol));
-    bits.flush();
 }
 
 /// How many bits `len` bytes take as stored blocks that begin at bit `position` of the stream.

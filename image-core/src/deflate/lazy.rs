@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::entropy::entropy_bits;
 use super::symbols::MAX_MATCH;
 use super::tokens::Tokens;
 use super::window::{Match, Window};
@@ -28,6 +29,7 @@ pub(super) fn parse(window: &mut Window, range: Range<usize>, tokens: &mut Token
         let mut section = tokens.section(at);
         window.link_up_to(section_end + 4);
         let view = window.view();
+        let reach = reach_of_three(window.bytes(at..section_end));
         while at < section_end {
             let most = (end - at).min(MAX_MATCH);
             if most < 4 {
@@ -37,7 +39,7 @@ pub(super) fn parse(window: &mut Window, range: Range<usize>, tokens: &mut Token
             }
             let mut best = view.longest(at, 3, most, effort.depth, effort.nice);
             if best.length == 0 {
-                if let Some(distance) = view.three(at).filter(|_| most >= 3) {
+                if let Some(distance) = view.three(at).filter(|&distance| distance <= reach) {
                     best = Match { length: 3, distance };
                 } else {
                     section.literal(view.byte(at));
@@ -88,6 +90,20 @@ pub(super) fn parse(window: &mut Window, range: Range<usize>, tokens: &mut Token
     }
 }
 
-fn gain(m: Match) -> i32 {
-    4 * m.length as i32 - m.distance.ilog2() as i32
+/// Worth of a match: bytes covered less what the distance costs.
+fn gain(found: Match) -> i32 {
+    4 * found.length as i32 - found.distance.ilog2() as i32
+}
+
+/// How far back a match of 3 bytes may lie to be shorter than three literals.
+///
+/// In text a literal takes 5 bits and only near matches pay, in machine code 7 and all do. Every eighth byte is
+/// enough to tell.
+fn reach_of_three(bytes: &[u8]) -> usize {
+    let mut counts = [0; 256];
+    bytes.iter().step_by(8).for_each(|&byte| counts[usize::from(byte)] += 1);
+    let literal_bits = entropy_bits(&counts).0 / bytes.len().div_ceil(8) as f32;
+    // Three literals against a length, a distance symbol and its extra bits.
+    let extra_bits = (3.0 * literal_bits - 5.5).clamp(7.5, 12.0);
+    1 << extra_bits as u32
 }

@@ -23,7 +23,7 @@ pub(super) fn merge_sections(sections: &mut Vec<Section>) {
         let left = &mut sections[best];
         left.histogram.add(&right.histogram);
         left.bytes.end = right.bytes.end;
-        left.sequences.end = right.sequences.end;
+        left.tokens.end = right.tokens.end;
         costs[best] = gains[best].cost;
         costs.remove(best + 1);
         gains.remove(best);

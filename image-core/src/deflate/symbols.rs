@@ -7,6 +7,8 @@
 //!
 //! A symbol names a range of values that starts at its base; the extra bits say which of them is meant.
 
+/// Shortest match that has a symbol.
+pub(super) const MIN_MATCH: usize = 3;
 /// Longest match that has a symbol.
 pub(super) const MAX_MATCH: usize = 258;
 /// How far back a match may lie. The format allows 32,768; the readers that this encoder writes for inflate with a

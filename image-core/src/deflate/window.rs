@@ -12,7 +12,9 @@
 //! Positions have 16 bits. A longer input goes through the window in segments: the last 4 KiB stay as history,
 //! and all positions are moved down.
 //!
-//! Position 0 doubles as "nowhere". What a link leads to is always compared, so a wrong link costs time, never truth.
+//! Position 0 doubles as "nowhere". A link leads only to equal bytes: one that would lead elsewhere, because two hashes
+//! are the same, is left out, and so is all that lay behind it. A search then hardly ever meets what it has to reject,
+//! which is worth more than the few matches lost.
 
 use std::ops::Range;
 
@@ -21,16 +23,28 @@ use super::symbols::{MAX_DISTANCE, MAX_MATCH};
 /// Positions that the window has.
 pub(super) const SPAN: usize = 1 << 16;
 /// Room behind the last position, so that a comparison of the longest match never has to look where it ends.
-const SLACK: usize = MAX_MATCH + 16;
+const SLACK: usize = MAX_MATCH + 256;
 
+/// Inputs up to this size use only a part of the heads, because clearing all of them takes longer than their coding.
+const SMALL: usize = 8192;
 const HASH4_BITS: u32 = 16;
 const HASH3_BITS: u32 = 13;
+const SMALL_HASH4_BITS: u32 = 12;
+const SMALL_HASH3_BITS: u32 = 11;
 
 /// A match: that many bytes, that far back. A length of zero is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Match {
     pub(super) length: usize,
     pub(super) distance: usize,
+}
+
+impl Match {
+    /// The match, cut to `most` bytes, if there is one at all.
+    #[inline(always)]
+    fn or_none(self, most: usize) -> Self {
+        if self.distance == 0 { Self::default() } else { Self { length: self.length.min(most), ..self } }
+    }
 }
 
 /// The bytes being coded, their history, and the links.
@@ -45,12 +59,12 @@ pub(super) struct Window {
     /// The last position of each hash.
     head4: Box<[u16; 1 << HASH4_BITS]>,
     head3: Box<[u16; 1 << HASH3_BITS]>,
-    /// Hashes are shifted by so much more: a small input uses only a part of the heads, so only that has to be cleared.
-    narrow: u32,
+    /// Whether only a part of the heads is in use.
+    small: bool,
 }
 
 /// A boxed array of zeroes that never was on the stack.
-fn zeroes<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+pub(super) fn zeroes<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
     match vec![T::default(); N].into_boxed_slice().try_into() {
         Ok(array) => array,
         Err(_) => unreachable!("a vector of N elements is an array of N elements"),
@@ -67,16 +81,17 @@ impl Window {
             link3: zeroes(),
             head4: zeroes(),
             head3: zeroes(),
-            narrow: 0,
+            small: false,
         }
     }
 
     /// Forgets everything, for an input of `len` bytes.
     pub(super) fn clear(&mut self, len: usize) {
-        let wanted_bits = len.max(1 << 8).next_power_of_two().ilog2();
-        self.narrow = HASH4_BITS.saturating_sub(wanted_bits);
-        self.head4[..1 << (HASH4_BITS - self.narrow)].fill(0);
-        self.head3[..1 << (HASH3_BITS - self.narrow)].fill(0);
+        self.small = len <= SMALL;
+        let (bits4, bits3) =
+            if self.small { (SMALL_HASH4_BITS, SMALL_HASH3_BITS) } else { (HASH4_BITS, HASH3_BITS) };
+        self.head4[..1 << bits4].fill(0);
+        self.head3[..1 << bits3].fill(0);
         self.linked = 0;
         self.end = 0;
     }
@@ -111,36 +126,39 @@ impl Window {
     }
 
     /// Links the positions below `end`. Must come before any search there.
-    #[inline(never)]
     pub(super) fn link_up_to(&mut self, end: usize) {
-        let end = end.min(SPAN);
-        let narrow = self.narrow;
+        if self.small {
+            self.link::<SMALL_HASH4_BITS, SMALL_HASH3_BITS>(end.min(SPAN));
+        } else {
+            self.link::<HASH4_BITS, HASH3_BITS>(end.min(SPAN));
+        }
+    }
+
+    #[inline(never)]
+    fn link<const BITS4: u32, const BITS3: u32>(&mut self, end: usize) {
         let bytes = &*self.bytes;
         let (link4, head4) = (&mut *self.link4, &mut *self.head4);
+        let (link3, head3) = (&mut *self.link3, &mut *self.head3);
         for at in self.linked..end {
             // The index is below 2^16 either way: said so that the compiler need not check it.
             let at = at as u16;
             let four = load4(bytes, usize::from(at));
-            let hash = four.wrapping_mul(0x9e37_79b1) >> (32 - HASH4_BITS) >> narrow;
+            let hash = four.wrapping_mul(0x9e37_79b1) >> (32 - BITS4);
             let there = std::mem::replace(&mut head4[hash as usize % (1 << HASH4_BITS)], at);
             let difference = load4(bytes, usize::from(there)) ^ four;
-            link4[usize::from(at)] = there & if_same_and_near(difference, at - there);
-        }
-        let (link3, head3) = (&mut *self.link3, &mut *self.head3);
-        for at in self.linked..end {
-            let at = at as u16;
-            let four = load4(bytes, usize::from(at)) << 8;
-            let hash = four.wrapping_mul(0x9e37_79b1) >> (32 - HASH3_BITS) >> narrow;
+            link4[usize::from(at)] = there & if_zero(difference);
+            let three = four << 8;
+            let hash = three.wrapping_mul(0x9e37_79b1) >> (32 - BITS3);
             let there = std::mem::replace(&mut head3[hash as usize % (1 << HASH3_BITS)], at);
-            let difference = load4(bytes, usize::from(there)) << 8 ^ four;
-            link3[usize::from(at)] = there & if_same_and_near(difference, at - there);
+            let difference = load4(bytes, usize::from(there)) << 8 ^ three;
+            link3[usize::from(at)] = there & if_zero(difference);
         }
         self.linked = self.linked.max(end);
     }
 
     /// How many positions in `range` have an equal 4 bytes within reach before them. They must be linked.
     pub(super) fn repeats(&self, range: Range<usize>) -> usize {
-        self.link4[range].iter().filter(|&&link| link != 0).count()
+        range.filter(|&at| usize::from(self.link4[at]) > at.saturating_sub(MAX_DISTANCE + 1)).count()
     }
 
     /// The window as a search sees it.
@@ -149,15 +167,26 @@ impl Window {
     }
 }
 
-/// All ones for no difference and a distance that a match may have, otherwise zero.
+/// All ones for zero, otherwise zero.
 ///
-/// Half of all links fail this, without a pattern, so a branch would be guessed wrong again and again; written with
-/// `bool`s the compiler makes branches of it.
+/// Masks a link that leads to other bytes. Half of them do, without a pattern, so a branch would be guessed wrong
+/// again and again; from a `bool` the compiler makes a branch.
 #[inline(always)]
-fn if_same_and_near(difference: u32, distance: u16) -> u16 {
-    let same = u64::from(difference).wrapping_sub(1) >> 48;
-    let near = u64::from(distance).wrapping_sub(MAX_DISTANCE as u64 + 1) >> 48;
-    (same & near) as u16
+fn if_zero(difference: u32) -> u16 {
+    (u64::from(difference).wrapping_sub(1) >> 48) as u16
+}
+
+/// Which byte is the first that is not zero in a number read lowest byte first.
+#[inline(always)]
+fn first_difference(difference: u64) -> usize {
+    (difference.trailing_zeros() / 8) as usize
+}
+
+/// Where the eight bytes begin that hold the last byte of a match of `length` and the byte behind it.
+/// The remainder only tells the compiler what holds anyway: `length` is at least 8 and at most 258.
+#[inline(always)]
+fn tail_of(length: usize) -> usize {
+    (length - 7) % 256
 }
 
 #[inline(always)]
@@ -189,58 +218,61 @@ impl View<'_> {
         self.bytes[usize::from(at as u16)]
     }
 
-    /// How many bytes are the same at `at` and at `earlier`, up to `most`, the first eight bytes being known to be.
+    /// How many bytes are the same at `here` and at `there`, up to 258, the first eight being known to be.
     #[inline(always)]
-    fn extend(self, at: u16, earlier: u16, most: usize) -> usize {
+    fn extend(self, here: usize, there: u16) -> usize {
+        let there = usize::from(there);
         let mut length = 8;
         while length < MAX_MATCH {
-            let difference = load8(self.bytes, usize::from(at) + length)
-                ^ load8(self.bytes, usize::from(earlier) + length);
+            let difference = load8(self.bytes, here + length) ^ load8(self.bytes, there + length);
             if difference != 0 {
-                length += (difference.trailing_zeros() / 8) as usize;
-                break;
+                return (length + first_difference(difference)).min(MAX_MATCH);
             }
             length += 8;
         }
-        length.min(most)
+        MAX_MATCH
     }
 
     /// The longest match at `at` that is longer than `shortest`, at least 4 bytes, among the first `depth` of the chain;
     /// no further search once one is as long as `nice`. No match is longer than `most`, which is at least 4.
     #[inline(always)]
     pub(super) fn longest(self, at: usize, shortest: usize, most: usize, depth: u32, nice: usize) -> Match {
-        let at = at as u16;
-        let here = usize::from(at);
+        let here = usize::from(at as u16);
         let oldest = here.saturating_sub(MAX_DISTANCE + 1);
         let mut best = Match { length: shortest.max(3), distance: 0 };
         let mut candidate = self.link4[here];
         let eight = load8(self.bytes, here);
         let mut left = depth.max(1);
-        while usize::from(candidate) > oldest {
-            let there = usize::from(candidate);
-            let difference = load8(self.bytes, there) ^ eight;
-            let length = if difference != 0 {
-                (difference.trailing_zeros() / 8) as usize
-            } else {
-                self.extend(at, candidate, MAX_MATCH)
-            };
-            if length > best.length {
-                best = Match { length, distance: here - there };
-                if length >= nice {
-                    break;
-                }
+        // The first eight bytes tell the length of most matches.
+        while best.length < 8 {
+            if usize::from(candidate) <= oldest || left == 0 {
+                return best.or_none(most);
             }
             left -= 1;
-            if left == 0 {
-                break;
+            let there = usize::from(candidate);
+            let difference = load8(self.bytes, there) ^ eight;
+            let length =
+                if difference != 0 { first_difference(difference) } else { self.extend(here, candidate) };
+            if length > best.length {
+                best = Match { length, distance: here - there };
             }
             candidate = self.link4[there];
         }
-        if best.distance == 0 {
-            return Match::default();
+        // From here on, a longer match shows in the eight bytes that end where it has to differ from a shorter one.
+        let mut tail = load8(self.bytes, here + tail_of(best.length));
+        while usize::from(candidate) > oldest && left != 0 && best.length < nice {
+            left -= 1;
+            let there = usize::from(candidate);
+            if load8(self.bytes, there + tail_of(best.length)) == tail && load8(self.bytes, there) == eight {
+                let length = self.extend(here, candidate);
+                if length > best.length {
+                    best = Match { length, distance: here - there };
+                    tail = load8(self.bytes, here + tail_of(length));
+                }
+            }
+            candidate = self.link4[there];
         }
-        best.length = best.length.min(most);
-        best
+        best.or_none(most)
     }
 
     /// How far back the nearest match of 3 bytes is, if the link leads to one.
@@ -248,6 +280,6 @@ impl View<'_> {
     pub(super) fn three(self, at: usize) -> Option<usize> {
         let here = usize::from(at as u16);
         let there = usize::from(self.link3[here]);
-        (there != 0).then(|| here - there)
+        (there > here.saturating_sub(MAX_DISTANCE + 1)).then(|| here - there)
     }
 }
