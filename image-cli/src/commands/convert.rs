@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
+use image_core::ErrorKind;
 use image_core::block::{BlockRead, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
 use image_core::digest::{Algorithm, Digest, digests_of};
+use image_core::format::{Image, OpenOptions, References};
 use image_core::progress::Progress;
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
@@ -44,13 +46,16 @@ pub(crate) struct Args {
     /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw]
     #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
     pub(crate) target_format: Option<Format>,
+    /// Open the files that SOURCE names, beneath its own folder
+    #[arg(long)]
+    pub(crate) backing: bool,
     /// Compress (qcow2)
     #[arg(short, long)]
     pub(crate) compress: bool,
     /// Options of the target's format: cluster_size, compression_type, compat, refcount_bits
     #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
-    /// How hard to compress: deflate 2 to 9 [6], zstd 1 to 22 [3]
+    /// How hard to compress: deflate 1 to 9 [6], zstd 1 to 22 [3]
     #[arg(long, value_name = "N", requires = "compress")]
     pub(crate) level: Option<u8>,
     /// How many threads work [default: one for each core]
@@ -135,11 +140,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     interrupt::listen()?;
     let started = Instant::now();
-    let (source, source_format) = open_source(&args.source, args.source_format)?;
+    let source = open_source(args, ui)?;
     let output = Output::new(&args.target, &args.source, args.force)?;
     let doing = || format!("converting {} to {}", args.source.display(), args.target.display());
-    let (mut done, output) =
-        write(args, &job, source.as_ref(), source_format, output, ui).with_context(doing)?;
+    let (mut done, output) = write(args, &job, &source, output, ui).with_context(doing)?;
     output.keep(args.sync).with_context(doing)?;
     done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     report(args, &done, ui)?;
@@ -150,11 +154,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 fn write(
     args: &Args,
     job: &Job,
-    source: &dyn BlockRead,
-    source_format: Format,
+    source: &Image,
     output: Output,
     ui: &Ui,
 ) -> anyhow::Result<(Report, Output)> {
+    let source_format = Format::from(source.format());
     let mut digests = Vec::new();
     // A raw target holds the content and nothing else: its digests are made on the way.
     let raw = job.format == Format::Raw;
@@ -203,7 +207,7 @@ fn write(
 }
 
 /// Shares the storage of a raw source where nothing speaks against it.
-fn share(args: &Args, source: &dyn BlockRead, output: &Output) -> anyhow::Result<bool> {
+fn share(args: &Args, source: &Image, output: &Output) -> anyhow::Result<bool> {
     let Some(file) = output.file().filter(|_| args.sparse_size.is_none()) else { return Ok(false) };
     let source = FileDisk::open(&args.source).ok().filter(|again| again.size() == source.size());
     Ok(source.map_or(Ok(false), |source| file.share_all_of(&source))?)
@@ -213,12 +217,23 @@ fn digest_map(digests: &[Digest]) -> serde_json::Map<String, serde_json::Value> 
     digests.iter().map(|digest| (digest.algorithm.to_string(), digest.hex.clone().into())).collect()
 }
 
-fn open_source(path: &Path, format: Option<Format>) -> anyhow::Result<(Box<dyn BlockRead>, Format)> {
-    if format == Some(Format::Qcow2) {
-        bail!("reading qcow2 is not possible yet");
+fn open_source(args: &Args, ui: &Ui) -> anyhow::Result<Image> {
+    let references = if args.backing { References::AllowBeneath } else { References::Refuse };
+    let format = args.source_format.map(Into::into);
+    let opened = Image::open(&args.source, OpenOptions { format, references });
+    let hint = match opened.as_ref().map_err(image_core::Error::kind) {
+        Err(ErrorKind::Refused) => Some("--backing allows files beneath the folder of SOURCE"),
+        Err(ErrorKind::Unsupported) => Some("-f raw takes it as the bytes of a disk"),
+        _ => None,
+    };
+    let image = match hint {
+        Some(hint) => opened.hint(|| hint)?,
+        None => opened?,
+    };
+    if image.as_qcow2().is_some_and(|image| image.header().is_corrupt()) {
+        ui.warning(&format!("{} is marked as damaged", args.source.display()));
     }
-    let disk = FileDisk::open(path).hint(|| "the source is a file or a block device that exists")?;
-    Ok((Box::new(disk), Format::Raw))
+    Ok(image)
 }
 
 /// Says what was done: digests to standard output (or standard error, where the image went there).

@@ -6,10 +6,8 @@
 use std::fmt;
 
 use super::header::Compression;
+use crate::deflate;
 use crate::error::{Doing, Error, Result};
-
-/// log2 of the furthest distance in a deflate stream.
-const DEFLATE_WINDOW_BITS: u8 = 12;
 
 /// How compressed clusters are packed: the method and the effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +17,13 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// `compression` with an effort of `level`, or the default one: 2 to 9 for deflate (6), 1 to 22 for zstd (3).
+    /// `compression` with an effort of `level`, or the default one: 1 to 9 for deflate (6), 1 to 22 for zstd (3).
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for other levels.
     pub fn new(compression: Compression, level: Option<u8>) -> Result<Self> {
         let (levels, default) = match compression {
-            Compression::Deflate => (2..=9, 6),
+            Compression::Deflate => (1..=9, 6),
             Compression::Zstd => (1..=22, 3),
         };
         let level = level.unwrap_or(default);
@@ -70,7 +68,7 @@ pub(super) struct Packer {
 }
 
 enum Method {
-    Deflate(flate2::Compress),
+    Deflate(deflate::Encoder),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -80,11 +78,8 @@ impl Packer {
         let level = codec.level();
         Ok(match codec.compression() {
             Compression::Deflate => {
-                let level = flate2::Compression::new(u32::from(level));
-                let method = flate2::Compress::new_with_window_bits(level, false, DEFLATE_WINDOW_BITS);
-                // zlib-rs 0.6 panics when it runs out of room: enough for stored blocks, however many.
-                let scratch = Vec::with_capacity(cluster_size + cluster_size / 8 + 1024);
-                Self { method: Method::Deflate(method), scratch }
+                let level = deflate::Level::new(level).unwrap_or_default();
+                Self { method: Method::Deflate(deflate::Encoder::new(level)), scratch: Vec::new() }
             }
             Compression::Zstd => {
                 let method = zstd::bulk::Compressor::new(i32::from(level)).doing(|| "preparing zstd")?;
@@ -96,22 +91,14 @@ impl Packer {
 
     /// Appends what stands for `unit`, a whole cluster, to `packed`; `false`, and `packed` as it was, if that is no shorter.
     pub(super) fn pack(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+        let limit = unit.len() - 1;
+        let method = match &mut self.method {
+            Method::Deflate(method) => return Ok(method.encode(unit, packed, limit)),
+            Method::Zstd(method) => method,
+        };
         self.scratch.clear();
-        match &mut self.method {
-            Method::Deflate(method) => {
-                method.reset();
-                let status = method
-                    .compress_vec(unit, &mut self.scratch, flate2::FlushCompress::Finish)
-                    .map_err(|error| Error::from(std::io::Error::other(error)))?;
-                if status != flate2::Status::StreamEnd {
-                    return Ok(false);
-                }
-            }
-            Method::Zstd(method) => {
-                method.compress_to_buffer(unit, &mut self.scratch).doing(|| "compressing by zstd")?;
-            }
-        }
-        if self.scratch.len() >= unit.len() {
+        method.compress_to_buffer(unit, &mut self.scratch).doing(|| "compressing by zstd")?;
+        if self.scratch.len() > limit {
             return Ok(false);
         }
         packed.extend_from_slice(&self.scratch);

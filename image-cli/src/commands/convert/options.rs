@@ -27,6 +27,24 @@ pub(crate) enum Format {
     Qcow2,
 }
 
+impl From<Format> for image_core::format::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Raw => Self::Raw,
+            Format::Qcow2 => Self::Qcow2,
+        }
+    }
+}
+
+impl From<image_core::format::Format> for Format {
+    fn from(format: image_core::format::Format) -> Self {
+        match format {
+            image_core::format::Format::Raw => Self::Raw,
+            image_core::format::Format::Qcow2 => Self::Qcow2,
+        }
+    }
+}
+
 /// What to write.
 #[derive(Debug)]
 pub(super) struct Job {
