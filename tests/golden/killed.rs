@@ -106,7 +106,7 @@ fn a_killed_inner_process_takes_all_others_with_it() {
     let (folder, output) = running.end();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the build was killed (signal 9)"), "{said}");
+    assert!(said.contains("the build was killed"), "{said}");
     assert_eq!(fs::read_dir(folder.path().join("work")).expect("work").count(), 0, "{said}");
 }
 
