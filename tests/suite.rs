@@ -14,5 +14,6 @@
 mod cli;
 mod golden;
 mod interop;
+mod recipes;
 mod support;
 mod tidy;

@@ -5,6 +5,7 @@ pub(crate) mod check_recipe;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod images;
+pub(crate) mod schema;
 pub(crate) mod test;
 pub(crate) mod upload;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
     Images(images::Args),
+    /// Print the JSON Schema of recipes
+    Schema(schema::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
@@ -41,6 +44,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),
+        Command::Schema(args) => schema::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
     }

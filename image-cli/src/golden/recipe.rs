@@ -1,7 +1,10 @@
 //! What a golden image is: the schema of a recipe, with its defaults.
 //!
 //! The loader (`load.rs`) fills these from TOML and reports every mistake; nothing here reads a file.
-//! Keys are written in kebab case. Paths are relative to the recipe's folder.
+//! Keys are written in kebab case. Paths are relative to the recipe's folder. The attributes say what a recipe may
+//! hold, for the JSON Schema (`schema.rs`).
+
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,42 +17,57 @@ use crate::size::Size;
 /// A golden image: from what it is made, what is done to it, and what comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Recipe {
     /// The image's name and the stem of its files: letters, digits, `.`, `_`, `+` and `-`.
+    #[schemars(schema_with = "schema::image_name")]
     pub(crate) name: String,
     /// The image's version; default: the build's date as `YYYYMMDD`.
+    #[schemars(default, schema_with = "schema::version")]
     pub(crate) version: Option<String>,
     /// One line about it, for people.
+    #[schemars(default, schema_with = "schema::line")]
     pub(crate) description: Option<String>,
     /// From what it is made.
     pub(crate) base: Base,
     /// What is done to it, in this order.
+    #[schemars(default)]
     pub(crate) steps: Vec<Step>,
     /// How it is configured at its first boot.
+    #[schemars(default)]
     pub(crate) cloud_init: CloudInit,
     /// How it boots.
+    #[schemars(default)]
     pub(crate) boot: Boot,
     /// Its partitions and sizes.
+    #[schemars(default)]
     pub(crate) disk: Disk,
     /// What may stay that is removed by default.
+    #[schemars(default)]
     pub(crate) seal: Seal,
     /// What is written.
+    #[schemars(default)]
     pub(crate) output: Output,
 }
 
 /// A base system from packages.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Base {
     /// Whose packages.
     pub(crate) distribution: Distribution,
     /// The release's code name, such as `bookworm`.
+    #[schemars(schema_with = "schema::release")]
     pub(crate) release: String,
     /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
+    #[schemars(default, schema_with = "schema::components", extend("default" = null))]
     pub(crate) components: Vec<String>,
     /// The archive; default: the one this machine's apt uses, else the distribution's own.
+    #[schemars(default, schema_with = "schema::mirror")]
     pub(crate) mirror: Option<String>,
     /// Packages besides those that booting and cloud-init need.
+    #[schemars(default, schema_with = "schema::packages")]
     pub(crate) packages: Vec<String>,
 }
 
@@ -68,46 +86,54 @@ pub(crate) enum Distribution {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
     /// Packages to install, without recommended ones.
-    Install(Vec<String>),
+    Install(#[schemars(schema_with = "schema::some_packages")] Vec<String>),
     /// Packages to purge, with what only they needed.
-    Remove(Vec<String>),
+    Remove(#[schemars(schema_with = "schema::some_packages")] Vec<String>),
     /// A file or folder beside the recipe, copied into the image.
     Copy(Copy),
     /// A file with this content.
     Write(Write),
     /// A script, run as root in the image.
-    Run(Run),
+    Run(#[schemars(schema_with = "schema::script")] Run),
 }
 
 /// A file or folder to copy into the image. A folder's content is merged into an existing folder.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Copy {
     /// What, relative to the recipe's folder and beneath it.
+    #[schemars(schema_with = "schema::beside")]
     pub(crate) from: PathBuf,
     /// Where to, an absolute path in the image.
+    #[schemars(schema_with = "schema::path_or_root")]
     pub(crate) to: String,
     /// Owner and group.
+    #[schemars(default, schema_with = "schema::owner", extend("default" = "root:root"))]
     pub(crate) owner: Owner,
     /// Permission bits of files, in octal, such as `"0644"`; default: as in the source.
-    #[schemars(with = "Option<String>")]
+    #[schemars(default, schema_with = "schema::mode")]
     pub(crate) mode: Option<u32>,
 }
 
 /// A file to write.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Write {
     /// Where, an absolute path in the image.
+    #[schemars(schema_with = "schema::path")]
     pub(crate) path: String,
     /// What.
     pub(crate) content: String,
     /// Owner and group.
+    #[schemars(default, schema_with = "schema::owner", extend("default" = "root:root"))]
     pub(crate) owner: Owner,
     /// Permission bits in octal; default `"0644"`.
-    #[schemars(with = "String")]
+    #[schemars(default, schema_with = "schema::mode", extend("default" = "0644"))]
     pub(crate) mode: u32,
     /// Whether it goes behind what the file has already.
+    #[schemars(default)]
     pub(crate) append: bool,
 }
 
@@ -139,12 +165,16 @@ impl Default for Owner {
 /// How the image is configured at its first boot.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
 pub(crate) struct CloudInit {
     /// Where cloud-init looks for its data, in this order.
+    #[schemars(schema_with = "schema::datasources")]
     pub(crate) datasources: Vec<String>,
     /// The account that gets the cloud's key; default: the distribution's name.
+    #[schemars(schema_with = "schema::account")]
     pub(crate) default_user: Option<String>,
     /// Files for `/etc/cloud/cloud.cfg.d`: name (ending in `.cfg`) → content (YAML).
+    #[schemars(schema_with = "schema::fragments")]
     pub(crate) config: BTreeMap<String, String>,
 }
 
@@ -161,16 +191,22 @@ impl Default for CloudInit {
 /// How the image boots.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
 pub(crate) struct Boot {
     /// The kernel's package; default: the distribution's for virtual machines.
+    #[schemars(schema_with = "schema::package")]
     pub(crate) kernel: Option<String>,
     /// Which firmware can boot it.
+    #[schemars(schema_with = "schema::firmware")]
     pub(crate) firmware: Vec<Firmware>,
     /// The consoles, in the kernel's words; the last one is `/dev/console`.
+    #[schemars(schema_with = "schema::consoles")]
     pub(crate) console: Vec<String>,
     /// Further words of the kernel's command line.
+    #[schemars(schema_with = "schema::kernel_words")]
     pub(crate) command_line: Vec<String>,
     /// How long the menu waits, in seconds.
+    #[schemars(range(max = 3600))]
     pub(crate) timeout: u32,
 }
 
@@ -199,14 +235,16 @@ pub(crate) enum Firmware {
 /// Partitions and sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
 pub(crate) struct Disk {
     /// The disk's size, such as `"10G"`; default `"fit"`: as small as its content and `free` allow.
+    #[schemars(schema_with = "schema::disk_size")]
     pub(crate) size: DiskSize,
     /// What is left free in the root filesystem of a disk that fits.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "schema::size")]
     pub(crate) free: Size,
     /// The EFI system partition's size; 33 MiB at least, so that it can be FAT32.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "schema::esp_size")]
     pub(crate) esp_size: Size,
 }
 
@@ -230,8 +268,10 @@ pub(crate) enum DiskSize {
 /// What may stay that sealing removes by default. Every exception is reported.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
 pub(crate) struct Seal {
     /// Absolute paths in the image that stay as they are, with all beneath them.
+    #[schemars(schema_with = "schema::paths")]
     pub(crate) keep: Vec<String>,
     /// Whether accounts may have passwords (the recipe sets them in its steps).
     pub(crate) keep_passwords: bool,
@@ -240,17 +280,21 @@ pub(crate) struct Seal {
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default, extend("allOf" = schema::levels()))]
 pub(crate) struct Output {
     /// The images.
+    #[schemars(schema_with = "schema::formats")]
     pub(crate) formats: Vec<OutputFormat>,
     /// How a qcow2's clusters are packed.
     pub(crate) compression: Compression,
     /// How hard, from 1 (fast) to 9 (small) for deflate, to 19 for zstd; default: the codec's own.
+    #[schemars(with = "u8", range(min = 1, max = 19))]
     pub(crate) level: Option<u8>,
     /// A qcow2's cluster size: a power of two from 512 to 2 MiB.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "schema::cluster_size")]
     pub(crate) cluster_size: Size,
     /// The memory an instance needs, in MiB.
+    #[schemars(range(max = 16777216))]
     pub(crate) min_ram_mib: u32,
 }
 

@@ -1,0 +1,189 @@
+//! The JSON Schema of a recipe, as editors and other programs read it (draft 2020-12).
+//!
+//! It takes what the loader takes, but for what a schema cannot know: whether files exist, whether fragments are YAML,
+//! sizes within their bounds. Patterns are in the common part of ECMA-262's and other regular expressions. The rules
+//! behind them are functions in `load/rules.rs`; `tests/recipes.rs` holds the two against each other.
+
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde_json::{Value, json};
+
+use super::Recipe;
+
+const IMAGE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$";
+const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
+const LINE: &str = "^(?=.*\\S)[^\\u0000-\\u001f\\u007f-\\u009f]+$";
+const RELEASE: &str = "^[a-z0-9][a-z0-9-]*$";
+const COMPONENT: &str = "^[a-z0-9][a-z0-9/-]*$";
+const MIRROR: &str = "^(https?://|(file|copy):///)[!#-~][!#-~]+$";
+const PACKAGE: &str = "^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?$";
+const PATH: &str = "^(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+$";
+const PATH_OR_ROOT: &str = "^(/|(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+)$";
+const BESIDE: &str = "^(?!/)(?!(.*/)?\\.\\.(/|$))[^\\u0000-\\u001f\\u007f]+$";
+const MODE: &str = "^0?[0-7]{3,4}$";
+const OWNER: &str = "^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}))?$";
+const ACCOUNT: &str = "^[a-z_][a-z0-9_-]{0,31}$";
+const DATASOURCE: &str = "^[A-Za-z0-9]+$";
+const FRAGMENT: &str = "^(?=.{1,128}$)[A-Za-z0-9][A-Za-z0-9._-]*\\.cfg$";
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+const CONSOLE: &str = "^[A-Za-z0-9][A-Za-z0-9,]*$";
+const KERNEL_WORD: &str = "^(?!root=|console=)[!#%()*+,\\-./0-9:=?@A-Z\\[\\]^_a-z~]+$";
+const SIZE: &str = "^([0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
+/// A size that begins with a digit, or "fit".
+const DISK_SIZE: &str = "^(fit|[0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
+/// Some word, and no NUL.
+const SCRIPT: &str = "^(?=[^\\u0000]*[^\\s\\u0000])[^\\u0000]*$";
+const NO_NUL: &str = "^[^\\u0000]*$";
+
+/// The whole schema.
+pub(crate) fn document() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<Recipe>().to_value();
+    tidy(&mut schema);
+    schema
+}
+
+/// Takes out what says nothing: defaults that are none, and formats of numbers that JSON does not know.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            // The defaults of a section are those of its keys.
+            if object.get("default").is_some_and(|default| default.is_null() || default.is_object()) {
+                object.remove("default");
+            }
+            if object
+                .get("format")
+                .is_some_and(|format| format.as_str().is_some_and(|f| f.starts_with("uint")))
+            {
+                object.remove("format");
+            }
+            object.values_mut().for_each(tidy);
+        }
+        Value::Array(values) => values.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+fn pattern(pattern: &str) -> Schema {
+    json_schema!({ "type": "string", "pattern": pattern })
+}
+
+/// One of what `item` describes, or a list of at least `fewest`.
+fn list(item: Schema, fewest: u32) -> Schema {
+    json_schema!({ "anyOf": [item, { "type": "array", "items": item, "minItems": fewest }] })
+}
+
+/// Text, as a string, as `{ KEY = "…" }`, or as `{ file = "…" }`.
+fn text_or_file(key: &str, text: Schema, also: &Value) -> Schema {
+    let form = |name: &str, value: &Schema| {
+        let mut properties = also.clone();
+        properties[name] = value.clone().to_value();
+        json!({ "type": "object", "properties": properties, "required": [name], "additionalProperties": false })
+    };
+    json_schema!({ "anyOf": [text, form(key, &text), form("file", &pattern(BESIDE))] })
+}
+
+macro_rules! patterns {
+    ($($(#[$doc:meta])* $name:ident = $pattern:expr;)*) => {
+        $($(#[$doc])* pub(super) fn $name(_: &mut SchemaGenerator) -> Schema { pattern($pattern) })*
+    };
+}
+
+patterns! {
+    image_name = IMAGE_NAME;
+    version = VERSION;
+    line = LINE;
+    release = RELEASE;
+    mirror = MIRROR;
+    package = PACKAGE;
+    path = PATH;
+    path_or_root = PATH_OR_ROOT;
+    beside = BESIDE;
+    mode = MODE;
+    owner = OWNER;
+    account = ACCOUNT;
+}
+
+pub(super) fn components(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(COMPONENT), 1)
+}
+
+pub(super) fn packages(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(PACKAGE), 0)
+}
+
+pub(super) fn some_packages(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(PACKAGE), 1)
+}
+
+pub(super) fn datasources(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(DATASOURCE), 1)
+}
+
+pub(super) fn consoles(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(CONSOLE), 0)
+}
+
+pub(super) fn kernel_words(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(KERNEL_WORD), 0)
+}
+
+pub(super) fn paths(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(PATH), 0)
+}
+
+pub(super) fn firmware(_: &mut SchemaGenerator) -> Schema {
+    list(json_schema!({ "enum": ["bios", "uefi"] }), 1)
+}
+
+pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {
+    list(json_schema!({ "enum": ["qcow2", "raw"] }), 1)
+}
+
+pub(super) fn size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(SIZE), { "type": "integer", "minimum": 0, "multipleOf": 1 << 20 }] })
+}
+
+pub(super) fn esp_size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(SIZE), { "type": "integer", "minimum": 33 << 20, "multipleOf": 1 << 20 }] })
+}
+
+pub(super) fn disk_size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(DISK_SIZE), { "type": "integer", "minimum": 1 << 20, "multipleOf": 1 << 20 }] })
+}
+
+pub(super) fn cluster_size(_: &mut SchemaGenerator) -> Schema {
+    let powers: Vec<u32> = (9..=21).map(|bits| 1 << bits).collect();
+    json_schema!({ "anyOf": [pattern(SIZE), { "enum": powers }] })
+}
+
+pub(super) fn script(_: &mut SchemaGenerator) -> Schema {
+    let environment = json!({ "environment": {
+        "type": "object",
+        "propertyNames": { "pattern": VARIABLE },
+        "additionalProperties": { "type": "string", "pattern": NO_NUL },
+    } });
+    text_or_file("script", pattern(SCRIPT), &environment)
+}
+
+pub(super) fn fragments(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": FRAGMENT },
+        "additionalProperties": text_or_file("text", json_schema!({ "type": "string" }), &json!({})),
+    })
+}
+
+/// Levels that a codec has.
+pub(super) fn levels() -> Value {
+    let packed =
+        |how: &str| json!({ "properties": { "compression": { "const": how } }, "required": ["compression"] });
+    json!([{
+        "if": packed("zstd"),
+        "then": {},
+        "else": {
+            "if": packed("none"),
+            "then": { "not": { "required": ["level"] } },
+            "else": { "properties": { "level": { "maximum": 9 } } },
+        },
+    }])
+}

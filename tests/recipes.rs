@@ -1,0 +1,251 @@
+//! The recipes of this project, mistakes as users see them, and the JSON Schema against the loader.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::peer::peer;
+use crate::support::{folder, goldimg, project};
+
+fn recipes() -> Vec<PathBuf> {
+    let entries = fs::read_dir(project().join("recipes")).expect("the folder of recipes");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn the_recipes_of_this_project_have_no_mistakes() {
+    let outcome = goldimg(["check-recipe"].into_iter().map(PathBuf::from).chain(recipes())).run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{}", outcome.snapshot());
+    assert_eq!(
+        outcome.stdout.lines().filter(|line| line.ends_with(": no mistakes")).count(),
+        recipes().len()
+    );
+}
+
+#[test]
+fn the_schema_in_the_recipes_folder_is_current() {
+    let outcome = goldimg(["schema"]).run();
+    let kept = fs::read_to_string(project().join("recipes/recipe.schema.json")).expect("the schema");
+    assert!(outcome.stdout == kept, "run: goldimg schema > recipes/recipe.schema.json");
+}
+
+/// A recipe with mistakes of every kind.
+const WRONG: &str = r#"name = "de bian"
+nmae = 1
+packages = ["htop"]
+
+[base]
+distribution = "debain"
+releas = "bookworm"
+
+[[steps]]
+install = "htop vim"
+
+[[steps]]
+run = "true"
+copy = { from = "files/modt", to = "etc/motd", mode = 644 }
+
+[cloud-init]
+datasources = ["Openstack"]
+
+[cloud-init.config]
+"90-locale.cfg" = """
+locale: C.UTF-8
+  timezone: UTC
+"""
+
+[disk]
+size = "10X"
+"#;
+
+#[test]
+fn mistakes_are_shown_with_their_lines_and_remedies() {
+    let folder = folder();
+    fs::write(folder.path().join("wrong.toml"), WRONG).expect("a recipe");
+    fs::create_dir(folder.path().join("files")).expect("a folder");
+    fs::write(folder.path().join("files/motd"), "hello\n").expect("a file");
+    insta::assert_snapshot!(goldimg(["check-recipe", "wrong.toml"]).folder(folder.path()).run().snapshot());
+    let json = goldimg(["check-recipe", "--json", "wrong.toml"]).folder(folder.path()).run();
+    assert_eq!((json.code, json.stderr.as_str()), (64, ""));
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(report[0]["sound"], false);
+    let problems = report[0]["problems"].as_array().expect("a list");
+    let told = goldimg(["check-recipe", "wrong.toml"]).folder(folder.path()).run().stderr;
+    assert_eq!(problems.len(), told.matches("--> wrong.toml:").count());
+    assert_eq!((&problems[0]["line"], &problems[0]["column"]), (&1.into(), &8.into()));
+}
+
+#[test]
+fn a_recipe_that_is_not_there_is_wrong_usage() {
+    let folder = folder();
+    fs::write(folder.path().join("a.toml"), "name = \"a\"\n").expect("a recipe");
+    insta::assert_snapshot!(goldimg(["check-recipe", "a"]).folder(folder.path()).run().snapshot());
+}
+
+/// Sections that a recipe may have.
+const SOUND: &[&str] = &[
+    "",
+    "version = \"1.0~rc1\"\ndescription = \"für alle\"",
+    "[[steps]]\ninstall = \"htop\"\n[[steps]]\nremove = [\"nano\", \"vim-tiny\"]",
+    "[[steps]]\ninstall = [\"libc6:amd64=2.36-9+deb12u4\"]",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/etc/motd\", owner = \"0:adm\", mode = \"0640\" }",
+    "[[steps]]\ncopy = { from = \"files\", to = \"/\" }\n[[steps]]\ncopy = { from = \"./files/\", to = \"/opt/a b\" }",
+    "[[steps]]\nwrite = { path = \"/etc/a\", content = \"\", mode = \"755\", append = true, owner = \"root\" }",
+    "[[steps]]\nwrite = { path = \"/a/..b/.c\", content = \"b\", mode = \"04755\" }",
+    "[[steps]]\nrun = \"\"\"\ntrue\n\"\"\"",
+    "[[steps]]\nrun = { script = \"true\", environment = { A = \"\", _B1 = \"ü\" } }",
+    "[[steps]]\nrun = { file = \"files/motd\" }",
+    "[cloud-init]\ndatasources = \"None\"\ndefault-user = \"_a-1\"",
+    "[cloud-init.config]\n\"90.a_b-c.cfg\" = \"a: b\"\n\"b.cfg\" = { file = \"files/fragment.cfg\" }\n\"c.cfg\" = { text = \"\" }",
+    "[boot]\nkernel = \"linux-image-amd64\"\nfirmware = \"uefi\"\nconsole = []\ncommand-line = [\"net.ifnames=0\", \"a=b,c:d\"]\ntimeout = 3600",
+    "[disk]\nsize = \"10G\"\nesp-size = \"33M\"\nfree = 0",
+    "[disk]\nsize = 10737418240",
+    "[disk]\nsize = \"1.5GiB\"\nesp-size = \"67108864\"",
+    "[seal]\nkeep = \"/etc/ssh\"\nkeep-passwords = true",
+    "[output]\nformats = \"raw\"",
+    "[output]\ncompression = \"zstd\"\nlevel = 19\ncluster-size = 131072\nmin-ram-mib = 0",
+    "[output]\ncompression = \"none\"\ncluster-size = \"2m\"",
+    "[output]\nlevel = 9\nformats = [\"raw\", \"qcow2\"]",
+];
+
+/// Sections that no recipe may have, as a schema can tell.
+const UNSOUND: &[&str] = &[
+    "colour = 1",
+    "version = 1",
+    "version = \"-1\"",
+    "description = \"two\\nlines\"",
+    "description = \" \"",
+    "steps = \"a\"",
+    "[steps]\nrun = \"a\"",
+    "[[steps]]",
+    "[[steps]]\ninstal = \"htop\"",
+    "[[steps]]\ninstall = []",
+    "[[steps]]\ninstall = \"htop vim\"",
+    "[[steps]]\ninstall = [\"Htop\"]",
+    "[[steps]]\ninstall = [1]",
+    "[[steps]]\nremove = { a = 1 }",
+    "[[steps]]\nrun = \"a\"\ninstall = \"htop\"",
+    "[[steps]]\nrun = \" \"",
+    "[[steps]]\nrun = {}",
+    "[[steps]]\nrun = { script = \"a\", file = \"files/motd\" }",
+    "[[steps]]\nrun = { script = \"a\", environment = { 1A = \"\" } }",
+    "[[steps]]\nrun = { script = \"a\", environment = { A = 1 } }",
+    "[[steps]]\nrun = { script = \"a\", user = \"root\" }",
+    "[[steps]]\nrun = \"a\"\nenvironment = { A = \"\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\" }",
+    "[[steps]]\ncopy = { from = \"/etc/passwd\", to = \"/a\" }",
+    "[[steps]]\ncopy = { from = \"../a\", to = \"/a\" }",
+    "[[steps]]\ncopy = { from = \"files/../a\", to = \"/a\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"a\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a/\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a//b\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a/../b\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a\", mode = 420 }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a\", mode = \"0o644\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a\", mode = \"64\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a\", owner = \"a:b:c\" }",
+    "[[steps]]\nwrite = { path = \"/a\", content = \"\", owner = \"Root\" }",
+    "[[steps]]\nwrite = { path = \"/\", content = \"\" }",
+    "[[steps]]\nwrite = { path = \"/a\", content = \"\", append = \"yes\" }",
+    "[cloud-init]\ndatasources = []",
+    "[cloud-init]\ndatasources = [\"Open Stack\"]",
+    "[cloud-init]\ndefault-user = \"Me\"",
+    "[cloud-init.config]\n\"a\" = \"b: c\"",
+    "[cloud-init.config]\n\".cfg\" = \"b: c\"",
+    "[cloud-init.config]\n\"../a.cfg\" = \"b: c\"",
+    "[cloud-init.config]\n\"a.cfg\" = { text = \"\", file = \"files/fragment.cfg\" }",
+    "[boot]\nfirmware = []",
+    "[boot]\nfirmware = [\"bois\"]",
+    "[boot]\ntimeout = 3601",
+    "[boot]\ntimeout = -1",
+    "[boot]\nconsole = [\"a b\"]",
+    "[boot]\ncommand-line = [\"root=/dev/sda1\"]",
+    "[boot]\ncommand-line = [\"a b\"]",
+    "[boot]\ncommand-line = [\"a;b\"]",
+    "[boot]\ncommand-line = [\"$a\"]",
+    "[disk]\nsize = \"Fit\"",
+    "[disk]\nsize = -1",
+    "[disk]\nsize = \"1.5\"",
+    "[disk]\nsize = \"10GB\"",
+    "[disk]\nsize = 1048577",
+    "[disk]\nesp-size = 1048576",
+    "[disk]\nesp_size = \"64M\"",
+    "[seal]\nkeep = [\"etc\"]",
+    "[seal]\nkeep-passwords = 1",
+    "[output]\nformats = []",
+    "[output]\nformats = [\"vmdk\"]",
+    "[output]\ncompression = \"zlib\"",
+    "[output]\nlevel = 10",
+    "[output]\nlevel = 0",
+    "[output]\ncompression = \"none\"\nlevel = 1",
+    "[output]\ncompression = \"zstd\"\nlevel = 20",
+    "[output]\ncluster-size = 1000",
+    "[output]\nmin-ram-mib = -1",
+];
+
+/// Sections that no recipe may have, for reasons that a schema cannot know.
+const UNSOUND_BEYOND_THE_SCHEMA: &[&str] = &[
+    "[[steps]]\ncopy = { from = \"files/modt\", to = \"/a\" }",
+    "[[steps]]\ncopy = { from = \"files/motd\", to = \"/\" }",
+    "[[steps]]\nrun = { file = \"files\" }",
+    "[cloud-init.config]\n\"a.cfg\" = \"- b\"",
+    "[cloud-init.config]\n\"a.cfg\" = \"a: [\"",
+    "[disk]\nsize = \"1M\"",
+    "[disk]\nsize = \"20T\"",
+    "[disk]\nesp-size = \"32M\"",
+    "[output]\ncluster-size = \"48K\"",
+];
+
+/// Reads the recipes with Python's own TOML reader, and holds them against the schema. Its last lines: a digit each.
+const JUDGE: &str = r#"
+import json, sys, tomllib, jsonschema
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+for path in sys.argv[2:]:
+    print(int(validator.is_valid(tomllib.load(open(path, "rb")))))
+"#;
+
+#[test]
+fn the_schema_takes_what_the_loader_takes() {
+    let Some(python) = peer("/usr/bin/python3") else { return };
+    // A module of the system's own Python: a program of its package says whether it is there.
+    if peer("/usr/bin/jsonschema").is_none() {
+        return;
+    }
+    let folder = folder();
+    fs::create_dir(folder.path().join("files")).expect("a folder");
+    fs::write(folder.path().join("files/motd"), "hello\n").expect("a file");
+    fs::write(folder.path().join("files/fragment.cfg"), "a: b\n").expect("a file");
+    let sections = [SOUND, UNSOUND, UNSOUND_BEYOND_THE_SCHEMA].concat();
+    let names: Vec<String> = (0..sections.len()).map(|index| format!("{index}.toml")).collect();
+    for (name, section) in names.iter().zip(&sections) {
+        let base = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
+        fs::write(folder.path().join(name), format!("name = \"a\"\n{section}\n{base}")).expect("a recipe");
+    }
+    let by_loader = judged_by_loader(folder.path(), &names);
+    let schema = project().join("recipes/recipe.schema.json").to_string_lossy().into_owned();
+    let arguments: Vec<&str> =
+        ["-c", JUDGE, schema.as_str()].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let judged = python.command(arguments).folder(folder.path()).run();
+    assert_eq!(judged.code, 0, "{}", judged.stderr);
+    let by_schema: Vec<bool> = judged.stdout.lines().map(|line| line == "1").collect();
+    assert_eq!(by_schema.len(), sections.len());
+    for (index, section) in sections.iter().enumerate() {
+        let sound = index < SOUND.len();
+        let in_schema = sound || index >= SOUND.len() + UNSOUND.len();
+        assert_eq!(by_loader[index], sound, "by the loader:\n{section}");
+        assert_eq!(by_schema[index], in_schema, "by the schema:\n{section}");
+    }
+}
+
+/// Whether each of the recipes is sound.
+fn judged_by_loader(folder: &Path, names: &[String]) -> Vec<bool> {
+    let arguments = ["check-recipe", "--json"].into_iter().chain(names.iter().map(String::as_str));
+    let outcome = goldimg(arguments).folder(folder).run();
+    let reports: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let reports = reports.as_array().expect("a list").iter();
+    reports.map(|report| report["sound"].as_bool().expect("true or false")).collect()
+}
