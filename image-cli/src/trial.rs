@@ -85,6 +85,8 @@ pub(crate) struct Outcome {
 #[derive(Debug, Serialize)]
 pub(crate) struct Boot {
     pub(crate) firmware: Firmware,
+    /// The folder within the kept logs.
+    pub(crate) folder: String,
     pub(crate) passed: bool,
     /// Wall time, and the time without what a busy machine kept from the guest.
     pub(crate) seconds: f64,
@@ -205,21 +207,29 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn boot_twice_if_the_timer_fails(&self, firmware: Firmware, ui: &Ui) -> Result<Boot> {
-        let name = firmware.name();
-        let (boot, trouble) = self.boot(firmware, name, ui)?;
+        let (boot, trouble) = self.boot(firmware, ui)?;
         if trouble != Some(Trouble::Timer) {
             return Ok(boot);
         }
-        ui.warning(&format!("{name}: {}; once more", Trouble::Timer));
-        Ok(self.boot(firmware, &format!("{name}-2"), ui)?.0)
+        ui.warning(&format!("{}: {}; once more", firmware.name(), Trouble::Timer));
+        Ok(self.boot(firmware, ui)?.0)
     }
 
-    fn boot(&self, firmware: Firmware, name: &str, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
-        let stage = ui.stage(&format!("boot with {name}"));
+    /// A folder named after the firmware, and numbered where there was such a boot before.
+    fn make_folder(&self, firmware: Firmware) -> Result<String> {
+        let name = firmware.name();
+        let mut names = (1..).map(|n: u32| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+        let free = names.find(|name| !self.folder.join(name).exists()).unwrap_or_default();
+        fs::create_dir(self.folder.join(&free)).context("making a folder for the boot")?;
+        Ok(free)
+    }
+
+    fn boot(&self, firmware: Firmware, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
+        let stage = ui.stage(&format!("boot with {}", firmware.name()));
         let started = Instant::now();
         let limit = self.settings.limit.unwrap_or(self.accelerator.boot_limit());
-        let folder = self.folder.join(name);
-        fs::create_dir(&folder).context("making a folder for the boot")?;
+        let name = self.make_folder(firmware)?;
+        let folder = self.folder.join(&name);
         let server = Server::new()?;
         let seed = folder.join("seed.iso");
         fs::write(&seed, server.no_cloud(self.key, limit.as_secs())?).context("writing the seed")?;
@@ -258,6 +268,7 @@ impl Trial<'_> {
         let trouble = end.as_ref().err().and_then(|end| end.trouble);
         let boot = Boot {
             firmware,
+            folder: name,
             passed,
             seconds: tenths(started.elapsed()),
             effective_seconds: tenths(effective),

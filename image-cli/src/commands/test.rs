@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
 fn hint(outcome: &Outcome) -> String {
     let console = outcome.boots.iter().find(|boot| !boot.passed).zip(outcome.logs.as_ref());
     console.map_or_else(String::new, |(boot, logs)| {
-        format!("\n\nhint: less -R {}", logs.join(boot.firmware.name()).join("console.log").display())
+        format!("\n\nhint: less -R {}", logs.join(&boot.folder).join("console.log").display())
     })
 }
 

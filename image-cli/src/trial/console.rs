@@ -9,6 +9,8 @@ use crate::printable::printable;
 
 /// Lines that are kept for the one who reads about a failure.
 const TAIL: usize = 12;
+/// Of those behind the one that tells of trouble.
+const AFTERMATH: usize = 3;
 /// No boot says so much.
 const LIMIT: u64 = 32 << 20;
 /// What counts of a line.
@@ -82,6 +84,8 @@ pub(super) struct Console {
     line: Vec<u8>,
     tail: VecDeque<String>,
     trouble: Option<Trouble>,
+    /// The lines since then.
+    aftermath: usize,
     /// The kernel, cloud-init and a login prompt were heard.
     pub(super) kernel: bool,
     pub(super) cloud_init: bool,
@@ -143,7 +147,9 @@ impl Console {
         self.kernel |= line.contains("Linux version ") || has_kernel_time(&line);
         self.cloud_init |= line.contains("Cloud-init v.");
         self.heed(SIGNS.iter().find(|(words, _)| line.contains(words)));
-        if !line.trim().is_empty() {
+        self.aftermath += usize::from(self.trouble.is_some());
+        // Traces behind a panic would push out what led to it.
+        if !line.trim().is_empty() && self.aftermath <= AFTERMATH {
             self.tail.push_back(line);
         }
         if self.tail.len() > TAIL {
@@ -227,6 +233,14 @@ mod tests {
         assert!(console.kernel && console.cloud_init && !console.login);
         assert!(heard("Linux version 6.1.0\n").kernel && !heard("[  OK  ] Reached target.\n").kernel);
         assert!(heard("\r\nDebian 12 trial ttyS0\r\n\r\ntrial login: ").login);
+    }
+
+    #[test]
+    fn what_led_to_a_panic_is_not_pushed_out_by_its_trace() {
+        let trace: String = (0..40).map(|n| format!("trace {n}\n")).collect();
+        let console = heard(&format!("cannot mount root\nKernel panic - not syncing: VFS\n{trace}"));
+        let told = ["cannot mount root", "Kernel panic - not syncing: VFS", "trace 0", "trace 1"];
+        assert_eq!(console.tail(), told);
     }
 
     #[test]

@@ -63,6 +63,8 @@ ages() {
 timeout @WAIT@ cloud-init status --wait >/dev/null 2>&1
 timeout @WAIT@ systemctl is-system-running --wait >/dev/null 2>&1
 
+# The firmware and the boot loader may have left a line without its end.
+echo
 echo begin
 fact cloud-init cloud-init status --long
 fact result cat /run/cloud-init/result.json

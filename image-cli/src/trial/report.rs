@@ -34,7 +34,7 @@ impl Report {
     fn parse(text: &str) -> Option<Self> {
         let mut report = Self::default();
         let mut current: Option<&mut Fact> = None;
-        let mut lines = text.lines().map(|line| line.trim_end_matches('\r'));
+        let mut lines = text.lines().map(|line| line.trim_matches('\r'));
         lines.find(|line| *line == "begin")?;
         for line in lines {
             if let Some(said) = line.strip_prefix("| ").or_else(|| line.strip_prefix('|')) {
@@ -88,7 +88,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_report_counts_when_it_is_whole() {
-        let text = "noise\nbegin\nfact kernel 0\n| 6.1.0\nfact root-disk 1\n| start 2048\n| size x\n|\n";
+        let text = "UEFI\r\n\rGRUB, blind\n\rbegin\nfact kernel 0\n| 6.1.0\nfact root-disk 1\n| start 2048\n| size x\n|\n";
         assert_eq!(Report::parse(text), None);
         let report = Report::parse(&format!("{text}end\n")).unwrap();
         assert_eq!(report.fact("kernel"), Fact { exit: 0, text: "6.1.0\n".into() });
