@@ -39,6 +39,7 @@ pub mod refcount;
 pub mod snapshot;
 pub mod stream;
 mod table;
+pub mod write;
 
 pub use compress::Codec;
 pub use corrupt::{Corrupt, Unsupported};
@@ -47,3 +48,4 @@ pub use geometry::{Geometry, GuestOffset, HostOffset};
 pub use header::{Compression, Features, Header, TablePlace, Version};
 pub use read::Qcow2;
 pub use stream::{NewImage, Qcow2Sink};
+pub use write::Qcow2Writer;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -116,15 +116,6 @@ impl Invocation {
     pub(crate) fn redact(mut self, text: &str, name: &str) -> Self {
         self.redactions.push((text.to_owned(), name.to_owned()));
         self
-    }
-
-    /// Starts it, and keeps what it says for the one who waits.
-    ///
-    /// # Panics
-    /// If it cannot be started.
-    pub(crate) fn start(mut self) -> Child {
-        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
     }
 
     /// Runs it to its end.

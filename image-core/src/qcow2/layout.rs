@@ -16,6 +16,10 @@ pub const HEADER_V3_MIN_LEN: u32 = 104;
 pub const HEADER_V3_LEN: u32 = 112;
 /// Where the incompatible features stand, for setting and clearing the dirty and corrupt bits in place.
 pub const INCOMPATIBLE_FEATURES_OFFSET: u64 = 72;
+/// Where the autoclear features stand.
+pub const AUTOCLEAR_FEATURES_OFFSET: u64 = 88;
+/// Where the two fields stand that say where the refcount table is.
+pub const REFCOUNT_TABLE_FIELD_OFFSET: u64 = 48;
 /// Headers and extensions are padded to this many bytes.
 pub const HEADER_ALIGNMENT: usize = 8;
 /// The longest name of a backing file, in bytes.
@@ -51,6 +55,16 @@ pub struct HeaderV2 {
     pub snapshot_count: U32,
     /// Where the snapshot table starts.
     pub snapshots_offset: U64,
+}
+
+/// The part of [`HeaderV2`] that says where the refcount table is, for changing it in place: bytes 48 to 59.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct RefcountTableField {
+    /// Where it starts.
+    pub offset: U64,
+    /// How many clusters it takes.
+    pub clusters: U32,
 }
 
 /// What version 3 adds: bytes 72 to 103.
@@ -265,6 +279,13 @@ mod tests {
         assert_eq!(size_of::<HeaderV2>(), 72);
         assert_eq!(size_of::<HeaderV2>() + size_of::<HeaderV3>(), 104);
         assert_eq!(size_of::<HeaderV3More>(), 8);
+        assert_eq!(std::mem::offset_of!(HeaderV2, refcount_table_offset) as u64, REFCOUNT_TABLE_FIELD_OFFSET);
+        assert_eq!(
+            72 + std::mem::offset_of!(HeaderV3, incompatible_features) as u64,
+            INCOMPATIBLE_FEATURES_OFFSET
+        );
+        assert_eq!(72 + std::mem::offset_of!(HeaderV3, autoclear_features) as u64, AUTOCLEAR_FEATURES_OFFSET);
+        assert_eq!(size_of::<RefcountTableField>(), 12);
         assert_eq!(size_of::<ExtensionHead>(), 8);
         assert_eq!(size_of::<FeatureNameEntry>(), 48);
         assert_eq!(size_of::<BitmapsExtension>(), 24);

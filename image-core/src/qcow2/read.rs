@@ -12,16 +12,16 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::corrupt::Corrupt;
 use super::decompress::{ClusterKey, Decoder};
-use super::entry::{CompressedPlace, EntryFormat, Mapping, Subclusters};
+use super::entry::{CompressedPlace, EntryFormat, L2Entry, Mapping, Subclusters};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
 use super::header::{Header, Version};
 use super::layout::SUBCLUSTER_COUNT;
-use super::table::{L1Table, Table, TableCache, l2_entry};
+use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents};
 use crate::error::{Doing, Error, Result};
 
@@ -35,7 +35,7 @@ pub struct Qcow2 {
     data_file: Option<Arc<dyn BlockRead>>,
     header: Header,
     format: EntryFormat,
-    l1: L1Table,
+    l1: RwLock<L1Table>,
     l2_cache: TableCache,
     identity: u64,
 }
@@ -105,7 +105,7 @@ impl Qcow2 {
             data_file: header.has_data_file(),
         };
         Ok(Self {
-            l1: L1Table::read(&*file, &header)?,
+            l1: RwLock::new(L1Table::read(&*file, &header)?),
             l2_cache: TableCache::new(header.geometry),
             identity: NEXT_IMAGE.fetch_add(1, Ordering::Relaxed),
             file,
@@ -129,6 +129,11 @@ impl Qcow2 {
     /// The file that the image is in.
     pub fn file(&self) -> &Arc<dyn BlockRead> {
         &self.file
+    }
+
+    /// The active L1 table.
+    pub(super) fn l1(&self) -> RwLockReadGuard<'_, L1Table> {
+        self.l1.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file that guest clusters are in.
@@ -155,17 +160,18 @@ impl Qcow2 {
     /// The L2 table in charge of `guest`, if there is one.
     fn l2_table(&self, guest: GuestOffset) -> Result<Option<Table>> {
         let geometry = self.header.geometry;
-        let Some(place) = self.l1.entry(guest).decode(geometry, guest)? else { return Ok(None) };
+        let l1 = self.l1();
+        let Some(place) = l1.entry(guest).decode(geometry, guest)? else { return Ok(None) };
         let host = place.offset;
         // Before the cache, which knows the table but not who else asked for it.
-        self.l1.refuse_shared(host, guest)?;
+        l1.refuse_shared(host, guest)?;
         let read = || {
             let range = ByteRange::new(host.0, geometry.cluster_size())?;
             let file_size = self.file.size();
             if range.end() > file_size {
                 return Err(Corrupt::L2TablePastEnd { guest, host, file_size }.into());
             }
-            if let Some(region) = self.l1.metadata_in(range, Some(host)) {
+            if let Some(region) = l1.metadata_in(range, Some(host)) {
                 return Err(Corrupt::L2TableInRegion { guest, host, region }.into());
             }
             let mut bytes = vec![0; geometry.cluster_size() as usize];
@@ -219,7 +225,7 @@ impl Qcow2 {
             return Err(Corrupt::ClusterPastEnd { guest, host, file_size }.into());
         }
         if self.data_file.is_none()
-            && let Some(region) = self.l1.metadata_in(range, None)
+            && let Some(region) = self.l1().metadata_in(range, None)
         {
             return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
         }
@@ -236,7 +242,7 @@ impl Qcow2 {
             return Err(Corrupt::ClusterPastEnd { guest, host, file_size }.into());
         }
         let range = ByteRange::new(host.0, len)?;
-        if let Some(region) = self.l1.metadata_in(range, None) {
+        if let Some(region) = self.l1().metadata_in(range, None) {
             return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
         }
         let cluster_size = geometry.cluster_size() as usize;
@@ -260,6 +266,43 @@ impl Qcow2 {
             let guest = GuestOffset(geometry.cluster_start(guest.0));
             Corrupt::CompressedData { guest, host, len: place.len, why }.into()
         })
+    }
+}
+
+/// What writing in place needs: tables that change in memory before they change in the file.
+impl Qcow2 {
+    /// The active L1 table, to change it.
+    pub(super) fn l1_mut(&self) -> RwLockWriteGuard<'_, L1Table> {
+        self.l1.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kind of entries.
+    pub(super) fn entry_format(&self) -> EntryFormat {
+        self.format
+    }
+
+    /// The L2 tables that are not as in the file, or not in it at all.
+    pub(super) fn tables(&self) -> &TableCache {
+        &self.l2_cache
+    }
+
+    /// Adds an L2 table at `host`: a copy of the one in charge of `guest`, or an empty one.
+    pub(super) fn copy_l2_table(&self, guest: GuestOffset, host: HostOffset) -> Result<()> {
+        let empty = || Table::from(vec![0; self.header.geometry.cluster_size() as usize]);
+        let table = self.l2_table(guest)?.unwrap_or_else(empty);
+        self.l2_cache.change(host, table, |_| ());
+        Ok(())
+    }
+
+    /// Changes the L2 entry of the cluster that starts at `guest`.
+    pub(super) fn set_l2_entry(&self, guest: GuestOffset, entry: L2Entry) -> Result<()> {
+        let geometry = self.header.geometry;
+        let place = self.l1().entry(guest).decode(geometry, guest)?;
+        if let (Some(place), Some(table)) = (place, self.l2_table(guest)?) {
+            let index = geometry.l2_index(guest);
+            self.l2_cache.change(place.offset, table, |bytes| set_l2_entry(bytes, index, entry, geometry));
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ use super::entry::{CompressedPlace, EntryFormat, HostCluster, L1Entry, L2Entry, 
 use super::extension::Extension;
 use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, GuestOffset, HostOffset};
 use super::header::{Compression, Features, Header, MAX_L1_LEN, TablePlace, Version};
+use super::table::set_l2_entry;
 use space::HostSpace;
 
 /// log2 of the cluster size that QEMU and this library choose unasked: 64 KiB.
@@ -61,8 +62,8 @@ impl NewImage {
     /// With another cluster size and width of refcounts.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its L1 table would be over 32 MiB, for extended L2 entries,
-    /// and for refcounts of other widths in version 2.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its L1 table would be over 32 MiB, and for refcounts of other
+    /// widths and extended L2 entries in version 2.
     pub fn with_geometry(self, geometry: Geometry) -> Result<Self> {
         Self { geometry, ..self }.checked()
     }
@@ -92,10 +93,10 @@ impl NewImage {
         if self.geometry.l1_count_for(self.size).saturating_mul(8) > MAX_L1_LEN {
             return Err(Unsupported::VirtualSize { size: self.size }.into());
         }
-        if self.geometry.extended_l2() {
-            return Err(Error::unsupported("extended L2 entries are not written"));
-        }
         if self.version == Version::V2 {
+            if self.geometry.extended_l2() {
+                return Err(Error::unsupported("version 2 (compat 0.10) has no extended L2 entries"));
+            }
             if self.geometry.refcount_order() != DEFAULT_REFCOUNT_ORDER {
                 return Err(Error::unsupported(format!(
                     "version 2 (compat 0.10) has refcounts of 16 bits, not of {}",
@@ -153,8 +154,7 @@ impl<D: BlockWrite> Qcow2Sink<D> {
             self.l2.l1_index = l1_index;
         }
         let entry = L2Entry::encode(mapping, self.image.entry_format())?;
-        let at = geometry.l2_index(guest) as usize * 8;
-        self.l2.bytes[at..at + 8].copy_from_slice(&entry.descriptor.to_be_bytes());
+        set_l2_entry(&mut self.l2.bytes, geometry.l2_index(guest), entry, geometry);
         self.l2.used = true;
         Ok(())
     }

@@ -8,10 +8,12 @@
 //!
 //! Threads meet only where they look into the same set at the same moment, and never while one reads from the file.
 //! Two that miss the same table at once both read it: harmless, for whoever writes a table goes through the cache.
+//! A table that was changed and is not in the file yet never falls out.
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
@@ -89,8 +91,30 @@ impl L1Table {
 
     /// The entry in charge of `guest`; one that points nowhere past the end of the table.
     pub(super) fn entry(&self, guest: GuestOffset) -> L1Entry {
-        let index = usize::try_from(self.geometry.l1_index(guest)).ok();
+        self.at(self.geometry.l1_index(guest))
+    }
+
+    /// The entry at `index`; one that points nowhere past the end of the table.
+    pub(super) fn at(&self, index: u64) -> L1Entry {
+        let index = usize::try_from(index).ok();
         index.and_then(|index| self.entries.get(index)).copied().unwrap_or_default()
+    }
+
+    /// Replaces the entry at `index`, which is in the table.
+    pub(super) fn set(&mut self, index: u64, entry: L1Entry) {
+        let Some(place) = usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) else {
+            return;
+        };
+        let old = std::mem::replace(place, entry);
+        if let Some(table) = old.table()
+            && let Ok(at) = self.l2_offsets.binary_search(&table.offset.0)
+        {
+            self.l2_offsets.remove(at);
+        }
+        if let Some(table) = entry.table() {
+            let at = self.l2_offsets.partition_point(|&offset| offset < table.offset.0);
+            self.l2_offsets.insert(at, table.offset.0);
+        }
     }
 
     /// Refuses an L2 table that another L1 entry has too: the way to make a small file stand for endless work.
@@ -139,9 +163,25 @@ pub(super) fn l2_entry(table: &[u8], index: u64, geometry: Geometry) -> L2Entry 
 /// Tables whose offsets fall together, the latest used first.
 type Set = Vec<(HostOffset, Table)>;
 
+/// Changes `entry` at `index` of an L2 table.
+pub(super) fn set_l2_entry(table: &mut [u8], index: u64, entry: L2Entry, geometry: Geometry) {
+    let at = index.saturating_mul(geometry.l2_entry_len()) as usize;
+    let mut number = |at: usize, number: u64| {
+        if let Some(bytes) = table.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *bytes = number.to_be_bytes();
+        }
+    };
+    number(at, entry.descriptor);
+    if geometry.extended_l2() {
+        number(at.saturating_add(8), entry.subclusters);
+    }
+}
+
 /// Metadata clusters, by host offset, as many as fit into [`CACHE_BYTES`].
 #[derive(Debug)]
 pub(super) struct TableCache {
+    /// Tables that are not as in the file; not in the sets.
+    changed: RwLock<BTreeMap<HostOffset, Table>>,
     sets: Box<[Mutex<Set>]>,
     ways: usize,
     cluster_bits: u32,
@@ -153,7 +193,7 @@ impl TableCache {
         let tables = (CACHE_BYTES >> geometry.cluster_bits()).max(1);
         let ways = tables.min(WAYS);
         let sets = (0..tables.checked_div(ways).unwrap_or(1)).map(|_| Mutex::default()).collect();
-        Self { sets, ways: ways as usize, cluster_bits: geometry.cluster_bits() }
+        Self { changed: RwLock::default(), sets, ways: ways as usize, cluster_bits: geometry.cluster_bits() }
     }
 
     /// The table at `host`, from memory or else by `read`.
@@ -161,6 +201,9 @@ impl TableCache {
     /// # Errors
     /// Whatever `read` says.
     pub(super) fn table(&self, host: HostOffset, read: impl FnOnce() -> Result<Table>) -> Result<Table> {
+        if let Some(table) = self.changed().get(&host) {
+            return Ok(table.clone());
+        }
         if let Some(table) = self.find(host) {
             return Ok(table);
         }
@@ -176,6 +219,31 @@ impl TableCache {
         set.retain(|(known, _)| *known != host);
         set.truncate(self.ways.saturating_sub(1));
         set.insert(0, (host, table));
+    }
+
+    /// The tables that are not as in the file, by ascending host offset.
+    pub(super) fn changed(&self) -> RwLockReadGuard<'_, BTreeMap<HostOffset, Table>> {
+        self.changed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the table at `host`, which is `table` so far.
+    pub(super) fn change(&self, host: HostOffset, table: Table, change: impl FnOnce(&mut [u8])) {
+        if let Some(set) = self.set(host) {
+            set.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != host);
+        }
+        let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        // A copy is made only where somebody else still looks at the table.
+        let kept = changed.entry(host).or_insert_with(|| table.clone());
+        drop(table);
+        change(Arc::make_mut(kept));
+    }
+
+    /// All changed tables are in the file now.
+    pub(super) fn changes_are_written(&self) {
+        let changed = std::mem::take(&mut *self.changed.write().unwrap_or_else(PoisonError::into_inner));
+        for (host, table) in changed {
+            self.put(host, table);
+        }
     }
 
     fn find(&self, host: HostOffset) -> Option<Table> {

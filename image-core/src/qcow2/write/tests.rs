@@ -1,0 +1,324 @@
+//! An image that is written in place, against a plain disk; and what a crash at any moment leaves of it.
+
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::block::{FileDisk, MemoryDisk, Operation};
+use crate::convert::Sink;
+use crate::qcow2::check::check;
+use crate::qcow2::{Compression, Geometry, NewImage, Qcow2Sink};
+
+/// The smallest disk that has several L2 tables, whatever the cluster size.
+const SIZE: u64 = 3 << 19;
+
+/// What an image is like.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    cluster_bits: u32,
+    refcount_order: u32,
+    extended: bool,
+    version: Version,
+}
+
+impl Kind {
+    fn geometry(self) -> Geometry {
+        Geometry::new(self.cluster_bits, self.refcount_order, self.extended).unwrap()
+    }
+
+    /// A new image of `size` zeroes.
+    fn image(self, size: u64) -> Arc<MemoryDisk> {
+        let file = Arc::new(MemoryDisk::new(0));
+        let image = NewImage::new(size).unwrap().with_geometry(self.geometry()).unwrap();
+        let mut sink = Qcow2Sink::new(file.clone(), image.with_version(self.version).unwrap()).unwrap();
+        sink.finish().unwrap();
+        file
+    }
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    (9..=21_u32, 0..=6_u32, any::<bool>(), any::<bool>()).prop_map(|(cluster_bits, order, extended, old)| {
+        let extended = extended && cluster_bits >= 14;
+        let version = if old && !extended { Version::V2 } else { Version::V3 };
+        let refcount_order = if version == Version::V2 { 4 } else { order };
+        Kind { cluster_bits, refcount_order, extended, version }
+    })
+}
+
+/// Something that is done to a disk.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(u64, usize, u8),
+    Zero(u64, u64, ZeroMode),
+    Flush,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Offsets and lengths that are often, not always, at the borders of something.
+    let offset = || prop_oneof![(0..SIZE / 4096).prop_map(|block| block * 4096), 0..SIZE];
+    let len = || prop_oneof![Just(4096_u64), Just(65536), 1..200_000_u64];
+    let mode = prop_oneof![Just(ZeroMode::Punch), Just(ZeroMode::Keep)];
+    let step = prop_oneof![
+        6 => (offset(), len(), 1..=255_u8).prop_map(|(at, len, byte)| {
+            Step::Write(at, len.min(SIZE - at) as usize, byte)
+        }),
+        3 => (offset(), len(), mode).prop_map(|(at, len, mode)| Step::Zero(at, len.min(SIZE - at), mode)),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..24)
+}
+
+fn open(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Qcow2Writer {
+    let header = Header::read(&**file).unwrap();
+    let backing = backing.cloned().map(|disk| disk as Arc<dyn BlockRead>);
+    Qcow2Writer::new(file.clone(), header, backing, None).unwrap()
+}
+
+fn content(disk: &dyn BlockRead) -> Vec<u8> {
+    let mut bytes = vec![0; disk.size() as usize];
+    disk.read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut [u8]) {
+    match *step {
+        Step::Write(at, len, byte) => {
+            // Not all the same: a piece that lands elsewhere shows.
+            let bytes: Vec<u8> = (0..len).map(|index| byte ^ (index / 512) as u8).collect();
+            disk.write_at(&bytes, at).unwrap();
+            model[at as usize..at as usize + len].copy_from_slice(&bytes);
+        }
+        Step::Zero(at, len, mode) => {
+            disk.write_zeroes(ByteRange::new(at, len).unwrap(), mode).unwrap();
+            model[at as usize..(at + len) as usize].fill(0);
+        }
+        Step::Flush => disk.flush().unwrap(),
+        Step::Reopen => {}
+    }
+}
+
+/// Corruptions and leaks that are found in the image.
+fn faults(file: &dyn BlockRead) -> (u64, u64) {
+    let header = Header::read(file).unwrap();
+    let mut told = Vec::new();
+    let result = check(file, &header, &mut |finding| told.push(finding.to_string())).unwrap();
+    assert_eq!(result.check_errors, 0, "{told:?}");
+    told.truncate(4);
+    assert_eq!(result.corruptions, 0, "{told:?} …");
+    (result.corruptions, result.leaks)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn as_a_plain_disk_and_clean_in_the_end(kind in kinds(), steps in steps(), backed: bool) {
+        let file = kind.image(SIZE);
+        let mut model = vec![0; SIZE as usize];
+        let backing = backed.then(|| Arc::new(MemoryDisk::from_bytes(vec![0xb5; SIZE as usize / 2 + 777])));
+        if let Some(backing) = &backing {
+            model[..backing.size() as usize].fill(0xb5);
+        }
+        let mut writer = open(&file, backing.as_ref());
+        for step in &steps {
+            apply(step, &writer, &mut model);
+            if matches!(step, Step::Reopen) {
+                writer.close().unwrap();
+                writer = open(&file, backing.as_ref());
+            }
+            prop_assert!(content(&writer) == model, "after {step:?}");
+        }
+        writer.close().unwrap();
+        prop_assert_eq!(faults(&*file), (0, 0));
+        prop_assert!(content(&open(&file, backing.as_ref())) == model, "after all");
+    }
+
+    #[test]
+    fn whatever_is_lost_since_the_last_flush_what_was_flushed_is_there(
+        kind in kinds(), steps in steps(), seed: u64, cut in 0.0..1.0_f64,
+    ) {
+        let file = kind.image(SIZE);
+        let before = MemoryDisk::from_bytes(file.to_bytes());
+        file.record();
+        let writer = open(&file, None);
+        let mut model = vec![0; SIZE as usize];
+        // The content at each flush, and how many operations there were before it began and after it ended.
+        let mut flushed = vec![(0, model.clone())];
+        for step in &steps {
+            apply(step, &writer, &mut model);
+            if matches!(step, Step::Flush) {
+                flushed.push((file.operations().len(), model.clone()));
+            }
+        }
+        writer.flush().unwrap();
+        flushed.push((file.operations().len(), model.clone()));
+        let operations = file.operations();
+        let cut = (operations.len() as f64 * cut) as usize;
+        crash(&before, &operations, cut, seed);
+        prop_assert_eq!(faults(&before).0, 0);
+        // Bytes that nobody wrote since the last flush before the cut are as they were then.
+        let at = flushed.iter().rposition(|&(end, _)| end <= cut).unwrap();
+        let (_, then) = &flushed[at];
+        let touched = touched_since(&steps, at);
+        let after = content(&open(&Arc::new(MemoryDisk::from_bytes(before.to_bytes())), None));
+        for (index, (now, then)) in after.iter().zip(then).enumerate() {
+            prop_assert!(now == then || touched.iter().any(|range| range.contains(&(index as u64))),
+                "byte {index:#x} is {now:#x}, was {then:#x} at the last flush");
+        }
+    }
+}
+
+/// What the steps after flush number `flush` may have changed.
+fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
+    let mut seen = 0;
+    let mut ranges = Vec::new();
+    for step in steps {
+        match *step {
+            Step::Flush => seen += 1,
+            Step::Write(at, len, _) if seen >= flush => ranges.push(at..at + len as u64),
+            Step::Zero(at, len, _) if seen >= flush => ranges.push(at..at + len),
+            _ => {}
+        }
+    }
+    ranges
+}
+
+/// Does to `disk` what a machine that loses power after `cut` operations may have done: all up to the last flush, and any
+/// part of what came behind it. Sizes are kept in order, as a filesystem's journal does.
+fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
+    let safe = operations[..cut].iter().rposition(|operation| *operation == Operation::Flush).unwrap_or(0);
+    let mut random = seed | 1;
+    for (index, operation) in operations[..cut].iter().enumerate() {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let kept = index <= safe || random >> 63 == 1 || matches!(operation, Operation::Resize(_));
+        if kept {
+            disk.apply(operation).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_prefix_of_what_is_written_is_an_image() {
+    for (cluster_bits, refcount_order, extended) in
+        [(9, 6, false), (12, 0, false), (14, 4, true), (16, 4, false)]
+    {
+        let kind = Kind { cluster_bits, refcount_order, extended, version: Version::V3 };
+        let file = kind.image(SIZE);
+        let start = file.to_bytes();
+        file.record();
+        let writer = open(&file, None);
+        let mut model = vec![0; SIZE as usize];
+        for number in 0..12_u64 {
+            apply(&Step::Write(number * 110_592, 9000, number as u8 + 1), &writer, &mut model);
+            apply(&Step::Zero(number * 55_296, 30_000, ZeroMode::Punch), &writer, &mut model);
+            if number % 3 == 2 {
+                writer.flush().unwrap();
+            }
+        }
+        writer.close().unwrap();
+        let replayed = MemoryDisk::from_bytes(start);
+        for operation in file.operations() {
+            replayed.apply(&operation).unwrap();
+            assert_eq!(faults(&replayed).0, 0, "{kind:?} after {operation:?}");
+        }
+        assert_eq!(faults(&replayed), (0, 0));
+    }
+}
+
+#[test]
+fn a_file_that_outgrows_its_refcount_table_gets_a_longer_one() {
+    // A table of 64 entries of blocks of 64 clusters of 512 bytes counts 2 MiB.
+    let kind = Kind { cluster_bits: 9, refcount_order: 6, extended: false, version: Version::V3 };
+    let file = kind.image(16 << 20);
+    let first = Header::read(&*file).unwrap().refcount_table;
+    let writer = open(&file, None);
+    let mut model = vec![0; 16 << 20];
+    for number in 0..200 {
+        apply(&Step::Write(number * 81_920, 65_536, number as u8 + 1), &writer, &mut model);
+    }
+    writer.close().unwrap();
+    let moved = Header::read(&*file).unwrap().refcount_table;
+    assert!(moved.count > first.count && moved.offset != first.offset, "{first:?} {moved:?}");
+    assert_eq!(faults(&*file), (0, 0));
+    assert!(content(&open(&file, None)) == model);
+}
+
+#[test]
+fn freed_clusters_are_used_again() {
+    let kind = Kind { cluster_bits: 16, refcount_order: 4, extended: false, version: Version::V3 };
+    let file = kind.image(64 << 20);
+    let writer = open(&file, None);
+    for round in 1..=8_u8 {
+        writer.write_at(&vec![round; 1 << 20], u64::from(round) << 20).unwrap();
+        writer.flush().unwrap();
+        writer
+            .write_zeroes(ByteRange::new(u64::from(round) << 20, 1 << 20).unwrap(), ZeroMode::Punch)
+            .unwrap();
+        writer.flush().unwrap();
+    }
+    writer.close().unwrap();
+    // Header, tables, one L2 table, and room for one round.
+    assert!(file.size() <= (16 + 8) * 65536, "{} bytes", file.size());
+    assert_eq!(faults(&*file), (0, 0));
+}
+
+#[test]
+fn an_image_that_would_overwrite_its_own_tables_is_marked_corrupt_instead() {
+    let kind = Kind { cluster_bits: 16, refcount_order: 4, extended: false, version: Version::V3 };
+    let file = kind.image(1 << 20);
+    let writer = open(&file, None);
+    writer.write_at(&[1; 65536], 0).unwrap();
+    writer.close().unwrap();
+    // The L2 entry of the first cluster points to the L1 table, as if it were its own.
+    let header = Header::read(&*file).unwrap();
+    let mut entry = [0; 8];
+    file.read_at(&mut entry, header.l1.offset.0).unwrap();
+    let l2 = u64::from_be_bytes(entry) & layout::L1_OFFSET;
+    file.write_at(&(header.l1.offset.0 | layout::COPIED).to_be_bytes(), l2).unwrap();
+    let before = file.to_bytes();
+    let writer = open(&file, None);
+    let error = writer.write_at(&[2; 512], 0).unwrap_err();
+    assert!(
+        matches!(error.cause(), Some(Corrupt::ClusterInRegion { region: Region::L1Table, .. })),
+        "{error:?}"
+    );
+    assert!(Header::read(&*file).unwrap().is_corrupt());
+    assert_eq!(file.to_bytes()[65536..], before[65536..], "nothing but the header changed");
+    let header = Header::read(&*file).unwrap();
+    assert_eq!(Qcow2Writer::new(file, header, None, None).unwrap_err().kind(), crate::ErrorKind::Refused);
+}
+
+#[test]
+fn writers_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.qcow2");
+    let file = Arc::new(FileDisk::create_new(&path, 0).unwrap());
+    let mut sink = Qcow2Sink::new(file.clone(), NewImage::new(64 << 20).unwrap()).unwrap();
+    sink.finish().unwrap();
+    let header = Header::read(&*file).unwrap();
+    let writer = Qcow2Writer::new(file.clone(), header, None, None).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let writer = &writer;
+            scope.spawn(move || {
+                for number in 0..200_u64 {
+                    // Neighbours in one cluster belong to different threads.
+                    let at = (number * 4 + thread) * 16_384 + (number % 3) * 512;
+                    writer.write_at(&[thread as u8 + 1; 4096], at).unwrap();
+                    let mut back = [0; 4096];
+                    writer.read_at(&mut back, at).unwrap();
+                    assert_eq!(back, [thread as u8 + 1; 4096]);
+                }
+            });
+        }
+    });
+    writer.close().unwrap();
+    assert_eq!(faults(&*file), (0, 0));
+    let compression = Header::read(&*file).unwrap().compression;
+    assert_eq!(compression, Compression::Deflate);
+}
