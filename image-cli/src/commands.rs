@@ -1,10 +1,13 @@
 //! The subcommands, one file each: what they take, and what they call.
 
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod check_recipe;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod image;
 pub(crate) mod images;
+pub(crate) mod info;
 pub(crate) mod schema;
 pub(crate) mod test;
 pub(crate) mod upload;
@@ -24,6 +27,10 @@ pub(crate) enum Command {
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
+    /// Show what an image is
+    Info(info::Args),
+    /// Check whether an image is consistent
+    Check(check::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -39,6 +46,8 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Check(args) => check::run(&args, ui),
+        Command::Info(args) => info::run(&args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),

@@ -11,6 +11,7 @@
 //! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
 //! caller named: whoever made the image must not choose which of the host's files are read.
 
+mod member;
 mod reference;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use member::Member;
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 
 use crate::block::{BlockRead, ByteRange, Extents, FileDisk};

@@ -1,0 +1,138 @@
+//! `goldimg check`: is an image consistent? Numbers and exit codes are those of `qemu-img check`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use image_core::block::FileDisk;
+use image_core::format::Member;
+use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
+use serde_json::json;
+
+use super::image::{ImageArgs, human_size};
+use crate::failure::FAILED;
+use crate::printable::printable;
+use crate::ui::Ui;
+
+/// The exit code of a corrupt image.
+const CORRUPT: u8 = 2;
+/// The exit code of an image with leaks and nothing worse.
+const LEAKS: u8 = 3;
+/// The exit code where the format has nothing to check.
+const NOT_SUPPORTED: u8 = 63;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  goldimg check disk.qcow2\n  goldimg check --json disk.qcow2 | jq .corruptions\n\n\
+    Exit code: 0 sound, 1 the check failed, 2 corrupt, 3 only leaks, 63 the format has nothing to check."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let member = Member::open(&args.image.path, args.image.format)?;
+    let name = printable(&args.image.path.display().to_string());
+    let Some(header) = &member.header else {
+        ui.error(&format!("{name}: a {} image has nothing to check", member.format));
+        return Ok(ExitCode::from(NOT_SUPPORTED));
+    };
+    if header.is_corrupt() {
+        ui.warning(&format!("{name} is marked as corrupt"));
+    }
+    if header.is_dirty() {
+        ui.warning(&format!("{name} was not closed: its refcounts may be out of date"));
+    }
+    let wants_json = args.image.wants_json();
+    let mut shown: std::io::Result<()> = Ok(());
+    let mut show = |finding: &Finding| {
+        if shown.is_ok() && !wants_json {
+            shown = ui.line(&line(finding));
+        }
+    };
+    let result = run_check(&member.file, header, &mut show).with_context(|| format!("checking {name}"))?;
+    shown?;
+    if wants_json {
+        ui.json(&as_json(args, &result))?;
+    } else {
+        ui.line(&summary(&name, &result))?;
+    }
+    Ok(ExitCode::from(exit_code(&result)))
+}
+
+fn run_check(
+    file: &FileDisk,
+    header: &image_core::qcow2::Header,
+    show: &mut dyn FnMut(&Finding),
+) -> image_core::Result<CheckResult> {
+    check(file, header, show)
+}
+
+fn line(finding: &Finding) -> String {
+    let word = match finding.severity() {
+        Severity::Corruption => "corrupt",
+        Severity::Leak => "leaked",
+        Severity::Error => "unchecked",
+    };
+    format!("{word}: {}", printable(&finding.to_string()))
+}
+
+fn exit_code(result: &CheckResult) -> u8 {
+    match result {
+        CheckResult { check_errors: 1.., .. } => FAILED,
+        CheckResult { corruptions: 1.., .. } => CORRUPT,
+        CheckResult { leaks: 1.., .. } => LEAKS,
+        _ => 0,
+    }
+}
+
+fn as_json(args: &Args, result: &CheckResult) -> serde_json::Value {
+    json!({
+        "filename": args.image.path.display().to_string(),
+        "format": "qcow2",
+        "check-errors": result.check_errors,
+        "corruptions": result.corruptions,
+        "leaks": result.leaks,
+        "image-end-offset": result.image_end_offset,
+        "total-clusters": result.total_clusters,
+        "allocated-clusters": result.allocated_clusters,
+        "fragmented-clusters": result.fragmented_clusters,
+        "compressed-clusters": result.compressed_clusters,
+    })
+}
+
+fn summary(name: &str, result: &CheckResult) -> String {
+    let percent = |part: u64, whole: u64| match whole {
+        0 => "0 %".to_owned(),
+        whole => format!("{:.1} %", part as f64 * 100.0 / whole as f64),
+    };
+    let verdict = match result {
+        result if result.is_clean() => "sound".to_owned(),
+        CheckResult { corruptions, leaks, check_errors, .. } => {
+            format!("{corruptions} corruptions, {leaks} leaked clusters, {check_errors} things unchecked")
+        }
+    };
+    let (allocated, total) = (result.allocated_clusters, result.total_clusters);
+    format!(
+        "{name}: {verdict}\n{allocated} of {total} clusters stored ({}), of these {} fragmented, {} compressed; the \
+         last in use ends at {}",
+        percent(allocated, total),
+        percent(result.fragmented_clusters, allocated),
+        percent(result.compressed_clusters, allocated),
+        human_size(result.image_end_offset),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_qemu_img() {
+        let result = CheckResult::default();
+        assert_eq!(exit_code(&result), 0);
+        assert_eq!(exit_code(&CheckResult { leaks: 1, ..result }), 3);
+        assert_eq!(exit_code(&CheckResult { leaks: 1, corruptions: 1, ..result }), 2);
+        assert_eq!(exit_code(&CheckResult { check_errors: 1, corruptions: 1, ..result }), 1);
+    }
+}

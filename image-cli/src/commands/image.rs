@@ -1,0 +1,66 @@
+//! What commands that look at one image have in common: its name, its format, and how the answer is shown.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use image_core::format::Format;
+
+/// The image, and how the answer is shown.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) path: PathBuf,
+    /// The format: raw or qcow2 (probed if not given)
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// How the answer is shown
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    output: Output,
+    /// Look at it even if it is in use
+    #[arg(short = 'U', long)]
+    force_share: bool,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Human,
+    /// As JSON
+    Json,
+}
+
+impl ImageArgs {
+    /// Whether the answer is wanted as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.json || self.output == Output::Json
+    }
+}
+
+/// A number of bytes for people: "197120 bytes", "10 MiB", "1.4 GiB".
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let exponent = (bytes.ilog2() / 10).min(6);
+    let value = bytes as f64 / f64::from(exponent * 10).exp2();
+    let digits = if value.fract() < 0.005 || value >= 100.0 { 0 } else { 1 };
+    format!("{value:.digits$} {}", UNITS[exponent as usize - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let shown = [0, 1023, 1024, 197_120, 10 << 20, 1_503_238_553, u64::MAX].map(human_size);
+        assert_eq!(shown, ["0 bytes", "1023 bytes", "1 KiB", "192 KiB", "10 MiB", "1.4 GiB", "16 EiB"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! `goldimg info`: what an image is, read from its header; nothing it names is opened unless asked for.
+
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use image_core::block::BlockRead;
+use image_core::format::Member;
+use image_core::qcow2::bitmap::{self, Bitmap};
+use image_core::qcow2::snapshot::{self, Snapshot};
+use image_core::qcow2::{Compression, Header, Version};
+use serde_json::{Map, Value, json};
+
+use super::image::{ImageArgs, human_size};
+use crate::printable::printable;
+use crate::ui::Ui;
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  goldimg info disk.qcow2\n  goldimg info --json disk.qcow2 | jq '.\"virtual-size\"'\n  \
+    goldimg info --backing-chain overlay.qcow2"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Show the backing files too, as far as they are beneath the image's folder
+    #[arg(long)]
+    backing_chain: bool,
+}
+
+/// An image and what is in it.
+struct Known {
+    member: Member,
+    snapshots: Vec<Snapshot>,
+    bitmaps: Vec<Bitmap>,
+}
+
+impl Known {
+    fn of(member: Member) -> image_core::Result<Self> {
+        let (snapshots, bitmaps) = match &member.header {
+            Some(header) => (snapshot::list(&member.file, header)?.0, bitmap::list(&member.file, header)?),
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(Self { member, snapshots, bitmaps })
+    }
+
+    fn path(&self) -> String {
+        self.member.file.path().display().to_string()
+    }
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let (path, format) = (&args.image.path, args.image.format);
+    let members = match args.backing_chain {
+        true => Member::chain(path, format)?,
+        false => vec![Member::open(path, format)?],
+    };
+    let known: Vec<Known> = members.into_iter().map(Known::of).collect::<Result<_, _>>()?;
+    for one in &known {
+        warn(one, ui);
+    }
+    if args.image.wants_json() {
+        let values: Vec<Value> = known.iter().map(as_json).collect::<Result<_, _>>()?;
+        match <[Value; 1]>::try_from(values) {
+            Ok([value]) if !args.backing_chain => ui.json(&value)?,
+            Ok(values) => ui.json(&values)?,
+            Err(values) => ui.json(&values)?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let texts: Vec<String> = known.iter().map(as_text).collect::<Result<_, _>>()?;
+    ui.line(&texts.join("\n\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn(known: &Known, ui: &Ui) {
+    let Some(header) = &known.member.header else { return };
+    let path = printable(&known.path());
+    if header.is_corrupt() {
+        ui.warning(&format!("{path} is marked as corrupt: it can be read, and must not be written"));
+    }
+    if header.is_dirty() {
+        ui.warning(&format!("{path} was not closed: its refcounts may be out of date"));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn shown(bytes: &[u8]) -> String {
+    printable(&text(bytes))
+}
+
+fn as_text(known: &Known) -> image_core::Result<String> {
+    let member = &known.member;
+    let mut lines: Vec<(&str, String)> = vec![("image", printable(&known.path()))];
+    let probed = if member.probed { "" } else { ", as told" };
+    let size = member.virtual_size();
+    let version = match member.header.as_ref().map(|header| header.version) {
+        Some(Version::V2) => " version 2 (compat 0.10)",
+        Some(Version::V3) => " version 3 (compat 1.1)",
+        None => "",
+    };
+    lines.push(("format", format!("{}{version}{probed}", member.format)));
+    lines.push(("virtual size", format!("{} ({size} bytes)", human_size(size))));
+    let (file_size, on_disk) = (member.file.size(), member.file.allocated_size()?);
+    lines.push(("file size", format!("{}, {} on disk", human_size(file_size), human_size(on_disk))));
+    if let Some(header) = &member.header {
+        header_lines(header, &mut lines);
+    }
+    for snapshot in &known.snapshots {
+        lines.push(("snapshot", snapshot_line(snapshot)));
+    }
+    for bitmap in &known.bitmaps {
+        let states = flags(bitmap).join(", ");
+        let granularity =
+            1_u64.checked_shl(bitmap.granularity_bits.into()).map_or_else(String::new, human_size);
+        lines.push((
+            "bitmap",
+            format!(
+                "{}: {granularity} a bit{}{states}",
+                shown(&bitmap.name),
+                if states.is_empty() { "" } else { ", " }
+            ),
+        ));
+    }
+    let lines: Vec<String> =
+        lines.into_iter().map(|(name, value)| format!("{:<14}{value}", format!("{name}:"))).collect();
+    Ok(lines.join("\n"))
+}
+
+fn header_lines(header: &Header, lines: &mut Vec<(&'static str, String)>) {
+    let geometry = header.geometry;
+    let compression = match header.compression {
+        Compression::Deflate => "deflate",
+        Compression::Zstd => "zstd",
+    };
+    let subclusters = match geometry.extended_l2() {
+        true => format!(", subclusters of {}", human_size(geometry.subcluster_size())),
+        false => String::new(),
+    };
+    let clusters = human_size(geometry.cluster_size());
+    lines.push(("clusters", format!("{clusters}, compressed ones with {compression}{subclusters}")));
+    let lazy = if header.has_lazy_refcounts() { ", lazy" } else { "" };
+    lines.push(("refcounts", format!("{} bits{lazy}", geometry.refcount_bits())));
+    if let Some(name) = &header.backing_name {
+        let format = header.backing_format().map_or("format not recorded".to_owned(), shown);
+        lines.push(("backing file", format!("{} ({format})", shown(name))));
+    }
+    if header.has_data_file() {
+        let raw = if header.is_data_file_raw() { " (raw)" } else { "" };
+        lines
+            .push(("data file", format!("{}{raw}", header.data_file_name().map_or_else(String::new, shown))));
+    }
+}
+
+fn snapshot_line(snapshot: &Snapshot) -> String {
+    let date = jiff::Timestamp::from_second(snapshot.date.0.into());
+    let date = date.map_or_else(|_| "?".to_owned(), |date| date.to_string());
+    let state = match snapshot.vm_state_size {
+        0 => String::new(),
+        size => format!(", VM state {}", human_size(size)),
+    };
+    format!("{} {}, {date}{state}", shown(&snapshot.id), shown(&snapshot.name))
+}
+
+fn flags(bitmap: &Bitmap) -> Vec<&'static str> {
+    let in_use = bitmap.is_in_use().then_some("in-use");
+    in_use.into_iter().chain(bitmap.is_enabled().then_some("auto")).collect()
+}
+
+/// The keys of `qemu-img info --output=json`, and `file-size`, `format-probed` of our own.
+fn as_json(known: &Known) -> image_core::Result<Value> {
+    let member = &known.member;
+    let on_disk = member.file.allocated_size()?;
+    let file = json!({
+        "children": [],
+        "virtual-size": member.file.size().next_multiple_of(512),
+        "filename": known.path(),
+        "format": "file",
+        "actual-size": on_disk,
+        "format-specific": { "type": "file", "data": {} },
+        "dirty-flag": false,
+    });
+    let mut value = Map::new();
+    let mut put = |key: &str, item: Value| value.insert(key.to_owned(), item);
+    put("children", json!([{ "name": "file", "info": file }]));
+    put("virtual-size", json!(member.virtual_size()));
+    put("filename", json!(known.path()));
+    put("format", json!(member.format.to_string()));
+    put("format-probed", json!(member.probed));
+    put("actual-size", json!(on_disk));
+    put("file-size", json!(member.file.size()));
+    put("dirty-flag", json!(member.header.as_ref().is_some_and(Header::is_dirty)));
+    if let Some(header) = &member.header {
+        put("cluster-size", json!(header.geometry.cluster_size()));
+        put("format-specific", json!({ "type": "qcow2", "data": specific(header, &known.bitmaps) }));
+        if let Some(name) = &header.backing_name {
+            put("backing-filename", json!(text(name)));
+            let full = member.backing_path().unwrap_or_default();
+            put("full-backing-filename", json!(full.display().to_string()));
+        }
+        if let Some(format) = header.backing_format() {
+            put("backing-filename-format", json!(text(format)));
+        }
+        if !known.snapshots.is_empty() {
+            put("snapshots", known.snapshots.iter().map(snapshot_json).collect());
+        }
+    }
+    Ok(Value::Object(value))
+}
+
+fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {
+    let mut data = Map::new();
+    let mut put = |key: &str, item: Value| data.insert(key.to_owned(), item);
+    let compression = match header.compression {
+        Compression::Deflate => "zlib",
+        Compression::Zstd => "zstd",
+    };
+    put("compression-type", json!(compression));
+    put("refcount-bits", json!(header.geometry.refcount_bits()));
+    if header.version == Version::V2 {
+        put("compat", json!("0.10"));
+        return Value::Object(data);
+    }
+    put("compat", json!("1.1"));
+    put("lazy-refcounts", json!(header.has_lazy_refcounts()));
+    put("corrupt", json!(header.is_corrupt()));
+    put("extended-l2", json!(header.geometry.extended_l2()));
+    if header.has_data_file() {
+        put("data-file", json!(header.data_file_name().map(text)));
+        put("data-file-raw", json!(header.is_data_file_raw()));
+    }
+    if !bitmaps.is_empty() {
+        let bitmap = |bitmap: &Bitmap| {
+            let granularity = 1_u64.checked_shl(bitmap.granularity_bits.into());
+            json!({ "name": text(&bitmap.name), "granularity": granularity, "flags": flags(bitmap) })
+        };
+        put("bitmaps", bitmaps.iter().map(bitmap).collect());
+    }
+    Value::Object(data)
+}
+
+fn snapshot_json(snapshot: &Snapshot) -> Value {
+    let clock = snapshot.guest_clock_nanoseconds;
+    let mut value = json!({
+        "id": text(&snapshot.id),
+        "name": text(&snapshot.name),
+        "vm-state-size": snapshot.vm_state_size,
+        "date-sec": snapshot.date.0,
+        "date-nsec": snapshot.date.1,
+        "vm-clock-sec": clock / 1_000_000_000,
+        "vm-clock-nsec": clock % 1_000_000_000,
+    });
+    if let (Some(icount), Some(fields)) = (snapshot.icount, value.as_object_mut()) {
+        fields.insert("icount".to_owned(), json!(icount));
+    }
+    value
+}

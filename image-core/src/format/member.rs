@@ -1,0 +1,118 @@
+//! The images of a chain, as they are: what is named by what, without opening any of them as a disk.
+
+use std::path::{Path, PathBuf};
+
+use super::reference::Chain;
+use super::{Format, Reference, References, probe};
+use crate::block::{BlockRead, FileDisk};
+use crate::error::{Doing, Result};
+use crate::qcow2::Header;
+
+/// An image file, alone or in a chain.
+#[derive(Debug)]
+pub struct Member {
+    /// The file.
+    pub file: FileDisk,
+    /// Its format.
+    pub format: Format,
+    /// Whether the format was probed, not chosen by the caller or recorded by the image before.
+    pub probed: bool,
+    /// The header of a qcow2 image.
+    pub header: Option<Header>,
+}
+
+impl Member {
+    /// Opens the file at `path` and reads its header; what it names is not opened.
+    ///
+    /// # Errors
+    /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
+    pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+        Self::of(FileDisk::open(path)?, format)
+    }
+
+    /// The image at `path` and the backing files below it, which must be beneath its folder.
+    ///
+    /// # Errors
+    /// As [`Image::open`](super::Image::open).
+    pub fn chain(path: impl AsRef<Path>, format: Option<Format>) -> Result<Vec<Self>> {
+        let first = Self::open(path, format)?;
+        let mut chain = Chain::starting_with(&first.file, References::AllowBeneath)?;
+        let mut members = vec![first];
+        while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
+            let Some(reference) = Reference::to_backing_file(header)? else { break };
+            let image = members.last().map(|member| member.file.path().to_owned()).unwrap_or_default();
+            let file = chain.open(&reference, &image).doing(|| format!("opening {}", image.display()))?;
+            members.push(Self::of(file, reference.format())?);
+        }
+        Ok(members)
+    }
+
+    fn of(file: FileDisk, format: Option<Format>) -> Result<Self> {
+        let doing = || format!("opening {}", file.path().display());
+        let found = match format {
+            Some(format) => format,
+            None => probe(&file).doing(doing)?,
+        };
+        let header = match found {
+            Format::Raw => None,
+            Format::Qcow2 => Some(Header::read(&file).doing(doing)?),
+        };
+        Ok(Self { format: found, probed: format.is_none(), header, file })
+    }
+
+    /// The virtual size in bytes.
+    pub fn virtual_size(&self) -> u64 {
+        self.header.as_ref().map_or_else(|| self.file.size(), |header| header.size)
+    }
+
+    /// Where the name of its backing file leads, read as a path; it may not exist, and is not opened.
+    pub fn backing_path(&self) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = self.header.as_ref()?.backing_name.as_ref()?;
+        let folder = self.file.path().parent().unwrap_or(Path::new(""));
+        Some(folder.join(std::ffi::OsStr::from_bytes(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::qcow2::{Compression, Features, Geometry, HostOffset, TablePlace, Version};
+
+    fn image(path: &Path, backing: Option<&str>) {
+        let header = Header {
+            version: Version::V3,
+            geometry: Geometry::new(9, 4, false).unwrap(),
+            size: 4096,
+            l1: TablePlace { offset: HostOffset(1024), count: 1 },
+            refcount_table: TablePlace { offset: HostOffset(512), count: 1 },
+            snapshots: TablePlace::default(),
+            features: Features::default(),
+            compression: Compression::Deflate,
+            unknown_fields: Vec::new(),
+            extensions: Vec::new(),
+            backing_name: backing.map(|name| name.as_bytes().to_vec()),
+        };
+        let mut bytes = header.to_bytes().unwrap();
+        bytes.resize(1536, 0);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_chain_is_followed_and_its_loops_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        image(&path("top"), Some("middle"));
+        image(&path("middle"), Some("bottom"));
+        std::fs::write(path("bottom"), [0; 100]).unwrap();
+        let chain = Member::chain(path("top"), None).unwrap();
+        let formats: Vec<_> = chain.iter().map(|member| (member.format, member.virtual_size())).collect();
+        assert_eq!(formats, [(Format::Qcow2, 4096), (Format::Qcow2, 4096), (Format::Raw, 100)]);
+        assert_eq!(chain[0].backing_path(), Some(path("middle")));
+        image(&path("bottom"), Some("top"));
+        assert_eq!(Member::chain(path("top"), None).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(Member::open(path("top"), None).unwrap().header.is_some());
+        assert!(Member::open(path("top"), Some(Format::Raw)).unwrap().header.is_none());
+    }
+}
