@@ -21,6 +21,7 @@ mod entropy;
 mod header;
 mod huffman;
 mod lazy;
+mod optimal;
 mod probe;
 mod split;
 mod symbols;
@@ -32,6 +33,7 @@ use std::ops::Range;
 use bits::BitWriter;
 use block::Block;
 use lazy::Effort;
+use optimal::Optimal;
 use tokens::Tokens;
 use window::Window;
 
@@ -60,25 +62,26 @@ impl Default for Level {
 
 /// What the levels mean, from 1 to 9.
 const EFFORTS: [Effort; 9] = [
-    effort(1, 32, 0, 16384),
-    effort(2, 64, 0, 8192),
-    effort(1, 64, 1, 8192),
-    effort(3, 100, 1, 8192),
-    effort(5, 130, 1, 8192),
-    effort(10, 130, 1, 8192),
-    effort(24, 258, 2, 4096),
-    effort(100, 258, 2, 4096),
-    effort(4096, 258, 2, 4096),
+    effort(1, 32, 0, 16384, 0),
+    effort(2, 32, 1, 16384, 0),
+    effort(3, 64, 1, 16384, 0),
+    effort(5, 100, 1, 8192, 0),
+    effort(7, 130, 1, 8192, 0),
+    effort(10, 130, 1, 8192, 0),
+    effort(32, 258, 2, 4096, 0),
+    effort(24, 48, 1, 4096, 1),
+    effort(400, 130, 2, 2048, 3),
 ];
 
-const fn effort(depth: u32, nice: usize, lookahead: u32, section: usize) -> Effort {
-    Effort { depth, nice, lookahead, section }
+const fn effort(depth: u32, nice: usize, lookahead: u32, section: usize, passes: u32) -> Effort {
+    Effort { depth, nice, lookahead, section, passes }
 }
 
 /// Makes deflate streams.
 pub struct Encoder {
     window: Box<Window>,
     tokens: Tokens,
+    optimal: Optimal,
     effort: Effort,
 }
 
@@ -86,7 +89,7 @@ impl Encoder {
     /// An encoder of this level, with its own scratch space (about half a MiB).
     pub fn new(level: Level) -> Self {
         let effort = EFFORTS[usize::from(level.0 - 1)];
-        Self { window: Box::new(Window::new()), tokens: Tokens::new(), effort }
+        Self { window: Box::new(Window::new()), tokens: Tokens::new(), optimal: Optimal::new(), effort }
     }
 
     /// Appends the stream of `input` to `out`.
@@ -126,7 +129,11 @@ impl Encoder {
             return block::write_stored(bits, self.window.bytes(segment), last, limit);
         }
         self.tokens.clear();
-        lazy::parse(&mut self.window, segment, &mut self.tokens, &self.effort);
+        if self.effort.passes == 0 {
+            lazy::parse(&mut self.window, segment, &mut self.tokens, &self.effort);
+        } else {
+            self.optimal.parse(&mut self.window, segment, &mut self.tokens, &self.effort);
+        }
         let Tokens { tokens, sections } = &mut self.tokens;
         split::merge_sections(sections);
         let count = sections.len();

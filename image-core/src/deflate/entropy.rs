@@ -30,7 +30,7 @@ pub(super) fn entropy_bits<const N: usize>(counts: &[u32; N]) -> (f32, u32) {
 
 /// The binary logarithm, to 0.00013; finite for zero.
 #[inline(always)]
-fn log2(count: u32) -> f32 {
+pub(super) fn log2(count: u32) -> f32 {
     let bits = (count as i32 as f32).to_bits();
     let exponent = (bits >> 23) as i32 - 127;
     let x = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000) - 1.0;

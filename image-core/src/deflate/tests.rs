@@ -251,3 +251,73 @@ proptest! {
         judge(&encode(&mut encoder, &input), &input);
     }
 }
+
+/// A file to measure sizes with, and what the levels 1 … 9 make of it.
+struct Sample {
+    name: &'static str,
+    bytes: &'static [u8],
+    /// Size by zlib 1.2.13, level 6, a window of 4 KiB, memory level 9: what QEMU writes.
+    zlib: usize,
+    sizes: [usize; 9],
+}
+
+const SAMPLES: [Sample; 4] = [
+    Sample {
+        name: "source.txt",
+        bytes: include_bytes!("tests/corpus/source.txt"),
+        zlib: 12597,
+        sizes: [13764, 13130, 12979, 12822, 12741, 12672, 12535, 12326, 12288],
+    },
+    Sample {
+        name: "machine-code.bin",
+        bytes: include_bytes!("tests/corpus/machine-code.bin"),
+        zlib: 22213,
+        sizes: [22855, 22463, 22284, 22193, 22182, 22149, 22139, 21826, 21814],
+    },
+    Sample {
+        name: "listing.json",
+        bytes: include_bytes!("tests/corpus/listing.json"),
+        zlib: 7125,
+        sizes: [7905, 7490, 7347, 7163, 7085, 6939, 6723, 6533, 6414],
+    },
+    Sample {
+        name: "prose.txt",
+        bytes: include_bytes!("tests/corpus/prose.txt"),
+        zlib: 6362,
+        sizes: [6596, 6421, 6398, 6374, 6370, 6357, 6316, 6225, 6215],
+    },
+];
+
+/// A change of the encoder that changes a size changes this table, so nobody makes it worse without seeing it.
+#[test]
+fn sizes_are_exactly_these() {
+    for sample in &SAMPLES {
+        let mut sizes = [0; 9];
+        for (size, level) in sizes.iter_mut().zip(levels()) {
+            let stream = encode(&mut Encoder::new(level), sample.bytes);
+            judge(&stream, sample.bytes);
+            *size = stream.len();
+        }
+        assert_eq!(sizes, sample.sizes, "{}", sample.name);
+    }
+}
+
+#[test]
+fn the_default_is_no_larger_than_what_qemu_writes() {
+    let mut encoder = Encoder::new(Level::default());
+    let ours: usize = SAMPLES.iter().map(|sample| encode(&mut encoder, sample.bytes).len()).sum();
+    let zlib: usize = SAMPLES.iter().map(|sample| sample.zlib).sum();
+    assert!(ours <= zlib, "{ours} bytes, zlib {zlib}");
+}
+
+#[test]
+fn a_higher_level_is_never_larger() {
+    for sample in &SAMPLES {
+        assert!(
+            sample.sizes.is_sorted_by(|lower, higher| higher <= lower),
+            "{}: {:?}",
+            sample.name,
+            sample.sizes
+        );
+    }
+}

@@ -275,6 +275,39 @@ impl View<'_> {
         best.or_none(most)
     }
 
+    /// Calls `found` with each match at `at` that is longer than all nearer ones, among the first `depth` of the chain.
+    /// None is longer than `most`.
+    #[inline(always)]
+    pub(super) fn each_longer(self, at: usize, most: usize, depth: u32, mut found: impl FnMut(Match)) {
+        let here = usize::from(at as u16);
+        let oldest = here.saturating_sub(MAX_DISTANCE + 1);
+        let eight = load8(self.bytes, here);
+        let mut candidate = self.link4[here];
+        let (mut longest, mut tail) = (3, 0);
+        for _ in 0..depth {
+            if usize::from(candidate) <= oldest || longest >= most {
+                return;
+            }
+            let there = usize::from(candidate);
+            let difference = load8(self.bytes, there) ^ eight;
+            let length = if difference != 0 {
+                first_difference(difference)
+            } else if longest >= 8 && load8(self.bytes, there + tail_of(longest)) != tail {
+                0
+            } else {
+                self.extend(here, candidate)
+            };
+            if length > longest {
+                longest = length;
+                found(Match { length: length.min(most), distance: here - there });
+                if longest >= 8 {
+                    tail = load8(self.bytes, here + tail_of(longest));
+                }
+            }
+            candidate = self.link4[there];
+        }
+    }
+
     /// How far back the nearest match of 3 bytes is, if the link leads to one.
     #[inline(always)]
     pub(super) fn three(self, at: usize) -> Option<usize> {
