@@ -89,10 +89,8 @@ fn fstab(recipe: &Recipe, identity: &Identity) -> String {
     let root = identity.uuid(Purpose::RootFilesystem);
     let mut text = format!("UUID={root} / ext4 errors=remount-ro 0 1\n");
     if recipe.boot.firmware.contains(&Firmware::Uefi) {
-        let serial = identity.serial(Purpose::EspVolume);
-        let (high, low) = (serial >> 16, serial & 0xffff);
         // A machine boots without it, so its absence must not stop one.
-        text.push_str(&format!("UUID={high:04X}-{low:04X} /boot/efi vfat umask=0077,nofail 0 2\n"));
+        text.push_str(&format!("UUID={} /boot/efi vfat umask=0077,nofail 0 2\n", identity.fat_uuid()));
     }
     text
 }

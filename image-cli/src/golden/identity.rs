@@ -66,6 +66,12 @@ impl Identity {
         u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]).max(1)
     }
 
+    /// The EFI system partition's serial number as `/dev/disk/by-uuid` has it: `1234-ABCD`.
+    pub(crate) fn fat_uuid(&self) -> String {
+        let serial = self.serial(Purpose::EspVolume);
+        format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff)
+    }
+
     fn digest(&self, purpose: Purpose) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(b"goldimg identity\0");

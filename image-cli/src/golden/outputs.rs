@@ -1,0 +1,263 @@
+//! The outputs: images, their checksums and the manifest, all or none.
+//!
+//! ```text
+//! disk.raw ─ convert ─► .goldimg-… ─ verified ─► NAME-VERSION.qcow2, .raw    checksums of the files as they are
+//!                                                NAME-VERSION.json           the manifest
+//!                                                SHA256SUMS                  for `sha256sum -c`
+//! ```
+//!
+//! Nothing has its name before everything is complete.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::convert::{DiskSink, Options, Zeroes, convert};
+use image_core::digest::{Algorithm, digests_of};
+use image_core::progress::Progress;
+use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
+use tempfile::{NamedTempFile, TempPath};
+
+use super::manifest::{ImageFile, Manifest, Origin};
+use super::recipe::{Compression, Output, OutputFormat};
+use crate::failure::Advise;
+use crate::interrupt;
+use crate::ui::{Bytes, Ui};
+
+/// Names of unfinished files begin so.
+const PREFIX: &str = ".goldimg-";
+/// The file of checksums that `sha256sum -c` reads.
+const SUMS: &str = "SHA256SUMS";
+/// Width of refcounts in a qcow2, as a power of two of bits.
+const REFCOUNT_ORDER: u32 = 4;
+
+/// What was written, under names that do not count yet.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    folder: PathBuf,
+    images: Vec<(ImageFile, TempPath)>,
+    manifest: (String, String),
+}
+
+/// Passes progress on, and signals in.
+struct Watch<'a>(Bytes<'a>);
+
+impl Progress for Watch<'_> {
+    fn advance(&self, bytes: u64) {
+        self.0.add(bytes);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+/// Writes the images that the recipe asks for, from the disk in the file `disk`, into `folder`, which must exist.
+/// With `force`, files of the same names are replaced in the end.
+///
+/// # Errors
+/// If there is such a file already, or something cannot be written.
+pub(crate) fn make(
+    origin: Origin<'_>,
+    disk: &Path,
+    folder: &Path,
+    force: bool,
+    ui: &Ui,
+) -> anyhow::Result<Outputs> {
+    let recipe = origin.recipe;
+    let version = recipe.version.clone().unwrap_or_else(|| origin.epoch.day());
+    let stem = format!("{}-{version}", recipe.name);
+    let disk = FileDisk::open(disk)?;
+    let mut images = Vec::new();
+    for format in &recipe.output.formats {
+        let name = match format {
+            OutputFormat::Qcow2 => format!("{stem}.qcow2"),
+            OutputFormat::Raw => format!("{stem}.raw"),
+        };
+        if !force && folder.join(&name).exists() {
+            return Err(anyhow!("{} exists", folder.join(&name).display()))
+                .hint(|| "--force replaces it; another version is made with `version` in the recipe");
+        }
+        images.push(image(*format, name, &recipe.output, &disk, folder, ui)?);
+    }
+    let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
+    let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
+    Ok(Outputs { folder: folder.to_owned(), images, manifest: (format!("{stem}.json"), manifest) })
+}
+
+/// Writes one image beside its name.
+fn image(
+    format: OutputFormat,
+    name: String,
+    output: &Output,
+    disk: &FileDisk,
+    folder: &Path,
+    ui: &Ui,
+) -> anyhow::Result<(ImageFile, TempPath)> {
+    let doing = || format!("writing {}", folder.join(&name).display());
+    let (file, unfinished) = beside(folder)?.into_parts();
+    let target = FileDisk::from_file(file, &name)?;
+    let watch = Watch(ui.bytes(&name, disk.size()));
+    let mut digests = Vec::new();
+    match format {
+        OutputFormat::Raw => {
+            target.resize(disk.size()).with_context(doing)?;
+            let options = Options { digests: &Algorithm::ALL, progress: &watch, ..Options::default() };
+            let mut sink = DiskSink::new(&target, Zeroes::AlreadyThere);
+            digests.extend(convert(disk, &mut sink, &options).with_context(doing)?.digests);
+        }
+        OutputFormat::Qcow2 => {
+            let options = Options { progress: &watch, ..Options::default() };
+            let mut sink = Qcow2Sink::new(&target, new_image(output, disk.size())?)?;
+            convert(disk, &mut sink, &options).with_context(doing)?;
+        }
+    }
+    drop(watch);
+    target.flush().with_context(doing)?;
+    if digests.is_empty() {
+        digests = digests_of(&target, &Algorithm::ALL, &()).with_context(doing)?;
+    }
+    let format = match format {
+        OutputFormat::Qcow2 => "qcow2",
+        OutputFormat::Raw => "raw",
+    };
+    Ok((ImageFile::new(name.clone(), format, target.size(), &digests), unfinished))
+}
+
+fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
+    let bits = output.cluster_size.0.checked_ilog2().context("a cluster size of zero")?;
+    let image = NewImage::new(size)?.with_geometry(Geometry::new(bits, REFCOUNT_ORDER, false)?)?;
+    let compression = match output.compression {
+        Compression::None => return Ok(image),
+        Compression::Deflate => qcow2::Compression::Deflate,
+        Compression::Zstd => qcow2::Compression::Zstd,
+    };
+    Ok(image.with_codec(Codec::new(compression, output.level)?, true)?)
+}
+
+/// A new file in `folder` that is removed unless it is kept.
+fn beside(folder: &Path) -> anyhow::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(PREFIX)
+        // What the umask leaves of it, as for any new file.
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .with_context(|| format!("making a file in {}", folder.display()))
+        .hint(|| "the output folder must exist, with room and the right to write")
+}
+
+impl Outputs {
+    /// The first image, where it is now, and its format: the one to verify.
+    pub(crate) fn first_image(&self) -> Option<&Path> {
+        self.images.first().map(|(_, unfinished)| -> &Path { unfinished })
+    }
+
+    /// Gives everything its name. Answers with the files, images first.
+    ///
+    /// # Errors
+    /// If a file cannot be written or renamed; those that were renamed before are complete.
+    pub(crate) fn keep(self) -> anyhow::Result<Vec<PathBuf>> {
+        let Self { folder, images, manifest: (manifest_name, manifest) } = self;
+        let sums = self::sums(&fs::read_to_string(folder.join(SUMS)).unwrap_or_default(), &images);
+        let texts = [(manifest_name, manifest), (SUMS.to_owned(), sums)];
+        let texts = texts.map(|(name, text)| -> anyhow::Result<_> {
+            let mut file = beside(&folder)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all())?;
+            Ok((name, file.into_temp_path()))
+        });
+        let mut kept = Vec::new();
+        let images = images.into_iter().map(|(image, unfinished)| Ok((image.name, unfinished)));
+        for named in images.chain(texts) {
+            let (name, unfinished) = named?;
+            let path = folder.join(name);
+            unfinished.persist(&path).with_context(|| format!("renaming the finished {}", path.display()))?;
+            kept.push(path);
+        }
+        fs::File::open(&folder).and_then(|folder| folder.sync_all()).context("syncing the output folder")?;
+        Ok(kept)
+    }
+}
+
+/// The checksums in `old`, with those of `images` in place of what it says of files of these names.
+fn sums(old: &str, images: &[(ImageFile, TempPath)]) -> String {
+    let is_ours = |line: &&str| images.iter().any(|(image, _)| line.get(66..) == Some(&image.name));
+    let mut lines: Vec<String> = old.lines().filter(|line| !is_ours(line)).map(String::from).collect();
+    let own =
+        images.iter().filter_map(|(image, _)| Some(format!("{}  {}", image.digest("sha256")?, image.name)));
+    lines.extend(own);
+    lines.sort_by(|one, other| one.get(66..).cmp(&other.get(66..)));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{ProgressMode, Talk};
+    use crate::golden::disk::Layout;
+    use crate::golden::epoch::Epoch;
+    use crate::golden::identity::Identity;
+    use crate::golden::recipe::example;
+
+    const TEXT: &[u8] = b"a disk";
+
+    /// Makes the outputs of a small disk with [`TEXT`] in it, and what was there before.
+    fn build(folder: &Path, force: bool) -> anyhow::Result<Outputs> {
+        let mut recipe = example();
+        recipe.output.formats = vec![OutputFormat::Qcow2, OutputFormat::Raw];
+        let epoch = Epoch::new(1_760_000_000).unwrap();
+        let identity = Identity::new(&recipe, epoch).unwrap();
+        let layout = Layout::new(&recipe, 1 << 20).unwrap();
+        let work = tempfile::tempdir().unwrap();
+        let path = work.path().join("disk.raw");
+        let disk = FileDisk::create_new(&path, 3 << 20).unwrap();
+        disk.write_at(TEXT, 1 << 20).unwrap();
+        let origin = Origin { recipe: &recipe, identity: &identity, epoch, layout: &layout, packages: &[] };
+        let ui = Ui::new(&Talk { quiet: true, progress: ProgressMode::None });
+        make(origin, &path, folder, force, &ui)
+    }
+
+    #[test]
+    fn everything_appears_at_once_and_the_checksums_are_those_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = format!("{}  other.qcow2\n", "0".repeat(64));
+        fs::write(folder.path().join(SUMS), format!("{other}{}  example-1.raw\n", "1".repeat(64))).unwrap();
+        let outputs = build(folder.path(), false).unwrap();
+        assert!(outputs.first_image().unwrap().exists());
+        assert!(!folder.path().join("example-1.qcow2").exists());
+        let kept = outputs.keep().unwrap();
+        let names: Vec<_> = kept.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["example-1.qcow2", "example-1.raw", "example-1.json", "SHA256SUMS"]);
+
+        let raw = fs::read(folder.path().join("example-1.raw")).unwrap();
+        assert_eq!((raw.len(), &raw[1 << 20..][..TEXT.len()]), (3 << 20, TEXT));
+        let sums = fs::read_to_string(folder.path().join(SUMS)).unwrap();
+        let lines: Vec<&str> = sums.lines().collect();
+        assert_eq!(lines.len(), 3, "{sums}");
+        assert_eq!(format!("{}\n", lines[2]), other);
+        for line in &lines[..2] {
+            let (sum, name) = line.split_once("  ").unwrap();
+            let file = FileDisk::open(folder.path().join(name)).unwrap();
+            assert_eq!(digests_of(&file, &[Algorithm::Sha256], &()).unwrap()[0].hex, sum);
+        }
+        let manifest = fs::read_to_string(folder.path().join("example-1.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(manifest["virtual_size"], 3 << 20);
+        assert_eq!(manifest["files"][1]["sha256"], lines[1][..64]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn nothing_is_left_of_outputs_that_are_not_kept_and_nothing_replaced_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(build(folder.path(), false).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(folder.path().join("example-1.raw"), "old").unwrap();
+        let error = build(folder.path(), false).unwrap_err().to_string();
+        assert!(error.ends_with("example-1.raw exists"), "{error}");
+        build(folder.path(), true).unwrap().keep().unwrap();
+        assert_eq!(fs::metadata(folder.path().join("example-1.raw")).unwrap().len(), 3 << 20);
+    }
+}
