@@ -16,8 +16,9 @@ use super::epoch::Epoch;
 use super::identity::Identity;
 use super::load::Loaded;
 use super::log::Log;
+use super::manifest::Origin;
 use super::tree::{Session, Tree};
-use super::{Request, bootloader, bootstrap, cloud_init, disk, seal, steps};
+use super::{Request, bootloader, bootstrap, cloud_init, disk, manifest, outputs, seal, steps};
 use crate::interrupt;
 use crate::ui::Ui;
 
@@ -88,6 +89,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         bootloader::prepare(&tree, recipe, &identity)?;
         bootloader::install(&tree, recipe, &identity)
     })?;
+    let packages = manifest::packages(&tree)?;
     session.leave()?;
     cache.share(SystemTime::now())?;
     build.stage("seal", || {
@@ -97,7 +99,14 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     })?;
     let disk = build.work.scratch.join("disk.raw");
     let layout = build.stage("make the disk", || disk::make(&tree, recipe, &identity, &boot, &disk))?;
-    let _ = layout;
+    let origin =
+        Origin { recipe, identity: &identity, epoch: build.epoch, layout: &layout, packages: &packages };
+    let (folder, force) = (&build.request.output, build.request.force);
+    let outputs =
+        build.stage("write the images", || outputs::make(origin, &disk, folder, force, build.ui))?;
+    for file in outputs.keep()? {
+        build.ui.note(&format!("{}", file.display()));
+    }
     Ok(())
 }
 
