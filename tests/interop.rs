@@ -4,5 +4,6 @@
 
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
+mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_read;

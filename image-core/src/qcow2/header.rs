@@ -190,10 +190,10 @@ impl Header {
                 u64::from(MAX_SNAPSHOT_COUNT).saturating_mul(size_of::<layout::SnapshotHead>() as u64);
             return Err(Corrupt::RegionTooLong { region: Region::SnapshotTable, len, limit }.into());
         }
-        let regions = self.regions();
-        for &(region, range) in &regions {
-            check_region(region, range, self.geometry, file_size)?;
+        for (region, offset, len) in self.places() {
+            check_region(region, (offset, len), self.geometry, file_size)?;
         }
+        let regions = self.regions();
         for (index, &(one, range)) in regions.iter().enumerate() {
             for &(other, other_range) in regions.get(index.saturating_add(1)..).unwrap_or_default() {
                 if range.intersection(other_range).is_some() {
@@ -213,19 +213,27 @@ impl Header {
     /// The structures whose places the header names, with their bytes: the header itself, and those of the others
     /// that are not empty. Of the snapshot table only the least length is known.
     pub fn regions(&self) -> Vec<(Region, ByteRange)> {
-        let range = |offset: HostOffset, len: u64| ByteRange::between(offset.0, offset.0.saturating_add(len));
+        let range = |(region, offset, len): (Region, u64, u64)| {
+            (region, ByteRange::between(offset, offset.saturating_add(len)))
+        };
+        self.places().into_iter().map(range).collect()
+    }
+
+    /// As [`regions`](Self::regions), as offset and length, which may be any before they were checked.
+    fn places(&self) -> Vec<(Region, u64, u64)> {
         let snapshot_len = size_of::<layout::SnapshotHead>() as u64;
-        let bitmaps = self.bitmaps().map(|place| (Region::BitmapDirectory, range(place.offset, place.len)));
+        let bitmaps = self.bitmaps().map(|place| (Region::BitmapDirectory, place.offset.0, place.len));
         let tables = [
-            (Region::Header, ByteRange::whole(self.geometry.cluster_size())),
-            (Region::L1Table, range(self.l1.offset, u64::from(self.l1.count).saturating_mul(8))),
-            (Region::RefcountTable, range(self.refcount_table.offset, self.refcount_table_len())),
+            (Region::Header, 0, self.geometry.cluster_size()),
+            (Region::L1Table, self.l1.offset.0, u64::from(self.l1.count).saturating_mul(8)),
+            (Region::RefcountTable, self.refcount_table.offset.0, self.refcount_table_len()),
             (
                 Region::SnapshotTable,
-                range(self.snapshots.offset, u64::from(self.snapshots.count).saturating_mul(snapshot_len)),
+                self.snapshots.offset.0,
+                u64::from(self.snapshots.count).saturating_mul(snapshot_len),
             ),
         ];
-        tables.into_iter().chain(bitmaps).filter(|(_, range)| !range.is_empty()).collect()
+        tables.into_iter().chain(bitmaps).filter(|&(_, _, len)| len != 0).collect()
     }
 
     /// The length of the refcount table in bytes.
@@ -466,8 +474,12 @@ fn refuse_unknown_features(incompatible: u64, extensions: &[Extension]) -> Resul
     Err(Unsupported::Features { names: set.map(name_of).collect() })
 }
 
-fn check_region(region: Region, range: ByteRange, geometry: Geometry, file_size: u64) -> Result<(), Corrupt> {
-    let (offset, len) = (range.offset(), range.len());
+fn check_region(
+    region: Region,
+    (offset, len): (u64, u64),
+    geometry: Geometry,
+    file_size: u64,
+) -> Result<(), Corrupt> {
     let limit = match region {
         Region::L1Table => MAX_L1_LEN,
         Region::RefcountTable => MAX_REFCOUNT_TABLE_LEN,
@@ -481,7 +493,8 @@ fn check_region(region: Region, range: ByteRange, geometry: Geometry, file_size:
         return Err(Corrupt::RegionUnaligned { region, offset });
     }
     // The header is there already; a short file may end within its cluster.
-    if region != Region::Header && range.end() > file_size {
+    let is_cut = offset.checked_add(len).is_none_or(|end| end > file_size);
+    if region != Region::Header && is_cut {
         return Err(Corrupt::RegionPastEnd { region, offset, len, file_size });
     }
     Ok(())

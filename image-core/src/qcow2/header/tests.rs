@@ -110,6 +110,14 @@ fn lies_about_sizes_and_places_are_found() {
     );
     assert!(matches!(broken(put32(56, u32::MAX)), Corrupt::RegionTooLong { region: RefcountTable, .. }));
     assert!(matches!(broken(put32(60, 65_537)), Corrupt::RegionTooLong { region: SnapshotTable, .. }));
+    // An end past 2^64 is past every end.
+    let last = u64::MAX - 0xffff;
+    assert!(matches!(broken(put64(48, last)), Corrupt::RegionPastEnd { region: RefcountTable, .. }));
+    let both = |bytes: &mut [u8]| {
+        put64(40, u64::MAX)(bytes);
+        put32(36, u32::MAX)(bytes);
+    };
+    assert!(matches!(broken(both), Corrupt::RegionTooLong { region: L1Table, .. }));
     assert_eq!(broken(put32(56, 0)), Corrupt::NoRefcountTable);
     assert_eq!(broken(put64(40, 0x30008)), Corrupt::RegionUnaligned { region: L1Table, offset: 0x30008 });
     assert_eq!(
