@@ -7,12 +7,14 @@
 //! recipes   the recipes of this project: understood, planned, in step with the schema
 //! interop   they write, we read; we write, they judge                 (qemu-img and others)
 //! golden    a build, its parts and what it leaves behind
+//! openstack uploads, against a broken cloud and a real one       (Keystone, Glance)
 //! ```
 //!
 //! A peer that is not installed makes its test say so and end; with `GOLDIMG_PEERS=required` (as in CI) it fails.
 
 mod cli;
 mod interop;
+mod openstack;
 mod recipes;
 mod support;
 mod tidy;

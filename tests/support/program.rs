@@ -118,6 +118,15 @@ impl Invocation {
         self
     }
 
+    /// Starts it, with nothing of what it says kept.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn spawn(mut self) -> std::process::Child {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics

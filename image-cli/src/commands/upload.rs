@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// Glance's name of the format, where it cannot be recognised (ami, ploop …)
     #[arg(long, value_name = "FORMAT")]
     disk_format: Option<String>,
+    /// Send it even if Glance would refuse it: clouds before 2025.1 took more
+    #[arg(long)]
+    no_inspect: bool,
     #[command(flatten)]
     way: Way,
     /// Takes over the name from the older images of this project: they are renamed with their date, and hidden
@@ -146,7 +149,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     found.warnings.iter().for_each(|warning| ui.warning(warning));
     let inspected = inspect::inspect(&args.image)?;
     inspected.warnings.iter().for_each(|warning| ui.warning(warning));
-    inspected.check(&args.image)?;
+    if !args.no_inspect {
+        inspected.check(&args.image, args.disk_format.as_deref().unwrap_or(inspected.format))?;
+    }
     let facts = Facts::gather(&args.image)?;
     let sha256 = source_digest(args, &inspected, ui)?;
     facts.check(&args.image, &sha256)?;

@@ -169,6 +169,14 @@ impl NewImage {
     }
 }
 
+/// What became of a wish to create an image.
+#[derive(Debug)]
+pub(crate) enum Creation {
+    New(Image),
+    /// The identifier was used before: by this image, or by one that cannot be seen.
+    Taken(Option<Image>),
+}
+
 /// One change to an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
@@ -299,20 +307,19 @@ impl Session<'_> {
         Ok(Offer { import_methods, stores })
     }
 
-    /// Creates an image without data. A repeated request whose answer was lost finds the image there.
+    /// Creates an image without data. Where one of its identifier is there, that one, or nothing if it is not shown
+    /// to us (Glance remembers the identifiers of deleted images).
     ///
     /// # Errors
     /// Where Glance refuses.
-    pub(crate) fn create_image(&self, new: &NewImage) -> anyhow::Result<Image> {
+    pub(crate) fn create_image(&self, new: &NewImage) -> anyhow::Result<Creation> {
         let doing = || format!("creating image {:?}", new.name);
         let answer =
             self.call(&self.request(Verb::Post, "/v2/images").json(new.body())).with_context(doing)?;
-        if answer.status == 409
-            && let Some(image) = self.find_image(&new.id)?
-        {
-            return Ok(image);
+        if answer.status == 409 {
+            return Ok(Creation::Taken(self.find_image(&new.id)?));
         }
-        expect_success(answer).and_then(|answer| answer.json()).with_context(doing)
+        expect_success(answer).and_then(|answer| answer.json()).map(Creation::New).with_context(doing)
     }
 
     /// The image of an id.

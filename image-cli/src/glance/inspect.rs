@@ -126,15 +126,20 @@ impl Inspected {
         self.virtual_size.map(|size| size.div_ceil(1 << 30))
     }
 
-    /// Fails with all that Glance would refuse.
+    /// Fails with all that Glance would refuse, if the file is declared to be `declared`.
     ///
     /// # Errors
     /// Where there is anything.
-    pub(crate) fn check(&self, path: &Path) -> anyhow::Result<()> {
-        if self.violations.is_empty() {
+    pub(crate) fn check(&self, path: &Path, declared: &str) -> anyhow::Result<()> {
+        let mut reasons: Vec<String> = self.violations.iter().map(Violation::to_string).collect();
+        // Formats without a signature are told from each other by their declaration alone.
+        let known = SIGNATURES.iter().any(|(format, ..)| *format == declared);
+        if declared != self.format && (known || self.format != "raw") {
+            reasons.push(format!("it is declared to be {declared}, and is {}", self.format));
+        }
+        if reasons.is_empty() {
             return Ok(());
         }
-        let reasons: Vec<String> = self.violations.iter().map(Violation::to_string).collect();
         let error = anyhow::anyhow!("Glance would refuse {}: {}", path.display(), reasons.join("; "));
         Err(error).hint(|| match self.format {
             "raw" => format!(

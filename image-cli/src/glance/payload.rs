@@ -170,6 +170,14 @@ impl Read for Measured<'_> {
     }
 }
 
+/// The error itself, out of the wrapping that a reader needs: it tells whether the user stopped the work.
+pub(crate) fn failure(error: io::Error) -> anyhow::Error {
+    match error.downcast::<image_core::Error>() {
+        Ok(inner) => inner.into(),
+        Err(error) => error.into(),
+    }
+}
+
 /// Reads a payload to its end without sending it.
 ///
 /// # Errors
@@ -181,7 +189,7 @@ pub(crate) fn digests_of(payload: &dyn Payload, progress: Option<&Bytes<'_>>) ->
         match reader.read(&mut buf) {
             Ok(0) => break,
             Ok(_) => {}
-            Err(error) => return Err(reader.take_failure().unwrap_or(error).into()),
+            Err(error) => return Err(reader.take_failure().map_or_else(|| error.into(), failure)),
         }
     }
     reader.finish().context("the image was not read to its end")

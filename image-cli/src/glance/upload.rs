@@ -17,12 +17,15 @@ mod wait;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use image_core::digest::{Algorithm, Hasher};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::exchange::{Answer, Stream};
-use super::image_api::{BUILD_ID, Change, Image, NAME, NewImage, Offer, Status, Visibility, expect_success};
-use super::payload::{Digests, Measured, Payload, digests_of};
+use super::image_api::{
+    BUILD_ID, Change, Creation, Image, NAME, NewImage, Offer, Status, Visibility, expect_success,
+};
+use super::payload::{self, Digests, Measured, Payload, digests_of};
 use super::rotate::{self, Rotated};
 use super::session::Session;
 use crate::failure::Advise;
@@ -31,6 +34,9 @@ use crate::ui::Ui;
 
 /// How often an image is sent before giving up.
 const ATTEMPTS: u32 = 4;
+/// How many identifiers an image has, before a random one is taken. Each time it is deleted uses one up, until the
+/// cloud's operator purges its records.
+const IDENTIFIERS: u32 = 16;
 /// The pause before the second attempt; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,7 +90,8 @@ pub(crate) struct Outcome {
 /// # Errors
 /// Where the cloud refuses or fails; the message says what is left behind, if anything is.
 pub(crate) fn run(session: &Session<'_>, job: &Job<'_>, ui: &Ui) -> anyhow::Result<Outcome> {
-    Upload { session, job, ui, owner: session.project().map(|project| project.id) }.run()
+    let mark = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
+    Upload { session, job, ui, owner: session.project().map(|project| project.id), mark }.run()
 }
 
 struct Upload<'a> {
@@ -92,6 +99,18 @@ struct Upload<'a> {
     job: &'a Job<'a>,
     ui: &'a Ui,
     owner: Option<String>,
+    /// Part of the temporary name: tells this run's image from one that another run creates at the same time.
+    mark: String,
+}
+
+fn under_way(image: &Image) -> anyhow::Error {
+    let error = anyhow::anyhow!(
+        "another upload of this image is under way: image {} is {}",
+        image.id,
+        image.status.name()
+    );
+    let hint = || format!("wait for it; if nothing uploads it any more: openstack image delete {}", image.id);
+    Err::<(), _>(error).hint(hint).err().unwrap_or_else(|| anyhow::anyhow!("another upload is under way"))
 }
 
 /// What an attempt to send ended in, where not in failure.
@@ -131,7 +150,9 @@ impl Upload<'_> {
         for image in self.session.images(&[(BUILD_ID, build_id), ("owner", owner)])? {
             let current = image.name.as_deref();
             let ours = image.property(NAME) == Some(name)
-                && (current == Some(name) || current == Some(&self.job.temporary_name()));
+                && current.is_some_and(|current| {
+                    current == name || current.starts_with(&self.job.temporary_stem())
+                });
             if !ours {
                 continue;
             }
@@ -142,17 +163,7 @@ impl Upload<'_> {
                     complete = complete.or(Some(image));
                 }
                 Status::Saving | Status::Uploading if !wait::is_stale(&image, self.job.deadline) => {
-                    return Err(anyhow::anyhow!(
-                        "another upload of this image is under way: image {} is {}",
-                        image.id,
-                        image.status.name()
-                    ))
-                    .hint(|| {
-                        format!(
-                            "wait for it; if nothing uploads it any more: openstack image delete {}",
-                            image.id
-                        )
-                    });
+                    return Err(under_way(&image));
                 }
                 Status::Deactivated | Status::Deleted | Status::PendingDelete => {}
                 _ => {
@@ -209,18 +220,50 @@ impl Upload<'_> {
     fn create(&self) -> anyhow::Result<String> {
         let wanted = self.job.image.visibility;
         let mut new = self.job.image.clone();
-        new.id = uuid::Uuid::new_v4().to_string();
-        new.name = self.job.temporary_name();
+        new.name = format!("{}{})", self.job.temporary_stem(), self.mark);
         // Whether one may publish is asked now, not after gigabytes.
         let asks = matches!(wanted, Visibility::Public | Visibility::Community);
         new.visibility = if asks { wanted } else { Visibility::Private };
-        let image = self.session.create_image(&new)?;
+        let image = self.create_once(new)?;
         if asks {
             self.session
                 .change_image(&image.id, &[Change::new("visibility", Visibility::Private.name())])
                 .map_err(|error| self.abandon(&image.id, error))?;
         }
         Ok(image.id)
+    }
+
+    /// Two runs at once ask for the same identifier: the cloud decides which of them creates the image.
+    fn create_once(&self, mut new: NewImage) -> anyhow::Result<Image> {
+        for attempt in 0.. {
+            new.id = self.identifier(attempt);
+            match self.session.create_image(&new)? {
+                Creation::New(image) => return Ok(image),
+                // A repeated request finds what the first one made.
+                Creation::Taken(Some(image)) if image.name.as_ref() == Some(&new.name) => return Ok(image),
+                Creation::Taken(Some(image)) => return Err(under_way(&image)),
+                Creation::Taken(None) if attempt < IDENTIFIERS => {}
+                Creation::Taken(None) => break,
+            }
+        }
+        bail!("creating image {:?}: the cloud says that every identifier is taken", self.job.image.name)
+    }
+
+    /// The same for the same image, name and project; another one for each attempt.
+    fn identifier(&self, attempt: u32) -> String {
+        let build = self.job.image.properties.get(BUILD_ID);
+        let (Some(owner), Some(build)) = (&self.owner, build) else {
+            return uuid::Uuid::new_v4().to_string();
+        };
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for part in [owner, build, &self.job.image.name, &attempt.to_string()] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        let digits = hasher.finish().hex;
+        let number =
+            digits.get(..32).and_then(|digits| u128::from_str_radix(digits, 16).ok()).unwrap_or_default();
+        uuid::Builder::from_custom_bytes(number.to_be_bytes()).into_uuid().to_string()
     }
 
     /// Gets the bytes there, in several attempts where that helps. `id` is the image's at the end.
@@ -275,7 +318,7 @@ impl Upload<'_> {
                 let mut reader = Measured::new(self.job.payload.open()?, len, Some(&progress));
                 let result = self.session.send_stream(&request, Stream { reader: &mut reader, len });
                 if let Some(failure) = reader.take_failure() {
-                    return Err(failure).context("reading the image");
+                    return Err(payload::failure(failure).context("reading the image"));
                 }
                 (result, reader.finish())
             };
@@ -440,10 +483,10 @@ impl Upload<'_> {
 }
 
 impl Job<'_> {
-    /// The name until the image has been verified.
-    fn temporary_name(&self) -> String {
-        let name: String = self.image.name.chars().take(230).collect();
-        format!("{name} (being uploaded)")
+    /// How the name begins until the image has been verified.
+    fn temporary_stem(&self) -> String {
+        let name: String = self.image.name.chars().take(220).collect();
+        format!("{name} (being uploaded ")
     }
 
     /// The way that was asked for, or the simplest one that the cloud offers.

@@ -41,11 +41,17 @@ pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) 
         match image.status {
             Status::Active if image.property("os_glance_importing_to_stores").is_none() => return Ok(image),
             Status::Active | Status::Saving | Status::Uploading | Status::Importing => {}
-            // A failed web-download goes back to where it began.
-            Status::Queued => return failed_import(session, id, "of the data"),
+            // Where an import begins, and where a failed web-download goes back to: its task tells which.
+            Status::Queued => match import_state(session, id)? {
+                ImportState::Failed => return failed_import(session, id, "of the data"),
+                ImportState::Untold if started.elapsed() > SETTLING => {
+                    return failed_import(session, id, "of the data");
+                }
+                ImportState::AtWork | ImportState::Untold => {}
+            },
             other => bail!("image {id} became {} instead of active", other.name()),
         }
-        if image.status == Status::Importing && has_failed_task(session, id)? {
+        if image.status == Status::Importing && import_state(session, id)? == ImportState::Failed {
             return failed_import(session, id, "of the data");
         }
         if started.elapsed() > deadline {
@@ -58,8 +64,22 @@ pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) 
     }
 }
 
-fn has_failed_task(session: &Session<'_>, id: &str) -> anyhow::Result<bool> {
-    Ok(session.image_tasks(id)?.iter().any(|task| task.status == "failure"))
+/// What the tasks of an import say.
+#[derive(Debug, PartialEq, Eq)]
+enum ImportState {
+    AtWork,
+    Failed,
+    /// There are none, or the cloud does not tell.
+    Untold,
+}
+
+fn import_state(session: &Session<'_>, id: &str) -> anyhow::Result<ImportState> {
+    let tasks = session.image_tasks(id)?;
+    Ok(match tasks.iter().any(|task| task.status == "failure") {
+        true => ImportState::Failed,
+        false if tasks.is_empty() => ImportState::Untold,
+        false => ImportState::AtWork,
+    })
 }
 
 fn failed_import<T>(session: &Session<'_>, id: &str, what: &str) -> anyhow::Result<T> {

@@ -1,0 +1,158 @@
+//! Uploads that are cut off, killed or doubled, against a real Glance.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::cloud::{Cloud, raw_image, start};
+
+/// A proxy before Glance that cuts the first `cuts` connections that carry an image, after `bytes` bytes of it.
+fn cutting_proxy(glance: &str, cuts: usize, bytes: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("its address"));
+    let target = glance.trim_start_matches("http://").to_owned();
+    let done = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&done);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, target, counter) =
+                (client.expect("a connection"), target.clone(), Arc::clone(&counter));
+            std::thread::spawn(move || {
+                let server = TcpStream::connect(target).expect("Glance");
+                let (from, to) =
+                    (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+                std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
+                let mut first = [0; 4096];
+                let mut client = client;
+                let count = client.read(&mut first).unwrap_or(0);
+                let carries = first.starts_with(b"PUT ");
+                let cut = carries && counter.fetch_add(1, Ordering::SeqCst) < cuts;
+                forward(client, server, if cut { bytes } else { usize::MAX }, &first[..count]);
+            });
+        }
+    });
+    (address, done)
+}
+
+/// Copies until either side ends, or `limit` bytes have passed: then both are closed.
+fn forward(mut from: TcpStream, mut to: TcpStream, limit: usize, first: &[u8]) {
+    let mut passed = first.len();
+    let mut buf = [0; 65536];
+    if to.write_all(first).is_ok() {
+        while passed < limit {
+            match from.read(&mut buf) {
+                Ok(count) if count > 0 && to.write_all(&buf[..count]).is_ok() => passed += count,
+                _ => break,
+            }
+        }
+    }
+    let _ = (to.shutdown(Shutdown::Write), passed >= limit && from.shutdown(Shutdown::Both).is_ok());
+}
+
+/// An upload through a proxy: the same user, another address of Glance.
+fn through(cloud: &Cloud, proxy: &str, image: &str) -> crate::support::program::Outcome {
+    crate::support::goldimg(["upload", image, "--json"])
+        .folder(cloud.dir())
+        .env("HOME", cloud.dir())
+        .env("NO_PROXY", "127.0.0.1")
+        .env("OS_AUTH_URL", cloud.fact("keystone"))
+        .env("OS_USERNAME", "demo")
+        .env("OS_PASSWORD", "goldimg-password")
+        .env("OS_PROJECT_NAME", "demo")
+        .env("OS_IMAGE_ENDPOINT_OVERRIDE", proxy)
+        .run()
+}
+
+#[test]
+fn a_connection_cut_half_way_is_mended() {
+    let Some(cloud) = start(&[]) else { return };
+    let image = raw_image(&cloud.dir().join("disk.raw"), 8_000_000, 21);
+    let (proxy, sent) = cutting_proxy(&cloud.fact("glance"), 1, 2_000_000);
+    let outcome = through(&cloud, &proxy, &image.to_string_lossy());
+    assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+    assert_eq!(sent.load(Ordering::SeqCst), 2);
+    assert!(outcome.stderr.contains("sending it again"), "{}", outcome.stderr);
+    let told: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(told["verified"], true);
+    cloud.assert_downloads(told["image"]["id"].as_str().expect("an id"), &image);
+
+    // A line that never holds: an error, and nothing is left in the cloud.
+    let (proxy, sent) = cutting_proxy(&cloud.fact("glance"), usize::MAX, 1_000_000);
+    let other = raw_image(&cloud.dir().join("other.raw"), 8_000_000, 22);
+    let outcome = through(&cloud, &proxy, &other.to_string_lossy());
+    assert_eq!((outcome.code, sent.load(Ordering::SeqCst)), (1, 4), "{}", outcome.snapshot());
+    assert_eq!(cloud.images("demo").len(), 1);
+}
+
+#[test]
+fn a_killed_upload_is_replaced_and_a_stopped_one_cleans_up() {
+    let Some(cloud) = start(&[]) else { return };
+    let image = raw_image(&cloud.dir().join("disk.raw"), 64_000_000, 23);
+    let path = image.to_string_lossy().into_owned();
+    for (signal, method) in [("KILL", "direct"), ("KILL", "glance-direct"), ("INT", "direct")] {
+        let mut child = cloud.goldimg("demo", &["upload", &path, "--method", method]).spawn();
+        until(|| !cloud.images("demo").is_empty());
+        // Somewhere in the middle, or just before or after it: each must end well.
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = child.id().to_string();
+        let killed =
+            std::process::Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        assert!(killed.success());
+        let status = child.wait().expect("it ends");
+        if signal == "INT" {
+            assert_eq!(status.code(), Some(130));
+            assert_eq!(cloud.images("demo"), Vec::<Value>::new(), "a stopped upload leaves nothing");
+        } else {
+            until(|| cloud.images("demo").iter().all(|image| image["status"] != "saving"));
+            let told = cloud.upload("demo", &image, &["--method", method]);
+            let id = told["image"]["id"].as_str().expect("an id");
+            assert_eq!(cloud.images("demo").len(), 1, "what the killed upload left is gone");
+            cloud.assert_downloads(id, &image);
+            cloud.openstack("demo", &["image", "delete", id]);
+        }
+    }
+}
+
+/// Waits until something becomes true.
+fn until(mut truth: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !truth() {
+        assert!(started.elapsed() < Duration::from_secs(120), "it never became true");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn two_uploads_at_once() {
+    let Some(cloud) = start(&[]) else { return };
+    let image = raw_image(&cloud.dir().join("disk.raw"), 16_000_000, 24);
+    let other = raw_image(&cloud.dir().join("other.raw"), 16_000_000, 25);
+    // Different images at once do not notice each other.
+    let told = std::thread::scope(|scope| {
+        let one = scope.spawn(|| cloud.upload("demo", &image, &["--name", "one"]));
+        let two = scope.spawn(|| cloud.upload("credential", &other, &["--name", "two"]));
+        [one, two].map(|upload| upload.join().expect("an upload"))
+    });
+    for (told, file) in told.iter().zip([&image, &other]) {
+        cloud.assert_downloads(told["image"]["id"].as_str().expect("an id"), file);
+    }
+    // The same image at once: one is made, whoever makes it.
+    let path = image.to_string_lossy().into_owned();
+    let codes = std::thread::scope(|scope| {
+        let run = || cloud.goldimg("demo", &["upload", &path, "--name", "same"]).run();
+        let (one, two) = (scope.spawn(run), scope.spawn(run));
+        [one, two].map(|upload| upload.join().expect("an upload"))
+    });
+    let same = cloud
+        .images("demo")
+        .into_iter()
+        .filter(|image| image["name"] == "same" && image["status"] == "active");
+    let count = same.count();
+    let said: Vec<String> = codes.iter().map(|outcome| outcome.snapshot()).collect();
+    assert!(codes.iter().any(|outcome| outcome.code == 0), "{said:?}");
+    assert_eq!(count, 1, "{said:?}");
+}
