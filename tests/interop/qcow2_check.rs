@@ -236,3 +236,26 @@ fn a_file_cut_short_is_corrupt_for_the_check_and_an_error_for_the_reader() {
     let result = check(&file, &Header::read(&file).unwrap(), &mut |_| {}).unwrap();
     assert!(result.corruptions > 0);
 }
+
+#[test]
+fn metadata_are_never_read_as_data() {
+    let Some(bench) = Bench::new() else { return };
+    let guest = 15 << 20;
+    let damages: [Damage; 3] = [
+        ("overlaps the L1 table", |tables| tables.put(tables.l2_entry(15 << 20), tables.l1() | COPIED)),
+        ("overlaps the L2 table", |tables| tables.put(tables.l2_entry(15 << 20), tables.l2() | COPIED)),
+        ("overlaps the refcount table", |tables| {
+            tables.put(tables.l2_entry(15 << 20), tables.number(48) | COPIED);
+        }),
+    ];
+    for (what, damage) in damages {
+        let image = bench.image("compat=1.1");
+        damage(&Tables::open(&image));
+        let file = Arc::new(FileDisk::open(&image).unwrap());
+        let header = Header::read(&*file).unwrap();
+        let disk = Qcow2::new(file, header, None, None).unwrap();
+        let error = image_core::block::BlockRead::read_at(&disk, &mut [0; 4096], guest).unwrap_err();
+        let text = format!("{error:?}");
+        assert!(text.starts_with("guest offset 0xf00000: the cluster at") && text.contains(what), "{text}");
+    }
+}
