@@ -14,6 +14,25 @@
 //!
 //! No distance is above 4096, because several readers of qcow2 inflate with a window of 4 KiB, as QEMU writes it.
 //! Nothing is kept from one input to the next: the same input gives the same stream, whatever came before.
+//!
+//! # Where the time goes, and what was tried
+//!
+//! At the default level a third of the time goes into links, a third into searching, an eighth into writing symbols; the
+//! rest into codes, headers and splitting. A branch guessed wrong costs more than a comparison, so:
+//!
+//! - Links are made ahead of the parser in a loop without branches, and lead only to equal bytes: 16 % faster than
+//!   links that a search has to reject. The same filter with branches is slower than none.
+//! - That a link leads too far is left to the search, which has to look anyway: 11 %.
+//! - Literals and matches go through the writer the same way, without a branch: 12 %.
+//! - Once a match of 8 bytes is found, one comparison at the end of the next candidate rejects it: 11 %.
+//! - Matches of 3 bytes pay only where literals are dear; every eighth byte of a section decides how far away: 0.3 to 0.8 %
+//!   of the size.
+//! - Sections of 8 KiB gain up to 1.7 % of the size over one block for all. 4 KiB gain another 0.4 % of a root
+//!   filesystem, for 5 to 10 % of the speed.
+//!
+//! What did not help: tables of 14 or 15 bits (as fast, slightly larger output), instructions beyond the baseline of
+//! x86-64, a limit for the distance of matches of 4 bytes, other weights of length against distance.
+//! There is no unsafe code: arrays of the right size leave next to no checks to remove.
 
 mod bits;
 mod block;
@@ -60,7 +79,9 @@ impl Default for Level {
     }
 }
 
-/// What the levels mean, from 1 to 9.
+/// What the levels mean, from 1 to 9: depth, nice length, lookahead, section, passes.
+///
+/// 1 is greedy, 2 to 7 are lazy, 8 and 9 choose the cheapest way through all matches.
 const EFFORTS: [Effort; 9] = [
     effort(1, 32, 0, 16384, 0),
     effort(2, 32, 1, 16384, 0),

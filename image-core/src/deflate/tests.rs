@@ -1,11 +1,14 @@
 //! The encoder against decoders that others wrote, and against a strict one that knows the rule about distances.
 
+mod small_window;
 mod strict;
 
 use std::io::Read;
 
 use proptest::prelude::*;
 
+use super::bits::BitWriter;
+use super::block::write_stored;
 use super::{Encoder, Level};
 
 fn levels() -> impl Iterator<Item = Level> {
@@ -36,31 +39,8 @@ fn judge(stream: &[u8], input: &[u8]) {
     let out = miniz_oxide::inflate::decompress_to_vec(stream).expect("miniz_oxide decodes");
     assert!(out == input, "miniz_oxide gets other bytes");
 
-    assert!(small_window(stream) == input, "a window of 4 KiB gives other bytes");
-}
-
-/// Decodes with a window of 4 KiB, one byte of the stream at a time, so that the decoder cannot look at its output
-/// instead of its window.
-fn small_window(stream: &[u8]) -> Vec<u8> {
-    let mut decoder = flate2::Decompress::new_with_window_bits(false, 12);
-    let mut out = Vec::new();
-    for byte in stream {
-        let mut pending = std::slice::from_ref(byte);
-        loop {
-            let mut some = [0; 512];
-            let before = (decoder.total_in(), decoder.total_out());
-            decoder
-                .decompress(pending, &mut some, flate2::FlushDecompress::None)
-                .expect("valid in a window of 4 KiB");
-            pending = &pending[(decoder.total_in() - before.0) as usize..];
-            let written = (decoder.total_out() - before.1) as usize;
-            out.extend_from_slice(&some[..written]);
-            if pending.is_empty() && written < some.len() {
-                break;
-            }
-        }
-    }
-    out
+    let out = small_window::inflate(stream).expect("a window of 4 KiB is enough");
+    assert!(out == input, "a window of 4 KiB gives other bytes");
 }
 
 /// Bytes that are neither random nor all alike, made from a seed: words of a small vocabulary with numbers between.
@@ -109,6 +89,30 @@ fn the_strict_judge_reads_the_examples_it_should_and_no_others() {
     assert!(strict::inflate(&[0x03]).is_err(), "a byte too few");
     assert!(strict::inflate(&[0x01, 1, 0, 0xfe, 0xfe, b'a']).is_err(), "a wrong complement");
     assert!(strict::inflate(&[0x03, 0x02]).is_err(), "a match with nothing before it");
+}
+
+#[test]
+fn the_judges_see_a_distance_beyond_the_window() {
+    for distance in [4096, 4097] {
+        let history = random(1, distance);
+        let mut stream = Vec::new();
+        let mut bits = BitWriter::new(&mut stream);
+        assert!(write_stored(&mut bits, &history, false, u64::MAX));
+        bits.reserve(64);
+        bits.put(0b011, 3); // The last block, fixed.
+        bits.put(0b100_0000, 7); // Length 3.
+        if distance == 4096 {
+            bits.put(0b11101, 5); // Symbol 23: 3073 and 10 extra bits.
+            bits.put(1023, 10);
+        } else {
+            bits.put(0b00011, 5); // Symbol 24: 4097 and 11 extra bits.
+            bits.put(0, 11);
+        }
+        bits.put(0, 7); // The end of the block.
+        bits.finish();
+        assert_eq!(strict::inflate(&stream).map(|out| out.max_distance), Ok(distance));
+        assert_eq!(small_window::inflate(&stream).is_ok(), distance == 4096);
+    }
 }
 
 #[test]
