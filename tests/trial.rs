@@ -1,0 +1,140 @@
+//! Booting images: one that is as it should be, and each way in which one may not be.
+//!
+//! The fixture boots in seconds; whole golden images are booted by `golden`.
+
+mod fixture;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::support::peer::peer;
+use crate::support::program::Outcome;
+use crate::support::{folder, goldimg};
+use fixture::Loader;
+
+/// One guest at a time: two emulators on two processors, with everything else, are slower than one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Boots a fixture; `None` where something is missing, which was said.
+fn boot(loader: Loader, arguments: &[&str]) -> Option<(Outcome, Value)> {
+    let folder = folder();
+    let image = folder.path().join("fixture.raw");
+    peer("qemu-system-x86_64")?;
+    if !fixture::make(&image, loader) {
+        return None;
+    }
+    let before = fs::read(&image).expect("the image");
+    let (outcome, verdict) = test(&image, arguments);
+    assert!(before == fs::read(&image).expect("the image"), "the image was changed");
+    Some((outcome, verdict))
+}
+
+fn test(image: &Path, arguments: &[&str]) -> (Outcome, Value) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut words = vec!["test", "--json", "--accelerator", "tcg", "--memory", "256"];
+    words.extend(arguments);
+    words.push(image.to_str().expect("a path that is text"));
+    let outcome = goldimg(words).run();
+    let verdict: Value = serde_json::from_str(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("{error}\n{}", outcome.snapshot()));
+    if let Some(logs) = verdict["logs"].as_str() {
+        assert!(fs::read_dir(logs).expect("the logs").count() > 0);
+        fs::remove_dir_all(logs).expect("logs that can be removed");
+    }
+    (outcome, verdict)
+}
+
+/// The checks of the first boot that did not pass.
+fn not_passed(verdict: &Value) -> Vec<&str> {
+    let checks = verdict["boots"][0]["checks"].as_array().expect("checks").iter();
+    checks.filter(|check| check["verdict"] != "passed").filter_map(|check| check["name"].as_str()).collect()
+}
+
+fn trouble(verdict: &Value) -> &str {
+    verdict["boots"][0]["trouble"].as_str().unwrap_or("none")
+}
+
+#[test]
+fn a_good_image_passes_with_both_kinds_of_firmware() {
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=none"), &[]) else { return };
+    assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+    assert_eq!(verdict["passed"], true);
+    assert_eq!(verdict["boots"].as_array().expect("boots").len(), 2);
+    assert_eq!(verdict["clones"].as_array().expect("clones").len(), 2);
+    assert_eq!(verdict["logs"], Value::Null);
+}
+
+#[test]
+fn a_fault_in_the_guest_is_found_by_its_check_and_by_no_other() {
+    for (fault, check) in [
+        ("quiet", "console"),
+        ("fault=wrong-key", "key-login"),
+        ("fault=password", "no-password"),
+        ("fault=no-button", "power-button"),
+    ] {
+        let Some((outcome, verdict)) = boot(Loader::Boots(fault), &["--firmware", "bios"]) else { return };
+        assert_eq!((outcome.code, not_passed(&verdict)), (1, vec![check]), "{}", outcome.snapshot());
+        assert!(outcome.stderr.contains("hint: less -R "), "{}", outcome.snapshot());
+    }
+}
+
+#[test]
+fn two_boots_with_one_machine_id_are_found_out() {
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=clone"), &["--firmware", "bios,bios"]) else {
+        return;
+    };
+    assert_eq!((outcome.code, not_passed(&verdict)), (1, vec![]), "{}", outcome.snapshot());
+    assert_eq!(verdict["clones"][0]["verdict"], "failed");
+    assert_eq!(verdict["clones"][1]["verdict"], "passed");
+}
+
+#[test]
+fn trouble_ends_a_boot_long_before_its_time() {
+    for (loader, words) in
+        [(Loader::Panics, "the kernel panics"), (Loader::Stops, "the boot loader stops at its prompt")]
+    {
+        let Some((outcome, verdict)) = boot(loader, &["--firmware", "bios"]) else { return };
+        assert_eq!((outcome.code, trouble(&verdict)), (1, words), "{}", outcome.snapshot());
+        let last = verdict["boots"][0]["last_words"].as_array().expect("last words");
+        assert!(!last.is_empty(), "{}", outcome.snapshot());
+    }
+}
+
+#[test]
+fn a_disk_without_a_boot_loader_is_seen_with_both_kinds_of_firmware() {
+    if peer("qemu-system-x86_64").is_none() {
+        return;
+    }
+    let folder = folder();
+    let image = folder.path().join("empty.raw");
+    fs::File::create(&image).and_then(|file| file.set_len(4 << 20)).expect("an empty disk");
+    for firmware in ["bios", "uefi"] {
+        let (outcome, verdict) = test(&image, &["--firmware", firmware]);
+        let words = "the firmware finds nothing to boot on the disk";
+        assert_eq!((outcome.code, trouble(&verdict)), (1, words), "{}", outcome.snapshot());
+    }
+}
+
+#[test]
+fn a_guest_that_ignores_its_user_data_is_given_up() {
+    let limit = ["--firmware", "bios", "--timeout", "60"];
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-seed"), &limit) else { return };
+    assert_eq!(outcome.code, 1);
+    assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
+}
+
+#[test]
+fn an_image_that_names_another_file_is_refused() {
+    let Some(qemu_img) = peer("qemu-img") else { return };
+    let folder = folder();
+    let (base, image) = (folder.path().join("base.raw"), folder.path().join("overlay.qcow2"));
+    fs::write(&base, vec![0; 1 << 20]).expect("a disk");
+    let [base, image] = [&base, &image].map(|path| path.to_str().expect("a path that is text"));
+    qemu_img.must(["create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", image]);
+    let outcome = goldimg(["test", image]).folder(folder.path()).run();
+    assert_eq!(outcome.code, 1);
+    insta::assert_snapshot!(outcome.snapshot());
+}
