@@ -26,6 +26,7 @@ mod seal;
 mod stages;
 mod steps;
 pub(crate) mod tree;
+pub(crate) mod verify;
 
 use std::ffi::OsString;
 use std::fs;

@@ -18,7 +18,7 @@ use super::load::Loaded;
 use super::log::Log;
 use super::manifest::Origin;
 use super::tree::{Session, Tree};
-use super::{Request, bootloader, bootstrap, cloud_init, disk, manifest, outputs, seal, steps};
+use super::{Request, bootloader, bootstrap, cloud_init, disk, manifest, outputs, seal, steps, verify};
 use crate::interrupt;
 use crate::ui::Ui;
 
@@ -104,6 +104,10 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let (folder, force) = (&build.request.output, build.request.force);
     let outputs =
         build.stage("write the images", || outputs::make(origin, &disk, folder, force, build.ui))?;
+    build.stage("verify the image", || match (outputs.first_image(), recipe.output.formats.first()) {
+        (Some(path), Some(format)) => verify::verify(path, *format, recipe),
+        _ => Ok(()),
+    })?;
     for file in outputs.keep()? {
         build.ui.note(&format!("{}", file.display()));
     }
