@@ -1,3 +1,5 @@
+//! Which cloud is meant, and how it is reached: files, variables and their precedence.
+
 use std::fs;
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Recipes, right and wrong: what is made of them, and what is said.
+
 use std::fs;
 use std::path::Path;
 
