@@ -14,6 +14,7 @@
 //! A peer that is not installed makes its test say so and end; with `GOLDIMG_PEERS=required` (as in CI) it fails.
 
 mod cli;
+mod golden;
 mod interop;
 mod openstack;
 mod recipes;

@@ -64,12 +64,15 @@ pub(crate) struct Request {
 /// # Errors
 /// If the recipe is wrong, something that is needed is missing, or the build fails.
 pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
-    let loaded = load::load(&request.recipe, ui)?;
-    let epoch = Epoch::from_environment()?;
     interrupt::listen()?;
+    let both = || Ok((load::load(&request.recipe, ui)?, Epoch::from_environment()?));
     match namespace::inside() {
-        Some(work) => inner(request, &loaded, epoch, &work, ui).map(|()| 0),
-        None => outer(request, &loaded, epoch, ui),
+        Some(work) => {
+            let result = both().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, ui));
+            namespace::end(&work)?;
+            result.map(|()| 0)
+        }
+        None => both().and_then(|(loaded, epoch)| outer(request, &loaded, epoch, ui)),
     }
 }
 

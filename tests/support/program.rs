@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -124,6 +124,15 @@ impl Invocation {
     /// If it cannot be started.
     pub(crate) fn spawn(mut self) -> std::process::Child {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
+    }
+
+    /// Starts it, and keeps what it says for the one who waits.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn start(mut self) -> Child {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
     }
 

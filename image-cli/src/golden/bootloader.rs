@@ -59,6 +59,8 @@ pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyh
     if recipe.boot.firmware.contains(&Firmware::Uefi) {
         tree.make_dir("/boot/efi")?;
     }
+    // The initrd's maker would ask for the type of a disk that does not exist yet, and leave out the checker.
+    tree.write("/etc/initramfs-tools/conf.d/goldimg", "FSTYPE=ext4\n", 0o644)?;
     tree.write("/etc/default/grub.d/50-goldimg.cfg", settings(recipe), 0o644)
 }
 

@@ -17,6 +17,8 @@ use super::bootstrap::distribution_name;
 use super::recipe::{Distribution, Recipe};
 use super::tree::Tree;
 use crate::failure::{Advise, USAGE};
+use crate::interrupt;
+use crate::ui::Ui;
 
 const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
 /// After the package's own 90_dpkg.cfg, so that it counts.
@@ -52,6 +54,9 @@ const SSHD: &str = "\
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 ";
+
+/// Where a fragment is while it is judged.
+const JUDGED: &str = "/run/goldimg/judged.cfg";
 
 const HOSTS: &str = "\
 127.0.0.1 localhost
@@ -109,31 +114,32 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
     tree.write("/etc/systemd/network/90-goldimg-dhcp.network", NETWORK, 0o644)?;
     let drop_in = "/etc/systemd/system/systemd-networkd-wait-online.service.d/goldimg.conf";
     tree.write(drop_in, WAIT_ONLINE, 0o644)?;
+    if !tree.exists("/etc/default/locale") {
+        tree.write("/etc/default/locale", "LANG=C.UTF-8\n", 0o644)?;
+    }
     if !tree.exists("/etc/hosts") {
         tree.write("/etc/hosts", HOSTS, 0o644)?;
     }
     tree.run("systemctl", &["enable", "systemd-networkd.service"])?;
-    if tree.exists("/usr/lib/systemd/system/systemd-resolved.service")
-        || tree.exists("/lib/systemd/system/systemd-resolved.service")
-    {
+    if tree.exists("/lib/systemd/system/systemd-resolved.service") {
         tree.run("systemctl", &["enable", "systemd-resolved.service"])?;
     }
     Ok(())
 }
 
-/// Lets the image's own cloud-init judge the configuration.
+/// Lets the image's own cloud-init judge the recipe's fragments. It knows user data better than configuration, so
+/// what it finds is told and no failure.
 ///
 /// # Errors
-/// If it finds a mistake.
-pub(crate) fn judge(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
-    for name in recipe.cloud_init.config.keys() {
-        let file = format!("{FOLDER}/{name}");
-        // cloud-init knows files by their first line only; its own fragments need none.
-        let judged = format!("#cloud-config\n{}", tree.text(&file)?.unwrap_or_default());
-        tree.write("/run/goldimg/judged.cfg", judged, 0o644)?;
-        tree.run("cloud-init", &["schema", "--config-file", "/run/goldimg/judged.cfg"]).with_context(
-            || format!("the image's cloud-init judges the recipe's cloud-init.config.{name:?}"),
-        )?;
+/// If a file cannot be written.
+pub(crate) fn judge(recipe: &Recipe, tree: &Tree, ui: &Ui) -> anyhow::Result<()> {
+    for (name, content) in &recipe.cloud_init.config {
+        // It knows what a file is by its first line only; fragments need none.
+        tree.write(JUDGED, format!("#cloud-config\n{content}"), 0o644)?;
+        if let Err(error) = tree.run("cloud-init", &["schema", "--config-file", JUDGED]) {
+            interrupt::check()?;
+            ui.warning(&format!("the image's cloud-init on cloud-init.config.{name:?}: {error}"));
+        }
     }
     Ok(())
 }
@@ -146,9 +152,11 @@ fn own(recipe: &Recipe) -> anyhow::Result<String> {
         Distribution::Debian => "networkd",
         Distribution::Ubuntu => "netplan",
     };
-    let mut config = json!({
+    let config = json!({
         "datasource_list": recipe.cloud_init.datasources,
         "disable_root": true,
+        // The package's own default, en_US.UTF-8, exists only where somebody made it.
+        "locale": "C.UTF-8",
         "ssh_pwauth": false,
         "system_info": {
             "default_user": {
@@ -162,8 +170,6 @@ fn own(recipe: &Recipe) -> anyhow::Result<String> {
             "network": { "renderers": [renderer] },
         },
     });
-    // NoCloud without a named source would take a seed from the image itself.
-    config["manage_etc_hosts"] = json!(false);
     let text = serde_json::to_string_pretty(&config).context("writing cloud-init's configuration")?;
     Ok(format!("# Made from the recipe.\n{text}\n"))
 }

@@ -15,18 +15,19 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 
 use crate::failure::Advise;
 use crate::interrupt;
 
 /// Tells inner that it is, and its work directory.
 const MARK: &str = "GOLDIMG_WORK_DIR";
+/// The file in the work directory that is there when inner came to an end by itself.
+const ENDED: &str = "ended";
 /// How long inner may take to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often outer looks for a request to stop.
@@ -152,13 +153,22 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
         .spawn()
         .context("starting unshare")?;
     let status = wait(&mut child)?;
-    match status.code() {
-        Some(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-        None => {
-            interrupt::check()?;
-            bail!("the build was killed (signal {})", status.signal().unwrap_or(0))
-        }
+    // unshare ends with a code of its own, or by a signal, when inner was killed.
+    if work.join(ENDED).exists() {
+        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::failure::FAILED));
     }
+    interrupt::check()?;
+    Err(anyhow!("the build was killed")).hint(|| {
+        "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
+    })
+}
+
+/// Tells outer that inner came to an end by itself.
+///
+/// # Errors
+/// If the work directory cannot be written.
+pub(crate) fn end(work: &Path) -> anyhow::Result<()> {
+    std::fs::write(work.join(ENDED), "").with_context(|| format!("writing {}", work.join(ENDED).display()))
 }
 
 /// Waits for inner; asks it to stop when outer is asked to.
@@ -232,6 +242,8 @@ pub(crate) fn remove(work: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]

@@ -112,7 +112,7 @@ fn resolvers(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
     }
     if !tree.link_path(file)?.is_symlink() {
         tree.remove(file)?;
-        if tree.exists("/usr/lib/systemd/systemd-resolved") || tree.exists("/lib/systemd/systemd-resolved") {
+        if tree.exists("/lib/systemd/systemd-resolved") {
             link("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf", tree)?;
         }
     }

@@ -84,7 +84,10 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let mut session = tree.session()?;
     session.show(cache.folder(), bootstrap::ARCHIVES)?;
     build.in_shell_reach(&session, |build| build.steps(&session))?;
-    build.stage("configure cloud-init", || cloud_init::configure(recipe, &tree))?;
+    build.stage("configure cloud-init", || {
+        cloud_init::configure(recipe, &tree)?;
+        cloud_init::judge(recipe, &tree, build.ui)
+    })?;
     let boot = build.stage("install the boot loader", || {
         bootloader::prepare(&tree, recipe, &identity)?;
         bootloader::install(&tree, recipe, &identity)

@@ -1,0 +1,28 @@
+//! Real builds: what comes out, what a failure says, and what a killed build leaves behind.
+//!
+//! They fetch packages once, into `target/tmp`, and run without root too.
+
+mod build;
+mod killed;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::goldimg;
+use crate::support::program::Invocation;
+
+/// Fixed, so that two builds can be compared.
+const DATE: &str = "1760000000";
+
+const BASE: &str = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
+
+/// Prepares a build of a recipe with `name` and `rest` in `folder`, its outputs in `folder/NAME`.
+fn build(folder: &Path, name: &str, rest: &str, options: &[&str]) -> Invocation {
+    let recipe = folder.join(format!("{name}.toml"));
+    fs::write(&recipe, format!("name = \"tiny\"\nversion = \"1\"\n{BASE}{rest}")).expect("a recipe");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    let mut arguments: Vec<PathBuf> = ["build", "--progress=plain", "--cache-dir"].map(PathBuf::from).into();
+    arguments.extend([cache, recipe, "-o".into(), folder.join(name)]);
+    arguments.extend(options.iter().map(PathBuf::from));
+    goldimg(arguments).env("SOURCE_DATE_EPOCH", DATE)
+}

@@ -1,0 +1,69 @@
+//! A small build to its end, twice, and one whose step fails.
+
+use std::fs;
+
+use super::build;
+use crate::support::{folder, peer};
+
+/// A recipe with every kind of step. Sealed away: what the script leaves.
+const STEPS: &str = r#"
+[[steps]]
+install = ["file"]
+[[steps]]
+write = { path = "/etc/motd", content = "golden\n" }
+[[steps]]
+copy = { from = "files", to = "/srv/files" }
+[[steps]]
+run = { script = "test \"$COLOUR\" = blue\ntest -z \"${GOLDIMG_WORK_DIR-}${CARGO-}\"\nsystemctl restart ssh\nudevadm settle\necho leftover > /root/.bash_history\nsleep 1000 &\necho ran > /srv/ran", environment = { COLOUR = "blue" } }
+[[steps]]
+remove = ["file"]
+[output]
+formats = ["qcow2", "raw"]
+"#;
+
+#[test]
+fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("files")).unwrap();
+    fs::write(folder.path().join("files/copied"), "copied\n").unwrap();
+    let first = build(folder.path(), "first", STEPS, &[]).run();
+    assert_eq!(first.code, 0, "{}", first.snapshot());
+    let qcow2 = folder.path().join("first/tiny-1.qcow2");
+    let raw = folder.path().join("first/tiny-1.raw");
+    if let Some(qemu_img) = peer::peer("qemu-img") {
+        qemu_img.must(["check".as_ref(), qcow2.as_os_str()]);
+        qemu_img.must(["compare".as_ref(), qcow2.as_os_str(), raw.as_os_str()]);
+    }
+    if let Some(sgdisk) = peer::peer("sgdisk") {
+        let said = sgdisk.must(["-v".as_ref(), raw.as_os_str()]);
+        assert!(said.contains("No problems found"), "{said}");
+    }
+    let second = build(folder.path(), "second", STEPS, &["--work-dir", "/var/tmp"]).run();
+    assert_eq!(second.code, 0, "{}", second.snapshot());
+    for name in ["tiny-1.qcow2", "tiny-1.raw", "tiny-1.json", "SHA256SUMS"] {
+        let read = |build: &str| fs::read(folder.path().join(build).join(name)).unwrap();
+        assert!(read("first") == read("second"), "{name} differs between two builds");
+    }
+    // What is there is not replaced unasked.
+    let third = build(folder.path(), "first", STEPS, &[]).run();
+    assert_eq!(third.code, 64, "{}", third.snapshot());
+    assert!(third.stderr.contains("tiny-1.qcow2 exists"), "{}", third.stderr);
+}
+
+#[test]
+fn a_step_that_fails_is_named_with_its_last_words_and_the_log() {
+    let folder = folder();
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let steps = "[[steps]]\nrun = \"echo some last words\\nexit 7\"\n";
+    let outcome = build(folder.path(), "failing", steps, &["--work-dir", work.to_str().unwrap()]).run();
+    assert_eq!(outcome.code, 1, "{}", outcome.snapshot());
+    for part in ["step 1: run echo some last words", "exit status: 7", "| some last words", "tiny-1.log"] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+    let log = fs::read_to_string(folder.path().join("failing/tiny-1.log")).unwrap();
+    assert!(log.contains("\nsome last words\n"), "{log}");
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "the work directory stayed");
+    let outputs: Vec<_> = fs::read_dir(folder.path().join("failing")).unwrap().flatten().collect();
+    assert_eq!(outputs.len(), 1, "nothing but the log: {outputs:?}");
+}
