@@ -249,3 +249,23 @@ fn judged_by_loader(folder: &Path, names: &[String]) -> Vec<bool> {
     let reports = reports.as_array().expect("a list").iter();
     reports.map(|report| report["sound"].as_bool().expect("true or false")).collect()
 }
+
+#[test]
+fn a_plan_shows_stages_packages_partitions_and_outputs() {
+    let debian = project().join("recipes/debian-12.toml");
+    let plan = |more: &[&str]| {
+        let arguments = ["plan"].iter().chain(more).map(PathBuf::from).chain([debian.clone()]);
+        goldimg(arguments)
+            .env("SOURCE_DATE_EPOCH", "1760000000")
+            .redact(&project().to_string_lossy(), "[project]")
+            .run()
+    };
+    insta::assert_snapshot!(plan(&[]).snapshot());
+    let json: serde_json::Value = serde_json::from_str(&plan(&["--json"]).stdout).expect("JSON");
+    assert_eq!(json["name"], "debian-12-20251009");
+    assert_eq!(
+        json["partitions"][2],
+        serde_json::json!({ "number": 1, "name": "root", "start": 68 << 20, "size": null })
+    );
+    assert_eq!(json["recipe"]["output"]["cluster-size"], 65536);
+}

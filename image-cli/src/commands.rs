@@ -8,6 +8,7 @@ pub(crate) mod convert;
 pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod info;
+pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod test;
 pub(crate) mod upload;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
     Images(images::Args),
+    /// Print what a build would do, without doing it
+    Plan(plan::Args),
     /// Print the JSON Schema of recipes
     Schema(schema::Args),
     /// Print shell completions
@@ -53,6 +56,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),
+        Command::Plan(args) => plan::run(&args, ui),
         Command::Schema(args) => schema::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),

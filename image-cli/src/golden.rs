@@ -20,6 +20,7 @@ pub(crate) mod log;
 pub(crate) mod manifest;
 pub(crate) mod namespace;
 pub(crate) mod outputs;
+pub(crate) mod plan;
 mod programs;
 pub(crate) mod recipe;
 mod seal;

@@ -22,7 +22,7 @@ use crate::ui::Ui;
 
 const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
 /// After the package's own 90_dpkg.cfg, so that it counts.
-const OWN: &str = "91_goldimg.cfg";
+pub(super) const OWN: &str = "91_goldimg.cfg";
 
 /// cloud-init enables itself whatever is found: without it no host keys are made and nobody can log in.
 const IDENTIFY: &str = "policy: search,found=all,maybe=all,notfound=enabled\n";

@@ -8,6 +8,7 @@ use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, tex
 use super::problem::{Problem, nearest};
 use super::steps::{file_or_text, steps};
 use super::{keys, rules};
+use crate::golden::cloud_init;
 use crate::golden::recipe::{
     Base, Boot, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, Output, OutputFormat, Recipe,
     Seal,
@@ -67,7 +68,7 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
     let description = fields.optional("description", rules::line);
     let base = fields.required("base", "a section `[base]` with `distribution` and `release`", base);
     let steps = fields.optional("steps", steps);
-    let cloud_init = fields.optional("cloud-init", cloud_init);
+    let cloud_init = fields.optional("cloud-init", cloud_init_section);
     let boot = fields.optional("boot", boot);
     let disk = fields.optional("disk", disk);
     let seal = fields.optional("seal", seal);
@@ -147,7 +148,7 @@ fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -
     })
 }
 
-fn cloud_init(walk: &Walk<'_>, value: &Value<'_>) -> Option<CloudInit> {
+fn cloud_init_section(walk: &Walk<'_>, value: &Value<'_>) -> Option<CloudInit> {
     let usual = CloudInit::default();
     let mut fields = Fields::of(walk, value, "[cloud-init]")?;
     let datasources = fields.optional("datasources", |walk, value| {
@@ -210,6 +211,12 @@ fn fragments(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, Stri
             );
             walk.add(problem.help(
                 "a name of letters, digits, `.`, `_` and `-` that ends in .cfg, such as \"90-locale.cfg\"",
+            ));
+        }
+        if name.get_ref() == cloud_init::OWN {
+            let problem = Problem::error(name.span(), "this file is written by goldimg");
+            walk.add(problem.help(
+                "choose another name; one behind it in the alphabet, such as \"92_own.cfg\", counts more",
             ));
         }
         let content = file_or_text(walk, value, "text", "the fragment")

@@ -1,0 +1,142 @@
+//! What a build would do: its stages, packages, partitions and outputs. Nothing is touched, and no right is needed.
+
+use serde::Serialize;
+
+use super::disk::{Layout, ROOT};
+use super::epoch::Epoch;
+use super::load::Loaded;
+use super::recipe::{DiskSize, OutputFormat, Recipe, Step};
+use super::{bootloader, bootstrap, stem, steps};
+
+/// What would be done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Plan<'a> {
+    /// What the names of all outputs begin with.
+    pub(crate) name: String,
+    /// The stages, in their order.
+    pub(crate) stages: Vec<String>,
+    /// What is installed in the first stage: what the recipe asks for, and what booting and cloud-init need.
+    pub(crate) packages: Vec<String>,
+    /// The kernel's command line, besides the root filesystem.
+    pub(crate) command_line: String,
+    /// The disk's size in bytes; none for one that fits its content.
+    pub(crate) disk_size: Option<u64>,
+    /// The partitions, in the order of the disk.
+    pub(crate) partitions: Vec<Partition>,
+    /// The files that are written.
+    pub(crate) outputs: Vec<String>,
+    /// The recipe with every default.
+    pub(crate) recipe: &'a Recipe,
+}
+
+/// A partition to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Partition {
+    pub(crate) number: u32,
+    pub(crate) name: &'static str,
+    /// Where it begins, in bytes.
+    pub(crate) start: u64,
+    /// Its size in bytes; none for a root filesystem that fits its content.
+    pub(crate) size: Option<u64>,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan for a build that takes place at `epoch`.
+    ///
+    /// # Errors
+    /// If the disk's size leaves nothing for a root filesystem.
+    pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch) -> anyhow::Result<Self> {
+        let recipe = &loaded.recipe;
+        let name = stem(loaded, epoch);
+        // How much the content needs is known when it is there; the other partitions do not depend on it.
+        let layout = Layout::new(recipe, 0)?;
+        let fits = recipe.disk.size == DiskSize::Fit;
+        let partition = |placed: &super::disk::Placed| Partition {
+            number: placed.number,
+            name: placed.name,
+            start: placed.range.offset(),
+            size: (placed.number != ROOT || !fits).then(|| placed.range.len()),
+        };
+        Ok(Self {
+            stages: stages(recipe),
+            packages: bootstrap::packages(recipe),
+            command_line: bootloader::command_line(recipe),
+            disk_size: (!fits).then_some(layout.size),
+            partitions: layout.partitions.iter().map(partition).collect(),
+            outputs: outputs(recipe, &name),
+            name,
+            recipe,
+        })
+    }
+}
+
+/// The stages of a build, as it names them.
+fn stages(recipe: &Recipe) -> Vec<String> {
+    let done = bootstrap::steps_done(recipe);
+    let steps = recipe.steps.iter().enumerate().skip(done);
+    let mut stages = vec!["make the base from packages".to_owned()];
+    stages.extend(
+        steps.map(|(index, step): (usize, &Step)| format!("step {}: {}", index + 1, steps::title(step))),
+    );
+    let rest = [
+        "configure cloud-init",
+        "install the boot loader",
+        "seal",
+        "make the disk",
+        "write the images",
+        "verify the image",
+    ];
+    stages.extend(rest.map(String::from));
+    stages
+}
+
+fn outputs(recipe: &Recipe, name: &str) -> Vec<String> {
+    let image = |format: &OutputFormat| match format {
+        OutputFormat::Qcow2 => format!("{name}.qcow2"),
+        OutputFormat::Raw => format!("{name}.raw"),
+    };
+    let mut outputs: Vec<String> = recipe.output.formats.iter().map(image).collect();
+    outputs.extend([format!("{name}.json"), "SHA256SUMS".to_owned(), format!("{name}.log")]);
+    outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::recipe::{Firmware, example};
+    use crate::size::Size;
+
+    fn loaded(recipe: Recipe) -> Loaded {
+        Loaded { recipe, folder: "/".into(), text: String::new() }
+    }
+
+    #[test]
+    fn a_disk_of_a_given_size_is_planned_to_the_byte() {
+        let mut recipe = example();
+        recipe.disk.size = DiskSize::Bytes(Size(2 << 30));
+        recipe.boot.firmware = vec![Firmware::Uefi];
+        recipe.version = Some("7".into());
+        let loaded = loaded(recipe);
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap()).unwrap();
+        let sizes: Vec<_> =
+            plan.partitions.iter().map(|one| (one.number, one.start >> 20, one.size)).collect();
+        assert_eq!(sizes, [(15, 4, Some(64 << 20)), (1, 68, Some((2048 - 68 - 1) << 20))]);
+        assert_eq!(plan.disk_size, Some(2 << 30));
+        assert_eq!(plan.outputs, ["example-7.qcow2", "example-7.json", "SHA256SUMS", "example-7.log"]);
+    }
+
+    #[test]
+    fn leading_installations_are_part_of_the_base() {
+        let mut recipe = example();
+        recipe.steps = vec![Step::Install(vec!["htop".into()]), Step::Remove(vec!["nano".into()])];
+        let loaded = loaded(recipe);
+        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap()).unwrap();
+        assert!(plan.packages.contains(&"htop".to_owned()));
+        assert!(plan.packages.is_sorted());
+        assert_eq!(plan.stages[1], "step 2: remove nano");
+        assert_eq!((plan.disk_size, plan.partitions.last().unwrap().size), (None, None));
+        assert!(plan.name.ends_with("-19700102") || loaded.recipe.version.is_some(), "{}", plan.name);
+    }
+}
