@@ -13,12 +13,13 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image test test-boot check bench clean build packages test-packages ready
+.PHONY: help image test test-boot test-openstack check bench clean build packages test-packages ready
 
 help:
 	@echo "make image      install what is missing, build $(RECIPE) into $(OUT)/"
 	@echo "make test       install what the tests need, run all of them"
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
+	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make check      formatting, lints, documentation, licences"
 	@echo "make bench      compare with qemu-img, write docs/benchmarks.md"
 	@echo "make clean      remove target/ and $(OUT)/"
@@ -40,6 +41,12 @@ endif
 
 test-boot: image
 	for image in $(OUT)/*.qcow2; do $(GOLDIMG) test "$$image" || exit 1; done
+
+# A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.
+test-openstack: packages test-packages cargo
+	tests/openstack/services prepare
+	$(CARGO) build --locked --package image-cli
+	GOLDIMG_PEERS=required $(CARGO) test --locked --package tests openstack::
 
 check: cargo
 	$(CARGO) fmt --all --check

@@ -165,3 +165,42 @@ fn formats_that_glance_judges_are_judged_alike() {
         assert_eq!(ours.code == 0, *accepted, "goldimg and {name}: {}", ours.snapshot());
     }
 }
+
+#[test]
+fn images_are_converted_on_their_way_and_described_by_their_manifest() {
+    let Some(qemu_img) = peer("qemu-img") else { return };
+    let Some(cloud) = start(&[]) else { return };
+    let disk = raw_image(&cloud.dir().join("disk.raw"), 3 << 20, 31);
+    let image = cloud.dir().join("debian-12-7.qcow2");
+    let (from, to) = (disk.to_string_lossy().into_owned(), image.to_string_lossy().into_owned());
+    qemu_img.must(["convert", "-c", "-O", "qcow2", &from, &to]);
+    let sum = peer("sha256sum").expect("coreutils").must([&to]);
+    let manifest = serde_json::json!({
+        "manifest_version": 1, "name": "debian-12", "version": "7", "distribution": "debian", "release": "bookworm",
+        "architecture": "x86_64", "build_date": "2026-11-23 05:21:09", "min_disk": 1, "min_ram": 768,
+        "firmware": ["bios", "uefi"],
+        "files": [{ "name": "debian-12-7.qcow2", "sha256": sum.split(' ').next() }],
+    });
+    fs::write(image.with_extension("json"), manifest.to_string()).expect("a manifest");
+
+    let told = cloud.upload("demo", &image, &["--convert", "raw", "--name", "{name} {version} raw {date}"]);
+    assert_eq!(
+        (&told["verified"], &told["image"]["name"]),
+        (&true.into(), &"debian-12 7 raw 20261123".into())
+    );
+    assert_eq!((&told["image"]["disk_format"], &told["image"]["min_ram"]), (&"raw".into(), &768.into()));
+    assert_eq!(told["image"]["os_version"], "12");
+    cloud.assert_downloads(id(&told), &disk);
+
+    let told = cloud.upload("demo", &disk, &["--convert", "qcow2:zstd", "--name", "packed"]);
+    assert_eq!((&told["verified"], &told["image"]["disk_format"]), (&true.into(), &"qcow2".into()));
+    assert_eq!(told["image"]["virtual_size"], 3 << 20);
+    let copy = cloud.dir().join("copy.qcow2").to_string_lossy().into_owned();
+    cloud.openstack("demo", &["image", "save", "--file", &copy, id(&told)]);
+    qemu_img.must(["compare", &from, &copy]);
+
+    // A file that is not the one its manifest describes is not sent.
+    fs::copy(&disk, &image).expect("another file");
+    let outcome = cloud.refused("demo", &image, &[]);
+    assert!(outcome.stderr.contains("is not the file its manifest describes"), "{}", outcome.stderr);
+}

@@ -1,21 +1,18 @@
 //! `goldimg upload`: an image file becomes an image of an OpenStack cloud.
 
 mod facts;
+mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-
-use anyhow::Context;
-use image_core::digest::Algorithm;
 
 use crate::failure::{Advise, USAGE};
 use crate::glance::clouds::{self, Cloud, Environment};
 use crate::glance::exchange::Exchange;
 use crate::glance::http::Http;
 use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
-use crate::glance::inspect::{self, Inspected};
-use crate::glance::payload::{FilePayload, Payload};
+use crate::glance::payload::converted::Target;
 use crate::glance::rehearsal::{Rehearsal, Shown};
 use crate::glance::session::Session;
 use crate::glance::upload::{self, Job, Method, Outcome};
@@ -24,6 +21,7 @@ use crate::interrupt;
 use crate::size::Size;
 use crate::ui::Ui;
 use facts::Facts;
+use source::Source;
 
 /// Arguments of `goldimg upload`.
 #[derive(Debug, clap::Args)]
@@ -70,6 +68,9 @@ pub(crate) struct Args {
     /// Glance's name of the format, where it cannot be recognised (ami, ploop …)
     #[arg(long, value_name = "FORMAT")]
     disk_format: Option<String>,
+    /// Send it as raw (streamed), as qcow2 or as qcow2:zstd (by way of a temporary file)
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["disk_format", "uri"])]
+    convert: Option<Target>,
     /// Send it even if Glance would refuse it: clouds before 2025.1 took more
     #[arg(long)]
     no_inspect: bool,
@@ -147,16 +148,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
     let found = clouds::find(args.cloud.as_deref(), &Environment::of_process()?)?;
     found.warnings.iter().for_each(|warning| ui.warning(warning));
-    let inspected = inspect::inspect(&args.image)?;
-    inspected.warnings.iter().for_each(|warning| ui.warning(warning));
-    if !args.no_inspect {
-        inspected.check(&args.image, args.disk_format.as_deref().unwrap_or(inspected.format))?;
-    }
+    let sha256 = source::sha256_of(&args.image, "reading", ui)?;
     let facts = Facts::gather(&args.image)?;
-    let sha256 = source_digest(args, &inspected, ui)?;
     facts.check(&args.image, &sha256)?;
-    let payload = FilePayload::new(&args.image, inspected.file_size);
-    let job = job(args, &inspected, &facts, &payload, sha256)?;
+    let source = Source::prepare(args, &sha256, ui)?;
+    let job = job(args, &facts, &source)?;
     report(&properties::lint(&job.image.properties, job.image.visibility), ui)?;
     if args.plan {
         return plan(args, &found.cloud, &job, ui);
@@ -172,30 +168,7 @@ fn send(exchange: &dyn Exchange, cloud: &Cloud, job: &Job<'_>, ui: &Ui) -> anyho
     upload::run(&session, job, ui)
 }
 
-/// Of the whole file: what a second run, on whatever machine, finds the first one's image by.
-fn source_digest(args: &Args, inspected: &Inspected, ui: &Ui) -> anyhow::Result<String> {
-    struct Told<'a>(crate::ui::Bytes<'a>);
-    impl image_core::progress::Progress for Told<'_> {
-        fn advance(&self, bytes: u64) {
-            self.0.add(bytes);
-        }
-        fn is_cancelled(&self) -> bool {
-            interrupt::requested()
-        }
-    }
-    let disk = image_core::block::FileDisk::open(&args.image)?;
-    let told = Told(ui.bytes("reading", inspected.file_size));
-    let digests = image_core::digest::digests_of(&disk, &[Algorithm::Sha256], &told)?;
-    digests.into_iter().next().map(|digest| digest.hex).context("no digest was made")
-}
-
-fn job<'a>(
-    args: &Args,
-    inspected: &Inspected,
-    facts: &Facts,
-    payload: &'a dyn Payload,
-    sha256: String,
-) -> anyhow::Result<Job<'a>> {
+fn job<'a>(args: &Args, facts: &Facts, source: &'a Source) -> anyhow::Result<Job<'a>> {
     let parts = facts.parts(args.image_version.as_deref());
     let name = template::fill(&args.name, &parts)?;
     let mut all = facts.properties.clone();
@@ -206,25 +179,24 @@ fn job<'a>(
         }
     }
     all.insert(NAME.into(), name.clone());
-    all.insert(BUILD_ID.into(), sha256.clone());
-    let disk_format = args.disk_format.clone().unwrap_or_else(|| inspected.format.to_owned());
+    all.insert(BUILD_ID.into(), source.build_id.clone());
     Ok(Job {
         image: NewImage {
             id: String::new(),
             name,
-            disk_format,
+            disk_format: source.format.clone(),
             container_format: "bare".into(),
             visibility: args.who.visibility(),
-            min_disk: min_disk(args, inspected)?,
+            min_disk: min_disk(args, source)?,
             min_ram: args.min_ram.or(facts.min_ram).unwrap_or(0),
             tags: args.tag.clone(),
             properties: all,
         },
         protected: args.protected,
         hidden: args.hidden,
-        payload,
-        expected_sha256: Some(sha256),
-        expected_len: inspected.file_size,
+        payload: &*source.payload,
+        expected_sha256: source.sha256.clone(),
+        expected_len: source.len,
         method: args.way.method,
         uri: args.way.uri.clone(),
         stores: args.way.store.clone(),
@@ -235,8 +207,8 @@ fn job<'a>(
 }
 
 /// Glance neither checks it nor sets it: too small a value makes servers fail when they are built.
-fn min_disk(args: &Args, inspected: &Inspected) -> anyhow::Result<u64> {
-    match (args.min_disk, inspected.min_disk()) {
+fn min_disk(args: &Args, source: &Source) -> anyhow::Result<u64> {
+    match (args.min_disk, source.min_disk) {
         (Some(asked), Some(needed)) if asked < needed => {
             let error =
                 anyhow::anyhow!("--min-disk {asked} is less than the image's virtual size of {needed} GiB");
@@ -245,7 +217,7 @@ fn min_disk(args: &Args, inspected: &Inspected) -> anyhow::Result<u64> {
         (Some(asked), _) => Ok(asked),
         (None, Some(needed)) => Ok(needed),
         (None, None) => {
-            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", inspected.format);
+            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", source.format);
             Err(error).hint(|| "tell it with --min-disk, in GiB").exit_code(USAGE)
         }
     }

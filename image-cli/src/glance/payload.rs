@@ -1,5 +1,7 @@
 //! The bytes that are sent: read once, front to back, hashed and counted on the way, in constant memory.
 
+pub(crate) mod converted;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -1,17 +1,68 @@
-//! What is known of an image besides its bytes: from its file's name and time.
+//! What is known of an image besides its bytes: from the manifest that a build leaves beside it, or from its file.
+//!
+//! The manifest also decides which properties are set unasked: those that its image is known to work with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Deserialize;
 
 use crate::glance::template::Parts;
+
+/// The only version of manifests that there is.
+const MANIFEST_VERSION: u32 = 1;
+
+/// Version numbers of releases by their code names: what `os_version` is to hold.
+const RELEASES: &[(&str, &str)] = &[
+    ("bullseye", "11"),
+    ("bookworm", "12"),
+    ("trixie", "13"),
+    ("forky", "14"),
+    ("focal", "20.04"),
+    ("jammy", "22.04"),
+    ("noble", "24.04"),
+];
+
+/// The manifest, as far as it matters here (`golden/manifest.rs` writes it).
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    manifest_version: u32,
+    name: String,
+    version: String,
+    description: Option<String>,
+    distribution: String,
+    release: String,
+    architecture: String,
+    /// `YYYY-MM-DD hh:mm:ss`, UTC.
+    build_date: String,
+    /// In MiB.
+    min_ram: u64,
+    #[serde(default)]
+    firmware: Vec<String>,
+    default_user: Option<String>,
+    files: Vec<ManifestFile>,
+    #[serde(default)]
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ManifestFile {
+    name: String,
+    sha256: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+}
 
 /// What is known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     name: String,
     version: Option<String>,
+    /// `YYYYMMDD`
     date: String,
     /// In MiB.
     pub(super) min_ram: Option<u64>,
@@ -24,8 +75,11 @@ impl Facts {
     /// Of the image at `path`.
     ///
     /// # Errors
-    /// Where the file cannot be looked at.
+    /// Where the file cannot be looked at, or its manifest is not understood.
     pub(super) fn gather(path: &Path) -> anyhow::Result<Self> {
+        if let Some(facts) = Self::from_manifest(path)? {
+            return Ok(facts);
+        }
         let modified = std::fs::metadata(path)
             .and_then(|metadata| metadata.modified())
             .with_context(|| format!("looking at {}", path.display()))?;
@@ -35,6 +89,34 @@ impl Facts {
             date: date.to_string(),
             ..Self::default()
         })
+    }
+
+    /// From `STEM.json` beside the image, where that is a manifest which names the image.
+    fn from_manifest(path: &Path) -> anyhow::Result<Option<Self>> {
+        let beside = path.with_extension("json");
+        let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(None) };
+        // Any other JSON may have that name.
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) else { return Ok(None) };
+        let Some(version) = value.get("manifest_version") else { return Ok(None) };
+        let doing = || format!("reading the manifest {}", beside.display());
+        anyhow::ensure!(
+            *version == MANIFEST_VERSION,
+            "{} has version {version}, which is unknown here",
+            beside.display()
+        );
+        let manifest: Manifest = serde_json::from_value(value).with_context(doing)?;
+        let name = path.file_name().unwrap_or_default();
+        let Some(file) = manifest.files.iter().find(|file| name == file.name.as_str()) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            name: manifest.name.clone(),
+            version: Some(manifest.version.clone()),
+            date: manifest.build_date.chars().take(10).filter(char::is_ascii_digit).collect(),
+            min_ram: Some(manifest.min_ram),
+            sha256: file.sha256.clone(),
+            properties: manifest.properties(),
+        }))
     }
 
     /// What a name can be made from.
@@ -59,6 +141,96 @@ impl Facts {
                 )
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Manifest {
+    /// For Nova, and for those who look for an image (SCS-0102).
+    fn properties(&self) -> BTreeMap<String, String> {
+        let version = RELEASES.iter().find(|(name, _)| *name == self.release).map(|(_, version)| *version);
+        let user = self.default_user.as_deref().unwrap_or(&self.distribution);
+        let mut properties = BTreeMap::from([
+            ("architecture", self.architecture.as_str()),
+            ("os_type", "linux"),
+            ("os_distro", &self.distribution),
+            ("os_version", version.unwrap_or(&self.release)),
+            ("os_admin_user", user),
+            ("image_original_user", user),
+            ("image_build_date", &self.build_date),
+            ("hw_disk_bus", "virtio"),
+            ("hw_vif_model", "virtio"),
+            ("hw_rng_model", "virtio"),
+            // A config drive on q35's SATA stays unread: kernels for clouds have no driver for it.
+            ("hw_cdrom_bus", "scsi"),
+            ("hw_scsi_model", "virtio-scsi"),
+        ]);
+        if let Some(description) = &self.description {
+            properties.insert("image_description", description);
+        }
+        match self.firmware.as_slice() {
+            [only] if only == "uefi" => {
+                properties.extend([("hw_firmware_type", "uefi"), ("hw_machine_type", "q35")])
+            }
+            [only] if only == "bios" => properties.extend([("hw_firmware_type", "bios")]),
+            // Whatever the cloud prefers.
+            _ => {}
+        }
+        if self.packages.iter().any(|package| package.name == "qemu-guest-agent") {
+            properties.insert("hw_qemu_guest_agent", "yes");
+        }
+        properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::glance::image_api::Visibility;
+    use crate::glance::properties::lint;
+
+    const MANIFEST: &str = r#"{ "manifest_version": 1, "name": "debian-12", "version": "7", "description": "A Debian",
+        "distribution": "debian", "release": "bookworm", "architecture": "x86_64", "build_date": "2026-11-23 05:21:09",
+        "min_disk": 2, "min_ram": 512, "firmware": ["uefi"], "tool": "goldimg",
+        "files": [{ "name": "debian-12-7.qcow2", "format": "qcow2", "size": 3, "sha256": "00ff" }],
+        "packages": [{ "name": "qemu-guest-agent", "version": "1", "architecture": "amd64" }] }"#;
+
+    fn gather(manifest: &str, image: &str) -> Facts {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(image);
+        std::fs::write(&path, "abc").unwrap();
+        std::fs::write(path.with_extension("json"), manifest).unwrap();
+        Facts::gather(&path).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_tells_names_and_properties_that_nova_takes() {
+        let facts = gather(MANIFEST, "debian-12-7.qcow2");
+        let parts = facts.parts(None);
+        assert_eq!(
+            (parts.name.as_str(), parts.version.as_deref(), parts.date.as_str()),
+            ("debian-12", Some("7"), "20261123")
+        );
+        assert_eq!(facts.parts(Some("8")).version.as_deref(), Some("8"));
+        assert_eq!(facts.min_ram, Some(512));
+        assert!(facts.check(Path::new("x"), "00ff").is_ok() && facts.check(Path::new("x"), "00fe").is_err());
+        for (name, value) in [
+            ("os_version", "12"),
+            ("os_admin_user", "debian"),
+            ("hw_firmware_type", "uefi"),
+            ("hw_qemu_guest_agent", "yes"),
+            ("image_build_date", "2026-11-23 05:21:09"),
+        ] {
+            assert_eq!(facts.properties[name], value);
+        }
+        assert_eq!(lint(&facts.properties, Visibility::Private), []);
+    }
+
+    #[test]
+    fn other_files_of_that_name_are_no_manifest() {
+        for (text, image) in [("[1]", "a.raw"), ("not JSON", "a.raw"), (MANIFEST, "other.qcow2")] {
+            let facts = gather(text, image);
+            assert_eq!((facts.parts(None).version, facts.properties.len()), (None, 0));
         }
     }
 }
