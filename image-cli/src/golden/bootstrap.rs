@@ -128,7 +128,7 @@ pub(crate) fn bootstrap(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> a
     command.args(["check/qemu", "download/empty", "essential/unlink"].map(|what| format!("--skip={what}")));
     command.arg("--skip=cleanup/apt,cleanup/reproducible,output/dev");
     command.arg(&base.release).arg(tree.root());
-    command.args(Archive::of_the_build(base).lines(base));
+    command.args(Archive::of_the_build(base).iter().flat_map(|archive| archive.lines(base)));
     tree.log().run(&mut command)?;
     settle(tree, &options)
 }
@@ -174,12 +174,15 @@ fn apt_options(tree: &Tree) -> anyhow::Result<Vec<String>> {
 /// If a file cannot be written.
 pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
     let base = &recipe.base;
-    let lines =
-        |archive: Archive| archive.lines(base).iter().map(|line| format!("{line}\n")).collect::<String>();
     let file = "/etc/apt/sources.list";
-    let untouched = tree.text(file)?.is_some_and(|text| text == lines(Archive::of_the_build(base)));
-    if untouched {
-        tree.write(file, lines(Archive::of_the_image(base)), 0o644)?;
+    let text = tree.text(file)?.unwrap_or_default();
+    // mmdebstrap puts blank lines between.
+    let found = text.lines().filter(|line| !line.trim().is_empty());
+    let untouched = Archive::of_the_build(base).is_some_and(|archive| found.eq(archive.lines(base)));
+    let cloud_cfg = tree.text("/etc/cloud/cloud.cfg")?.unwrap_or_default();
+    if untouched && let Some(archive) = Archive::of_the_image(base, &cloud_cfg) {
+        let lines = archive.lines(base).iter().map(|line| format!("{line}\n")).collect::<String>();
+        tree.write(file, lines, 0o644)?;
     }
     tree.remove(APT_CONF)?;
     Ok(())
@@ -197,6 +200,7 @@ pub(crate) fn distribution_name(distribution: Distribution) -> &'static str {
 mod tests {
     use super::*;
     use crate::golden::recipe::{Run, example};
+    use super::sources::tests::CLOUD_CFG;
     use crate::golden::tree::tests::scratch;
 
     fn install(package: &str) -> Step {
@@ -221,13 +225,15 @@ mod tests {
     fn the_image_takes_packages_from_the_distribution_unless_a_step_says_otherwise() {
         let (_dir, tree) = scratch();
         let mut recipe = example();
-        recipe.base.mirror = None;
-        let build = Archive::of_the_build(&recipe.base).lines(&recipe.base).join("\n\n");
-        tree.write("/etc/apt/sources.list", build, 0o644).unwrap();
+        recipe.base.mirror = Some("http://mirror.example/debian".into());
+        let build = Archive::of_the_build(&recipe.base).unwrap().lines(&recipe.base);
+        tree.write("/etc/apt/sources.list", build.join("\n\n"), 0o644).unwrap();
+        tree.write("/etc/cloud/cloud.cfg", CLOUD_CFG, 0o644).unwrap();
         tree.write(APT_CONF, "", 0o644).unwrap();
         point_to_archive(&recipe, &tree).unwrap();
         let text = tree.text("/etc/apt/sources.list").unwrap().unwrap();
-        assert!(text.contains(" http://archive.example/debian bookworm main\n"), "{text}");
+        assert!(text.contains(" http://mirror.example/debian bookworm main\n"), "{text}");
+        assert!(text.contains(" http://archive.example/debian-security "), "{text}");
         assert!(!tree.exists(APT_CONF));
         tree.write("/etc/apt/sources.list", "deb http://mine bookworm main\n", 0o644).unwrap();
         point_to_archive(&recipe, &tree).unwrap();

@@ -1,9 +1,13 @@
 //! The archives: where packages come from during the build, and where the finished image looks for them.
 //!
 //! ```text
-//! during the build   the recipe's mirror, else what this machine's apt uses for the same distribution, else …
-//! in the image       the recipe's mirror, else the distribution's own archive: a mirror of this machine is not the image's
+//! during the build   the recipe's mirror, else what this machine's apt uses for the same distribution, else
+//!                    mmdebstrap knows one
+//! in the image       the recipe's mirror, else the one that the image's cloud-init is configured with: a mirror of
+//!                    this machine is not the image's
 //! ```
+//!
+//! No archive is named here: the distribution's packages name their own.
 //!
 //! Both are lines of sources.list(5): release, updates and security. What this machine uses is read from the one-line
 //! files (`*.list`) and the deb822 files (`*.sources`) of apt.
@@ -16,7 +20,8 @@ use crate::golden::recipe::{Base, Distribution};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Archive {
     main: String,
-    security: String,
+    /// Mirrors seldom carry it.
+    security: Option<String>,
 }
 
 /// One source of this machine's apt.
@@ -29,37 +34,45 @@ struct Source {
 }
 
 impl Archive {
-    /// Where the build takes packages from.
-    pub(crate) fn of_the_build(base: &Base) -> Self {
+    /// Where the build takes packages from; `None` leaves it to mmdebstrap.
+    pub(crate) fn of_the_build(base: &Base) -> Option<Self> {
+        let machine = Self::of_this_machine(base.distribution, &machine_sources(Path::new("/etc/apt")));
         match &base.mirror {
-            Some(_) => Self::of_the_image(base),
-            None => Self::of_this_machine(base.distribution, &machine_sources(Path::new("/etc/apt"))),
+            Some(mirror) => Some(Self::with_mirror(base, mirror, machine)),
+            None => machine,
         }
     }
 
-    /// Where the finished image takes packages from.
-    pub(crate) fn of_the_image(base: &Base) -> Self {
-        let default = Self::of_the_distribution(base.distribution);
+    /// Where the finished image takes packages from, by its configuration of cloud-init (`cloud.cfg`, YAML); `None`
+    /// if that does not say.
+    pub(crate) fn of_the_image(base: &Base, cloud_cfg: &str) -> Option<Self> {
+        let configured = Self::of_cloud_init(cloud_cfg);
         match &base.mirror {
-            // Debian's security updates are an archive of their own, which mirrors seldom carry.
-            Some(mirror) if base.distribution == Distribution::Debian => {
-                Self { main: mirror.clone(), ..default }
-            }
-            Some(mirror) => Self { main: mirror.clone(), security: mirror.clone() },
-            None => default,
+            Some(mirror) => Some(Self::with_mirror(base, mirror, configured)),
+            None => configured,
         }
     }
 
-    fn of_the_distribution(distribution: Distribution) -> Self {
-        let (main, security) = match distribution {
-            Distribution::Debian => ("http://archive.example/debian", "http://archive.example/debian-security"),
-            Distribution::Ubuntu => ("http://archive.example/ubuntu", "http://archive.example/ubuntu"),
+    /// `mirror`, with the security updates from where `other` has them: Debian's are an archive of their own.
+    fn with_mirror(base: &Base, mirror: &str, other: Option<Self>) -> Self {
+        let security = match base.distribution {
+            Distribution::Debian => other.and_then(|other| other.security),
+            Distribution::Ubuntu => Some(mirror.to_owned()),
         };
-        Self { main: main.into(), security: security.into() }
+        Self { main: mirror.to_owned(), security }
     }
 
-    fn of_this_machine(distribution: Distribution, sources: &[Source]) -> Self {
-        let default = Self::of_the_distribution(distribution);
+    /// The first of `system_info.package_mirrors` that has an archive ("Apt Configure" in cloud-init's documentation).
+    fn of_cloud_init(cloud_cfg: &str) -> Option<Self> {
+        let config: serde_json::Value = serde_saphyr::from_str(cloud_cfg).ok()?;
+        let mirrors = config.pointer("/system_info/package_mirrors")?.as_array()?;
+        mirrors.iter().find_map(|mirror| {
+            let archive = |name: &str| Some(mirror.get("failsafe")?.get(name)?.as_str()?.to_owned());
+            Some(Self { main: archive("primary")?, security: archive("security") })
+        })
+    }
+
+    fn of_this_machine(distribution: Distribution, sources: &[Source]) -> Option<Self> {
         let find = |security: bool| {
             let fits = |source: &&Source| {
                 source.components.iter().any(|component| component == "main")
@@ -70,7 +83,7 @@ impl Archive {
             });
             uris.next().cloned()
         };
-        Self { main: find(false).unwrap_or(default.main), security: find(true).unwrap_or(default.security) }
+        Some(Self { main: find(false)?, security: find(true) })
     }
 
     /// The lines of a sources.list for `base`.
@@ -79,12 +92,12 @@ impl Archive {
         let keyring = keyring(base.distribution);
         let release = &base.release;
         [
-            (&self.main, release.clone()),
-            (&self.main, format!("{release}-updates")),
-            (&self.security, format!("{release}-security")),
+            (Some(&self.main), release.clone()),
+            (Some(&self.main), format!("{release}-updates")),
+            (self.security.as_ref(), format!("{release}-security")),
         ]
         .into_iter()
-        .map(|(uri, suite)| format!("deb [signed-by={keyring}] {uri} {suite} {components}"))
+        .filter_map(|(uri, suite)| Some(format!("deb [signed-by={keyring}] {} {suite} {components}", uri?)))
         .collect()
     }
 }
@@ -189,7 +202,7 @@ fn paragraph(lines: &[&str]) -> Option<Source> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::golden::recipe::example;
 
@@ -215,6 +228,18 @@ mod tests {
         assert_eq!(sources[0].signed_by.as_deref(), Some("/k.gpg"));
     }
 
+    /// As distributions configure it.
+    pub(crate) const CLOUD_CFG: &str = "
+system_info:
+  distro: debian
+  package_mirrors:
+    - arches: [other]
+    - arches: [default]
+      failsafe:
+        primary: http://archive.example/debian
+        security: http://archive.example/debian-security
+";
+
     #[test]
     fn the_machines_mirror_is_used_and_other_peoples_packages_are_not() {
         let text = [
@@ -225,11 +250,10 @@ mod tests {
             "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://cache.example/sec trixie-security main",
         ];
         let sources: Vec<Source> = text.iter().filter_map(|line| one_line(line)).collect();
-        let archive = Archive::of_this_machine(Distribution::Debian, &sources);
+        let archive = Archive::of_this_machine(Distribution::Debian, &sources).unwrap();
         assert_eq!(archive.main, "http://mirror.example/debian/");
-        assert_eq!(archive.security, "https://cache.example/sec");
-        let ubuntu = Archive::of_this_machine(Distribution::Ubuntu, &sources);
-        assert_eq!(ubuntu, Archive::of_the_distribution(Distribution::Ubuntu));
+        assert_eq!(archive.security.as_deref(), Some("https://cache.example/sec"));
+        assert_eq!(Archive::of_this_machine(Distribution::Ubuntu, &sources), None);
     }
 
     #[test]
@@ -247,17 +271,21 @@ mod tests {
     }
 
     #[test]
-    fn the_image_looks_at_the_distribution_or_the_recipes_mirror() {
+    fn the_image_looks_where_cloud_init_does_or_at_the_recipes_mirror() {
         let mut base = example().base;
-        let lines = Archive::of_the_image(&base).lines(&base);
+        let lines = Archive::of_the_image(&base, CLOUD_CFG).unwrap().lines(&base);
         assert_eq!(
             lines[2],
             "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
              http://archive.example/debian-security bookworm-security main"
         );
+        assert_eq!(Archive::of_the_image(&base, "users: [default]"), None);
         base.mirror = Some("http://mirror.example/debian".into());
-        let lines = Archive::of_the_image(&base).lines(&base);
+        let lines = Archive::of_the_image(&base, CLOUD_CFG).unwrap().lines(&base);
         assert!(lines[1].ends_with(" http://mirror.example/debian bookworm-updates main"), "{lines:?}");
-        assert_eq!(Archive::of_the_build(&base), Archive::of_the_image(&base));
+        assert!(lines[2].contains(" http://archive.example/debian-security "), "{lines:?}");
+        let lines = Archive::of_the_image(&base, "").unwrap().lines(&base);
+        assert_eq!(lines.len(), 2, "no security updates are better than a guess: {lines:?}");
+        assert_eq!(Archive::of_the_build(&base).unwrap().main, "http://mirror.example/debian");
     }
 }
