@@ -198,9 +198,9 @@ pub(crate) fn distribution_name(distribution: Distribution) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::sources::tests::CLOUD_CFG;
     use super::*;
     use crate::golden::recipe::{Run, example};
-    use super::sources::tests::CLOUD_CFG;
     use crate::golden::tree::tests::scratch;
 
     fn install(package: &str) -> Step {
