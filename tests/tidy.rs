@@ -211,7 +211,9 @@ fn the_arrows_are_found_in_every_spelling() {
 fn unsafe_code_lives_in_one_file() {
     let mut places = Vec::new();
     for source in sources().iter().filter(|source| source.is_rust()) {
-        if source.path == UNSAFE || source.path.starts_with("tests/") {
+        // Tests and benchmarks may call judges that are written in C.
+        let judging = ["tests/", "/tests/", "/benches/"].iter().any(|folder| source.path.contains(folder));
+        if source.path == UNSAFE || judging {
             continue;
         }
         let keyword = concat!("un", "safe");
@@ -242,8 +244,13 @@ fn nothing_names_this_machine_or_unfinished_work() {
     ];
     let mut places = Vec::new();
     for source in &sources() {
+        // An image's own list of sources names its distribution's archive, whatever archive it was built from.
+        let sources_of_images = source.path.starts_with("image-cli/src/golden/bootstrap");
         for (number, line) in source.text.lines().enumerate() {
-            for (word, why) in forbidden.iter().filter(|(word, _)| line.contains(word)) {
+            let found = forbidden.iter().filter(|(word, _)| line.contains(word));
+            for (word, why) in
+                found.filter(|(_, why)| !(sources_of_images && why.starts_with("an archive's")))
+            {
                 places.push(format!("{}:{}: {word}: {why}", source.path, number + 1));
             }
         }
