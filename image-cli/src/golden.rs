@@ -66,15 +66,14 @@ pub(crate) struct Request {
 /// If the recipe is wrong, something that is needed is missing, or the build fails.
 pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
     interrupt::listen()?;
-    let both = || Ok((load::load(&request.recipe, ui)?, Epoch::from_environment()?));
-    match namespace::inside() {
-        Some(work) => {
-            let result = both().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, ui));
-            namespace::end(&work)?;
-            result.map(|()| 0)
-        }
-        None => both().and_then(|(loaded, epoch)| outer(request, &loaded, epoch, ui)),
-    }
+    let Some(work) = namespace::inside() else {
+        let loaded = load::load(&request.recipe, ui)?;
+        return outer(request, &loaded, Epoch::from_environment()?, ui);
+    };
+    let again = || Ok((load::load_again(&request.recipe, ui)?, Epoch::from_environment()?));
+    let result = again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, ui));
+    namespace::end(&work)?;
+    result.map(|()| 0)
 }
 
 /// Finds out early what is missing, and cleans up in the end.

@@ -64,14 +64,21 @@ pub(crate) struct Examined {
 /// # Errors
 /// With exit code 64: it cannot be read, or has mistakes (which `ui` has shown).
 pub(crate) fn load(path: &Path, ui: &Ui) -> anyhow::Result<Loaded> {
-    let mut examined = examine(path)?;
+    let examined = examine(path)?;
     examined.show(ui);
-    match examined.loaded.take() {
-        Some(loaded) => Ok(loaded),
-        None => Err(anyhow!("{} has {}", path.display(), examined.count()))
-            .hint(|| "recipes/README.md explains every key; `goldimg schema` prints them for editors")
-            .exit_code(USAGE),
+    examined.into_loaded()
+}
+
+/// As [`load`], by a process whose parent loaded the same recipe and said what there was to say.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_again(path: &Path, ui: &Ui) -> anyhow::Result<Loaded> {
+    let examined = examine(path)?;
+    if examined.loaded.is_none() {
+        examined.show(ui);
     }
+    examined.into_loaded()
 }
 
 /// Reads the recipe at `path` and finds everything that is wrong with it.
@@ -98,6 +105,16 @@ impl Examined {
                 Severity::Error => ui.mistake(&rendered),
                 Severity::Warning => ui.doubt(&rendered),
             }
+        }
+    }
+
+    /// The recipe, if nothing is wrong with it.
+    fn into_loaded(mut self) -> anyhow::Result<Loaded> {
+        match self.loaded.take() {
+            Some(loaded) => Ok(loaded),
+            None => Err(anyhow!("{} has {}", self.path.display(), self.count()))
+                .hint(|| "recipes/README.md explains every key; `goldimg schema` prints them for editors")
+                .exit_code(USAGE),
         }
     }
 
