@@ -1,5 +1,7 @@
 //! What a user sees of the command line itself.
 
+mod convert;
+
 use crate::support::goldimg;
 
 /// The names of the subcommands, as `--help` lists them.

@@ -3,7 +3,11 @@
 //! Content alone proves little: each test compares exact quantities too, such as extents and counts of clusters.
 
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod convert;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
 mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_read;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod readers;

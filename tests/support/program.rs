@@ -136,12 +136,38 @@ impl Invocation {
         self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
     }
 
+    /// Where the program lies.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.command.get_program().into()
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
     /// If it cannot be started.
     pub(crate) fn run(mut self) -> Outcome {
         let output = self.command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
+        self.outcome(&output)
+    }
+
+    /// Runs it until `ready` is true, and sends it SIGINT, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// If it cannot be started, or ends before.
+    pub(crate) fn run_interrupted(mut self, ready: impl Fn() -> bool) -> Outcome {
+        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
+        while !ready() {
+            assert!(child.try_wait().expect("a child").is_none(), "{:?} ended too early", self.words);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success(), "{:?} ended too early", self.words);
+        let output = child.wait_with_output().expect("a child");
+        self.outcome(&output)
+    }
+
+    fn outcome(&self, output: &std::process::Output) -> Outcome {
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             self.redactions.iter().fold(text, |text, (from, to)| text.replace(from, to))

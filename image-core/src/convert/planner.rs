@@ -11,8 +11,9 @@ const WINDOW: u64 = 64 * 1024 * 1024;
 /// How much after nothing but holes.
 const WINDOW_IN_HOLES: u64 = 4 * WINDOW;
 
-/// A batch ends after this much even if nothing in it is data, so that progress is told and the work can be stopped.
-const MAX_BATCH_RANGE: u64 = 64 * WINDOW_IN_HOLES;
+/// A batch ends after this much even if nothing in it is data, so that progress is told and
+/// the work can be stopped: a digest takes a third of a second for it.
+const MAX_BATCH_RANGE: u64 = WINDOW_IN_HOLES;
 
 /// Cuts a disk into batches, front to back.
 pub(super) struct Planner<'a> {

@@ -1,0 +1,54 @@
+//! Running a program and knowing what it took: a process of its own waits for it, so that the figures are of it alone.
+
+use std::process::Command;
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+/// The first argument of the process that waits.
+pub(crate) const CHILD: &str = "--measure-child";
+
+/// What a run took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taken {
+    /// Seconds from start to end.
+    pub(crate) wall: f64,
+    /// Seconds of CPU, the kernel's included.
+    pub(crate) cpu: f64,
+    /// The most memory it had, in bytes.
+    pub(crate) memory: u64,
+}
+
+/// Runs `words` and returns what it took.
+pub(crate) fn run(words: &[String]) -> Taken {
+    let own = std::env::current_exe().unwrap();
+    let output = Command::new(own).arg(CHILD).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    Taken { wall: numbers[0], cpu: numbers[1], memory: numbers[2] as u64 }
+}
+
+/// Runs `words` in this process's only child, and prints what it took.
+pub(crate) fn child(words: &[String]) {
+    let started = Instant::now();
+    let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
+    let wall = started.elapsed().as_secs_f64();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let cpu = (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6;
+    println!("{wall} {cpu} {}", usage.max_rss() * 1024);
+}
+
+/// The median of what `figure` takes from each run.
+pub(crate) fn median(runs: &[Taken], figure: impl Fn(&Taken) -> f64) -> f64 {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    if figures.len().is_multiple_of(2) {
+        (figures[middle - 1] + figures[middle]) / 2.0
+    } else {
+        figures[middle]
+    }
+}
