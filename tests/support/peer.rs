@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::program::{Invocation, Outcome};
 
@@ -35,11 +35,6 @@ pub(crate) fn peer(name: &str) -> Option<Peer> {
 }
 
 impl Peer {
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Prepares a run of it.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
         Invocation::new(&self.path, arguments)

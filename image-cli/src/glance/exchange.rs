@@ -80,11 +80,6 @@ impl Request {
         self.headers.push((name, HeaderText::Secret(value.clone())));
         self
     }
-
-    /// "PUT https://…": for messages. The query stays: it holds no secret here.
-    pub(crate) fn title(&self) -> String {
-        format!("{} {}", self.verb.name(), self.url)
-    }
 }
 
 /// What the server said.
@@ -183,9 +178,6 @@ pub(crate) enum Lost {
         #[source]
         source: ureq::Error,
     },
-    /// The body's own source failed, or the user stopped it.
-    #[error("the data could not be read")]
-    Source(#[source] std::io::Error),
 }
 
 impl Lost {

@@ -32,7 +32,6 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Project {
     pub(crate) id: String,
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -44,8 +44,6 @@ pub(crate) struct Loaded {
     pub(crate) recipe: Recipe,
     /// The recipe's folder, without symbolic links: what `copy` names lies beneath it.
     pub(crate) folder: PathBuf,
-    /// The recipe's text, byte for byte.
-    pub(crate) text: String,
 }
 
 /// A recipe that was looked at, right or wrong.
@@ -92,7 +90,7 @@ pub(crate) fn examine(path: &Path) -> anyhow::Result<Examined> {
     let folder = resolved.parent().unwrap_or(Path::new("/")).to_owned();
     let (recipe, problems) = parse(&text, &folder);
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
-    let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder, text: text.clone() });
+    let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder });
     Ok(Examined { path: path.to_owned(), text, problems, loaded })
 }
 

@@ -109,7 +109,7 @@ mod tests {
     use crate::size::Size;
 
     fn loaded(recipe: Recipe) -> Loaded {
-        Loaded { recipe, folder: "/".into(), text: String::new() }
+        Loaded { recipe, folder: "/".into() }
     }
 
     #[test]

@@ -27,7 +27,6 @@ const RELEASES: &[(&str, &str)] = &[
 /// The manifest, as far as it matters here (`golden/manifest.rs` writes it).
 #[derive(Debug, Deserialize)]
 struct Manifest {
-    manifest_version: u32,
     name: String,
     version: String,
     description: Option<String>,
