@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Log::run(command) ─► a child writing into the log file ─► ended, or stopped on request
-//!                                                      └─► failed: its last words, and where all the others are
+//!                                                      └─► failed: an error with its last words
 //! ```
 //!
 //! Children write into the file itself, not into a pipe: a daemon that a script left behind holds up nobody.
@@ -19,7 +19,6 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::failure::Advise;
 use crate::interrupt;
 
 /// How many of a failed command's last lines its error shows.
@@ -120,8 +119,7 @@ impl Log {
         }
         // Ctrl-C reaches the command as well: it did not fail by itself.
         interrupt::check()?;
-        let failed = Failed { program: name(command), status, last_words: self.last_words(start)? };
-        Err(failed).hint(|| format!("the full log is {}", self.path.display()))
+        Err(Failed { program: name(command), status, last_words: self.last_words(start)? }.into())
     }
 
     /// The last lines written since `start`.
