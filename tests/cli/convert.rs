@@ -74,6 +74,22 @@ fn wrong_usage_is_told_with_what_would_be_right() {
 }
 
 #[test]
+fn a_compression_without_c_is_warned_of() {
+    let folder = folder_with_source();
+    let warning = "warning: without -c nothing is compressed";
+    for (arguments, warned) in [
+        (vec!["-o", "compression_type=zstd"], true),
+        (vec!["-c", "-o", "compression_type=zstd"], false),
+        (vec!["-o", "cluster_size=64k"], false),
+    ] {
+        let outcome =
+            convert(folder.path(), &[arguments.as_slice(), &["--force", "a.raw", "b.qcow2"]].concat());
+        assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+        assert_eq!(outcome.stderr.contains(warning), warned, "{}", outcome.snapshot());
+    }
+}
+
+#[test]
 fn digests_are_those_of_the_file_and_of_what_it_holds() {
     let (Some(sum), Some(md5)) = (peer("sha512sum"), peer("md5sum")) else { return };
     let folder = folder_with_source();

@@ -117,7 +117,12 @@ impl Job {
 
     /// What is allowed and yet not wise.
     pub(super) fn warning(&self) -> Option<String> {
-        let zstd = self.compress && self.codec.compression() == Compression::Zstd;
+        let zstd = self.codec.compression() == Compression::Zstd;
+        if zstd && !self.compress {
+            return Some(
+                "without -c nothing is compressed: zstd is only noted for clusters written later".into(),
+            );
+        }
         (zstd && 1_u64 << self.cluster_bits > LARGEST_SAFE_ZSTD_CLUSTER).then(|| {
             format!("some hypervisors misread zstd clusters over {}", Size(LARGEST_SAFE_ZSTD_CLUSTER))
         })
