@@ -7,6 +7,8 @@ CARGO   ?= cargo
 GOLDIMG_PEERS ?=
 
 GOLDIMG := target/release/goldimg
+# What the tests run.
+PROGRAM := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/goldimg
 # nextest runs every test in a process of its own, and shows slow ones.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
@@ -30,23 +32,24 @@ image: packages ready build
 build: cargo
 	$(CARGO) build --release --locked --package image-cli
 
+# The build takes the same features of all crates as the tests do, so that nothing is compiled twice.
 test: packages test-packages ready cargo
-	$(CARGO) build --locked --package image-cli
+	$(CARGO) build --locked --workspace --bins --tests
 ifeq ($(NEXTEST),yes)
-	$(CARGO) nextest run --locked --workspace
+	GOLDIMG=$(PROGRAM) $(CARGO) nextest run --locked --workspace
 	$(CARGO) test --locked --workspace --doc
 else
-	$(CARGO) test --locked --workspace
+	GOLDIMG=$(PROGRAM) $(CARGO) test --locked --workspace
 endif
 
 test-boot: image
-	for image in $(OUT)/*.qcow2; do $(GOLDIMG) test "$$image" || exit 1; done
+	for image in $(OUT)/*.qcow2; do $(GOLDIMG) test --firmware bios,uefi,secure-boot "$$image" || exit 1; done
 
 # A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.
 test-openstack: packages test-packages cargo
 	tests/openstack/services prepare
-	$(CARGO) build --locked --package image-cli
-	GOLDIMG_PEERS=required $(CARGO) test --locked --package tests openstack::
+	$(CARGO) build --locked --workspace --bins --tests
+	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --package tests openstack::
 
 check: cargo
 	$(CARGO) fmt --all --check
@@ -59,7 +62,7 @@ else
 endif
 
 bench: packages build
-	$(CARGO) run --release --locked --package benches
+	$(CARGO) bench --locked --package image-cli --bench conversion
 
 clean:
 	$(CARGO) clean

@@ -3,6 +3,7 @@
 //! They fetch packages once, into `target/tmp`, and run without root too.
 
 mod build;
+mod debian;
 mod killed;
 
 use std::fs;

@@ -1,0 +1,48 @@
+//! The golden image of `recipes/debian-12.toml`: built, looked at by other tools, and booted as a cloud would.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use crate::support::{folder, goldimg, peer, project};
+
+/// What it may weigh, in bytes.
+const LARGEST: u64 = 200_000_000;
+
+#[test]
+fn the_debian_image_is_sound_and_boots_to_the_end_of_cloud_init() {
+    let peers = ["qemu-img", "qemu-system-x86_64", "sha256sum"].map(peer::peer);
+    let [Some(qemu_img), Some(_), Some(sha256sum)] = peers else { return };
+    let folder = folder();
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    let recipe = project().join("recipes/debian-12.toml");
+    let built = goldimg([
+        "build".as_ref(),
+        "--progress=plain".as_ref(),
+        "--cache-dir".as_ref(),
+        cache.as_os_str(),
+        recipe.as_os_str(),
+        "-o".as_ref(),
+        folder.path().as_os_str(),
+    ])
+    .run();
+    assert_eq!(built.code, 0, "{}", built.snapshot());
+
+    let outputs: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let with = |extension: &str| {
+        outputs.iter().find(|path| path.extension() == Some(OsStr::new(extension))).expect("an output")
+    };
+    let image = with("qcow2");
+    qemu_img.must(["check".as_ref(), image.as_os_str()]);
+    let sums = sha256sum.command(["-c", "SHA256SUMS"]).folder(folder.path()).run();
+    assert_eq!(sums.code, 0, "{}", sums.snapshot());
+    let size = fs::metadata(image).unwrap().len();
+    assert!(size <= LARGEST, "{size} bytes");
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(with("json")).unwrap()).unwrap();
+    assert_eq!(manifest["min_disk"], 1, "{manifest}");
+
+    let before = fs::read(image).unwrap();
+    let trial = goldimg(["test".as_ref(), "--firmware=bios".as_ref(), image.as_os_str()]).run();
+    assert_eq!(trial.code, 0, "{}", trial.snapshot());
+    assert!(fs::read(image).unwrap() == before, "the trial changed the image");
+}
