@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "printable", &[]),
     ("image-cli", "interrupt", &["failure"]),
     ("image-cli", "args", &["commands"]),
-    ("image-cli", "ui", &["args"]),
+    ("image-cli", "ui", &["args", "interrupt"]),
     ("image-cli", "failure", &["ui"]),
     ("image-cli", "golden", TALK),
     ("image-cli", "trial", TALK),

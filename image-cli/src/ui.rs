@@ -13,9 +13,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use image_core::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{ProgressMode, Talk};
+use crate::interrupt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -243,6 +245,17 @@ impl Bytes<'_> {
         } else {
             self.ui.say(&format!("{} {} %", self.what, tenth * 10));
         }
+    }
+}
+
+/// Signals stop whatever is counted.
+impl Progress for Bytes<'_> {
+    fn advance(&self, bytes: u64) {
+        self.add(bytes);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::requested()
     }
 }
 

@@ -20,14 +20,13 @@ use image_core::block::{BlockRead, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
 use image_core::digest::{Algorithm, Digest, digests_of};
 use image_core::format::{Image, OpenOptions, References};
-use image_core::progress::Progress;
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
 
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::size::Size;
-use crate::ui::{Bytes, Ui};
+use crate::ui::Ui;
 use options::{Format, Job};
 use output::Output;
 
@@ -119,19 +118,6 @@ struct Side {
     allocated_size: Option<u64>,
 }
 
-/// Passes progress on, and signals in.
-struct Watch<'a>(Bytes<'a>);
-
-impl Progress for Watch<'_> {
-    fn advance(&self, bytes: u64) {
-        self.0.add(bytes);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        interrupt::requested()
-    }
-}
-
 /// Converts.
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let job = Job::new(args).exit_code(USAGE)?;
@@ -168,10 +154,10 @@ fn write(
         content.extend(&args.hash);
     }
     let summary = if shared {
-        let content_digests = digests_of(source, &content, &Watch(ui.bytes("hashing", source.size())))?;
+        let content_digests = digests_of(source, &content, &ui.bytes("hashing", source.size()))?;
         Summary { size: source.size(), digests: content_digests, ..Summary::default() }
     } else {
-        let watch = Watch(ui.bytes("converting", source.size()));
+        let watch = ui.bytes("converting", source.size());
         let options = Options { threads: args.threads, digests: &content, progress: &watch };
         convert(source, job.sink(source.size(), &output)?.as_mut(), &options)?
     };
@@ -180,7 +166,7 @@ fn write(
         digests = content_digests.split_off(args.content_hash.len());
     } else if !args.hash.is_empty() {
         let file = output.reopen()?;
-        digests = digests_of(&file, &args.hash, &Watch(ui.bytes("hashing", file.size())))?;
+        digests = digests_of(&file, &args.hash, &ui.bytes("hashing", file.size()))?;
     }
     let side = |path: &Path, format, size| Side {
         path: path.to_owned(),

@@ -17,15 +17,13 @@ use anyhow::{Context, anyhow};
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
-use image_core::progress::Progress;
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::manifest::{ImageFile, Manifest, Origin};
 use super::recipe::{Compression, Output, OutputFormat};
 use crate::failure::Advise;
-use crate::interrupt;
-use crate::ui::{Bytes, Ui};
+use crate::ui::Ui;
 
 /// Names of unfinished files begin so.
 const PREFIX: &str = ".goldimg-";
@@ -40,19 +38,6 @@ pub(crate) struct Outputs {
     folder: PathBuf,
     images: Vec<(ImageFile, TempPath)>,
     manifest: (String, String),
-}
-
-/// Passes progress on, and signals in.
-struct Watch<'a>(Bytes<'a>);
-
-impl Progress for Watch<'_> {
-    fn advance(&self, bytes: u64) {
-        self.0.add(bytes);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        interrupt::requested()
-    }
 }
 
 /// Writes the images that the recipe asks for, from the disk in the file `disk`, into `folder`, which must exist.
@@ -100,7 +85,7 @@ fn image(
     let doing = || format!("writing {}", folder.join(&name).display());
     let (file, unfinished) = beside(folder)?.into_parts();
     let target = FileDisk::from_file(file, &name)?;
-    let watch = Watch(ui.bytes(&name, disk.size()));
+    let watch = ui.bytes(&name, disk.size());
     let mut digests = Vec::new();
     match format {
         OutputFormat::Raw => {

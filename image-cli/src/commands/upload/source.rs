@@ -5,14 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
-use image_core::progress::Progress;
 
 use super::Args;
 use crate::glance::inspect::{self, Inspected};
 use crate::glance::payload::converted::{RawPayload, Target, to_qcow2};
 use crate::glance::payload::{FilePayload, Payload};
-use crate::interrupt;
-use crate::ui::{Bytes, Ui};
+use crate::ui::Ui;
 
 /// What is sent.
 pub(super) struct Source {
@@ -29,19 +27,6 @@ pub(super) struct Source {
     pub(super) build_id: String,
     /// Removed with this value.
     _temporary: Option<tempfile::NamedTempFile>,
-}
-
-/// Passes progress on, and signals in.
-struct Watch<'a>(Bytes<'a>);
-
-impl Progress for Watch<'_> {
-    fn advance(&self, bytes: u64) {
-        self.0.add(bytes);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        interrupt::requested()
-    }
 }
 
 impl Source {
@@ -69,7 +54,7 @@ impl Source {
             }
             Some(target @ Target::Qcow2(compression)) => {
                 let size = RawPayload::open(path)?.disk().size();
-                let file = to_qcow2(path, compression, &Watch(ui.bytes("converting", size)))?;
+                let file = to_qcow2(path, compression, &ui.bytes("converting", size))?;
                 let seen = inspect::inspect(file.path())?;
                 let payload = Box::new(FilePayload::new(file.path(), seen.file_size));
                 let build_id = format!("{file_sha256}-qcow2-{compression}");
@@ -110,6 +95,6 @@ impl Source {
 pub(super) fn sha256_of(path: &Path, what: &str, ui: &Ui) -> anyhow::Result<String> {
     let disk = FileDisk::open(path)?;
     let size = image_core::block::BlockRead::size(&disk);
-    let digests = digests_of(&disk, &[Algorithm::Sha256], &Watch(ui.bytes(what, size)))?;
+    let digests = digests_of(&disk, &[Algorithm::Sha256], &ui.bytes(what, size))?;
     digests.into_iter().next().map(|digest| digest.hex).context("no digest was made")
 }
