@@ -54,7 +54,7 @@ pub(crate) struct Args {
     /// Options of the target's format: cluster_size, compression_type, compat, refcount_bits
     #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
-    /// How hard to compress: deflate 1 to 9 [6], zstd 1 to 22 [3]
+    /// How hard to compress: deflate 1 to 9 (default 6), zstd 1 to 22 (default 3)
     #[arg(long, value_name = "N", requires = "compress")]
     pub(crate) level: Option<u8>,
     /// How many threads work [default: one for each core]

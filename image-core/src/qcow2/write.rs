@@ -7,7 +7,7 @@
 //! flush ────────────────────────────────────────────────────────────────────────► commit ◄─┘
 //! ```
 //!
-//! Tables change in memory first. [`commit`] brings them to the file in the only order that is safe: what is
+//! Tables change in memory first. `commit.rs` brings them to the file in the only order that is safe: what is
 //! referred to before what refers to it, and counts fall last. Whatever is lost in between, the image on disk is
 //! consistent but for leaks, and has all that was there at the last flush.
 //!

@@ -51,7 +51,7 @@ pub(super) struct Fields<'a, 'i> {
     walk: &'a Walk<'a>,
     table: &'a DeTable<'i>,
     span: Range<usize>,
-    /// What the table is, for people: "a step", "[disk]".
+    /// What the table is, for people: "a step", `[disk]`.
     place: &'a str,
     known: Vec<&'static str>,
     /// Keys that are required and not there.
