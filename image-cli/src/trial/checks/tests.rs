@@ -184,5 +184,7 @@ fn clones_differ() {
     assert_eq!(failed(&[&first, &first]), ["clones-machine-id", "clones-host-keys"]);
     facts[3].2 = "27c4fde1bae249eead11db8e3db9e92f";
     assert_eq!(failed(&[&first, &report(&facts)]), ["clones-machine-id"]);
-    assert_eq!(failed(&[&report(&[]), &report(&[])]), ["clones-machine-id", "clones-host-keys"]);
+    for too_few in [&[] as &[&Report], &[&first], &[&first, &report(&[])], &[&report(&[]), &report(&[])]] {
+        assert_eq!(failed(too_few), ["clones-machine-id", "clones-host-keys"]);
+    }
 }
