@@ -6,9 +6,10 @@ CARGO   ?= cargo
 # Set to `required` where a missing peer program is a failure and not a reason to skip its tests.
 GOLDIMG_PEERS ?=
 
-GOLDIMG := target/release/goldimg
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+GOLDIMG := $(TARGET)/release/goldimg
 # What the tests run.
-PROGRAM := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/goldimg
+PROGRAM := $(abspath $(TARGET))/debug/goldimg
 # nextest runs every test in a process of its own, and shows slow ones.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
@@ -61,8 +62,11 @@ else
 	@echo "skipped the licences of dependencies: cargo install --locked cargo-deny"
 endif
 
-bench: packages build
-	$(CARGO) bench --locked --package image-cli --bench conversion
+# Measured on made-up disks, and on the image of the recipe.
+bench: image
+	$(GOLDIMG) convert -q --force -O raw "$$(ls -t $(OUT)/*.qcow2 | head -n 1)" $(TARGET)/bench.raw
+	BENCH_WRITE=1 BENCH_DIR=$(abspath $(TARGET))/bench BENCH_IMAGE=$(abspath $(TARGET))/bench.raw \
+	  $(CARGO) bench --locked --package image-cli --bench conversion
 
 clean:
 	$(CARGO) clean
