@@ -5,6 +5,8 @@
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod convert;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod locks;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
 mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

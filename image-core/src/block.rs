@@ -11,6 +11,7 @@
 
 mod extent;
 mod file;
+mod lock;
 mod memory;
 mod sparse;
 mod stream;
@@ -18,6 +19,7 @@ mod window;
 
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
 pub use file::FileDisk;
+pub use lock::{Access, Deed, InUse};
 pub use memory::{MemoryDisk, Operation};
 pub use sparse::is_zero;
 pub use stream::Stream;

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Unsupported,
     /// What the image asks for is not done unless the caller allows it.
     Refused,
+    /// Another program has the image open: wait until it is done, or say that it does not matter.
+    InUse,
     /// The caller asked for something impossible: a range past the end, a size of zero.
     Invalid,
     /// The caller stopped the work.

@@ -11,18 +11,22 @@
 //! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
 //! caller named: whoever made the image must not choose which of the host's files are read.
 
+mod ambiguity;
 mod member;
 mod reference;
+mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use ambiguity::ProbeRule;
 pub use member::Member;
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
+pub use writer::{ImageWriter, WriteOptions};
 
-use crate::block::{BlockRead, ByteRange, Extents, FileDisk};
+use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::{self, Header, Qcow2};
 use crate::raw::Raw;
@@ -81,6 +85,11 @@ const FOREIGN: [(usize, &[u8], &str); 10] = [
 pub fn probe(file: &dyn BlockRead) -> Result<Format> {
     let mut start = vec![0; file.size().min(PROBE_LEN) as usize];
     file.read_at(&mut start, 0).doing(|| "probing the format")?;
+    probe_start(&start)
+}
+
+/// As [`probe`], of a file that starts so.
+fn probe_start(start: &[u8]) -> Result<Format> {
     for (at, bytes, name) in FOREIGN {
         if start.get(at..).is_some_and(|rest| rest.starts_with(bytes)) {
             return Err(Error::unsupported(format!(
@@ -103,6 +112,28 @@ pub enum References {
     AllowBeneath,
 }
 
+/// What other programs may do with an image while it is open here. QEMU's programs and these keep to it both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Share {
+    /// Read it. An image that is open for writing elsewhere is refused.
+    #[default]
+    Readers,
+    /// Read it, and write it if it is raw: for a look at what cannot be torn.
+    RawWriters,
+    /// Write it. What is read may be neither the old nor the new: QEMU's `--force-share`.
+    Writers,
+}
+
+impl Share {
+    /// What is done with a file of `format`.
+    fn access(self, format: Format) -> Access {
+        match (self, format) {
+            (Self::Writers, _) | (Self::RawWriters, Format::Raw) => Access::LOOK,
+            _ => Access::READ,
+        }
+    }
+}
+
 /// How to open an image.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenOptions {
@@ -110,6 +141,8 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// What is done about other files that the image names.
     pub references: References,
+    /// What others may do meanwhile, with the image and with what it names.
+    pub share: Share,
 }
 
 /// An open image of any format.
@@ -133,12 +166,13 @@ impl Image {
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) (cause: [`ReferenceRule`]) if it names files that are not allowed;
+    /// [`InUse`](crate::ErrorKind::InUse) if another program writes to one of them, unless that is allowed;
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Unsupported`](crate::ErrorKind::Unsupported) or
     /// [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
         let path = path.as_ref();
         let file = FileDisk::open(path)?;
-        let mut chain = reference::Chain::starting_with(&file, options.references)?;
+        let mut chain = reference::Chain::starting_with(&file, options.references)?.sharing(options.share);
         let disk =
             open_file(file, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
         Ok(Self { path: path.to_owned(), disk })
@@ -181,39 +215,42 @@ impl Image {
 /// Opens an image whose file is open; what it names, by way of `chain`.
 fn open_file(file: FileDisk, format: Option<Format>, chain: &mut reference::Chain) -> Result<Disk> {
     let path = file.path().to_owned();
-    let file: Arc<dyn BlockRead> = Arc::new(file);
     let probed = match format {
         Some(format) => format,
-        None => probe(&*file)?,
+        None => probe(&file)?,
     };
+    file.lock(chain.share().access(probed))?;
+    let file: Arc<dyn BlockRead> = Arc::new(file);
     if probed == Format::Raw {
         return Ok(Disk::Raw(if format.is_some() { Raw::new(file) } else { Raw::assumed(file) }));
     }
     let header = Header::read(&*file)?;
     let data_file = match Reference::to_data_file(&header)? {
-        Some(reference) => Some(Arc::new(chain.open(&reference, &path)?) as Arc<dyn BlockRead>),
+        Some(reference) => {
+            let data_file = chain.open(&reference, &path, Access::READ)?;
+            Some(Arc::new(data_file) as Arc<dyn BlockRead>)
+        }
         None => None,
     };
-    let backing = match Reference::to_backing_file(&header)? {
-        Some(reference) => Some(open_backing(&reference, &path, chain)?),
-        None => None,
-    };
+    let backing = open_backing(&header, &path, chain)?;
     Ok(Disk::Qcow2(Box::new(Qcow2::new(file, header, backing, data_file)?)))
 }
 
+/// Opens the backing file of the image at `image`, for reading, if it has one.
 fn open_backing(
-    reference: &Reference,
+    header: &Header,
     image: &Path,
     chain: &mut reference::Chain,
-) -> Result<Arc<dyn BlockRead>> {
-    let file = chain.open(reference, image)?;
+) -> Result<Option<Arc<dyn BlockRead>>> {
+    let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
+    let file = chain.open(&reference, image, Access::LOOK)?;
     let name = file.path().display().to_string();
     let disk =
         open_file(file, reference.format(), chain).doing(|| format!("opening the backing file {name:?}"))?;
-    Ok(match disk {
+    Ok(Some(match disk {
         Disk::Raw(raw) => Arc::new(raw),
         Disk::Qcow2(image) => Arc::<Qcow2>::from(image),
-    })
+    }))
 }
 
 impl BlockRead for Image {

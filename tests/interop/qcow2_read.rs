@@ -61,7 +61,7 @@ fn content(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn open(path: &Path) -> Image {
-    Image::open(path, OpenOptions { format: None, references: References::AllowBeneath }).unwrap()
+    Image::open(path, OpenOptions { references: References::AllowBeneath, ..OpenOptions::default() }).unwrap()
 }
 
 fn read(image: &Image, offset: u64, len: u64) -> Vec<u8> {
@@ -243,7 +243,7 @@ fn a_format_that_is_chosen_is_not_probed() {
     let Some(bench) = Bench::new() else { return };
     let image = bench.path("image.qcow2");
     bench.img(&["create", "-f", "qcow2", text(&image), "1M"]);
-    let options = OpenOptions { format: Some(Format::Raw), references: References::Refuse };
+    let options = OpenOptions { format: Some(Format::Raw), ..OpenOptions::default() };
     let raw = Image::open(&image, options).unwrap();
     assert_eq!(raw.format(), Format::Raw);
     assert_eq!(raw.size(), std::fs::metadata(&image).unwrap().len());

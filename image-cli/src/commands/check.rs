@@ -8,7 +8,7 @@ use image_core::format::Member;
 use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
 use serde_json::json;
 
-use super::image::{ImageArgs, human_size};
+use super::image::{ImageArgs, human_size, unless_shared};
 use crate::failure::FAILED;
 use crate::printable::printable;
 use crate::ui::Ui;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let member = Member::open(&args.image.path, args.image.format)?;
+    let member = unless_shared(Member::open(&args.image.path, args.image.options()))?;
     let name = printable(&args.image.path.display().to_string());
     let Some(header) = &member.header else {
         ui.error(&format!("{name}: a {} image has nothing to check", member.format));

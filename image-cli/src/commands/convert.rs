@@ -19,7 +19,7 @@ use image_core::ErrorKind;
 use image_core::block::{BlockRead, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
 use image_core::digest::{Algorithm, Digest, digests_of};
-use image_core::format::{Image, OpenOptions, References};
+use image_core::format::{Image, OpenOptions, References, Share};
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
 
@@ -206,7 +206,7 @@ fn digest_map(digests: &[Digest]) -> serde_json::Map<String, serde_json::Value> 
 fn open_source(args: &Args, ui: &Ui) -> anyhow::Result<Image> {
     let references = if args.backing { References::AllowBeneath } else { References::Refuse };
     let format = args.source_format.map(Into::into);
-    let opened = Image::open(&args.source, OpenOptions { format, references });
+    let opened = Image::open(&args.source, OpenOptions { format, references, share: Share::Readers });
     let hint = match opened.as_ref().map_err(image_core::Error::kind) {
         Err(ErrorKind::Refused) => Some("--backing allows files beneath the folder of SOURCE"),
         Err(ErrorKind::Unsupported) => Some("-f raw takes it as the bytes of a disk"),

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use image_core::format::Format;
+use image_core::ErrorKind;
+use image_core::format::{Format, OpenOptions, References, Share};
+
+use crate::failure::Advise;
 
 /// The image, and how the answer is shown.
 #[derive(Debug, clap::Args)]
@@ -39,6 +42,23 @@ impl ImageArgs {
     /// Whether the answer is wanted as JSON.
     pub(crate) fn wants_json(&self) -> bool {
         self.json || self.output == Output::Json
+    }
+
+    /// How the image is opened for a look at it.
+    pub(crate) fn options(&self) -> OpenOptions {
+        // A raw image that somebody writes to is no riddle: what is shown of it are its sizes.
+        let share = if self.force_share { Share::Writers } else { Share::RawWriters };
+        OpenOptions { format: self.format, references: References::Refuse, share }
+    }
+}
+
+/// Adds what can be done about an image that could not be opened because it is in use.
+pub(crate) fn unless_shared<T>(opened: image_core::Result<T>) -> anyhow::Result<T> {
+    match opened {
+        Err(error) if error.kind() == ErrorKind::InUse => {
+            Err(error).hint(|| "-U looks at it all the same; what it shows may be out of date or torn")
+        }
+        opened => Ok(opened?),
     }
 }
 

@@ -10,7 +10,7 @@ use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
-use super::image::{ImageArgs, human_size};
+use super::image::{ImageArgs, human_size, unless_shared};
 use crate::printable::printable;
 use crate::ui::Ui;
 
@@ -49,11 +49,11 @@ impl Known {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let (path, format) = (&args.image.path, args.image.format);
-    let members = match args.backing_chain {
-        true => Member::chain(path, format)?,
-        false => vec![Member::open(path, format)?],
-    };
+    let (path, options) = (&args.image.path, args.image.options());
+    let members = unless_shared(match args.backing_chain {
+        true => Member::chain(path, options),
+        false => Member::open(path, options).map(|member| vec![member]),
+    })?;
     let known: Vec<Known> = members.into_iter().map(Known::of).collect::<Result<_, _>>()?;
     for one in &known {
         warn(one, ui);

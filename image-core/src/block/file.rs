@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
-use super::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode, sparse};
+use super::{Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode, lock, sparse};
 use crate::error::{Doing, Error, Result};
 
 /// Zeroes written at a time where the filesystem cannot punch.
@@ -97,6 +97,15 @@ impl FileDisk {
     /// Whether it is a block device, whose size is fixed.
     pub fn is_block_device(&self) -> bool {
         self.block_device
+    }
+
+    /// Tells other programs what is done with it, for as long as it is open, as QEMU does.
+    ///
+    /// # Errors
+    /// [`InUse`](crate::ErrorKind::InUse) (cause: [`InUse`](super::InUse)) if another program, of this kind or QEMU's,
+    /// stands against that.
+    pub fn lock(&self, access: Access) -> Result<()> {
+        lock::hold(&self.file, access).doing(|| format!("opening {}", self.path.display()))
     }
 
     /// The bytes that its filesystem has set aside for it; the size for a block device.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::reference::Chain;
-use super::{Format, Reference, References, probe};
-use crate::block::{BlockRead, FileDisk};
+use super::{Format, OpenOptions, Reference, References, Share, probe};
+use crate::block::{Access, BlockRead, FileDisk};
 use crate::error::{Doing, Result};
 use crate::qcow2::Header;
 
@@ -22,37 +22,40 @@ pub struct Member {
 }
 
 impl Member {
-    /// Opens the file at `path` and reads its header; what it names is not opened.
+    /// Opens the file at `path` and reads its header; what it names is not opened, whatever `options` allow.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
-    pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
-        Self::of(FileDisk::open(path)?, format)
+    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
+        Self::of(FileDisk::open(path)?, options.format, options.share)
     }
 
     /// The image at `path` and the backing files below it, which must be beneath its folder.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open).
-    pub fn chain(path: impl AsRef<Path>, format: Option<Format>) -> Result<Vec<Self>> {
-        let first = Self::open(path, format)?;
+    pub fn chain(path: impl AsRef<Path>, options: OpenOptions) -> Result<Vec<Self>> {
+        let first = Self::open(path, options)?;
         let mut chain = Chain::starting_with(&first.file, References::AllowBeneath)?;
         let mut members = vec![first];
         while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
             let Some(reference) = Reference::to_backing_file(header)? else { break };
             let image = members.last().map(|member| member.file.path().to_owned()).unwrap_or_default();
-            let file = chain.open(&reference, &image).doing(|| format!("opening {}", image.display()))?;
-            members.push(Self::of(file, reference.format())?);
+            let file = chain
+                .open(&reference, &image, Access::LOOK)
+                .doing(|| format!("opening {}", image.display()))?;
+            members.push(Self::of(file, reference.format(), options.share)?);
         }
         Ok(members)
     }
 
-    fn of(file: FileDisk, format: Option<Format>) -> Result<Self> {
+    fn of(file: FileDisk, format: Option<Format>, share: Share) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
             None => probe(&file).doing(doing)?,
         };
+        file.lock(share.access(found))?;
         let header = match found {
             Format::Raw => None,
             Format::Qcow2 => Some(Header::read(&file).doing(doing)?),
@@ -106,13 +109,17 @@ mod tests {
         image(&path("top"), Some("middle"));
         image(&path("middle"), Some("bottom"));
         std::fs::write(path("bottom"), [0; 100]).unwrap();
-        let chain = Member::chain(path("top"), None).unwrap();
+        let chain = Member::chain(path("top"), OpenOptions::default()).unwrap();
         let formats: Vec<_> = chain.iter().map(|member| (member.format, member.virtual_size())).collect();
         assert_eq!(formats, [(Format::Qcow2, 4096), (Format::Qcow2, 4096), (Format::Raw, 100)]);
         assert_eq!(chain[0].backing_path(), Some(path("middle")));
         image(&path("bottom"), Some("top"));
-        assert_eq!(Member::chain(path("top"), None).unwrap_err().kind(), ErrorKind::Corrupt);
-        assert!(Member::open(path("top"), None).unwrap().header.is_some());
-        assert!(Member::open(path("top"), Some(Format::Raw)).unwrap().header.is_none());
+        assert_eq!(
+            Member::chain(path("top"), OpenOptions::default()).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        let raw = OpenOptions { format: Some(Format::Raw), ..OpenOptions::default() };
+        assert!(Member::open(path("top"), OpenOptions::default()).unwrap().header.is_some());
+        assert!(Member::open(path("top"), raw).unwrap().header.is_none());
     }
 }

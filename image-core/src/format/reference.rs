@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Format, References};
-use crate::block::FileDisk;
+use super::{Format, References, Share};
+use crate::block::{Access, FileDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::qcow2::{Corrupt, Header};
 
@@ -126,6 +126,7 @@ pub(super) struct Chain {
     folder: PathBuf,
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
+    share: Share,
 }
 
 impl Chain {
@@ -139,11 +140,22 @@ impl Chain {
                 path.parent().unwrap_or(Path::new("/")).to_owned()
             }
         };
-        Ok(Self { references, folder, opened: vec![identity(file)?] })
+        Ok(Self { references, folder, opened: vec![identity(file)?], share: Share::default() })
     }
 
-    /// Opens what the image at `image` names, if it may.
-    pub(super) fn open(&mut self, reference: &Reference, image: &Path) -> Result<FileDisk> {
+    /// With other programs that may do this with the images of the chain.
+    pub(super) fn sharing(self, share: Share) -> Self {
+        Self { share, ..self }
+    }
+
+    /// What other programs may do with the images of the chain.
+    pub(super) fn share(&self) -> Share {
+        self.share
+    }
+
+    /// Opens what the image at `image` names, if it may: for writing if `access` is that, else for reading. Another
+    /// program that has it open may be in the way of `access`, unless all is shared.
+    pub(super) fn open(&mut self, reference: &Reference, image: &Path, access: Access) -> Result<FileDisk> {
         let (what, name) = (reference.what, reference.display_name());
         if self.references == References::Refuse {
             return Err(ReferenceRule::NotAllowed { what, name }.into());
@@ -151,7 +163,7 @@ impl Chain {
         if self.opened.len() > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
         }
-        let (file, path) = self.open_beneath(reference, image)?;
+        let (file, path) = self.open_beneath(reference, image, access)?;
         let metadata = file.metadata().doing(|| format!("looking at {name:?}"))?;
         if !metadata.is_file() {
             return Err(ReferenceRule::NotAFile { what, name }.into());
@@ -162,10 +174,18 @@ impl Chain {
             return Err(ReferenceRule::Loop { what, name }.into());
         }
         self.opened.push(identity);
+        let access =
+            if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
+        disk.lock(access)?;
         Ok(disk)
     }
 
-    fn open_beneath(&self, reference: &Reference, image: &Path) -> Result<(std::fs::File, PathBuf)> {
+    fn open_beneath(
+        &self,
+        reference: &Reference,
+        image: &Path,
+        access: Access,
+    ) -> Result<(std::fs::File, PathBuf)> {
         let (what, name) = (reference.what, reference.display_name());
         let not_beneath =
             || ReferenceRule::NotBeneath { what, name: name.clone(), folder: self.folder.clone() };
@@ -183,7 +203,8 @@ impl Chain {
             rustix::fs::open(&self.folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .doing(doing)?;
         // A pipe opened so does not wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mode = if access == Access::WRITE { OFlags::RDWR } else { OFlags::RDONLY };
+        let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let opened: OwnedFd = match rustix::fs::openat2(folder, &relative, flags, Mode::empty(), resolve) {
             Err(rustix::io::Errno::XDEV) => return Err(not_beneath().into()),
@@ -230,7 +251,11 @@ mod tests {
 
         fn open(&self, name: &str) -> Result<FileDisk> {
             let top = FileDisk::open(self.top()).unwrap();
-            Chain::starting_with(&top, References::AllowBeneath)?.open(&reference(name), &self.top())
+            Chain::starting_with(&top, References::AllowBeneath)?.open(
+                &reference(name),
+                &self.top(),
+                Access::READ,
+            )
         }
 
         fn rule(&self, name: &str) -> ReferenceRule {
@@ -243,7 +268,7 @@ mod tests {
         let folder = Folder::new();
         let top = FileDisk::open(folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::Refuse).unwrap();
-        let error = chain.open(&reference("sub/base"), &folder.top()).unwrap_err();
+        let error = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })));
     }
@@ -276,10 +301,10 @@ mod tests {
         let folder = Folder::new();
         let top = FileDisk::open(folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
-        let base = chain.open(&reference("sub/base"), &folder.top()).unwrap();
+        let base = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap();
         std::fs::write(folder.temporary.path().join("images/other"), "x").unwrap();
-        assert!(chain.open(&reference("../other"), base.path()).is_ok());
-        let rule = chain.open(&reference("../../secret"), base.path()).unwrap_err();
+        assert!(chain.open(&reference("../other"), base.path(), Access::READ).is_ok());
+        let rule = chain.open(&reference("../../secret"), base.path(), Access::READ).unwrap_err();
         assert!(matches!(rule.cause(), Some(ReferenceRule::NotBeneath { .. })));
     }
 
@@ -291,9 +316,9 @@ mod tests {
         for index in 0..MAX_CHAIN_DEPTH {
             let name = format!("base{index}");
             std::fs::write(folder.temporary.path().join("images").join(&name), "x").unwrap();
-            chain.open(&reference(&name), &folder.top()).unwrap();
+            chain.open(&reference(&name), &folder.top(), Access::READ).unwrap();
         }
-        let error = chain.open(&reference("sub/base"), &folder.top()).unwrap_err();
+        let error = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap_err();
         assert_eq!(error.cause(), Some(&ReferenceRule::TooDeep));
     }
 }

@@ -142,6 +142,11 @@ impl Geometry {
         (guest.0 >> self.cluster_bits) & (self.l2_count() - 1)
     }
 
+    /// The first guest offset that the L2 table in charge of guest offset `offset` maps.
+    pub fn l2_start(self, offset: u64) -> u64 {
+        offset & !(self.l2_coverage() - 1)
+    }
+
     /// L1 entries needed for a disk of `size` bytes.
     pub fn l1_count_for(self, size: u64) -> u64 {
         size.div_ceil(self.l2_coverage())

@@ -19,7 +19,7 @@ use super::corrupt::Corrupt;
 use super::decompress::{ClusterKey, Decoder};
 use super::entry::{CompressedPlace, EntryFormat, L2Entry, Mapping, Subclusters};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
-use super::header::{Header, Version};
+use super::header::{Compression, Header, Version};
 use super::layout::SUBCLUSTER_COUNT;
 use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents};
@@ -28,21 +28,29 @@ use crate::error::{Doing, Error, Result};
 /// Tells the images of a process apart, for what threads remember of them.
 static NEXT_IMAGE: AtomicU64 = AtomicU64::new(0);
 
+fn next_identity() -> u64 {
+    NEXT_IMAGE.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A qcow2 image, open for reading.
 pub struct Qcow2 {
     file: Arc<dyn BlockRead>,
     backing: Option<Arc<dyn BlockRead>>,
     data_file: Option<Arc<dyn BlockRead>>,
-    header: Header,
+    /// As it is on disk, or will be after the next commit; the other fields are what never changes of it.
+    header: RwLock<Arc<Header>>,
+    size: AtomicU64,
+    compression: Compression,
     format: EntryFormat,
     l1: RwLock<L1Table>,
     l2_cache: TableCache,
-    identity: u64,
+    /// Changes when a place may hold another cluster than before.
+    identity: AtomicU64,
 }
 
 impl fmt::Debug for Qcow2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Qcow2").field("header", &self.header).finish_non_exhaustive()
+        f.debug_struct("Qcow2").field("header", &self.header()).finish_non_exhaustive()
     }
 }
 
@@ -107,18 +115,25 @@ impl Qcow2 {
         Ok(Self {
             l1: RwLock::new(L1Table::read(&*file, &header)?),
             l2_cache: TableCache::new(header.geometry),
-            identity: NEXT_IMAGE.fetch_add(1, Ordering::Relaxed),
+            identity: AtomicU64::new(next_identity()),
             file,
             backing,
             data_file,
-            header,
+            size: AtomicU64::new(header.size),
+            compression: header.compression,
+            header: RwLock::new(Arc::new(header)),
             format,
         })
     }
 
-    /// The header.
-    pub fn header(&self) -> &Header {
-        &self.header
+    /// The header, as it is now.
+    pub fn header(&self) -> Arc<Header> {
+        self.header.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sizes that follow from the header.
+    pub fn geometry(&self) -> Geometry {
+        self.format.geometry
     }
 
     /// The backing file, if it is open.
@@ -146,7 +161,7 @@ impl Qcow2 {
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) with the rule as cause; whatever reading an L2 table says.
     pub fn mapping(&self, guest: GuestOffset) -> Result<Mapping> {
-        let geometry = self.header.geometry;
+        let geometry = self.format.geometry;
         let guest = GuestOffset(geometry.cluster_start(guest.0));
         match self.l2_table(guest)? {
             Some(table) => {
@@ -159,7 +174,7 @@ impl Qcow2 {
 
     /// The L2 table in charge of `guest`, if there is one.
     fn l2_table(&self, guest: GuestOffset) -> Result<Option<Table>> {
-        let geometry = self.header.geometry;
+        let geometry = self.format.geometry;
         let l1 = self.l1();
         let Some(place) = l1.entry(guest).decode(geometry, guest)? else { return Ok(None) };
         let host = place.offset;
@@ -219,7 +234,7 @@ impl Qcow2 {
         let file_size = file.size();
         if range.end() > file_size {
             // The first cluster of the run that is not whole.
-            let sound = self.header.geometry.cluster_start(file_size).saturating_sub(host.0);
+            let sound = self.format.geometry.cluster_start(file_size).saturating_sub(host.0);
             let guest = GuestOffset(guest.0.saturating_add(sound));
             let host = HostOffset(host.0.saturating_add(sound));
             return Err(Corrupt::ClusterPastEnd { guest, host, file_size }.into());
@@ -233,7 +248,7 @@ impl Qcow2 {
     }
 
     fn read_compressed(&self, buf: &mut [u8], guest: GuestOffset, place: CompressedPlace) -> Result<()> {
-        let geometry = self.header.geometry;
+        let geometry = self.format.geometry;
         let file_size = self.file.size();
         let host = place.offset;
         // The file may end within the last sector: what is missing is missed by the decoder, or not.
@@ -246,7 +261,10 @@ impl Qcow2 {
             return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
         }
         let cluster_size = geometry.cluster_size() as usize;
-        let (key, from) = (ClusterKey { image: self.identity, place }, geometry.in_cluster(guest.0));
+        let (key, from) = (
+            ClusterKey { image: self.identity.load(Ordering::Acquire), place },
+            geometry.in_cluster(guest.0),
+        );
         let whole = buf.len() == cluster_size;
         if !whole && Decoder::with(|decoder| decoder.copy_kept(key, from, buf)) {
             return Ok(());
@@ -256,9 +274,9 @@ impl Qcow2 {
         self.file.read_at(packed.get_mut(..len).unwrap_or_default(), host.0)?;
         let done = Decoder::with(|decoder| {
             if whole {
-                return decoder.decode(self.header.compression, packed, len, buf);
+                return decoder.decode(self.compression, packed, len, buf);
             }
-            decoder.decode_and_keep((self.header.compression, key), packed, len, cluster_size)?;
+            decoder.decode_and_keep((self.compression, key), packed, len, cluster_size)?;
             decoder.copy_kept(key, from, buf);
             Ok(())
         });
@@ -276,6 +294,18 @@ impl Qcow2 {
         self.l1.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes threads forget what they keep of compressed clusters: their places may be used for others.
+    pub(super) fn places_are_free(&self) {
+        self.identity.store(next_identity(), Ordering::Release);
+    }
+
+    /// Puts `header` in the place of the one that was read: of the same version, geometry and compression.
+    pub(super) fn set_header(&self, header: Header) {
+        self.l1_mut().set_regions(&header);
+        self.size.store(header.size, Ordering::Release);
+        *self.header.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(header);
+    }
+
     /// The kind of entries.
     pub(super) fn entry_format(&self) -> EntryFormat {
         self.format
@@ -288,7 +318,7 @@ impl Qcow2 {
 
     /// Adds an L2 table at `host`: a copy of the one in charge of `guest`, or an empty one.
     pub(super) fn copy_l2_table(&self, guest: GuestOffset, host: HostOffset) -> Result<()> {
-        let empty = || Table::from(vec![0; self.header.geometry.cluster_size() as usize]);
+        let empty = || Table::from(vec![0; self.format.geometry.cluster_size() as usize]);
         let table = self.l2_table(guest)?.unwrap_or_else(empty);
         self.l2_cache.change(host, table, |_| ());
         Ok(())
@@ -296,7 +326,7 @@ impl Qcow2 {
 
     /// Changes the L2 entry of the cluster that starts at `guest`.
     pub(super) fn set_l2_entry(&self, guest: GuestOffset, entry: L2Entry) -> Result<()> {
-        let geometry = self.header.geometry;
+        let geometry = self.format.geometry;
         let place = self.l1().entry(guest).decode(geometry, guest)?;
         if let (Some(place), Some(table)) = (place, self.l2_table(guest)?) {
             let index = geometry.l2_index(guest);
@@ -308,7 +338,7 @@ impl Qcow2 {
 
 impl BlockRead for Qcow2 {
     fn size(&self) -> u64 {
-        self.header.size
+        self.size.load(Ordering::Acquire)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
@@ -383,7 +413,7 @@ pub(crate) struct Runs<'a> {
 impl Runs<'_> {
     /// The longest piece from `at` on that one L2 entry (or L1 entry without table) says.
     fn piece(&mut self) -> Result<Run> {
-        let geometry = self.image.header.geometry;
+        let geometry = self.image.format.geometry;
         let guest = GuestOffset(self.at);
         let l1_index = geometry.l1_index(guest);
         if self.table.as_ref().is_none_or(|&(known, _)| known != l1_index) {

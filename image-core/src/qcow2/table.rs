@@ -117,6 +117,21 @@ impl L1Table {
         }
     }
 
+    /// Takes over the places that `header` names.
+    pub(super) fn set_regions(&mut self, header: &Header) {
+        self.regions = header.regions();
+    }
+
+    /// Has `count` entries from now on; new ones point nowhere, those that go must point nowhere.
+    pub(super) fn set_count(&mut self, count: u32) {
+        self.entries.resize(count as usize, L1Entry::default());
+    }
+
+    /// How many entries there are.
+    pub(super) fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
     /// Refuses an L2 table that another L1 entry has too: the way to make a small file stand for endless work.
     pub(super) fn refuse_shared(&self, host: HostOffset, guest: GuestOffset) -> Result<(), Corrupt> {
         let first = self.l2_offsets.partition_point(|&offset| offset < host.0);
@@ -243,6 +258,14 @@ impl TableCache {
         let changed = std::mem::take(&mut *self.changed.write().unwrap_or_else(PoisonError::into_inner));
         for (host, table) in changed {
             self.put(host, table);
+        }
+    }
+
+    /// Forgets the table at `host`, which is one no more, changed or not.
+    pub(super) fn forget(&self, host: HostOffset) {
+        self.changed.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        if let Some(set) = self.set(host) {
+            set.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != host);
         }
     }
 

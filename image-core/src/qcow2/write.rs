@@ -19,6 +19,7 @@
 mod allocate;
 mod cluster;
 mod commit;
+mod resize;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -161,7 +162,7 @@ impl Qcow2Writer {
 
     /// Writes `buf` where every byte has a cluster of its own already; `false`, with nothing done, where not.
     fn overwrite(&self, buf: &[u8], offset: u64) -> Result<bool> {
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let range = ByteRange::new(offset, buf.len() as u64)?;
         let mut runs = Vec::new();
         for run in self.image.runs(range) {
@@ -200,7 +201,7 @@ impl Qcow2Writer {
         range: ByteRange,
         mut with: impl FnMut(GuestOffset, ByteRange) -> Result<()>,
     ) -> Result<()> {
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let mut at = range.offset();
         while at < range.end() {
             let cluster = geometry.cluster_start(at);
@@ -221,7 +222,7 @@ impl Qcow2Writer {
 
     /// Makes an L2 table in charge of `guest`, or copies it, where there is none or it is shared.
     fn own_l2_table(&self, state: &mut State, guest: GuestOffset) -> Result<()> {
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let old = self.image.l1().entry(guest).decode(geometry, guest)?;
         if let Some(table) = old
             && table.copied
@@ -329,6 +330,13 @@ impl BlockWrite for Qcow2Writer {
     fn flush(&self) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         self.commit(&mut self.state())
+    }
+
+    fn resize(&self, size: u64) -> Result<()> {
+        let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *self.state();
+        self.begin(state)?;
+        self.change_size(state, size)
     }
 }
 

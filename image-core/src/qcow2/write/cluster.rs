@@ -55,7 +55,7 @@ impl Sharing {
     }
 
     /// What is to be freed when the cluster gets another place.
-    fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
+    pub(super) fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
         let host = self.host.and_then(|host| ByteRange::new(host.offset.0, geometry.cluster_size()).ok());
         self.place.or(host)
     }
@@ -113,7 +113,7 @@ impl Qcow2Writer {
         in_cluster: u64,
         data: &[u8],
     ) -> Result<()> {
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let within = ByteRange::new(in_cluster, data.len() as u64)?;
         let old = Sharing::of(self.image.mapping(guest)?);
         let new_bits = touched(geometry, within);
@@ -243,7 +243,7 @@ impl Qcow2Writer {
         if self.data_file.is_some() {
             return self.write_zero_bytes(state, guest, within);
         }
-        if let Some(place) = Sharing::of(old).freed(self.image.header().geometry) {
+        if let Some(place) = Sharing::of(old).freed(self.image.geometry()) {
             state.pending.free(place);
             self.set_mapping(state, guest, Mapping::Unallocated)?;
         }
@@ -265,7 +265,7 @@ impl Qcow2Writer {
 
     /// Marks the subclusters `bits` as zeroes; their cluster is kept or given back.
     fn mark_zeroes(&self, state: &mut State, guest: GuestOffset, bits: u32, mode: ZeroMode) -> Result<()> {
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let current = self.image.mapping(guest)?;
         let old = Sharing::of(current);
         if matches!(current, Mapping::Compressed(_)) && bits != u32::MAX {

@@ -67,7 +67,7 @@ impl Qcow2Writer {
     /// Commits early when much has changed.
     pub(super) fn commit_if_large(&self, state: &mut State) -> Result<()> {
         let count = self.image.tables().changed().len() as u64;
-        let changed = count.saturating_mul(self.image.header().geometry.cluster_size());
+        let changed = count.saturating_mul(self.image.geometry().cluster_size());
         if changed > MOST_CHANGED || state.pending.freed.len() > MOST_FREED {
             self.commit(state)?;
         }
@@ -102,7 +102,7 @@ impl Qcow2Writer {
             .doing(|| "writing the place of the refcount table")?;
         file.flush()?;
         for old in left {
-            let len = u64::from(old.count).saturating_mul(self.image.header().geometry.cluster_size());
+            let len = u64::from(old.count).saturating_mul(self.image.geometry().cluster_size());
             state.pending.free(ByteRange::new(old.offset.0, len)?);
         }
         Ok(())
@@ -127,9 +127,13 @@ impl Qcow2Writer {
     /// Counts fall; what is not used any more is given back to the filesystem.
     fn free(&self, state: &mut State) -> Result<()> {
         let file = &*self.file;
-        let geometry = self.image.header().geometry;
+        let geometry = self.image.geometry();
         let mut unused = ByteRange::whole(0);
-        for place in std::mem::take(&mut state.pending.freed) {
+        let freed = std::mem::take(&mut state.pending.freed);
+        if !freed.is_empty() {
+            self.image.places_are_free();
+        }
+        for place in freed {
             let last = geometry.cluster_index(place.end().saturating_sub(1));
             for cluster in geometry.cluster_index(place.offset())..=last {
                 if state.allocator.remove(file, cluster)? > 0 {

@@ -53,6 +53,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 enum Step {
     Write(u64, usize, u8),
     Zero(u64, u64, ZeroMode),
+    Resize(u64),
     Flush,
     Reopen,
 }
@@ -67,6 +68,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Write(at, len.min(SIZE - at) as usize, byte)
         }),
         3 => (offset(), len(), mode).prop_map(|(at, len, mode)| Step::Zero(at, len.min(SIZE - at), mode)),
+        1 => prop_oneof![Just(SIZE), 1..2 * SIZE].prop_map(|size| Step::Resize(size.next_multiple_of(512))),
         1 => Just(Step::Flush),
         1 => Just(Step::Reopen),
     ];
@@ -85,17 +87,25 @@ fn content(disk: &dyn BlockRead) -> Vec<u8> {
     bytes
 }
 
-fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut [u8]) {
+fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
     match *step {
         Step::Write(at, len, byte) => {
+            let len = len.min(disk.size().saturating_sub(at) as usize);
+            let at = at.min(disk.size());
             // Not all the same: a piece that lands elsewhere shows.
             let bytes: Vec<u8> = (0..len).map(|index| byte ^ (index / 512) as u8).collect();
             disk.write_at(&bytes, at).unwrap();
             model[at as usize..at as usize + len].copy_from_slice(&bytes);
         }
         Step::Zero(at, len, mode) => {
+            let len = len.min(disk.size().saturating_sub(at));
+            let at = at.min(disk.size());
             disk.write_zeroes(ByteRange::new(at, len).unwrap(), mode).unwrap();
             model[at as usize..(at + len) as usize].fill(0);
+        }
+        Step::Resize(size) => {
+            disk.resize(size).unwrap();
+            model.resize(size as usize, 0);
         }
         Step::Flush => disk.flush().unwrap(),
         Step::Reopen => {}
@@ -182,6 +192,8 @@ fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
             Step::Flush => seen += 1,
             Step::Write(at, len, _) if seen >= flush => ranges.push(at..at + len as u64),
             Step::Zero(at, len, _) if seen >= flush => ranges.push(at..at + len),
+            // What a smaller disk has not, a larger one has as zeroes.
+            Step::Resize(size) if seen >= flush => ranges.push(size..u64::MAX),
             _ => {}
         }
     }
@@ -216,6 +228,10 @@ fn every_prefix_of_what_is_written_is_an_image() {
         for number in 0..12_u64 {
             apply(&Step::Write(number * 110_592, 9000, number as u8 + 1), &writer, &mut model);
             apply(&Step::Zero(number * 55_296, 30_000, ZeroMode::Punch), &writer, &mut model);
+            if number % 4 == 3 {
+                let size = if number % 8 == 3 { SIZE / 2 - 512 } else { 3 * SIZE };
+                apply(&Step::Resize(size), &writer, &mut model);
+            }
             if number % 3 == 2 {
                 writer.flush().unwrap();
             }
@@ -321,4 +337,27 @@ fn writers_do_not_disturb_each_other() {
     assert_eq!(faults(&*file), (0, 0));
     let compression = Header::read(&*file).unwrap().compression;
     assert_eq!(compression, Compression::Deflate);
+}
+
+#[test]
+fn a_smaller_disk_gives_its_clusters_back_and_a_larger_one_has_zeroes() {
+    for (cluster_bits, extended) in [(9, false), (16, false), (16, true)] {
+        let kind = Kind { cluster_bits, refcount_order: 4, extended, version: Version::V3 };
+        let file = kind.image(SIZE);
+        let writer = open(&file, None);
+        let mut model = vec![0; SIZE as usize];
+        apply(&Step::Write(0, SIZE as usize, 1), &writer, &mut model);
+        writer.flush().unwrap();
+        for size in [SIZE / 3 / 512 * 512, 1024, 0, 3 * SIZE, SIZE] {
+            apply(&Step::Resize(size), &writer, &mut model);
+            assert!(content(&writer) == model, "{kind:?} of {size} bytes");
+            assert_eq!(Header::read(&*file).unwrap().size, size);
+        }
+        writer.close().unwrap();
+        assert_eq!(faults(&*file), (0, 0));
+        let left = file.to_bytes().iter().filter(|&&byte| byte != 0).count();
+        assert!(left < SIZE as usize / 8, "{left} bytes are not zero");
+        let error = open(&file, None).resize(1000).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+    }
 }

@@ -1,0 +1,129 @@
+//! An image in use by QEMU is refused here, one in use here is refused by QEMU, and `-U` looks at both all the same.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use image_core::ErrorKind;
+use image_core::block::InUse;
+use image_core::format::{Format, Image, ImageWriter, OpenOptions, Share, WriteOptions};
+
+use crate::support::peer::peer;
+use crate::support::{folder, goldimg};
+
+/// A program that has an image open until it is dropped.
+struct Holder(Child);
+
+impl Holder {
+    /// Starts `command` and waits until it holds a lock on the file at `path`.
+    fn new(command: &mut Command, path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut holder = Self(child.unwrap());
+        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        let start = Instant::now();
+        while !std::fs::read_to_string("/proc/locks").unwrap().contains(&inode) {
+            assert!(holder.0.try_wait().unwrap().is_none(), "{command:?} ended too early");
+            assert!(start.elapsed() < Duration::from_secs(60), "{command:?} locks nothing");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        holder
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn in_use(opened: image_core::Result<Image>) -> Option<InUse> {
+    let error = opened.err()?;
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+    error.cause::<InUse>().copied()
+}
+
+#[test]
+fn what_a_virtual_machine_or_qemu_io_writes_to_is_refused() {
+    let (Some(img), Some(io), Some(_)) = (peer("qemu-img"), peer("qemu-io"), peer("qemu-system-x86_64"))
+    else {
+        return;
+    };
+    let folder = folder();
+    let read =
+        |path: &Path, share| in_use(Image::open(path, OpenOptions { share, ..OpenOptions::default() }));
+    let write = |path: &Path| {
+        ImageWriter::open(path, WriteOptions::default()).map(drop).map_err(|error| error.kind())
+    };
+    for format in ["qcow2", "raw"] {
+        let path = folder.path().join(format);
+        img.must(["create", "-f", format, path.to_str().unwrap(), "8M"]);
+        let raw = format == "raw";
+        let drive = format!("file={},format={format},if=virtio", path.display());
+        let mut machine = Command::new("qemu-system-x86_64");
+        machine.args([
+            "-M",
+            "pc",
+            "-accel",
+            "tcg",
+            "-display",
+            "none",
+            "-nodefaults",
+            "-S",
+            "-drive",
+            &drive,
+        ]);
+        let holder = Holder::new(&mut machine, &path);
+        assert!(read(&path, Share::Readers).is_some(), "{format}");
+        assert_eq!(read(&path, Share::RawWriters).is_none(), raw, "{format}");
+        assert_eq!(read(&path, Share::Writers), None, "{format}");
+        assert_eq!(write(&path), Err(ErrorKind::InUse), "{format}");
+        let check = goldimg(["info".as_ref(), path.as_os_str()]).run();
+        assert_eq!(check.code, i32::from(!raw), "{}", check.snapshot());
+        assert_eq!(check.stderr.contains("hint: -U looks at it all the same"), !raw, "{}", check.snapshot());
+        assert_eq!(goldimg(["info".as_ref(), "-U".as_ref(), path.as_os_str()]).run().code, 0);
+        let convert =
+            goldimg(["convert".as_ref(), path.as_os_str(), folder.path().join("x").as_os_str()]).run();
+        assert!(convert.code == 1 && convert.stderr.contains("it is in use"), "{}", convert.snapshot());
+        drop(holder);
+        // Who only reads is in nobody's way but a writer's.
+        let mut reader = Command::new(io.command([""]).path());
+        let holder = Holder::new(reader.args(["-r", "-f", format]).arg(&path), &path);
+        assert_eq!(read(&path, Share::Readers), None, "{format}");
+        assert_eq!(write(&path).is_ok(), raw, "QEMU lets others write what it only looks at");
+        drop(holder);
+        assert_eq!(write(&path), Ok(()), "{format}");
+    }
+}
+
+#[test]
+fn what_is_open_here_is_refused_by_qemu() {
+    let (Some(img), Some(io)) = (peer("qemu-img"), peer("qemu-io")) else { return };
+    let folder = folder();
+    for format in ["qcow2", "raw"] {
+        let path = folder.path().join(format);
+        let name = path.to_str().unwrap();
+        img.must(["create", "-f", format, name, "8M"]);
+        let io = |mode: &[&str]| io.run(mode.iter().chain(&["-f", format, "-c", "read 0 512", name])).code;
+        let reader = Image::open(&path, OpenOptions::default()).unwrap();
+        assert_eq!((io(&[]), io(&["-r"]), io(&["-r", "-U"])), (1, 0, 0), "{format}");
+        drop(reader);
+        let options = WriteOptions {
+            format: Some(if format == "raw" { Format::Raw } else { Format::Qcow2 }),
+            ..WriteOptions::default()
+        };
+        let writer = ImageWriter::open(&path, options).unwrap();
+        let raw = format == "raw";
+        assert_eq!((io(&[]), io(&["-r"]), io(&["-r", "-U"])), (1, i32::from(!raw), 0), "{format}");
+        for (arguments, code) in
+            [(&["info"][..], i32::from(!raw)), (&["info", "-U"], 0), (&["resize", "-f", format], 1)]
+        {
+            let size = if arguments[0] == "resize" { Some("16M") } else { None };
+            let outcome = img.run(arguments.iter().copied().chain([name]).chain(size));
+            assert_eq!(outcome.code, code, "{}", outcome.snapshot());
+        }
+        writer.close().unwrap();
+        assert_eq!(io(&[]), 0, "{format}");
+    }
+}
