@@ -6,6 +6,7 @@
 //! cli       what a user sees: help, errors, exit codes                (snapshots)
 //! recipes   the recipes of this project: understood, planned, in step with the schema
 //! interop   they write, we read; we write, they judge                 (qemu-img and others)
+//! qemu_img  standing in for qemu-img: the same command lines, word for word  (qemu-img)
 //! trial     booting images, good ones and bad ones                  (QEMU)
 //! golden    a build, its parts and what it leaves behind
 //! openstack uploads, against a broken cloud and a real one       (Keystone, Glance)
@@ -17,6 +18,7 @@ mod cli;
 mod golden;
 mod interop;
 mod openstack;
+mod qemu_img;
 mod recipes;
 mod support;
 mod tidy;

@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "golden", TALK),
     ("image-cli", "trial", TALK),
     ("image-cli", "glance", TALK),
+    ("image-cli", "qemu_img", &["printable"]),
     (
         "image-cli",
         "commands",

@@ -7,6 +7,9 @@ use crate::commands::Command;
 /// Builds, converts, checks, boots and uploads golden disk images.
 #[derive(Debug, Parser)]
 #[command(name = "goldimg", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Started under the name qemu-img (or as `goldimg qemu-img …`) it takes qemu-img's options."
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) talk: Talk,

@@ -5,6 +5,7 @@
 //!            │
 //!            ├─ ui       all the talking: stages, bars, plain lines, JSON
 //!            └─ failure  how an error is shown and which exit code it has
+//! qemu_img ─► image-core                  the same operations behind the face of another program
 //! ```
 
 mod args;
@@ -14,6 +15,7 @@ mod glance;
 mod golden;
 mod interrupt;
 mod printable;
+mod qemu_img;
 mod size;
 mod trial;
 mod ui;
@@ -23,6 +25,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(words) = qemu_img::words(std::env::args_os()) {
+        return qemu_img::run(words);
+    }
     let arguments = match args::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failure::report_usage(&error),

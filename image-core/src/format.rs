@@ -110,6 +110,19 @@ pub enum References {
     Refuse,
     /// They are opened if they are beneath the image's own folder; else the image is refused.
     AllowBeneath,
+    /// They are opened wherever they are, if they are regular files. For images whose maker may choose which of the
+    /// host's files are read.
+    AllowAnywhere,
+}
+
+impl References {
+    /// What a caller allows who allows the image's own folder in any case.
+    fn at_least_beneath(self) -> Self {
+        match self {
+            Self::Refuse => Self::AllowBeneath,
+            allowed => allowed,
+        }
+    }
 }
 
 /// What other programs may do with an image while it is open here. QEMU's programs and these keep to it both ways.

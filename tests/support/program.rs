@@ -106,6 +106,13 @@ impl Invocation {
         self.redact(&folder.to_string_lossy(), "[folder]")
     }
 
+    /// Starts it under another name than its own.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        use std::os::unix::process::CommandExt;
+        self.command.arg0(name);
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reference::Chain;
-use super::{Format, OpenOptions, Reference, References, Share, probe};
+use super::{Format, OpenOptions, Reference, Share, probe};
 use crate::block::{Access, BlockRead, FileDisk};
 use crate::error::{Doing, Result};
 use crate::qcow2::Header;
@@ -27,16 +27,16 @@ impl Member {
     /// # Errors
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::of(FileDisk::open(path)?, options.format, options.share)
+        Self::from_file(FileDisk::open(path)?, options.format, options.share)
     }
 
-    /// The image at `path` and the backing files below it, which must be beneath its folder.
+    /// The image at `path` and the backing files below it, which must be beneath its folder unless `options` allow all.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open).
     pub fn chain(path: impl AsRef<Path>, options: OpenOptions) -> Result<Vec<Self>> {
         let first = Self::open(path, options)?;
-        let mut chain = Chain::starting_with(&first.file, References::AllowBeneath)?;
+        let mut chain = Chain::starting_with(&first.file, options.references.at_least_beneath())?;
         let mut members = vec![first];
         while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
             let Some(reference) = Reference::to_backing_file(header)? else { break };
@@ -44,12 +44,16 @@ impl Member {
             let file = chain
                 .open(&reference, &image, Access::LOOK)
                 .doing(|| format!("opening {}", image.display()))?;
-            members.push(Self::of(file, reference.format(), options.share)?);
+            members.push(Self::from_file(file, reference.format(), options.share)?);
         }
         Ok(members)
     }
 
-    fn of(file: FileDisk, format: Option<Format>, share: Share) -> Result<Self> {
+    /// As [`open`](Self::open), of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_file(file: FileDisk, format: Option<Format>, share: Share) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,

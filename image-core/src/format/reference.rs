@@ -133,7 +133,7 @@ impl Chain {
     /// A chain of one image.
     pub(super) fn starting_with(file: &FileDisk, references: References) -> Result<Self> {
         let folder = match references {
-            References::Refuse => PathBuf::new(),
+            References::Refuse | References::AllowAnywhere => PathBuf::new(),
             References::AllowBeneath => {
                 let path = std::fs::canonicalize(file.path())
                     .doing(|| format!("looking for the folder of {}", file.path().display()))?;
@@ -163,7 +163,10 @@ impl Chain {
         if self.opened.len() > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
         }
-        let (file, path) = self.open_beneath(reference, image, access)?;
+        let (file, path) = match self.references {
+            References::AllowAnywhere => open_anywhere(reference, image, access)?,
+            _ => self.open_beneath(reference, image, access)?,
+        };
         let metadata = file.metadata().doing(|| format!("looking at {name:?}"))?;
         if !metadata.is_file() {
             return Err(ReferenceRule::NotAFile { what, name }.into());
@@ -214,6 +217,16 @@ impl Chain {
     }
 }
 
+/// Opens a file wherever it is, for a caller who trusts whoever made the image.
+fn open_anywhere(reference: &Reference, image: &Path, access: Access) -> Result<(std::fs::File, PathBuf)> {
+    let path = image.parent().unwrap_or(Path::new("")).join(reference.path()?);
+    let mode = if access == Access::WRITE { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(&path, flags, Mode::empty())
+        .doing(|| format!("opening the {} {:?}", reference.what, reference.display_name()))?;
+    Ok((opened.into(), path))
+}
+
 fn identity(file: &FileDisk) -> Result<(u64, u64)> {
     let metadata = file.file().metadata().doing(|| format!("looking at {}", file.path().display()))?;
     Ok((metadata.dev(), metadata.ino()))
@@ -222,6 +235,7 @@ fn identity(file: &FileDisk) -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::BlockRead;
 
     fn reference(name: &str) -> Reference {
         Reference { what: "backing file", name: name.into(), format: None }
@@ -294,6 +308,22 @@ mod tests {
         }
         assert!(matches!(folder.rule("sub"), ReferenceRule::NotAFile { .. }));
         assert!(matches!(folder.rule("top"), ReferenceRule::Loop { .. }));
+    }
+
+    #[test]
+    fn a_caller_may_allow_every_folder_but_nothing_else_than_files() {
+        let folder = Folder::new();
+        let top = FileDisk::open(folder.top()).unwrap();
+        let mut chain = Chain::starting_with(&top, References::AllowAnywhere).unwrap();
+        let secret = chain.open(&reference("../secret"), &folder.top(), Access::READ).unwrap();
+        assert_eq!(secret.size(), 6);
+        let rule = |name: &str, chain: &mut Chain| {
+            let error = chain.open(&reference(name), &folder.top(), Access::READ).unwrap_err();
+            error.cause::<ReferenceRule>().unwrap().clone()
+        };
+        assert!(matches!(rule("top", &mut chain), ReferenceRule::Loop { .. }));
+        assert!(matches!(rule("sub", &mut chain), ReferenceRule::NotAFile { .. }));
+        assert!(matches!(rule("nbd:localhost", &mut chain), ReferenceRule::NotAPath { .. }));
     }
 
     #[test]

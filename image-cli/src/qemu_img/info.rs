@@ -1,0 +1,56 @@
+//! `qemu-img info`: what an image is; of what it names, nothing is opened but, with `--backing-chain`, backing files.
+
+mod facts;
+mod text;
+
+use image_core::format::Member;
+
+use super::failure::Failure;
+use super::node::{Node, Wanted};
+use super::options::{Opt, flag, long_flag, long_valued, valued};
+use super::{Call, Output, json};
+use facts::Facts;
+
+pub(super) const OPTIONS: &[Opt] = &[
+    flag('h', "help"),
+    valued('f', "format"),
+    long_flag("image-opts"),
+    flag('b', "backing-chain"),
+    flag('U', "force-share"),
+    long_valued("output"),
+    long_valued("object"),
+];
+
+pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
+    let (mut wanted, mut output, mut chain) = (Wanted::default(), Output::default(), false);
+    while let Some(option) = call.option()? {
+        match option.name {
+            "backing-chain" => chain = true,
+            "output" => output = Output::parse(&option.value)?,
+            _ => wanted.take(option),
+        }
+    }
+    let name = call.one_name("Expecting one image file name")?;
+    wanted.check()?;
+    let node = Node::parse(&name, &wanted)?;
+    let member = node.member()?;
+    let mut all = vec![Facts::of(&member, &node)?];
+    if chain {
+        let members =
+            Member::chain(node.path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
+        for member in members.iter().skip(1) {
+            // The name that it has for the image above it, which is there: it has a backing file.
+            let name = all.last().and_then(Facts::backing_name).unwrap_or_default();
+            all.push(Facts::of_backing(member, name)?);
+        }
+    }
+    match output {
+        Output::Human => {
+            let texts: Vec<String> = all.iter().map(text::of).collect();
+            call.print(&texts.join("\n"));
+        }
+        Output::Json if chain => call.print(&json::pretty(&all.iter().map(Facts::to_json).collect())),
+        Output::Json => call.print(&json::pretty(&all[0].to_json())),
+    }
+    Ok(0)
+}

@@ -1,0 +1,252 @@
+//! What is known of an image, and QEMU's JSON of it.
+
+use image_core::block::BlockRead;
+use image_core::format::{Format, Member};
+use image_core::qcow2::bitmap::{self, Bitmap};
+use image_core::qcow2::snapshot::{self, Snapshot};
+use image_core::qcow2::{Compression, Header, Version};
+use serde_json::{Map, Value, json};
+
+use crate::qemu_img::failure::Failure;
+use crate::qemu_img::node::{Layer, Node};
+use crate::qemu_img::{snapshot_list, words};
+
+/// Raw images are counted in units of so many bytes.
+const SECTOR: u64 = 512;
+
+/// What is known of an image.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) name: String,
+    pub(super) path: String,
+    /// "raw", "qcow2", or "file" where the file itself is looked at.
+    pub(super) format: &'static str,
+    pub(super) virtual_size: u64,
+    /// The length of the file in bytes, in whole sectors.
+    pub(super) file_size: u64,
+    pub(super) disk_size: u64,
+    pub(super) protocol: &'static str,
+    pub(super) qcow2: Option<OfQcow2>,
+}
+
+/// What is known of a qcow2 image besides.
+#[derive(Debug)]
+pub(super) struct OfQcow2 {
+    pub(super) cluster_size: u64,
+    pub(super) dirty: bool,
+    pub(super) backing: Option<Backing>,
+    pub(super) snapshots: Vec<Snapshot>,
+    /// What no other format has, by QEMU's keys.
+    pub(super) specific: Value,
+}
+
+/// What an image says of its backing file.
+#[derive(Debug)]
+pub(super) struct Backing {
+    pub(super) name: String,
+    pub(super) full_name: String,
+    pub(super) format: Option<String>,
+}
+
+impl Facts {
+    /// Of the image that was named.
+    pub(super) fn of(member: &Member, node: &Node) -> Result<Self, Failure> {
+        let facts = Self::with_name(member, node.shown().to_owned())
+            .map_err(|error| node.failed(words::of_opening(&error)))?;
+        let file_size = facts.file_size;
+        match node.layer() {
+            Layer::File => Ok(Self { format: facts.protocol, ..facts }),
+            Layer::Part { offset, size } => {
+                Ok(Self { virtual_size: part(node, offset, size, file_size)?, ..facts })
+            }
+            Layer::Probed | Layer::Format(_) => Ok(facts),
+        }
+    }
+
+    /// Of an image that another one names.
+    pub(super) fn of_backing(member: &Member, name: String) -> Result<Self, Failure> {
+        let failed =
+            |error| Failure::new(words::of_opening(&error)).context(&format!("Could not open '{name}'"));
+        Self::with_name(member, name.clone()).map_err(failed)
+    }
+
+    /// Where its backing file is, as far as it is one.
+    pub(super) fn backing_name(&self) -> Option<String> {
+        Some(self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone())
+    }
+
+    fn with_name(member: &Member, name: String) -> image_core::Result<Self> {
+        let file_size = member.file.size().next_multiple_of(SECTOR);
+        let qcow2 = match &member.header {
+            Some(header) => Some(OfQcow2::of(member, header, &name)?),
+            None => None,
+        };
+        Ok(Self {
+            path: if is_description(&name) { member.file.path().display().to_string() } else { name.clone() },
+            name,
+            format: if member.format == Format::Raw { "raw" } else { "qcow2" },
+            virtual_size: member.virtual_size().next_multiple_of(SECTOR),
+            file_size,
+            disk_size: member.file.allocated_size()?,
+            protocol: if member.file.is_block_device() { "host_device" } else { "file" },
+            qcow2,
+        })
+    }
+
+    /// As QEMU prints it.
+    pub(super) fn to_json(&self) -> Value {
+        let is_file = self.format == self.protocol;
+        let mut object = Map::new();
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        put("children", Value::Array(Vec::new()));
+        put("virtual-size", json!(self.virtual_size));
+        put("filename", json!(self.name));
+        put("format", json!(self.format));
+        put("actual-size", json!(self.disk_size));
+        put("dirty-flag", json!(false));
+        if is_file {
+            put("format-specific", json!({ "type": self.protocol, "data": {} }));
+        } else {
+            put("children", json!([{ "name": "file", "info": self.file().to_json() }]));
+        }
+        if let Some(qcow2) = &self.qcow2 {
+            put("cluster-size", json!(qcow2.cluster_size));
+            put("dirty-flag", json!(qcow2.dirty));
+            put("format-specific", json!({ "type": "qcow2", "data": qcow2.specific }));
+            if let Some(backing) = &qcow2.backing {
+                put("backing-filename", json!(backing.name));
+                put("full-backing-filename", json!(backing.full_name));
+                if let Some(format) = &backing.format {
+                    put("backing-filename-format", json!(format));
+                }
+            }
+            if !qcow2.snapshots.is_empty() {
+                put("snapshots", qcow2.snapshots.iter().map(snapshot_json).collect());
+            }
+        }
+        Value::Object(object)
+    }
+
+    /// The file below.
+    fn file(&self) -> Self {
+        Self {
+            name: self.path.clone(),
+            path: self.path.clone(),
+            format: self.protocol,
+            virtual_size: self.file_size,
+            qcow2: None,
+            ..*self
+        }
+    }
+}
+
+/// The size of a part of a file, which must be in it.
+fn part(node: &Node, offset: u64, size: Option<u64>, file_size: u64) -> Result<u64, Failure> {
+    if offset > file_size {
+        let message =
+            format!("Offset ({offset}) cannot be greater than size of the containing file ({file_size})");
+        return Err(node.failed(message));
+    }
+    let Some(size) = size else { return Ok(file_size - offset) };
+    if file_size - offset < size {
+        let message = format!(
+            "The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the \
+             containing file ({file_size})"
+        );
+        return Err(node.failed(message));
+    }
+    if size % SECTOR != 0 {
+        return Err(node.failed("Specified size is not multiple of 512"));
+    }
+    Ok(size)
+}
+
+impl OfQcow2 {
+    fn of(member: &Member, header: &Header, image: &str) -> image_core::Result<Self> {
+        let bitmaps = bitmap::list(&member.file, header)?;
+        let backing = header.backing_name.as_ref().map(|name| {
+            let name = text(name);
+            let full_name = full_name(image, &name);
+            Backing { name, full_name, format: header.backing_format().map(text) }
+        });
+        Ok(Self {
+            cluster_size: header.geometry.cluster_size(),
+            dirty: header.is_dirty(),
+            backing,
+            snapshots: snapshot::list(&member.file, header)?.0,
+            specific: specific(header, &bitmaps),
+        })
+    }
+}
+
+/// Whether it is no path but a description of drivers.
+fn is_description(name: &str) -> bool {
+    name.starts_with("json:")
+}
+
+/// The path to a backing file for who opened `image`: from the folder of the image, unless it is absolute or no path.
+fn full_name(image: &str, name: &str) -> String {
+    let no_path = name.split('/').next().unwrap_or_default().contains(':');
+    if name.starts_with('/') || no_path {
+        return name.to_owned();
+    }
+    let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
+    format!("{folder}{name}")
+}
+
+fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {
+    let mut data = Map::new();
+    let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
+    let compression = match header.compression {
+        Compression::Deflate => "zlib",
+        Compression::Zstd => "zstd",
+    };
+    put("compression-type", json!(compression));
+    put("refcount-bits", json!(header.geometry.refcount_bits()));
+    if header.version == Version::V2 {
+        put("compat", json!("0.10"));
+        return Value::Object(data);
+    }
+    put("compat", json!("1.1"));
+    put("lazy-refcounts", json!(header.has_lazy_refcounts()));
+    put("corrupt", json!(header.is_corrupt()));
+    put("extended-l2", json!(header.geometry.extended_l2()));
+    if header.has_data_file() {
+        if let Some(name) = header.data_file_name() {
+            put("data-file", json!(text(name)));
+        }
+        put("data-file-raw", json!(header.is_data_file_raw()));
+    }
+    if !bitmaps.is_empty() {
+        put("bitmaps", bitmaps.iter().map(bitmap_json).collect());
+    }
+    Value::Object(data)
+}
+
+fn bitmap_json(bitmap: &Bitmap) -> Value {
+    let in_use = bitmap.is_in_use().then_some("in-use");
+    let flags: Vec<&str> = in_use.into_iter().chain(bitmap.is_enabled().then_some("auto")).collect();
+    let granularity = 1_u64.checked_shl(bitmap.granularity_bits.into()).unwrap_or_default();
+    json!({ "name": text(&bitmap.name), "granularity": granularity, "flags": flags })
+}
+
+fn snapshot_json(snapshot: &Snapshot) -> Value {
+    let clock = snapshot.guest_clock_nanoseconds;
+    let mut value = json!({
+        "id": text(&snapshot.id),
+        "name": text(&snapshot.name),
+        "vm-state-size": snapshot.vm_state_size,
+        "date-sec": snapshot.date.0,
+        "date-nsec": snapshot.date.1,
+        "vm-clock-sec": clock / 1_000_000_000,
+        "vm-clock-nsec": clock % 1_000_000_000,
+    });
+    if let (Some(icount), Some(fields)) = (snapshot_list::icount(snapshot), value.as_object_mut()) {
+        fields.insert("icount".to_owned(), json!(icount));
+    }
+    value
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

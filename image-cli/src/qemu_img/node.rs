@@ -1,0 +1,213 @@
+//! Which image is meant: a file name, `json:{…}`, or with `--image-opts` a whole description.
+//!
+//! ```text
+//! disk.qcow2                                   file ◄─ probed
+//! -f raw disk.qcow2                            file ◄─ raw
+//! driver=raw,offset=1M,file.filename=disk.raw  file ◄─ raw, from 1 MiB on
+//! driver=file,filename=disk.raw                file
+//! ```
+
+mod description;
+
+use image_core::block::FileDisk;
+use image_core::format::{Format, Member, OpenOptions, References, Share};
+
+use super::failure::Failure;
+use super::options::Given;
+use super::words;
+use description::Description;
+
+/// What the command line says about an image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    /// `-f`.
+    pub(super) format: Option<String>,
+    /// `--image-opts`.
+    pub(super) image_opts: bool,
+    /// `-U`.
+    pub(super) force_share: bool,
+}
+
+impl Wanted {
+    /// Takes one of the options `-f`, `--image-opts` and `-U`.
+    pub(super) fn take(&mut self, option: Given) {
+        match option.name {
+            "format" => self.format = Some(option.value),
+            "image-opts" => self.image_opts = true,
+            "force-share" => self.force_share = true,
+            _ => {}
+        }
+    }
+
+    /// A description has its own format.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.image_opts && self.format.is_some() {
+            true => Err(Failure::new("--image-opts and --format are mutually exclusive")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Set to `anywhere` where images may name backing files and data files in other folders than their own.
+const ALLOW: &str = "GOLDIMG_ALLOW_BACKING";
+
+/// Which of the files that an image names are opened.
+pub(super) fn references() -> References {
+    match std::env::var_os(ALLOW).is_some_and(|value| value == "anywhere") {
+        true => References::AllowAnywhere,
+        false => References::AllowBeneath,
+    }
+}
+
+/// An image as it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    /// The name as it was given.
+    name: String,
+    /// The name as QEMU shows it.
+    shown: String,
+    /// The file.
+    path: String,
+    layer: Layer,
+    share: Share,
+    /// What is wrong with it, noticed when it is open.
+    late: Option<String>,
+}
+
+/// What a file is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// What it looks like.
+    Probed,
+    /// The file itself.
+    File,
+    /// A format.
+    Format(Format),
+    /// Some of its bytes.
+    Part {
+        /// From here on, in bytes.
+        offset: u64,
+        /// So many bytes; to the end if there is no number.
+        size: Option<u64>,
+    },
+}
+
+impl Node {
+    /// What `name` means.
+    pub(super) fn parse(name: &str, wanted: &Wanted) -> Result<Self, Failure> {
+        let failed = |fault: Failure| fault.context(&format!("Could not open '{name}'"));
+        let described = match (wanted.image_opts, name.strip_prefix("json:")) {
+            (true, _) => Some(Description::from_options(name)),
+            (false, Some(text)) => Some(Description::from_json(text).map_err(failed)?),
+            (false, None) => None,
+        };
+        if let Some(mut described) = described {
+            if let Some(format) = &wanted.format {
+                described.set_driver(format);
+            }
+            let node = described.node(name).map_err(failed)?;
+            return Ok(Self { share: share_of(wanted), ..node });
+        }
+        let path = plain_path(name).map_err(failed)?;
+        let layer = match &wanted.format {
+            None => Layer::Probed,
+            Some(driver) => layer_of(driver).map_err(failed)?,
+        };
+        let (name, shown) = (name.to_owned(), path.to_owned());
+        Ok(Self { name, shown, path: path.to_owned(), layer, share: share_of(wanted), late: None })
+    }
+
+    /// The name as QEMU shows it.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// What the file is taken for.
+    pub(super) fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// The path of the file.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Puts the name in front of what is wrong with it.
+    pub(super) fn failed(&self, why: impl Into<String>) -> Failure {
+        Failure::new(why).context(&format!("Could not open '{}'", self.name))
+    }
+
+    /// The format to open the file as, where that is settled.
+    pub(super) fn format(&self) -> Option<Format> {
+        match self.layer {
+            Layer::Probed => None,
+            Layer::File | Layer::Part { .. } => Some(Format::Raw),
+            Layer::Format(format) => Some(format),
+        }
+    }
+
+    /// How to open it and what it names.
+    pub(super) fn options(&self) -> OpenOptions {
+        OpenOptions { format: self.format(), references: references(), share: self.share }
+    }
+
+    /// Puts the name in front of what kept it from being opened, and behind it how to allow what is not.
+    pub(super) fn failed_to_open(&self, error: &image_core::Error) -> Failure {
+        self.failed(words::of_opening(error))
+    }
+
+    /// Opens the file and reads its header; what it names is not opened.
+    pub(super) fn member(&self) -> Result<Member, Failure> {
+        let file = self.file()?;
+        let member = Member::from_file(file, self.format(), self.share);
+        let member = member.map_err(|error| self.failed_to_open(&error))?;
+        match &self.late {
+            Some(fault) => Err(self.failed(fault.clone())),
+            None => Ok(member),
+        }
+    }
+
+    /// Opens the file.
+    fn file(&self) -> Result<FileDisk, Failure> {
+        let path = &self.path;
+        if std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(self.failed(format!("'file' driver requires '{path}' to be a regular file")));
+        }
+        FileDisk::open(path).map_err(|error| {
+            let why = words::of_chain(&error);
+            self.failed(format!("Could not open '{path}': {why}"))
+        })
+    }
+}
+
+fn share_of(wanted: &Wanted) -> Share {
+    match wanted.force_share {
+        true => Share::Writers,
+        false => Share::default(),
+    }
+}
+
+/// The path that a file name is, without a protocol in front.
+fn plain_path(name: &str) -> Result<&str, Failure> {
+    let path = match name.find([':', '/']) {
+        Some(at) if name[at..].starts_with(':') => match &name[..at] {
+            "file" => &name[at + 1..],
+            protocol => return Err(Failure::new(format!("Unknown protocol '{protocol}'"))),
+        },
+        _ => name,
+    };
+    match path {
+        "" => Err(Failure::new("The 'file' block driver requires a file name")),
+        path => Ok(path),
+    }
+}
+
+/// What a driver's name means.
+fn layer_of(driver: &str) -> Result<Layer, Failure> {
+    match driver {
+        "raw" => Ok(Layer::Format(Format::Raw)),
+        "qcow2" => Ok(Layer::Format(Format::Qcow2)),
+        "file" | "host_device" => Ok(Layer::File),
+        _ => Err(Failure::new(format!("Unknown driver '{driver}'"))),
+    }
+}

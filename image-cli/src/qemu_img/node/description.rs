@@ -1,0 +1,231 @@
+//! A description of an image: drivers one above the other, each with options.
+
+use std::collections::BTreeMap;
+
+use image_core::format::{Format, Share};
+use serde_json::{Map, Value};
+
+use super::{Layer, Node, layer_of};
+use crate::qemu_img::failure::Failure;
+use crate::qemu_img::{json, key_values, size};
+
+/// What follows a size that is none.
+const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+                         and exabytes, respectively.\n";
+
+/// Options of every driver that change nothing of what is read, and whether they are switches.
+const GENERIC: [(&str, bool); 10] = [
+    ("read-only", true),
+    ("auto-read-only", true),
+    ("force-share", true),
+    ("cache.direct", true),
+    ("cache.no-flush", true),
+    ("cache.writeback", true),
+    ("discard", false),
+    ("detect-zeroes", false),
+    ("node-name", false),
+    ("driver", false),
+];
+
+/// The same of the file driver.
+const OF_FILE: [&str; 6] = ["filename", "aio", "aio-max-batch", "locking", "drop-cache", "pr-manager"];
+
+/// The same of qcow2.
+const OF_QCOW2: [&str; 11] = [
+    "lazy-refcounts",
+    "pass-discard-request",
+    "pass-discard-snapshot",
+    "pass-discard-other",
+    "discard-no-unref",
+    "overlap-check",
+    "cache-size",
+    "l2-cache-size",
+    "l2-cache-entry-size",
+    "refcount-cache-size",
+    "cache-clean-interval",
+];
+
+/// Drivers and options, by dotted keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Description {
+    options: BTreeMap<String, Value>,
+}
+
+impl Description {
+    /// `driver=…,file.filename=…`.
+    pub(super) fn from_options(text: &str) -> Self {
+        let pairs = key_values::parse(text, Some("file")).into_iter();
+        Self { options: pairs.map(|(key, value)| (key, Value::String(value))).collect() }
+    }
+
+    /// The text behind `json:`.
+    pub(super) fn from_json(text: &str) -> Result<Self, Failure> {
+        let value = serde_json::from_str(text).map_err(|error| {
+            let first = text.trim_start();
+            let fault = match error.classify() {
+                serde_json::error::Category::Eof => "premature EOI".to_owned(),
+                _ if first.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                    let end = first.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(first.len());
+                    format!("invalid keyword '{}'", &first[..end])
+                }
+                _ => "expecting value".to_owned(),
+            };
+            Failure::new(format!("Could not parse the JSON options: JSON parse error, {fault}"))
+        })?;
+        let Value::Object(object) = value else { return Err(Failure::new("Invalid JSON object given")) };
+        let mut options = BTreeMap::new();
+        flatten("", object, &mut options);
+        Ok(Self { options })
+    }
+
+    /// Sets the format that `-f` asks for.
+    pub(super) fn set_driver(&mut self, driver: &str) {
+        self.options.insert("driver".to_owned(), Value::String(driver.to_owned()));
+    }
+
+    /// The image that is described; `name` is the description as it was given.
+    pub(super) fn node(&self, name: &str) -> Result<Node, Failure> {
+        if let Some(reference) = self.text("file") {
+            let message = format!("Cannot find device='{reference}' nor node-name='{reference}'");
+            return Err(Failure::new(message));
+        }
+        let has_file = self.options.keys().any(|key| key.starts_with("file."));
+        let layer = match self.text("driver") {
+            None if !has_file => return Err(Failure::new("Must specify either driver or file")),
+            None => Layer::Probed,
+            Some(driver) => layer_of(&driver)?,
+        };
+        let (prefix, layer) = match layer {
+            Layer::File => ("", layer),
+            _ if !has_file => return Err(Failure::new("A block device must be specified for \"file\"")),
+            layer => ("file.", self.part(layer)?),
+        };
+        self.check_switches()?;
+        let path = self.file(prefix)?;
+        let late = self.unknown_of_format(layer);
+        let shown = match self.is_plain(prefix) {
+            true => path.clone(),
+            false => format!("json:{}", json::compact(&self.nested())),
+        };
+        Ok(Node { name: name.to_owned(), shown, path, layer, share: Share::default(), late })
+    }
+
+    /// The path of the file whose options begin with `prefix`.
+    fn file(&self, prefix: &str) -> Result<String, Failure> {
+        if let Some(driver) = self.text(&format!("{prefix}driver")).filter(|_| !prefix.is_empty()) {
+            match layer_of(&driver)? {
+                Layer::File => {}
+                _ => {
+                    let message = format!("a '{driver}' inside of another format is not opened by goldimg");
+                    return Err(Failure::new(message));
+                }
+            }
+        }
+        let options = self.options.keys().filter_map(|key| key.strip_prefix(prefix));
+        let known = |key: &&str| OF_FILE.contains(key) || GENERIC.iter().any(|(name, _)| name == key);
+        let unknown = options.filter(|key| prefix.is_empty() || !key.is_empty()).find(|key| !known(key));
+        let path = self.text(&format!("{prefix}filename"));
+        let path = path.ok_or_else(|| Failure::new("The 'file' block driver requires a file name"))?;
+        match unknown {
+            Some(key) => {
+                Err(Failure::new(format!("Block protocol 'file' doesn't support the option '{key}'")))
+            }
+            None => Ok(path),
+        }
+    }
+
+    /// A raw image with an offset or a size is a part of its file.
+    fn part(&self, layer: Layer) -> Result<Layer, Failure> {
+        let number = |key: &str| {
+            let Some(text) = self.text(key) else { return Ok(None) };
+            let fault = || {
+                let message = format!("Parameter '{key}' expects a non-negative number below 2^64");
+                Failure::new(message).hint(SIZE_HINT)
+            };
+            size::parse(&text).map(Some).map_err(|_| fault())
+        };
+        match (layer, number("offset")?, number("size")?) {
+            (Layer::Format(Format::Raw), None, None) => Ok(layer),
+            (Layer::Format(Format::Raw), offset, size) => {
+                Ok(Layer::Part { offset: offset.unwrap_or(0), size })
+            }
+            (layer, ..) => Ok(layer),
+        }
+    }
+
+    fn check_switches(&self) -> Result<(), Failure> {
+        for (name, _) in GENERIC.iter().filter(|(_, switch)| *switch) {
+            if self.text(name).is_some_and(|value| !matches!(value.as_str(), "on" | "off" | "true" | "false"))
+            {
+                return Err(Failure::new(format!("Parameter '{name}' expects 'on' or 'off'")));
+            }
+        }
+        Ok(())
+    }
+
+    /// An option that the format does not have.
+    fn unknown_of_format(&self, layer: Layer) -> Option<String> {
+        let own: &[&str] = match layer {
+            Layer::File => return None,
+            Layer::Probed | Layer::Format(Format::Qcow2) => &OF_QCOW2,
+            Layer::Format(_) | Layer::Part { .. } => &["offset", "size"],
+        };
+        let known = |key: &&String| {
+            let dotted =
+                own.iter().any(|name| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
+            let generic = GENERIC.iter().any(|(name, _)| name == key);
+            key.starts_with("file.") || own.contains(&key.as_str()) || dotted || generic
+        };
+        let unknown = self.options.keys().find(|key| !known(key))?;
+        let driver = self.text("driver").unwrap_or_else(|| "qcow2".to_owned());
+        Some(format!("Block format '{driver}' does not support the option '{unknown}'"))
+    }
+
+    /// Whether the file's name says it all.
+    fn is_plain(&self, prefix: &str) -> bool {
+        self.options.keys().all(|key| {
+            let inner = key.strip_prefix(prefix).unwrap_or(key);
+            !matches!(key.as_str(), "offset" | "size") || inner == "filename"
+        })
+    }
+
+    fn nested(&self) -> Value {
+        let mut top = Map::new();
+        for (key, value) in &self.options {
+            let mut object = &mut top;
+            let mut parts = key.split('.').peekable();
+            while let Some(part) = parts.next() {
+                if parts.peek().is_none() {
+                    object.insert(part.to_owned(), value.clone());
+                    break;
+                }
+                let inner = object.entry(part).or_insert_with(|| Value::Object(Map::new()));
+                let Value::Object(inner) = inner else { break };
+                object = inner;
+            }
+        }
+        if let Some(Value::Object(file)) = top.get_mut("file") {
+            file.entry("driver").or_insert_with(|| Value::String("file".to_owned()));
+        }
+        Value::Object(top)
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        match self.options.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+}
+
+fn flatten(prefix: &str, object: Map<String, Value>, options: &mut BTreeMap<String, Value>) {
+    for (key, value) in object {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Object(inner) => flatten(&format!("{key}."), inner, options),
+            value => {
+                options.insert(key, value);
+            }
+        }
+    }
+}

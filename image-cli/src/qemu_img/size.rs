@@ -1,0 +1,128 @@
+//! Sizes as QEMU prints and reads them.
+
+/// Suffixes of sizes, each 2¹⁰ times the one before.
+const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
+/// Three significant digits and a unit: "1.94 MiB".
+pub(super) fn for_people(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut power = 0;
+    // From 1000 on the next unit is taken, so that there are never four digits.
+    while value >= 1000.0 && power + 1 < SUFFIXES.len() {
+        value /= 1024.0;
+        power += 1;
+    }
+    format!("{} {}B", three_digits(value), SUFFIXES[power])
+}
+
+/// As `%0.3g` in C, for values from 0 to below 1000.
+fn three_digits(value: f64) -> String {
+    let whole_digits = if value >= 100.0 {
+        3
+    } else if value >= 10.0 {
+        2
+    } else {
+        1
+    };
+    let mut decimals = 3 - whole_digits;
+    // Below 1 the zeroes in front are not significant; 1000 / 1024 is the least there is.
+    if value > 0.0 && value < 1.0 {
+        decimals += 1;
+    }
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// Why a text is no size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SizeFault {
+    /// It is none.
+    Malformed,
+    /// It does not fit.
+    TooLarge,
+}
+
+/// A size: decimal with an optional fraction, or hexadecimal, with an optional suffix, of which none is `unit` bytes.
+///
+/// Suffixes (either case): b, k, m, g, t, p, e. A fraction needs a suffix; a hexadecimal number has neither.
+pub(super) fn parse(text: &str) -> Result<u64, SizeFault> {
+    let text = text.trim_start();
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    if let Some(digits) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
+        return hexadecimal(digits);
+    }
+    let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let multiplier = match suffix.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        "p" => 1 << 50,
+        "e" => 1_u64 << 60,
+        _ => return Err(SizeFault::Malformed),
+    };
+    let bare = whole.is_empty() && fraction.is_empty();
+    let pointless =
+        fraction.contains('.') || (multiplier == 1 && fraction.bytes().any(|digit| digit != b'0'));
+    if bare || pointless {
+        return Err(SizeFault::Malformed);
+    }
+    let whole: u64 = match whole {
+        "" => 0,
+        digits => digits.parse().map_err(|_| SizeFault::TooLarge)?,
+    };
+    // The fraction is a floating-point number in QEMU too.
+    let part: f64 = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().unwrap_or(0.0) };
+    let part = (part * multiplier as f64 + 0.5) as u64;
+    whole.checked_mul(multiplier).and_then(|bytes| bytes.checked_add(part)).ok_or(SizeFault::TooLarge)
+}
+
+fn hexadecimal(digits: &str) -> Result<u64, SizeFault> {
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(SizeFault::Malformed);
+    }
+    u64::from_str_radix(digits, 16).map_err(|_| SizeFault::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_shown_with_three_digits() {
+        let shown = [0, 1, 999, 1000, 1023, 1024, 197_120, 2_032_128, 10 << 20, u64::MAX].map(for_people);
+        let expected = [
+            "0 B",
+            "1 B",
+            "999 B",
+            "0.977 KiB",
+            "0.999 KiB",
+            "1 KiB",
+            "192 KiB",
+            "1.94 MiB",
+            "10 MiB",
+            "16 EiB",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse("1.5k"), Ok(1536));
+        assert_eq!(parse("10G"), Ok(10 << 30));
+        assert_eq!(parse("0x200"), Ok(512));
+        assert_eq!(parse("512b"), Ok(512));
+        assert_eq!(parse("1.0"), Ok(1));
+        for wrong in ["", "k", "1.5", "1.5b", "1kB", "0x", "0x1k", "ten", "1.2.3k", "-1"] {
+            assert_eq!(parse(wrong), Err(SizeFault::Malformed), "{wrong:?}");
+        }
+        assert_eq!(parse("99999999999999999999"), Err(SizeFault::TooLarge));
+        assert_eq!(parse("16E"), Err(SizeFault::TooLarge));
+    }
+}

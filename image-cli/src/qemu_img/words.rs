@@ -1,0 +1,75 @@
+//! What goes wrong, in QEMU's words where it knows the same rule.
+
+use image_core::Error;
+use image_core::format::ReferenceRule;
+use image_core::qcow2::{Corrupt, Unsupported};
+
+/// The operating system's words for an error, as `strerror(3)` has them.
+pub(super) fn of_system(error: &std::io::Error) -> String {
+    let words = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => words.trim_end_matches(&format!(" (os error {code})")).to_owned(),
+        None => words,
+    }
+}
+
+/// What to do where an image names a file outside of its folder.
+const HOW_TO_ALLOW: &str = "set GOLDIMG_ALLOW_BACKING=anywhere in the environment to open it";
+
+/// Why an image could not be opened.
+pub(super) fn of_opening(error: &Error) -> String {
+    if let Some(ReferenceRule::NotBeneath { what, name, .. }) = error.cause::<ReferenceRule>() {
+        return format!("The {what} {name:?} is outside of the image's folder: {HOW_TO_ALLOW}");
+    }
+    let known = match (error.cause::<Corrupt>(), error.cause::<Unsupported>()) {
+        (Some(rule), _) => of_corrupt(rule),
+        (None, Some(rule)) => of_unsupported(rule),
+        (None, None) => None,
+    };
+    known.unwrap_or_else(|| of_chain(error))
+}
+
+/// The operating system's words if it was it, else all that the library says.
+pub(super) fn of_chain(error: &Error) -> String {
+    if let Some(io) = error.cause::<std::io::Error>() {
+        return of_system(io);
+    }
+    let mut words: Vec<String> = Vec::new();
+    let mut link: Option<&dyn std::error::Error> = Some(error);
+    while let Some(here) = link {
+        words.push(here.to_string());
+        link = here.source();
+    }
+    words.join(": ")
+}
+
+fn of_corrupt(rule: &Corrupt) -> Option<String> {
+    Some(match rule {
+        Corrupt::Magic { .. } => "Image is not in qcow2 format".to_owned(),
+        Corrupt::HeaderCut { .. } => "qcow2 header too short".to_owned(),
+        Corrupt::ClusterBits { bits } => format!("Unsupported cluster size: 2^{bits}"),
+        _ => return None,
+    })
+}
+
+fn of_unsupported(rule: &Unsupported) -> Option<String> {
+    Some(match rule {
+        Unsupported::Version { version } => format!("Unsupported qcow2 version {version}"),
+        Unsupported::ClusterBits { bits } => format!("Unsupported cluster size: 2^{bits}"),
+        Unsupported::VirtualSize { .. } => "Image is too big".to_owned(),
+        Unsupported::Features { names } => format!("Unsupported qcow2 feature(s): {}", features(names)),
+        _ => return None,
+    })
+}
+
+/// Features that the image has names for, and the bits of the others as one number.
+fn features(names: &[String]) -> String {
+    let bit = |name: &String| name.strip_prefix("bit ").and_then(|bit| bit.parse::<u32>().ok());
+    let unnamed =
+        names.iter().filter_map(bit).filter_map(|bit| 1_u64.checked_shl(bit)).fold(0, |all, bit| all | bit);
+    let mut words: Vec<String> = names.iter().filter(|name| bit(name).is_none()).cloned().collect();
+    if unnamed != 0 {
+        words.push(format!("Unknown incompatible feature: {unnamed:x}"));
+    }
+    words.join(", ")
+}

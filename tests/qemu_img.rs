@@ -1,0 +1,64 @@
+//! Standing in for `qemu-img`: command lines that the machine's own one and ours run on two copies of one folder.
+//!
+//! ```text
+//! prepared folder ─┬─ copy ─► qemu-img            WORDS ─► stdout, stderr, exit code, files ─┐
+//!                  └─ copy ─► goldimg as qemu-img WORDS ─► stdout, stderr, exit code, files ─┴─► the same?
+//! ```
+//!
+//! A row is a command line (or several, joined by " && "); [`same`] wants it to be like qemu-img's, [`differs`] says what
+//! ours says instead where it is different on purpose. A file per subcommand: a table, and what its folder has in it
+//! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together.
+
+mod comparison;
+mod info;
+mod prepared;
+mod usage;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use comparison::compare;
+use prepared::Prepared;
+
+/// A command line, and what is expected of it.
+#[derive(Debug)]
+struct Row {
+    words: &'static str,
+    /// What ours says on standard error, and its exit code, where it differs on purpose.
+    differs: Option<(&'static str, i32)>,
+}
+
+/// It is as with qemu-img.
+const fn same(words: &'static str) -> Row {
+    Row { words, differs: None }
+}
+
+/// It is different on purpose: ours ends with `code` and says `stderr`, and theirs does not.
+const fn differs(words: &'static str, stderr: &'static str, code: i32) -> Row {
+    Row { words, differs: Some((stderr, code)) }
+}
+
+/// Runs all rows, on two threads, and fails with every one that is not as expected.
+fn table(rows: &[Row]) {
+    table_with(rows, |_| ());
+}
+
+/// The same; `more` adds to the folder, with qemu-img and otherwise.
+fn table_with(rows: &[Row], more: impl FnOnce(&Prepared)) {
+    let Some(prepared) = Prepared::new() else { return };
+    more(&prepared);
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(difference) = compare(&prepared, row) {
+                        failures.lock().expect("no thread panics").push(difference);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no thread panics");
+    assert!(failures.is_empty(), "{} of {} rows:\n{}", failures.len(), rows.len(), failures.join("\n"));
+}
