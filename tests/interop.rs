@@ -3,6 +3,8 @@
 //! Content alone proves little: each test compares exact quantities too, such as extents and counts of clusters.
 
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod compare;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod convert;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod locks;

@@ -22,6 +22,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "deflate", &[]),
     ("image-core", "progress", &[]),
     ("image-core", "digest", &["block", "error", "progress"]),
+    ("image-core", "map", &["block", "error"]),
+    ("image-core", "compare", &["block", "error", "map", "progress"]),
     ("image-core", "convert", &["block", "error", "digest", "progress"]),
     ("image-core", "qcow2", &["block", "deflate", "error"]),
     ("image-core", "raw", &["block", "error"]),

@@ -3,11 +3,13 @@
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod info;
+pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod test;
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Info(info::Args),
     /// Check whether an image is consistent
     Check(check::Args),
+    /// Compare what two images hold, whatever their formats
+    Compare(compare::Args),
+    /// Show where the bytes of an image come from
+    Map(map::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -53,6 +59,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Info(args) => info::run(&args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
+        Command::Compare(args) => compare::run(&args, ui),
+        Command::Map(args) => map::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),

@@ -48,6 +48,11 @@ impl Ui {
         Self { mode, bar: Mutex::new(None) }
     }
 
+    /// Whether nothing but errors is to be said.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.mode == Mode::Quiet
+    }
+
     /// Writes data to standard output. A reader that went away is not a failure: it has read enough.
     pub(crate) fn data(&self, bytes: &[u8]) -> std::io::Result<()> {
         let mut out = anstream::stdout().lock();

@@ -15,6 +15,7 @@ mod lock;
 mod memory;
 mod sparse;
 mod stream;
+mod stretch;
 mod window;
 
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
@@ -23,6 +24,7 @@ pub use lock::{Access, Deed, InUse};
 pub use memory::{MemoryDisk, Operation};
 pub use sparse::is_zero;
 pub use stream::Stream;
+pub use stretch::{HostPlace, Stretch};
 pub use window::Window;
 
 use crate::error::{Error, Result};
@@ -46,6 +48,22 @@ pub trait BlockRead: Send + Sync {
     fn extents(&self, range: ByteRange) -> Result<Extents> {
         range.check_within(self.size())?;
         Ok(Extents::uniform(range, ExtentKind::Data))
+    }
+
+    /// Where the bytes of `range` come from: covers it exactly, in ascending order. Costs more than
+    /// [`extents`](Self::extents), and its answer is as long as the range is divided: ask for parts of a large disk
+    /// ([`Map`](crate::map::Map) does).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        let extents = self.extents(range)?;
+        Ok(extents.iter().map(|extent| Stretch::of(extent.range, extent.kind)).collect())
+    }
+
+    /// The file of the host that it is, byte for byte, where it is one.
+    fn as_file(&self) -> Option<&FileDisk> {
+        None
     }
 }
 
@@ -98,6 +116,12 @@ macro_rules! forward_to_inner {
             }
             fn extents(&self, range: ByteRange) -> Result<Extents> {
                 (**self).extents(range)
+            }
+            fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+                (**self).stretches(range)
+            }
+            fn as_file(&self) -> Option<&FileDisk> {
+                (**self).as_file()
             }
         }
         impl<T: BlockWrite + ?Sized> BlockWrite for $pointer {

@@ -26,7 +26,7 @@ pub use member::Member;
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
-use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk};
+use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, Stretch};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::{self, Header, Qcow2};
 use crate::raw::Raw;
@@ -280,6 +280,14 @@ impl BlockRead for Image {
 
     fn extents(&self, range: ByteRange) -> Result<Extents> {
         self.inner().extents(range).doing(|| format!("mapping {}", self.path.display()))
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        self.inner().stretches(range).doing(|| format!("mapping {}", self.path.display()))
+    }
+
+    fn as_file(&self) -> Option<&FileDisk> {
+        self.inner().as_file()
     }
 }
 

@@ -15,12 +15,14 @@
 //! nothing here prints or exits, and everything works through `&self` from many threads.
 
 pub mod block;
+pub mod compare;
 pub mod convert;
 pub mod deflate;
 pub mod digest;
 mod error;
 pub mod format;
 pub mod fs;
+pub mod map;
 pub mod partition;
 pub mod progress;
 pub mod qcow2;

@@ -34,6 +34,7 @@ pub mod extension;
 pub mod geometry;
 pub mod header;
 pub mod layout;
+mod map;
 mod read;
 pub mod refcount;
 pub mod snapshot;

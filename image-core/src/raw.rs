@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::block::{BlockRead, ByteRange, Extents};
+use crate::block::{BlockRead, ByteRange, Extents, FileDisk, Stretch};
 use crate::error::Result;
 
 /// A raw image, open for reading.
@@ -55,6 +55,14 @@ impl BlockRead for Raw {
 
     fn extents(&self, range: ByteRange) -> Result<Extents> {
         self.file.extents(range)
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        self.file.stretches(range)
+    }
+
+    fn as_file(&self) -> Option<&FileDisk> {
+        self.file.as_file()
     }
 }
 

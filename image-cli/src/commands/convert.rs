@@ -15,14 +15,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use image_core::ErrorKind;
 use image_core::block::{BlockRead, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
 use image_core::digest::{Algorithm, Digest, digests_of};
-use image_core::format::{Image, OpenOptions, References, Share};
+use image_core::format::{Image, Share};
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
 
+use super::image::Backing;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::size::Size;
@@ -45,9 +45,11 @@ pub(crate) struct Args {
     /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw]
     #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
     pub(crate) target_format: Option<Format>,
-    /// Open the files that SOURCE names, beneath its own folder
-    #[arg(long)]
-    pub(crate) backing: bool,
+    #[command(flatten)]
+    pub(crate) backing: Backing,
+    /// Read SOURCE even if it is in use
+    #[arg(short = 'U', long)]
+    pub(crate) force_share: bool,
     /// Compress (qcow2)
     #[arg(short, long)]
     pub(crate) compress: bool,
@@ -85,6 +87,12 @@ pub(crate) struct Args {
     pub(crate) source: PathBuf,
     /// The image to write; - is standard output (raw)
     pub(crate) target: PathBuf,
+}
+
+impl Args {
+    fn share(&self) -> Share {
+        if self.force_share { Share::Writers } else { Share::Readers }
+    }
 }
 
 fn parse_algorithm(name: &str) -> Result<Algorithm, image_core::Error> {
@@ -126,7 +134,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     interrupt::listen()?;
     let started = Instant::now();
-    let source = open_source(args, ui)?;
+    let source = args.backing.open(&args.source, args.source_format.map(Into::into), args.share(), ui)?;
     let output = Output::new(&args.target, &args.source, args.force)?;
     let doing = || format!("converting {} to {}", args.source.display(), args.target.display());
     let (mut done, output) = write(args, &job, &source, output, ui).with_context(doing)?;
@@ -201,25 +209,6 @@ fn share(args: &Args, source: &Image, output: &Output) -> anyhow::Result<bool> {
 
 fn digest_map(digests: &[Digest]) -> serde_json::Map<String, serde_json::Value> {
     digests.iter().map(|digest| (digest.algorithm.to_string(), digest.hex.clone().into())).collect()
-}
-
-fn open_source(args: &Args, ui: &Ui) -> anyhow::Result<Image> {
-    let references = if args.backing { References::AllowBeneath } else { References::Refuse };
-    let format = args.source_format.map(Into::into);
-    let opened = Image::open(&args.source, OpenOptions { format, references, share: Share::Readers });
-    let hint = match opened.as_ref().map_err(image_core::Error::kind) {
-        Err(ErrorKind::Refused) => Some("--backing allows files beneath the folder of SOURCE"),
-        Err(ErrorKind::Unsupported) => Some("-f raw takes it as the bytes of a disk"),
-        _ => None,
-    };
-    let image = match hint {
-        Some(hint) => opened.hint(|| hint)?,
-        None => opened?,
-    };
-    if image.as_qcow2().is_some_and(|image| image.header().is_corrupt()) {
-        ui.warning(&format!("{} is marked as damaged", args.source.display()));
-    }
-    Ok(image)
 }
 
 /// Says what was done: digests to standard output (or standard error, where the image went there).

@@ -1,12 +1,14 @@
-//! What commands that look at one image have in common: its name, its format, and how the answer is shown.
+//! What commands that look at an image have in common: its name, its format, opening it, and how the answer is shown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use image_core::ErrorKind;
-use image_core::format::{Format, OpenOptions, References, Share};
+use image_core::format::{Format, Image, OpenOptions, References, Share};
 
 use crate::failure::Advise;
+use crate::printable::printable;
+use crate::ui::Ui;
 
 /// The image, and how the answer is shown.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,11 @@ impl ImageArgs {
         self.json || self.output == Output::Json
     }
 
+    /// What others may do while what it holds is read.
+    pub(crate) fn share(&self) -> Share {
+        if self.force_share { Share::Writers } else { Share::Readers }
+    }
+
     /// How the image is opened for a look at it.
     pub(crate) fn options(&self) -> OpenOptions {
         // A raw image that somebody writes to is no riddle: what is shown of it are its sizes.
@@ -59,6 +66,44 @@ pub(crate) fn unless_shared<T>(opened: image_core::Result<T>) -> anyhow::Result<
             Err(error).hint(|| "-U looks at it all the same; what it shows may be out of date or torn")
         }
         opened => Ok(opened?),
+    }
+}
+
+/// Whether files that an image names are opened.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Backing {
+    /// Open the files that an image names, beneath its own folder
+    #[arg(long = "allow-backing", alias = "backing")]
+    pub(crate) allowed: bool,
+}
+
+impl Backing {
+    /// Opens the image at `path` for reading.
+    pub(crate) fn open(
+        self,
+        path: &Path,
+        format: Option<Format>,
+        share: Share,
+        ui: &Ui,
+    ) -> anyhow::Result<Image> {
+        let references = if self.allowed { References::AllowBeneath } else { References::Refuse };
+        let opened = Image::open(path, OpenOptions { format, references, share });
+        let hint = match opened.as_ref().map_err(image_core::Error::kind) {
+            Err(ErrorKind::Refused) if self.allowed => {
+                Some("move what it names beneath the folder of the image")
+            }
+            Err(ErrorKind::Refused) => Some("--allow-backing opens files beneath the folder of the image"),
+            Err(ErrorKind::Unsupported) if format.is_none() => Some("-f raw takes it as the bytes of a disk"),
+            _ => None,
+        };
+        let image = match hint {
+            Some(hint) => opened.hint(|| hint)?,
+            None => unless_shared(opened)?,
+        };
+        if image.as_qcow2().is_some_and(|image| image.header().is_corrupt()) {
+            ui.warning(&format!("{} is marked as damaged", printable(&path.display().to_string())));
+        }
+        Ok(image)
     }
 }
 

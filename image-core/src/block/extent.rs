@@ -10,6 +10,9 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
+    /// No bytes.
+    pub const EMPTY: Self = Self { offset: 0, len: 0 };
+
     /// The `len` bytes from `offset` on.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
-use super::{Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode, lock, sparse};
+use super::{Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, lock, sparse};
 use crate::error::{Doing, Error, Result};
 
 /// Zeroes written at a time where the filesystem cannot punch.
@@ -172,6 +172,14 @@ impl BlockRead for FileDisk {
             return Ok(Extents::uniform(range, ExtentKind::Data));
         }
         sparse::extents(&self.file, range).doing(|| format!("looking for holes in {}", self.path.display()))
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        Ok(Stretch::in_file(&self.path, &self.extents(range)?))
+    }
+
+    fn as_file(&self) -> Option<&FileDisk> {
+        Some(self)
     }
 }
 

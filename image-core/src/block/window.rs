@@ -1,6 +1,6 @@
 //! A part of a disk as a disk of its own: a partition.
 
-use super::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
+use super::{BlockRead, BlockWrite, ByteRange, Extents, Stretch, ZeroMode};
 use crate::error::Result;
 
 /// The bytes of `range` of another disk, seen from 0 on.
@@ -49,6 +49,12 @@ impl<D: BlockRead> BlockRead for Window<D> {
             extents.push(extent.range.len(), extent.kind);
         }
         Ok(extents)
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        let outer = self.outer(range.offset(), range.len())?;
+        let stretches = self.disk.stretches(outer)?;
+        Ok(stretches.into_iter().map(|stretch| stretch.moved_down(self.range.offset())).collect())
     }
 }
 

@@ -13,16 +13,17 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::corrupt::Corrupt;
 use super::decompress::{ClusterKey, Decoder};
-use super::entry::{CompressedPlace, EntryFormat, L2Entry, Mapping, Subclusters};
+use super::entry::{CompressedPlace, EntryFormat, HostCluster, L2Entry, Mapping, Subclusters};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
 use super::header::{Compression, Header, Version};
 use super::layout::SUBCLUSTER_COUNT;
+use super::map;
 use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, Stretch};
 use crate::error::{Doing, Error, Result};
 
 /// Tells the images of a process apart, for what threads remember of them.
@@ -46,6 +47,7 @@ pub struct Qcow2 {
     l2_cache: TableCache,
     /// Changes when a place may hold another cluster than before.
     identity: AtomicU64,
+    metadata_preallocated: OnceLock<bool>,
 }
 
 impl fmt::Debug for Qcow2 {
@@ -57,10 +59,10 @@ impl fmt::Debug for Qcow2 {
 /// How a run of guest bytes is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Treatment {
-    /// From the backing file, or as zeroes.
-    Backing,
-    /// As zeroes; `true` if clusters are set aside for them.
-    Zero(bool),
+    /// From the backing file, or as zeroes; with the place set aside (subclusters of an allocated cluster).
+    Backing(Option<HostOffset>),
+    /// As zeroes; with the place set aside for them.
+    Zero(Option<HostOffset>),
     /// From the file (or the data file), from this offset on.
     Plain(HostOffset),
     /// By decoding, starting at the run's first byte's place in its cluster.
@@ -77,10 +79,11 @@ pub(crate) struct Run {
 impl Run {
     /// This run with `next`, which follows it, if one treatment does for both.
     fn joined(self, next: Run) -> Option<Run> {
+        use Treatment::{Backing, Plain, Zero};
         let alike = match (self.treatment, next.treatment) {
-            (Treatment::Plain(one), Treatment::Plain(other)) => {
-                one.0.checked_add(self.range.len()) == Some(other.0)
-            }
+            (Plain(one), Plain(other))
+            | (Backing(Some(one)), Backing(Some(other)))
+            | (Zero(Some(one)), Zero(Some(other))) => one.0.checked_add(self.range.len()) == Some(other.0),
             (Treatment::Compressed(_), Treatment::Compressed(_)) => false,
             (one, other) => one == other,
         };
@@ -123,6 +126,7 @@ impl Qcow2 {
             compression: header.compression,
             header: RwLock::new(Arc::new(header)),
             format,
+            metadata_preallocated: OnceLock::new(),
         })
     }
 
@@ -146,13 +150,19 @@ impl Qcow2 {
         &self.file
     }
 
+    /// Whether clusters were set aside without storage; what cannot be told is not so.
+    pub(super) fn is_metadata_preallocated(&self) -> bool {
+        let look = |file| map::is_metadata_preallocated(file, &self.header()).unwrap_or_default();
+        *self.metadata_preallocated.get_or_init(|| self.file.as_file().is_some_and(look))
+    }
+
     /// The active L1 table.
     pub(super) fn l1(&self) -> RwLockReadGuard<'_, L1Table> {
         self.l1.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file that guest clusters are in.
-    fn cluster_file(&self) -> &dyn BlockRead {
+    pub(super) fn cluster_file(&self) -> &dyn BlockRead {
         self.data_file.as_deref().unwrap_or(&*self.file)
     }
 
@@ -207,7 +217,7 @@ impl Qcow2 {
                 buf.fill(0);
                 Ok(())
             }
-            Treatment::Backing => self.read_backing(buf, run.range.offset()),
+            Treatment::Backing(_) => self.read_backing(buf, run.range.offset()),
             Treatment::Plain(host) => self.read_plain(buf, GuestOffset(run.range.offset()), host),
             Treatment::Compressed(place) => self.read_compressed(buf, GuestOffset(run.range.offset()), place),
         }
@@ -229,9 +239,14 @@ impl Qcow2 {
     }
 
     fn read_plain(&self, buf: &mut [u8], guest: GuestOffset, host: HostOffset) -> Result<()> {
-        let file = self.cluster_file();
-        let range = ByteRange::new(host.0, buf.len() as u64)?;
-        let file_size = file.size();
+        self.plain_range(guest, host, buf.len() as u64)?;
+        self.cluster_file().read_at(buf, host.0)
+    }
+
+    /// Refuses what is not in the file, or is metadata.
+    pub(super) fn plain_range(&self, guest: GuestOffset, host: HostOffset, len: u64) -> Result<ByteRange> {
+        let range = ByteRange::new(host.0, len)?;
+        let file_size = self.cluster_file().size();
         if range.end() > file_size {
             // The first cluster of the run that is not whole.
             let sound = self.format.geometry.cluster_start(file_size).saturating_sub(host.0);
@@ -244,11 +259,11 @@ impl Qcow2 {
         {
             return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
         }
-        file.read_at(buf, host.0)
+        Ok(range)
     }
 
-    fn read_compressed(&self, buf: &mut [u8], guest: GuestOffset, place: CompressedPlace) -> Result<()> {
-        let geometry = self.format.geometry;
+    /// What there is in the file of a compressed cluster; refuses it if that is nothing, or metadata.
+    pub(super) fn compressed_range(&self, guest: GuestOffset, place: CompressedPlace) -> Result<ByteRange> {
         let file_size = self.file.size();
         let host = place.offset;
         // The file may end within the last sector: what is missing is missed by the decoder, or not.
@@ -260,6 +275,12 @@ impl Qcow2 {
         if let Some(region) = self.l1().metadata_in(range, None) {
             return Err(Corrupt::ClusterInRegion { guest, host, region }.into());
         }
+        Ok(range)
+    }
+
+    fn read_compressed(&self, buf: &mut [u8], guest: GuestOffset, place: CompressedPlace) -> Result<()> {
+        let (geometry, host) = (self.format.geometry, place.offset);
+        let len = self.compressed_range(guest, place)?.len() as usize;
         let cluster_size = geometry.cluster_size() as usize;
         let (key, from) = (
             ClusterKey { image: self.identity.load(Ordering::Acquire), place },
@@ -269,7 +290,6 @@ impl Qcow2 {
         if !whole && Decoder::with(|decoder| decoder.copy_kept(key, from, buf)) {
             return Ok(());
         }
-        let len = len as usize;
         let mut packed = Decoder::packed_buffer(len);
         self.file.read_at(packed.get_mut(..len).unwrap_or_default(), host.0)?;
         let done = Decoder::with(|decoder| {
@@ -364,10 +384,15 @@ impl BlockRead for Qcow2 {
                 Treatment::Zero(_) => extents.push_until(end, ExtentKind::Zero),
                 Treatment::Compressed(_) => extents.push_until(end, ExtentKind::Data),
                 Treatment::Plain(host) => self.plain_extents(&mut extents, host, run.range)?,
-                Treatment::Backing => self.backing_extents(&mut extents, run.range)?,
+                Treatment::Backing(_) => self.backing_extents(&mut extents, run.range)?,
             }
         }
         Ok(extents)
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        range.check_within(self.size())?;
+        map::stretches(self, range)
     }
 }
 
@@ -421,24 +446,24 @@ impl Runs<'_> {
         }
         let Some((_, Some(table))) = &self.table else {
             let covered = l1_index.saturating_add(1).saturating_mul(geometry.l2_coverage());
-            return Ok(self.run_until(covered, Treatment::Backing));
+            return Ok(self.run_until(covered, Treatment::Backing(None)));
         };
         let entry = l2_entry(table, geometry.l2_index(guest), geometry);
         let cluster = geometry.cluster_start(self.at);
         let cluster_end = cluster.saturating_add(geometry.cluster_size());
         let in_cluster = geometry.in_cluster(self.at);
-        let plain = |host: HostOffset| Treatment::Plain(HostOffset(host.0.saturating_add(in_cluster)));
+        let place = |cluster: HostCluster| HostOffset(cluster.offset.0.saturating_add(in_cluster));
         let (end, treatment) = match entry.decode(self.image.format, GuestOffset(cluster))? {
-            Mapping::Unallocated => (cluster_end, Treatment::Backing),
-            Mapping::Zero(set_aside) => (cluster_end, Treatment::Zero(set_aside.is_some())),
-            Mapping::Allocated(cluster) => (cluster_end, plain(cluster.offset)),
+            Mapping::Unallocated => (cluster_end, Treatment::Backing(None)),
+            Mapping::Zero(set_aside) => (cluster_end, Treatment::Zero(set_aside.map(place))),
+            Mapping::Allocated(cluster) => (cluster_end, Treatment::Plain(place(cluster))),
             Mapping::Compressed(place) => (cluster_end, Treatment::Compressed(place)),
             Mapping::Divided { cluster: set_aside, subclusters } => {
                 let (len, kind) = subclusters_from(geometry, subclusters, in_cluster);
                 let treatment = match (kind, set_aside) {
-                    (Subcluster::Allocated, Some(cluster)) => plain(cluster.offset),
-                    (Subcluster::Zero, set_aside) => Treatment::Zero(set_aside.is_some()),
-                    _ => Treatment::Backing,
+                    (Subcluster::Allocated, Some(cluster)) => Treatment::Plain(place(cluster)),
+                    (Subcluster::Zero, set_aside) => Treatment::Zero(set_aside.map(place)),
+                    (_, set_aside) => Treatment::Backing(set_aside.map(place)),
                 };
                 (self.at.saturating_add(len), treatment)
             }

@@ -33,6 +33,11 @@ impl RefcountBlock {
         &self.bytes
     }
 
+    /// As it is on disk, taken out.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The count at `index`, which is below [`Geometry::refcounts_per_block`].
     pub fn count(&self, index: u64) -> u64 {
         let (at, shift) = self.place(index);
