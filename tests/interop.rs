@@ -14,4 +14,8 @@ mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_read;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_repair;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_snapshots;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod readers;

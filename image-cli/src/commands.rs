@@ -12,6 +12,7 @@ pub(crate) mod info;
 pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod schema;
+pub(crate) mod snapshot;
 pub(crate) mod test;
 pub(crate) mod upload;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Compare(compare::Args),
     /// Show where the bytes of an image come from
     Map(map::Args),
+    /// List, take, apply and delete the snapshots inside an image
+    Snapshot(snapshot::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -56,6 +59,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args, ui),
+        Command::Snapshot(args) => snapshot::run(&args, ui),
         Command::Info(args) => info::run(&args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),

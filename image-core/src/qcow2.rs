@@ -35,11 +35,13 @@ pub mod geometry;
 pub mod header;
 pub mod layout;
 mod map;
+mod marks;
 mod read;
 pub mod refcount;
 pub mod snapshot;
 pub mod stream;
 mod table;
+mod unused;
 pub mod write;
 
 pub use compress::Codec;

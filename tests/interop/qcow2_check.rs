@@ -12,25 +12,25 @@ use crate::support::folder;
 use crate::support::peer::{Peer, peer};
 
 /// QEMU's tools, and an image that has a bit of everything.
-struct Bench {
-    img: Peer,
-    io: Peer,
+pub(super) struct Bench {
+    pub(super) img: Peer,
+    pub(super) io: Peer,
     folder: tempfile::TempDir,
 }
 
-const COPIED: u64 = 1 << 63;
+pub(super) const COPIED: u64 = 1 << 63;
 
 impl Bench {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         Some(Self { img: peer("qemu-img")?, io: peer("qemu-io")?, folder: folder() })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// An image with plain, zero and compressed clusters, a snapshot, and a bitmap where there can be one.
-    fn image(&self, option: &str) -> PathBuf {
+    pub(super) fn image(&self, option: &str) -> PathBuf {
         let image = self.path("image.qcow2");
         let path = image.to_str().unwrap();
         self.img.must(["create", "-f", "qcow2", "-o", option, path, "20M"]);
@@ -52,23 +52,12 @@ impl Bench {
         image
     }
 
-    fn qemu(&self, image: &Path) -> (i32, CheckResult) {
+    pub(super) fn qemu(&self, image: &Path) -> (i32, CheckResult) {
         let outcome = self.img.run(["check", "--output=json", image.to_str().unwrap()]);
         let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| {
             panic!("{error}\n{}", outcome.snapshot());
         });
-        let number = |name: &str| json[name].as_u64().unwrap_or_default();
-        let result = CheckResult {
-            check_errors: number("check-errors"),
-            corruptions: number("corruptions"),
-            leaks: number("leaks"),
-            image_end_offset: number("image-end-offset"),
-            total_clusters: number("total-clusters"),
-            allocated_clusters: number("allocated-clusters"),
-            fragmented_clusters: number("fragmented-clusters"),
-            compressed_clusters: number("compressed-clusters"),
-        };
-        (outcome.code, result)
+        (outcome.code, result_of(&json))
     }
 
     /// Checks with both and compares; returns the result.
@@ -90,53 +79,68 @@ impl Bench {
     }
 }
 
+/// The numbers that `qemu-img check --output=json` prints.
+pub(super) fn result_of(json: &serde_json::Value) -> CheckResult {
+    let number = |name: &str| json[name].as_u64().unwrap_or_default();
+    CheckResult {
+        check_errors: number("check-errors"),
+        corruptions: number("corruptions"),
+        leaks: number("leaks"),
+        image_end_offset: number("image-end-offset"),
+        total_clusters: number("total-clusters"),
+        allocated_clusters: number("allocated-clusters"),
+        fragmented_clusters: number("fragmented-clusters"),
+        compressed_clusters: number("compressed-clusters"),
+    }
+}
+
 /// The tables of an image as bytes in its file, for damaging it.
-struct Tables {
-    file: std::fs::File,
-    cluster: u64,
+pub(super) struct Tables {
+    pub(super) file: std::fs::File,
+    pub(super) cluster: u64,
 }
 
 impl Tables {
-    fn open(image: &Path) -> Self {
+    pub(super) fn open(image: &Path) -> Self {
         let file = std::fs::File::options().read(true).write(true).open(image).unwrap();
         let mut bits = [0; 4];
         file.read_exact_at(&mut bits, 20).unwrap();
         Self { file, cluster: 1 << u32::from_be_bytes(bits) }
     }
 
-    fn number(&self, at: u64) -> u64 {
+    pub(super) fn number(&self, at: u64) -> u64 {
         let mut bytes = [0; 8];
         self.file.read_exact_at(&mut bytes, at).unwrap();
         u64::from_be_bytes(bytes)
     }
 
-    fn put(&self, at: u64, number: u64) {
+    pub(super) fn put(&self, at: u64, number: u64) {
         self.file.write_all_at(&number.to_be_bytes(), at).unwrap();
     }
 
-    fn change(&self, at: u64, change: impl Fn(u64) -> u64) {
+    pub(super) fn change(&self, at: u64, change: impl Fn(u64) -> u64) {
         self.put(at, change(self.number(at)));
     }
 
-    fn l1(&self) -> u64 {
+    pub(super) fn l1(&self) -> u64 {
         self.number(40)
     }
 
-    fn l2(&self) -> u64 {
+    pub(super) fn l2(&self) -> u64 {
         self.number(self.l1()) & 0x00ff_ffff_ffff_fe00
     }
 
     /// Where the L2 entry of a guest cluster of the first L2 table stands.
-    fn l2_entry(&self, guest: u64) -> u64 {
+    pub(super) fn l2_entry(&self, guest: u64) -> u64 {
         self.l2() + guest / self.cluster * 8
     }
 
-    fn host(&self, guest: u64) -> u64 {
+    pub(super) fn host(&self, guest: u64) -> u64 {
         self.number(self.l2_entry(guest)) & 0x00ff_ffff_ffff_fe00
     }
 
     /// Sets the 16-bit refcount of the cluster at `host`.
-    fn put_refcount(&self, host: u64, refcount: u16) {
+    pub(super) fn put_refcount(&self, host: u64, refcount: u16) {
         let block = self.number(self.number(48));
         self.file.write_all_at(&refcount.to_be_bytes(), block + host / self.cluster * 2).unwrap();
     }

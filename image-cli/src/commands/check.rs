@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use image_core::block::FileDisk;
+use clap::ValueEnum;
+use image_core::ErrorKind;
 use image_core::format::Member;
-use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
+use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check, repair};
 use serde_json::json;
 
 use super::image::{ImageArgs, human_size, unless_shared};
-use crate::failure::FAILED;
+use crate::failure::{Advise, FAILED};
 use crate::printable::printable;
 use crate::ui::Ui;
 
@@ -22,16 +23,33 @@ const NOT_SUPPORTED: u8 = 63;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  goldimg check disk.qcow2\n  goldimg check --json disk.qcow2 | jq .corruptions\n\n\
-    Exit code: 0 sound, 1 the check failed, 2 corrupt, 3 only leaks, 63 the format has nothing to check."
+    after_help = "Examples:\n  goldimg check disk.qcow2\n  goldimg check --json disk.qcow2 | jq .corruptions\n  \
+    goldimg check -r leaks disk.qcow2\n\n\
+    Exit code: 0 sound, 1 the check failed, 2 corrupt, 3 only leaks, 63 the format has nothing to check. With --repair: \
+    of what is left."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
+    /// Repair the image
+    #[arg(short, long, value_enum, value_name = "WHAT")]
+    repair: Option<What>,
+}
+
+/// What is repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Clusters that are set aside and not used: safe at any time
+    Leaks,
+    /// All that can be: refcounts and flags, the refcount structures anew if need be
+    All,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let member = unless_shared(Member::open(&args.image.path, args.image.options()))?;
+    let member = match args.repair {
+        Some(_) => Member::open_writable(&args.image.path, args.image.format)?,
+        None => unless_shared(Member::open(&args.image.path, args.image.options()))?,
+    };
     let name = printable(&args.image.path.display().to_string());
     let Some(header) = &member.header else {
         ui.error(&format!("{name}: a {} image has nothing to check", member.format));
@@ -45,27 +63,51 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     let wants_json = args.image.wants_json();
     let mut shown: std::io::Result<()> = Ok(());
-    let mut show = |finding: &Finding| {
+    let mut show = |text: String| {
         if shown.is_ok() && !wants_json {
-            shown = ui.line(&line(finding));
+            shown = ui.line(&text);
         }
     };
-    let result = run_check(&member.file, header, &mut show).with_context(|| format!("checking {name}"))?;
+    let result = match args.repair {
+        Some(what) => repaired(&member, what, &name, &mut show)?,
+        None => {
+            let mut show = |finding: &Finding| show(line(finding));
+            let left = check(&member.file, header, &mut show).with_context(|| format!("checking {name}"))?;
+            Repaired { left, ..Repaired::default() }
+        }
+    };
     shown?;
     if wants_json {
         ui.json(&as_json(args, &result))?;
     } else {
         ui.line(&summary(&name, &result))?;
     }
-    Ok(ExitCode::from(exit_code(&result)))
+    Ok(ExitCode::from(exit_code(&result.left)))
 }
 
-fn run_check(
-    file: &FileDisk,
-    header: &image_core::qcow2::Header,
-    show: &mut dyn FnMut(&Finding),
-) -> image_core::Result<CheckResult> {
-    check(file, header, show)
+fn repaired(
+    member: &Member,
+    what: What,
+    name: &str,
+    show: &mut dyn FnMut(String),
+) -> anyhow::Result<Repaired> {
+    let what = match what {
+        What::Leaks => Repair::Leaks,
+        What::All => Repair::All,
+    };
+    let done = repair(&member.file, what, &mut |step| match step {
+        Step::Found(finding) => show(line(finding)),
+        Step::Repaired(finding) => show(format!("repaired: {}", printable(&finding.to_string()))),
+        Step::Rebuilding => show("writing all refcounts anew".to_owned()),
+        Step::CheckingAgain => show("checking again".to_owned()),
+    });
+    match done {
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            Err(error).hint(|| "-r all repairs that too; keep a copy of the image")
+        }
+        done => Ok(done?),
+    }
+    .with_context(|| format!("repairing {name}"))
 }
 
 fn line(finding: &Finding) -> String {
@@ -86,8 +128,9 @@ fn exit_code(result: &CheckResult) -> u8 {
     }
 }
 
-fn as_json(args: &Args, result: &CheckResult) -> serde_json::Value {
-    json!({
+fn as_json(args: &Args, Repaired { leaks_fixed, corruptions_fixed, left }: &Repaired) -> serde_json::Value {
+    let result = left;
+    let mut value = json!({
         "filename": args.image.path.display().to_string(),
         "format": "qcow2",
         "check-errors": result.check_errors,
@@ -98,10 +141,20 @@ fn as_json(args: &Args, result: &CheckResult) -> serde_json::Value {
         "allocated-clusters": result.allocated_clusters,
         "fragmented-clusters": result.fragmented_clusters,
         "compressed-clusters": result.compressed_clusters,
-    })
+    });
+    if args.repair.is_some() {
+        value["leaks-fixed"] = json!(leaks_fixed);
+        value["corruptions-fixed"] = json!(corruptions_fixed);
+    }
+    value
 }
 
-fn summary(name: &str, result: &CheckResult) -> String {
+fn summary(name: &str, Repaired { leaks_fixed, corruptions_fixed, left }: &Repaired) -> String {
+    let result = left;
+    let fixed = match (corruptions_fixed, leaks_fixed) {
+        (0, 0) => String::new(),
+        (corruptions, leaks) => format!("repaired {corruptions} corruptions, {leaks} leaked clusters; "),
+    };
     let percent = |part: u64, whole: u64| match whole {
         0 => "0 %".to_owned(),
         whole => format!("{:.1} %", part as f64 * 100.0 / whole as f64),
@@ -114,7 +167,7 @@ fn summary(name: &str, result: &CheckResult) -> String {
     };
     let (allocated, total) = (result.allocated_clusters, result.total_clusters);
     format!(
-        "{name}: {verdict}\n{allocated} of {total} clusters stored ({}), of these {} fragmented, {} compressed; the \
+        "{name}: {fixed}{verdict}\n{allocated} of {total} clusters stored ({}), of these {} fragmented, {} compressed; the \
          last in use ends at {}",
         percent(allocated, total),
         percent(result.fragmented_clusters, allocated),

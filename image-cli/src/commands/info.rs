@@ -154,7 +154,8 @@ fn header_lines(header: &Header, lines: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn snapshot_line(snapshot: &Snapshot) -> String {
+/// A snapshot in a line of text.
+pub(super) fn snapshot_line(snapshot: &Snapshot) -> String {
     let date = jiff::Timestamp::from_second(snapshot.date.0.into());
     let date = date.map_or_else(|_| "?".to_owned(), |date| date.to_string());
     let state = match snapshot.vm_state_size {
@@ -241,7 +242,8 @@ fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {
     Value::Object(data)
 }
 
-fn snapshot_json(snapshot: &Snapshot) -> Value {
+/// A snapshot with the keys of `qemu-img info --output=json`.
+pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
     let clock = snapshot.guest_clock_nanoseconds;
     let mut value = json!({
         "id": text(&snapshot.id),

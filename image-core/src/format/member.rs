@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ambiguity::refuse_ambiguous;
 use super::reference::Chain;
 use super::{Format, OpenOptions, Reference, Share, probe};
 use crate::block::{Access, BlockRead, FileDisk};
@@ -28,6 +29,22 @@ impl Member {
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
         Self::from_file(FileDisk::open(path)?, options.format, options.share)
+    }
+
+    /// Opens the file at `path` for changing what it says of itself: its snapshots, its bitmaps, its refcounts. What it
+    /// names is not opened, and nobody else may write it meanwhile.
+    ///
+    /// # Errors
+    /// As [`ImageWriter::open`](super::ImageWriter::open), but names of other files are no reason to refuse it.
+    pub fn open_writable(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = FileDisk::open_writable(path)?;
+        file.lock(Access::WRITE)?;
+        let member = Self::parse(file, format)?;
+        if member.probed && member.format != Format::Raw {
+            refuse_ambiguous(&member.file, member.format).doing(|| format!("opening {}", path.display()))?;
+        }
+        Ok(member)
     }
 
     /// The image at `path` and the backing files below it, which must be beneath its folder unless `options` allow all.
@@ -60,6 +77,18 @@ impl Member {
             None => probe(&file).doing(doing)?,
         };
         file.lock(share.access(found))?;
+        let mut member = Self::parse(file, Some(found))?;
+        member.probed = format.is_none();
+        Ok(member)
+    }
+
+    /// Reads the header of a file that is locked.
+    fn parse(file: FileDisk, format: Option<Format>) -> Result<Self> {
+        let doing = || format!("opening {}", file.path().display());
+        let found = match format {
+            Some(format) => format,
+            None => probe(&file).doing(doing)?,
+        };
         let header = match found {
             Format::Raw => None,
             Format::Qcow2 => Some(Header::read(&file).doing(doing)?),

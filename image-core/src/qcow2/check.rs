@@ -17,13 +17,16 @@ mod copied;
 mod count;
 mod finding;
 mod refcounts;
+mod repair;
 
 use std::collections::BTreeMap;
 
 pub use finding::{CheckResult, Finding, Severity};
+pub use repair::{Repair, Repaired, Step, repair};
 
 use self::count::Counts;
 use self::refcounts::Refcounts;
+use super::bitmap::Bitmap;
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
@@ -42,44 +45,68 @@ use crate::error::{Doing, Result};
 /// # Errors
 /// Whatever makes the check impossible: the file cannot be read, or a table that the header names is damaged.
 pub fn check(file: &dyn BlockRead, header: &Header, report: &mut dyn FnMut(&Finding)) -> Result<CheckResult> {
-    let mut result =
-        CheckResult { total_clusters: header.geometry.clusters_for(header.size), ..CheckResult::default() };
+    let image = Image::new(file, header);
+    let mut result = CheckResult::default();
     let mut told = |finding: Finding| {
         result.count(&finding);
         report(&finding);
     };
-    let image = Image { file, header, geometry: header.geometry, file_size: file.size() };
-    let (snapshots, snapshot_table) = snapshot::list(file, header)?;
-    let bitmaps = bitmap::list(file, header)?;
     let mut refcounts = Refcounts::read(file, header)?;
-    let mut statistics = Statistics::default();
+    let totals = references(&image, &mut refcounts, &mut told)?;
+    copied::walk(&image, &mut refcounts, None, &mut |finding, _| told(finding))?;
+    totals.put_into(&mut result, header);
+    Ok(result)
+}
+
+/// What counting ends with.
+struct Totals {
+    statistics: Statistics,
+    /// The highest cluster in use.
+    highest: u64,
+}
+
+impl Totals {
+    fn put_into(&self, result: &mut CheckResult, header: &Header) {
+        result.total_clusters = header.geometry.clusters_for(header.size);
+        result.allocated_clusters = self.statistics.allocated;
+        result.fragmented_clusters = self.statistics.fragmented;
+        result.compressed_clusters = self.statistics.compressed;
+        let clusters = self.highest.saturating_add(1);
+        result.image_end_offset = clusters.saturating_mul(header.geometry.cluster_size());
+    }
+}
+
+/// Counts all references and compares them with the refcounts: steps ① and ②.
+fn references(image: &Image<'_>, refcounts: &mut Refcounts, told: &mut dyn FnMut(Finding)) -> Result<Totals> {
+    let named = Named::read(image)?;
+    let mut totals = Totals { statistics: Statistics::default(), highest: 0 };
     let mut counts = Counts::new();
-    let mut highest = 0;
     loop {
         let first = counts.window().start == 0;
-        let tell: &mut dyn FnMut(Finding) = if first { &mut told } else { &mut |_| {} };
-        let mut walk = Walk { image, counts: &mut counts, statistics: Statistics::default(), tell };
-        walk.tables(&snapshots)?;
-        walk.region(Region::SnapshotTable, snapshot_table);
-        walk.bitmaps(&bitmaps)?;
-        walk.region(Region::Header, ByteRange::whole(image.geometry.cluster_size()));
-        let refcount_table = ByteRange::new(header.refcount_table.offset.0, header.refcount_table_len())?;
-        walk.region(Region::RefcountTable, refcount_table);
-        walk.refcount_blocks(&refcounts);
+        let tell: &mut dyn FnMut(Finding) = if first { told } else { &mut |_| {} };
+        let statistics = Walk::new(*image, &mut counts, tell).everything(&named, Some(&*refcounts))?;
         if first {
-            statistics = walk.statistics;
+            totals.statistics = statistics;
         }
-        highest = highest.max(refcounts.compare(&image, &counts, &mut told)?);
+        totals.highest = totals.highest.max(refcounts.compare(image, &counts, told)?);
         if !counts.next_pass() {
-            break;
+            return Ok(totals);
         }
     }
-    copied::check(&image, &mut refcounts, &mut told)?;
-    result.allocated_clusters = statistics.allocated;
-    result.fragmented_clusters = statistics.fragmented;
-    result.compressed_clusters = statistics.compressed;
-    result.image_end_offset = highest.saturating_add(1).saturating_mul(image.geometry.cluster_size());
-    Ok(result)
+}
+
+/// What the header names that names more.
+struct Named {
+    snapshots: Vec<Snapshot>,
+    snapshot_table: ByteRange,
+    bitmaps: Vec<Bitmap>,
+}
+
+impl Named {
+    fn read(image: &Image<'_>) -> Result<Self> {
+        let (snapshots, snapshot_table) = snapshot::list(image.file, image.header)?;
+        Ok(Self { snapshots, snapshot_table, bitmaps: bitmap::list(image.file, image.header)? })
+    }
 }
 
 /// What is checked.
@@ -91,7 +118,27 @@ struct Image<'a> {
     file_size: u64,
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    fn new(file: &'a dyn BlockRead, header: &'a Header) -> Self {
+        Self { file, header, geometry: header.geometry, file_size: file.size() }
+    }
+
+    /// The cluster of the refcount block that entry `index` of the refcount table names.
+    fn refcount_block(&self, index: u64, entry: u64) -> Result<u64, Corrupt> {
+        let (host, file_size) = (HostOffset(entry), self.file_size);
+        if entry & REFCOUNT_TABLE_RESERVED != 0 {
+            return Err(Corrupt::RefcountReserved { index, entry });
+        }
+        if !self.geometry.is_aligned(entry) {
+            return Err(Corrupt::RefcountBlockUnaligned { index, host });
+        }
+        let cluster = self.geometry.cluster_index(entry);
+        if cluster >= self.geometry.clusters_for(file_size) {
+            return Err(Corrupt::RefcountBlockPastEnd { index, host, file_size });
+        }
+        Ok(cluster)
+    }
+
     /// The cluster at `host`, aligned or not; what lies past the end of the file is zeroes.
     fn table(&self, host: HostOffset) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.geometry.cluster_size() as usize];
@@ -129,7 +176,26 @@ struct Walk<'a, 'b> {
     tell: &'b mut dyn FnMut(Finding),
 }
 
-impl Walk<'_, '_> {
+impl<'a, 'b> Walk<'a, 'b> {
+    fn new(image: Image<'a>, counts: &'b mut Counts, tell: &'b mut dyn FnMut(Finding)) -> Self {
+        Self { image, counts, statistics: Statistics::default(), tell }
+    }
+
+    /// One pass over all references, those of the refcount structures included if they are given.
+    fn everything(mut self, named: &Named, refcounts: Option<&Refcounts>) -> Result<Statistics> {
+        let (header, geometry) = (self.image.header, self.image.geometry);
+        self.tables(&named.snapshots)?;
+        self.region(Region::SnapshotTable, named.snapshot_table);
+        self.bitmaps(&named.bitmaps)?;
+        self.region(Region::Header, ByteRange::whole(geometry.cluster_size()));
+        if let Some(refcounts) = refcounts {
+            let table = ByteRange::new(header.refcount_table.offset.0, header.refcount_table_len())?;
+            self.region(Region::RefcountTable, table);
+            self.refcount_blocks(refcounts);
+        }
+        Ok(self.statistics)
+    }
+
     fn corrupt(&mut self, rule: Corrupt, weight: u64) {
         (self.tell)(Finding::Rule { rule, times: weight });
     }
@@ -292,7 +358,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn bitmaps(&mut self, bitmaps: &[bitmap::Bitmap]) -> Result<()> {
+    fn bitmaps(&mut self, bitmaps: &[Bitmap]) -> Result<()> {
         let Some(place) = self.image.header.bitmaps() else { return Ok(()) };
         let directory = ByteRange::between(place.offset.0, place.offset.0.saturating_add(place.len));
         self.region(Region::BitmapDirectory, directory);
@@ -330,18 +396,10 @@ impl Walk<'_, '_> {
 
     /// The refcount blocks themselves. That each is referenced once is seen when the counts are complete.
     fn refcount_blocks(&mut self, refcounts: &Refcounts) {
-        let geometry = self.image.geometry;
         for (index, entry) in refcounts.table_entries() {
-            let host = HostOffset(entry);
-            if entry & REFCOUNT_TABLE_RESERVED != 0 {
-                self.corrupt(Corrupt::RefcountReserved { index, entry }, 1);
-            } else if !geometry.is_aligned(entry) {
-                self.corrupt(Corrupt::RefcountBlockUnaligned { index, host }, 1);
-            } else if geometry.cluster_index(entry) >= geometry.clusters_for(self.image.file_size) {
-                let file_size = self.image.file_size;
-                self.corrupt(Corrupt::RefcountBlockPastEnd { index, host, file_size }, 1);
-            } else {
-                self.counts.add(geometry.cluster_index(entry), 1);
+            match self.image.refcount_block(index, entry) {
+                Ok(cluster) => self.counts.add(cluster, 1),
+                Err(rule) => self.corrupt(rule, 1),
             }
         }
     }

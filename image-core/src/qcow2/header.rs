@@ -324,6 +324,20 @@ impl Header {
         Ok(bytes)
     }
 
+    /// The part of the header that says where the tables are.
+    pub(super) fn tables_field(&self) -> layout::TablesField {
+        layout::TablesField {
+            size: self.size.into(),
+            crypt_method: layout::CRYPT_NONE.into(),
+            l1_count: self.l1.count.into(),
+            l1_offset: self.l1.offset.0.into(),
+            refcount_table_offset: self.refcount_table.offset.0.into(),
+            refcount_table_clusters: self.refcount_table.count.into(),
+            snapshot_count: self.snapshots.count.into(),
+            snapshots_offset: self.snapshots.offset.0.into(),
+        }
+    }
+
     fn v2_fields(&self, name_offset: u64, name: &[u8]) -> HeaderV2 {
         HeaderV2 {
             magic: layout::MAGIC,

@@ -22,6 +22,8 @@ pub const AUTOCLEAR_FEATURES_OFFSET: u64 = 88;
 pub const REFCOUNT_TABLE_FIELD_OFFSET: u64 = 48;
 /// Where the fields stand that change with the size.
 pub const SIZE_FIELD_OFFSET: u64 = 24;
+/// Where the fields stand that say where the tables are, and what the L1 table is for.
+pub const TABLES_FIELD_OFFSET: u64 = 24;
 /// Headers and extensions are padded to this many bytes.
 pub const HEADER_ALIGNMENT: usize = 8;
 /// The longest name of a backing file, in bytes.
@@ -81,6 +83,28 @@ pub struct SizeField {
     pub l1_count: U32,
     /// Where the active L1 table starts.
     pub l1_offset: U64,
+}
+
+/// The part of [`HeaderV2`] that says where all tables are, for changing it in place: bytes 24 to 71, in one sector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct TablesField {
+    /// The virtual size in bytes.
+    pub size: U64,
+    /// As in [`HeaderV2`].
+    pub crypt_method: U32,
+    /// Entries of the active L1 table.
+    pub l1_count: U32,
+    /// Where the active L1 table starts.
+    pub l1_offset: U64,
+    /// Where the refcount table starts.
+    pub refcount_table_offset: U64,
+    /// How many clusters it takes.
+    pub refcount_table_clusters: U32,
+    /// How many internal snapshots there are.
+    pub snapshot_count: U32,
+    /// Where the snapshot table starts.
+    pub snapshots_offset: U64,
 }
 
 /// What version 3 adds: bytes 72 to 103.
@@ -311,6 +335,8 @@ mod tests {
             std::mem::offset_of!(HeaderV2, l1_offset) as u64,
             SIZE_FIELD_OFFSET + std::mem::offset_of!(SizeField, l1_offset) as u64
         );
+        assert_eq!(std::mem::offset_of!(HeaderV2, size) as u64, TABLES_FIELD_OFFSET);
+        assert_eq!(size_of::<HeaderV2>() as u64, TABLES_FIELD_OFFSET + size_of::<TablesField>() as u64);
         assert_eq!(size_of::<ExtensionHead>(), 8);
         assert_eq!(size_of::<FeatureNameEntry>(), 48);
         assert_eq!(size_of::<BitmapsExtension>(), 24);

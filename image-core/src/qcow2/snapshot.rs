@@ -9,7 +9,7 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::{Corrupt, Region};
 use super::geometry::HostOffset;
@@ -44,6 +44,56 @@ pub struct Snapshot {
     pub icount: Option<u64>,
     /// Extra data as they are.
     pub extra: Vec<u8>,
+}
+
+impl Snapshot {
+    /// The header of the image as it was: read with it, the image is the disk that the snapshot holds.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if its L1 table is too short for the disk.
+    pub fn header(&self, active: &Header) -> Result<Header> {
+        let size = self.disk_size.unwrap_or(active.size);
+        let (needed, count) = (active.geometry.l1_count_for(size), u64::from(self.l1.count));
+        if needed > count {
+            return Err(Corrupt::L1TooShort { size, needed, count }.into());
+        }
+        Ok(Header { size, l1: self.l1, ..active.clone() })
+    }
+}
+
+/// The snapshot with this id, or else the first with this name.
+pub fn find<'a>(snapshots: &'a [Snapshot], id_or_name: &[u8]) -> Option<&'a Snapshot> {
+    let by_id = snapshots.iter().find(|snapshot| snapshot.id == id_or_name);
+    by_id.or_else(|| snapshots.iter().find(|snapshot| snapshot.name == id_or_name))
+}
+
+/// The bytes of a table of `snapshots`. Extra data are written as far as they are defined, and kept beyond that.
+pub(super) fn to_bytes(snapshots: &[Snapshot], disk_size: u64) -> Vec<u8> {
+    let mut bytes: Vec<u8> = Vec::new();
+    for snapshot in snapshots {
+        let known = SnapshotExtra {
+            vm_state_len: snapshot.vm_state_size.into(),
+            disk_size: snapshot.disk_size.unwrap_or(disk_size).into(),
+            icount: snapshot.icount.unwrap_or(u64::MAX).into(),
+        };
+        let unknown = snapshot.extra.get(size_of::<SnapshotExtra>()..).unwrap_or_default();
+        let head = SnapshotHead {
+            l1_offset: snapshot.l1.offset.0.into(),
+            l1_count: snapshot.l1.count.into(),
+            id_len: (snapshot.id.len() as u16).into(),
+            name_len: (snapshot.name.len() as u16).into(),
+            date_seconds: snapshot.date.0.into(),
+            date_nanoseconds: snapshot.date.1.into(),
+            guest_clock_nanoseconds: snapshot.guest_clock_nanoseconds.into(),
+            vm_state_len: (snapshot.vm_state_size as u32).into(),
+            extra_len: (size_of::<SnapshotExtra>().saturating_add(unknown.len()) as u32).into(),
+        };
+        for part in [head.as_bytes(), known.as_bytes(), unknown, &snapshot.id, &snapshot.name] {
+            bytes.extend_from_slice(part);
+        }
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
 }
 
 /// All snapshots and where their table is.

@@ -20,6 +20,10 @@ mod allocate;
 mod cluster;
 mod commit;
 mod resize;
+mod snapshots;
+mod switch;
+
+pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -29,9 +33,10 @@ use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
 use super::geometry::{GuestOffset, HostOffset};
 use super::header::{Header, Version};
 use super::layout;
+use super::marks;
 use super::read::{Qcow2, Treatment};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use allocate::Allocator;
 use cluster::Sharing;
 use commit::Pending;
@@ -75,14 +80,7 @@ impl Qcow2Writer {
         backing: Option<Arc<dyn BlockRead>>,
         data_file: Option<Arc<dyn BlockWrite>>,
     ) -> Result<Self> {
-        if header.is_corrupt() {
-            return Err(Error::refused("the image is marked corrupt: repair it before writing"));
-        }
-        if header.is_dirty() {
-            return Err(Error::refused(
-                "the image is marked dirty, its refcounts may be wrong: repair it before writing",
-            ));
-        }
+        marks::refuse_unsound(&header)?;
         let allocator = Allocator::read(&*file, &header)?;
         let as_read =
             |disk: &Arc<dyn BlockWrite>| -> Arc<dyn BlockRead> { Arc::<dyn BlockWrite>::clone(disk) };

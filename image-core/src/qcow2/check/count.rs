@@ -17,6 +17,8 @@ use std::ops::Range;
 const PAGE_BITS: u32 = 16;
 /// Pages held at a time: 32 MiB.
 const MAX_PAGES: usize = 256;
+/// Pages held where everything must be counted at once: 256 MiB.
+const MAX_PAGES_REBUILDING: usize = 2048;
 
 /// Counts of one pass.
 #[derive(Debug)]
@@ -42,6 +44,16 @@ impl Counts {
             end: 0,
             max_pages: MAX_PAGES,
         }
+    }
+
+    /// Nothing counted yet, and room for all that is going to be, except in extreme files.
+    pub(super) fn for_rebuilding() -> Self {
+        Self { max_pages: MAX_PAGES_REBUILDING, ..Self::new() }
+    }
+
+    /// Whether something was left for another pass.
+    pub(super) fn is_partial(&self) -> bool {
+        self.end_page != u64::MAX
     }
 
     /// Forgets what was counted and turns to what was left; `false` if nothing was.

@@ -49,6 +49,13 @@ impl Refcounts {
         (0..).zip(self.table.iter().copied()).filter(|&(_, entry)| entry != 0)
     }
 
+    /// Where the blocks are that can be read, by index; 0 for the others.
+    pub(super) fn places(&self) -> Vec<u64> {
+        let place =
+            |entry: &u64| Some(entry & REFCOUNT_TABLE_OFFSET).filter(|&at| self.geometry.is_aligned(at));
+        self.table.iter().map(|entry| place(entry).unwrap_or_default()).collect()
+    }
+
     /// The refcount of one cluster.
     pub(super) fn refcount(&mut self, image: &Image<'_>, cluster: u64) -> Result<Result<u64, Unreadable>> {
         let per_block = self.geometry.refcounts_per_block();

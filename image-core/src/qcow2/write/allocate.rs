@@ -177,6 +177,68 @@ impl Allocator {
         std::mem::take(&mut self.moved_from)
     }
 
+    /// From now on takes nothing before the end of all that is used: what is counted off meanwhile stays untouched.
+    pub(super) fn start_behind_all(&mut self, file: &dyn BlockRead) -> Result<()> {
+        // What lies past the end of the file is not used.
+        let mut end = self.geometry.clusters_for(file.size());
+        while let Some(last) = end.checked_sub(1) {
+            let (index, within) = self.place(last);
+            end = match self.block(file, index)? {
+                None => last.saturating_sub(within),
+                Some(block) if block.counts.count(within) == 0 => last,
+                Some(_) => break,
+            };
+        }
+        self.first_free = end;
+        Ok(())
+    }
+
+    /// Gives new places to the blocks that changed and to the table; `old` is what is on disk, and stays valid there.
+    /// Returns the places that are free by that.
+    pub(super) fn move_changed(&mut self, file: &dyn BlockRead, old: &Self) -> Result<Vec<ByteRange>> {
+        let mut left = Vec::new();
+        loop {
+            for place in self.take_moved_from() {
+                let len = u64::from(place.count).saturating_mul(self.geometry.cluster_size());
+                self.leave(file, ByteRange::new(place.offset.0, len)?, &mut left)?;
+            }
+            let in_old_place = |(&index, block): (&u64, &Block)| {
+                let at = index as usize;
+                (block.dirty && self.table.get(at) == old.table.get(at)).then_some(index)
+            };
+            let changed: Vec<u64> = self.blocks.iter().filter_map(in_old_place).collect();
+            if changed.is_empty() && self.table_place != old.table_place {
+                return Ok(left);
+            }
+            for &index in &changed {
+                let host = self.allocate(file, 1)?.0;
+                let entry = self.table.get_mut(index as usize).map(|entry| std::mem::replace(entry, host));
+                let place = ByteRange::new(entry.unwrap_or_default(), self.geometry.cluster_size())?;
+                self.places.remove(&place.offset());
+                self.places.insert(host);
+                self.leave(file, place, &mut left)?;
+            }
+            if changed.is_empty() {
+                let count = u64::from(self.table_place.count);
+                let offset = self.allocate(file, count)?;
+                let new = TablePlace { offset, ..self.table_place };
+                self.moved_from.push(std::mem::replace(&mut self.table_place, new));
+            }
+            self.dirty_entries = Some(0..self.table.len());
+        }
+    }
+
+    /// Counts one use less of each cluster of `place`, without making it free for now.
+    fn leave(&mut self, file: &dyn BlockRead, place: ByteRange, left: &mut Vec<ByteRange>) -> Result<()> {
+        let first = self.geometry.cluster_index(place.offset());
+        for cluster in first..self.geometry.cluster_index(place.end()) {
+            let count = self.count(file, cluster)?;
+            self.set(file, cluster, count.saturating_sub(1))?;
+        }
+        left.push(place);
+        Ok(())
+    }
+
     /// Makes sure that `cluster` can be counted. `false` if it became a refcount block by that.
     fn prepare(&mut self, file: &dyn BlockRead, cluster: u64) -> Result<bool> {
         let (index, _) = self.place(cluster);
@@ -247,7 +309,7 @@ impl Allocator {
     }
 
     /// Sets the count of `cluster`, whose block is there.
-    fn set(&mut self, file: &dyn BlockRead, cluster: u64, count: u64) -> Result<()> {
+    pub(super) fn set(&mut self, file: &dyn BlockRead, cluster: u64, count: u64) -> Result<()> {
         let (index, within) = self.place(cluster);
         if let Some(block) = self.block(file, index)? {
             block.counts.set_count(within, count);

@@ -13,24 +13,24 @@ use crate::qcow2::check::check;
 use crate::qcow2::{Compression, Geometry, NewImage, Qcow2Sink};
 
 /// The smallest disk that has several L2 tables, whatever the cluster size.
-const SIZE: u64 = 3 << 19;
+pub(super) const SIZE: u64 = 3 << 19;
 
 /// What an image is like.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
-    cluster_bits: u32,
-    refcount_order: u32,
-    extended: bool,
-    version: Version,
+pub(super) struct Kind {
+    pub(super) cluster_bits: u32,
+    pub(super) refcount_order: u32,
+    pub(super) extended: bool,
+    pub(super) version: Version,
 }
 
 impl Kind {
-    fn geometry(self) -> Geometry {
+    pub(super) fn geometry(self) -> Geometry {
         Geometry::new(self.cluster_bits, self.refcount_order, self.extended).unwrap()
     }
 
     /// A new image of `size` zeroes.
-    fn image(self, size: u64) -> Arc<MemoryDisk> {
+    pub(super) fn image(self, size: u64) -> Arc<MemoryDisk> {
         let file = Arc::new(MemoryDisk::new(0));
         let image = NewImage::new(size).unwrap().with_geometry(self.geometry()).unwrap();
         let mut sink = Qcow2Sink::new(file.clone(), image.with_version(self.version).unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
+pub(super) fn kinds() -> impl Strategy<Value = Kind> {
     (9..=21_u32, 0..=6_u32, any::<bool>(), any::<bool>()).prop_map(|(cluster_bits, order, extended, old)| {
         let extended = extended && cluster_bits >= 14;
         let version = if old && !extended { Version::V2 } else { Version::V3 };
@@ -50,7 +50,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 
 /// Something that is done to a disk.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Write(u64, usize, u8),
     Zero(u64, u64, ZeroMode),
     Resize(u64),
@@ -58,7 +58,7 @@ enum Step {
     Reopen,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Offsets and lengths that are often, not always, at the borders of something.
     let offset = || prop_oneof![(0..SIZE / 4096).prop_map(|block| block * 4096), 0..SIZE];
     let len = || prop_oneof![Just(4096_u64), Just(65536), 1..200_000_u64];
@@ -75,19 +75,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..24)
 }
 
-fn open(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Qcow2Writer {
+pub(super) fn open(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Qcow2Writer {
     let header = Header::read(&**file).unwrap();
     let backing = backing.cloned().map(|disk| disk as Arc<dyn BlockRead>);
     Qcow2Writer::new(file.clone(), header, backing, None).unwrap()
 }
 
-fn content(disk: &dyn BlockRead) -> Vec<u8> {
+pub(super) fn content(disk: &dyn BlockRead) -> Vec<u8> {
     let mut bytes = vec![0; disk.size() as usize];
     disk.read_at(&mut bytes, 0).unwrap();
     bytes
 }
 
-fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
+pub(super) fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
     match *step {
         Step::Write(at, len, byte) => {
             let len = len.min(disk.size().saturating_sub(at) as usize);
@@ -113,7 +113,7 @@ fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
 }
 
 /// Corruptions and leaks that are found in the image.
-fn faults(file: &dyn BlockRead) -> (u64, u64) {
+pub(super) fn faults(file: &dyn BlockRead) -> (u64, u64) {
     let header = Header::read(file).unwrap();
     let mut told = Vec::new();
     let result = check(file, &header, &mut |finding| told.push(finding.to_string())).unwrap();
@@ -202,7 +202,7 @@ fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
 
 /// Does to `disk` what a machine that loses power after `cut` operations may have done: all up to the last flush, and any
 /// part of what came behind it. Sizes are kept in order, as a filesystem's journal does.
-fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
+pub(super) fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
     let safe = operations[..cut].iter().rposition(|operation| *operation == Operation::Flush).unwrap_or(0);
     let mut random = seed | 1;
     for (index, operation) in operations[..cut].iter().enumerate() {
