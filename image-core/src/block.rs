@@ -9,6 +9,7 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
+mod copy;
 mod extent;
 mod file;
 mod lock;
@@ -19,7 +20,7 @@ mod stretch;
 mod window;
 
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
-pub use file::FileDisk;
+pub use file::{FileDisk, Filesystem, InFile};
 pub use lock::{Access, Deed, InUse};
 pub use memory::{MemoryDisk, Operation};
 pub use sparse::is_zero;
@@ -65,6 +66,16 @@ pub trait BlockRead: Send + Sync {
     fn as_file(&self) -> Option<&FileDisk> {
         None
     }
+
+    /// Where the first bytes of `range` are as they are in a file of the host, and how many of them; `None` if the
+    /// first one is not. They may still be zeroes.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        range.check_within(self.size())?;
+        Ok(None)
+    }
 }
 
 /// Whether zeroes may give their storage back.
@@ -96,6 +107,21 @@ pub trait BlockWrite: BlockRead {
     /// Whatever the storage says; what was written since the last flush may then be lost.
     fn flush(&self) -> Result<()>;
 
+    /// The filesystem it is on, if it takes bytes from other files there cheaply by [`copy_from`](Self::copy_from).
+    fn filesystem(&self) -> Option<Filesystem> {
+        None
+    }
+
+    /// Writes what `source` has in `from` at `offset` (bytes), sharing its storage where the filesystem can.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at), and as reading `source`.
+    fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
+        let mut bytes = vec![0; from.len() as usize];
+        source.read_at(&mut bytes, from.offset())?;
+        self.write_at(&bytes, offset)
+    }
+
     /// Changes the size in bytes; new bytes read as zeroes.
     ///
     /// # Errors
@@ -123,6 +149,9 @@ macro_rules! forward_to_inner {
             fn as_file(&self) -> Option<&FileDisk> {
                 (**self).as_file()
             }
+            fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+                (**self).in_file(range)
+            }
         }
         impl<T: BlockWrite + ?Sized> BlockWrite for $pointer {
             fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
@@ -133,6 +162,12 @@ macro_rules! forward_to_inner {
             }
             fn flush(&self) -> Result<()> {
                 (**self).flush()
+            }
+            fn filesystem(&self) -> Option<Filesystem> {
+                (**self).filesystem()
+            }
+            fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
+                (**self).copy_from(source, from, offset)
             }
             fn resize(&self, size: u64) -> Result<()> {
                 (**self).resize(size)

@@ -11,6 +11,8 @@
 //! - The worker that completes the batch whose turn it is gives it, and those waiting behind it, to the sink.
 //!   So no thread only hands things on, and the sink sees pieces in ascending order, one at a time:
 //!   its output is the same for any number of workers.
+//! - What is plain in a host file, and stays so, is not read: the worker looks for zeroes, and the sink has the kernel
+//!   copy it, once, or share it.
 //! - No worker runs further ahead than a small number of batches: that bounds the memory, whatever the size.
 
 mod batch;
@@ -28,7 +30,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::progress::Progress;
 
-pub use sink::{Encoder, Piece, Sink};
+pub use sink::{Copies, Encoder, Piece, Sink};
 pub use target::{DiskSink, StreamSink, Zeroes};
 
 /// How to convert.
@@ -86,16 +88,20 @@ pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -
     let mut encoders = (0..threads).map(|_| sink.encoder()).collect::<Result<Vec<_>>>()?;
     let unit = sink.unit_size();
     let first = encoders.pop().flatten();
-    let planner = planner::Planner::new(source, unit);
+    // The digests want to see the bytes.
+    let copies = if first.is_none() && options.digests.is_empty() { sink.copies() } else { None };
+    let batch_len = batch::batch_len(unit, copies);
+    let planner = planner::Planner::new(source, unit, batch_len);
+    let worker = |encoder| worker::Worker { source, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {
         let digests = digests::Digests::start(scope, options.digests);
         let line = line::Line::new(planner, sink, &digests, options.progress, threads);
         std::thread::scope(|scope| {
             for encoder in encoders {
-                let line = &line;
-                scope.spawn(move || worker::run(source, line, encoder, unit));
+                let (line, worker) = (&line, worker(encoder));
+                scope.spawn(move || worker.run(line));
             }
-            worker::run(source, &line, first, unit);
+            worker(first).run(&line);
         });
         line.finish().map(|totals| (totals, digests.finish()))
     })?;

@@ -26,7 +26,7 @@ pub use member::Member;
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
-use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, Stretch};
+use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::{self, Header, Qcow2};
 use crate::raw::Raw;
@@ -288,6 +288,10 @@ impl BlockRead for Image {
 
     fn as_file(&self) -> Option<&FileDisk> {
         self.inner().as_file()
+    }
+
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        self.inner().in_file(range).doing(|| format!("mapping {}", self.path.display()))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::block::{BlockRead, ByteRange, Extents, FileDisk, Stretch};
+use crate::block::{BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
 use crate::error::Result;
 
 /// A raw image, open for reading.
@@ -63,6 +63,10 @@ impl BlockRead for Raw {
 
     fn as_file(&self) -> Option<&FileDisk> {
         self.file.as_file()
+    }
+
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        self.file.in_file(range)
     }
 }
 

@@ -1,18 +1,39 @@
 //! A file or block device of the host as a disk.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
-use super::{Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, lock, sparse};
+use super::{
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, lock, sparse,
+};
 use crate::error::{Doing, Error, Result};
 
 /// Zeroes written at a time where the filesystem cannot punch.
 const ZERO_CHUNK: usize = 64 * 1024;
+
+/// Bytes of a disk that are as they are in a file of the host.
+#[derive(Debug, Clone, Copy)]
+pub struct InFile<'a> {
+    /// The file: never a device.
+    pub file: &'a FileDisk,
+    /// Where in it.
+    pub range: ByteRange,
+}
+
+/// A filesystem of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filesystem {
+    /// The number of its device.
+    pub device: u64,
+    /// Whether its files may share blocks.
+    pub shares: bool,
+}
 
 /// A regular file or block device.
 #[derive(Debug)]
@@ -21,6 +42,10 @@ pub struct FileDisk {
     path: PathBuf,
     size: AtomicU64,
     block_device: bool,
+    /// Of the filesystem.
+    device: u64,
+    /// Whether that lets files share blocks, once somebody asked.
+    shares: OnceLock<bool>,
 }
 
 impl FileDisk {
@@ -68,7 +93,14 @@ impl FileDisk {
             return Err(Error::invalid("it is neither a regular file nor a block device")
                 .doing(format!("opening {}", path.display())));
         };
-        Ok(Self { file, path, size: AtomicU64::new(size), block_device })
+        Ok(Self {
+            file,
+            path,
+            size: AtomicU64::new(size),
+            block_device,
+            device: metadata.dev(),
+            shares: OnceLock::new(),
+        })
     }
 
     fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
@@ -108,12 +140,16 @@ impl FileDisk {
         lock::hold(&self.file, access).doing(|| format!("opening {}", self.path.display()))
     }
 
+    /// The number of the device that its filesystem is on.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
     /// The bytes that its filesystem has set aside for it; the size for a block device.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io).
     pub fn allocated_size(&self) -> Result<u64> {
-        use std::os::unix::fs::MetadataExt;
         if self.block_device {
             return Ok(self.size());
         }
@@ -142,6 +178,10 @@ impl FileDisk {
                 Err(Error::from(errno).doing(format!("sharing the storage of {}", source.path.display())))
             }
         }
+    }
+
+    fn shares(&self) -> bool {
+        *self.shares.get_or_init(|| copy::can_share(&self.file))
     }
 
     fn range(&self, offset: u64, len: usize) -> Result<ByteRange> {
@@ -181,6 +221,11 @@ impl BlockRead for FileDisk {
     fn as_file(&self) -> Option<&FileDisk> {
         Some(self)
     }
+
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        range.check_within(self.size())?;
+        Ok((!self.block_device).then_some(InFile { file: self, range }))
+    }
 }
 
 impl BlockWrite for FileDisk {
@@ -216,6 +261,24 @@ impl BlockWrite for FileDisk {
 
     fn flush(&self) -> Result<()> {
         self.file.sync_data().doing(|| format!("syncing {}", self.path.display()))
+    }
+
+    fn filesystem(&self) -> Option<Filesystem> {
+        (!self.block_device).then(|| Filesystem { device: self.device, shares: self.shares() })
+    }
+
+    fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
+        let doing = || {
+            let (len, from) = (from.len(), from.offset());
+            let (source, target) = (source.path.display(), self.path.display());
+            format!("copying {len} bytes at offset {from:#x} of {source} to offset {offset:#x} of {target}")
+        };
+        from.check_within(source.size()).doing(doing)?;
+        ByteRange::new(offset, from.len()).and_then(|to| to.check_within(self.size())).doing(doing)?;
+        if !self.shares() {
+            copy::prepare(&self.file, ByteRange::new(offset, from.len())?);
+        }
+        copy::copy(&source.file, from, &self.file, offset).doing(doing)
     }
 
     fn resize(&self, size: u64) -> Result<()> {

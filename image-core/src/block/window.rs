@@ -1,6 +1,6 @@
 //! A part of a disk as a disk of its own: a partition.
 
-use super::{BlockRead, BlockWrite, ByteRange, Extents, Stretch, ZeroMode};
+use super::{BlockRead, BlockWrite, ByteRange, Extents, InFile, Stretch, ZeroMode};
 use crate::error::Result;
 
 /// The bytes of `range` of another disk, seen from 0 on.
@@ -55,6 +55,10 @@ impl<D: BlockRead> BlockRead for Window<D> {
         let outer = self.outer(range.offset(), range.len())?;
         let stretches = self.disk.stretches(outer)?;
         Ok(stretches.into_iter().map(|stretch| stretch.moved_down(self.range.offset())).collect())
+    }
+
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        self.disk.in_file(self.outer(range.offset(), range.len())?)
     }
 }
 

@@ -7,17 +7,21 @@
 //! pieces:   Zero     Plain          Zero    Packed       what the sink is given, in order
 //! ```
 
-use super::sink::{Piece, Sink};
-use crate::block::ByteRange;
-use crate::error::{Doing, Result};
+use super::sink::{Copies, Piece, Sink};
+use crate::block::{BlockRead, ByteRange};
+use crate::error::{Doing, Error, Result};
 
 /// How many bytes of units a batch holds, unless one unit is larger: small enough to stay in a core's cache, large
 /// enough that taking a lock and calling the system cost nothing.
 pub(super) const BATCH_LEN: u64 = 256 * 1024;
 
+/// The same where the sink copies: the bytes stay outside of the cores' caches, and calls cost more.
+const COPIED_BATCH_LEN: u64 = 1024 * 1024;
+
 /// The bytes of units that a batch holds at most.
-pub(super) fn batch_len(unit: u64) -> u64 {
-    BATCH_LEN.max(unit)
+pub(super) fn batch_len(unit: u64, copies: Option<Copies>) -> u64 {
+    let len = if copies.is_some() { COPIED_BATCH_LEN } else { BATCH_LEN };
+    len.max(unit)
 }
 
 /// Where a piece's bytes are.
@@ -27,6 +31,8 @@ pub(super) enum Stored {
     Zero,
     /// In the buffer from here on.
     Plain { at: usize },
+    /// In a file of the host that the sink copies from.
+    InFile,
     /// In `packed`, from here on so many bytes; in the buffer, unpacked, from `plain` on.
     Packed { at: usize, len: usize, plain: usize },
 }
@@ -63,7 +69,7 @@ impl Pieces {
         }
         if let Some((last, last_stored)) = self.0.last_mut() {
             let joined = match (*last_stored, stored) {
-                (Stored::Zero, Stored::Zero) => true,
+                (Stored::Zero, Stored::Zero) | (Stored::InFile, Stored::InFile) => true,
                 (Stored::Plain { at: before }, Stored::Plain { at }) => {
                     before as u64 + last.len() == at as u64
                 }
@@ -79,12 +85,19 @@ impl Pieces {
 }
 
 impl Batch {
-    /// Gives the pieces to `sink`; returns how many bytes of the disk were not zeroes.
-    pub(super) fn put_into(&self, sink: &mut dyn Sink) -> Result<u64> {
+    /// Gives the pieces of `source` to `sink`; returns how many bytes of the disk were not zeroes.
+    pub(super) fn put_into(&self, source: &dyn BlockRead, sink: &mut dyn Sink) -> Result<u64> {
         let mut stored_bytes = 0;
         for &(range, stored) in &self.pieces.0 {
+            if let Stored::InFile = stored {
+                put_from_files(range, source, sink).doing(|| {
+                    format!("copying the {} bytes at guest offset {:#x}", range.len(), range.offset())
+                })?;
+                stored_bytes += range.len();
+                continue;
+            }
             let piece = match stored {
-                Stored::Zero => Piece::Zero,
+                Stored::Zero | Stored::InFile => Piece::Zero,
                 Stored::Plain { at } => Piece::Plain(&self.buffer[at..at + range.len() as usize]),
                 Stored::Packed { at, len, .. } => Piece::Packed(&self.packed[at..at + len]),
             };
@@ -102,9 +115,24 @@ impl Batch {
     pub(super) fn content(&self) -> impl Iterator<Item = Result<&[u8], u64>> {
         self.pieces.0.iter().map(|&(range, stored)| match stored {
             Stored::Zero => Err(range.len()),
+            Stored::InFile => unreachable!("who asks for the content has it read"),
             Stored::Plain { at } | Stored::Packed { plain: at, .. } => {
                 Ok(&self.buffer[at..at + range.len() as usize])
             }
         })
     }
+}
+
+/// Gives `range` of `source`, all of it in host files, to `sink`.
+fn put_from_files(range: ByteRange, source: &dyn BlockRead, sink: &mut dyn Sink) -> Result<()> {
+    let mut at = range.offset();
+    while at < range.end() {
+        let Some(from) = source.in_file(ByteRange::between(at, range.end()))? else {
+            return Err(Error::invalid("the source changed while it was converted"));
+        };
+        let end = at + from.range.len();
+        sink.put_from(ByteRange::between(at, end), from)?;
+        at = end;
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ use super::batch::{self, Batch};
 use super::digests::Digests;
 use super::planner::Planner;
 use super::sink::Sink;
+use crate::block::BlockRead;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -30,6 +31,7 @@ pub(super) struct Line<'a> {
     state: Mutex<State<'a>>,
     changed: Condvar,
     sink: Mutex<&'a mut dyn Sink>,
+    source: &'a dyn BlockRead,
     digests: &'a Digests<'a>,
     progress: &'a dyn Progress,
     /// How many batches may be taken before the first of them is committed.
@@ -60,6 +62,7 @@ impl<'a> Line<'a> {
     ) -> Self {
         // Enough that one slow batch does not stop the others; few where batches are large.
         let ahead = if planner.batch_len() > batch::BATCH_LEN { threads + 2 } else { 2 * threads + 4 };
+        let source = planner.source();
         let state = State {
             planner,
             waiting: VecDeque::with_capacity(ahead),
@@ -74,6 +77,7 @@ impl<'a> Line<'a> {
             state: Mutex::new(state),
             changed: Condvar::new(),
             sink: Mutex::new(sink),
+            source,
             digests,
             progress,
             ahead,
@@ -145,7 +149,10 @@ impl<'a> Line<'a> {
                 }
                 Err(error) => self.end(&mut state, Some(error)),
             }
-            self.changed.notify_all();
+            // Who waits for room sleeps until there is some to work with: a wake-up costs as much as a small batch.
+            if state.waiting.len() <= self.ahead / 2 {
+                self.changed.notify_all();
+            }
         }
         state.committing = false;
     }
@@ -153,7 +160,7 @@ impl<'a> Line<'a> {
     /// Gives one batch to the sink and the digests; returns it if it can be used again at once.
     fn put(&self, batch: Batch) -> Result<(Totals, Option<Batch>)> {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = batch.put_into(&mut **sink)?;
+        let stored = batch.put_into(self.source, &mut **sink)?;
         let totals = Totals { read: batch.data.iter().map(|range| range.len()).sum(), stored };
         self.progress.advance(batch.range.len());
         Ok((totals, self.digests.feed(batch)))

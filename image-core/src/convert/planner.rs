@@ -1,6 +1,6 @@
 //! Extents → batches: what must be read, cut into equal work.
 
-use super::batch::{Batch, batch_len};
+use super::batch::Batch;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 
@@ -31,18 +31,23 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// For all of `source`, in multiples of `unit` bytes.
-    pub(super) fn new(source: &'a dyn BlockRead, unit: u64) -> Self {
+    /// For all of `source`, in multiples of `unit` bytes, at most `batch_len` of them at a time.
+    pub(super) fn new(source: &'a dyn BlockRead, unit: u64, batch_len: u64) -> Self {
         Self {
             source,
             size: source.size(),
             unit,
-            batch_len: batch_len(unit),
+            batch_len,
             window: WINDOW,
             asked: 0,
             data: Vec::new(),
             planned: 0,
         }
+    }
+
+    /// What it plans for.
+    pub(super) fn source(&self) -> &'a dyn BlockRead {
+        self.source
     }
 
     /// The bytes of units that a batch holds at most.

@@ -1,6 +1,6 @@
 //! What a conversion writes to: pieces in ascending order, one at a time.
 
-use crate::block::ByteRange;
+use crate::block::{BlockRead, ByteRange, InFile};
 use crate::error::Result;
 
 /// What becomes of a range.
@@ -25,6 +25,15 @@ pub trait Encoder: Send {
     fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool>;
 }
 
+/// What a sink takes from a host file by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// From files on the filesystem of this device.
+    pub device: u64,
+    /// Units of nothing but zeroes are to be given as such; else they may be copied like others.
+    pub find_zeroes: bool,
+}
+
 /// A new image, written front to back.
 pub trait Sink: Send {
     /// The bytes that are zero, packed or plain as one: a power of two from 512 bytes to 2 MiB.
@@ -42,6 +51,21 @@ pub trait Sink: Send {
     /// # Errors
     /// Whatever the storage says; the sink is of no use afterwards.
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()>;
+
+    /// What it copies by itself, if that is cheaper than to be given bytes; only asked where it has no encoder.
+    fn copies(&self) -> Option<Copies> {
+        None
+    }
+
+    /// As [`put`](Self::put) of plain bytes, which are `from` of a host file that fits [`copies`](Self::copies).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and as reading the file.
+    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+        let mut bytes = vec![0; range.len() as usize];
+        from.file.read_at(&mut bytes, from.range.offset())?;
+        self.put(range, Piece::Plain(&bytes))
+    }
 
     /// Completes the image. Nothing written is valid before.
     ///

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::sink::{Encoder, Piece, Sink};
-use crate::block::{BlockWrite, ByteRange, ZeroMode};
+use super::sink::{Copies, Encoder, Piece, Sink};
+use crate::block::{BlockWrite, ByteRange, InFile, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
 /// The shortest run of zeroes that stays a hole: a block of most filesystems.
@@ -65,6 +65,16 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
             (Piece::Zero, Zeroes::Allocate) => self.disk.write_zeroes(range, ZeroMode::Keep),
             (Piece::Packed(_), _) => unreachable!("a disk has no encoder"),
         }
+    }
+
+    /// Only where that shares storage: zeroes, of which a disk has to find shorter runs, then cost nothing.
+    fn copies(&self) -> Option<Copies> {
+        let filesystem = self.disk.filesystem().filter(|filesystem| filesystem.shares)?;
+        Some(Copies { device: filesystem.device, find_zeroes: false })
+    }
+
+    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+        self.disk.copy_from(from.file, from.range, range.offset())
     }
 
     fn finish(&mut self) -> Result<()> {

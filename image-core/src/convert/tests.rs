@@ -8,9 +8,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ErrorKind;
-use crate::block::{ByteRange, ExtentKind, Extents, MemoryDisk};
+use crate::block::{BlockWrite, ByteRange, ExtentKind, Extents, FileDisk, InFile, MemoryDisk};
 use crate::error::Error;
 use crate::progress::Counter;
+
+/// A file of `bytes`, and the folder it is in.
+fn file_of(bytes: &[u8]) -> (tempfile::TempDir, FileDisk) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = FileDisk::create_new(folder.path().join("source"), bytes.len() as u64).unwrap();
+    file.write_at(bytes, 0).unwrap();
+    (folder, file)
+}
 
 /// What a sink was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +26,7 @@ enum Given {
     Zero(ByteRange),
     Plain(ByteRange, Vec<u8>),
     Packed(ByteRange, Vec<u8>),
+    Copied(ByteRange, Vec<u8>),
 }
 
 /// Remembers all it is given; packs units whose bytes are all the same into one.
@@ -27,11 +36,12 @@ struct Recorder {
     given: Vec<Given>,
     finished: bool,
     fails_at: Option<u64>,
+    copies: Option<Copies>,
 }
 
 impl Recorder {
     fn new(unit: u64, packs: bool) -> Self {
-        Self { unit, packs, given: Vec::new(), finished: false, fails_at: None }
+        Self { unit, packs, given: Vec::new(), finished: false, fails_at: None, copies: None }
     }
 
     /// The disk that was given, after checking that the ranges follow each other.
@@ -40,7 +50,7 @@ impl Recorder {
         for given in &self.given {
             let (range, bytes) = match given {
                 Given::Zero(range) => (range, vec![0; range.len() as usize]),
-                Given::Plain(range, bytes) => (range, bytes.clone()),
+                Given::Plain(range, bytes) | Given::Copied(range, bytes) => (range, bytes.clone()),
                 Given::Packed(range, byte) => (range, vec![byte[0]; range.len() as usize]),
             };
             assert_eq!(range.offset(), content.len() as u64, "a gap or an overlap before {given:?}");
@@ -80,6 +90,18 @@ impl Sink for Recorder {
             Piece::Plain(bytes) => Given::Plain(range, bytes.to_vec()),
             Piece::Packed(bytes) => Given::Packed(range, bytes.to_vec()),
         });
+        Ok(())
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        self.copies
+    }
+
+    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+        assert_eq!(range.len(), from.range.len());
+        let mut bytes = vec![0; range.len() as usize];
+        from.file.read_at(&mut bytes, from.range.offset())?;
+        self.given.push(Given::Copied(range, bytes));
         Ok(())
     }
 
@@ -338,4 +360,55 @@ fn a_panicking_encoder_is_a_panic_and_not_a_hang() {
     let source = MemoryDisk::from_bytes(vec![1; 16 << 20]);
     let outcome = std::panic::catch_unwind(|| convert(&source, &mut PanicSink, &with_threads(4)));
     assert!(outcome.is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_in_a_file_is_left_to_a_sink_that_copies_but_for_zeroes_and_the_end(
+        bytes in disks(), unit_bits in 9..=17_u32, find_zeroes: bool,
+    ) {
+        let unit = 1 << unit_bits;
+        let (_folder, source) = file_of(&bytes);
+        let copies = Some(Copies { device: source.device(), find_zeroes });
+        let mut calls = None;
+        for threads in [1, 3] {
+            let mut sink = Recorder { copies, ..Recorder::new(unit, false) };
+            let summary = convert(&source, &mut sink, &with_threads(threads)).unwrap();
+            prop_assert!(sink.content() == bytes);
+            let zero = |range: &ByteRange| bytes[range.offset() as usize..range.end() as usize] == vec![0; range.len() as usize];
+            for given in &sink.given {
+                match given {
+                    Given::Copied(range, _) => {
+                        prop_assert_eq!(range.len() % unit, 0);
+                        let mut units = (range.offset()..range.end()).step_by(unit as usize);
+                        let found = units.any(|at| zero(&ByteRange::between(at, at + unit)));
+                        prop_assert!(!(find_zeroes && found), "zeroes in {:?}", range);
+                    }
+                    Given::Plain(range, _) => prop_assert!(range.end() == bytes.len() as u64 && range.len() < unit),
+                    _ => {}
+                }
+            }
+            if bytes.len() as u64 >= unit && bytes[..unit as usize].iter().any(|byte| *byte != 0) {
+                prop_assert!(matches!(sink.given[0], Given::Copied(..)));
+                prop_assert!(summary.stored >= unit);
+            }
+            prop_assert!(calls.get_or_insert(sink.given.clone()) == &sink.given, "{} threads", threads);
+        }
+    }
+}
+
+#[test]
+fn a_sink_copies_from_its_own_filesystem_and_not_beside_digests() {
+    let (_folder, source) = file_of(&[5; 8192]);
+    let (own, other) = (source.device(), source.device() ^ 1);
+    for (device, digests, copied) in
+        [(own, &[][..], true), (other, &[], false), (own, &[Algorithm::Md5], false)]
+    {
+        let copies = Some(Copies { device, find_zeroes: true });
+        let mut sink = Recorder { copies, ..Recorder::new(4096, false) };
+        convert(&source, &mut sink, &Options { digests, ..with_threads(1) }).unwrap();
+        assert_eq!(matches!(sink.given[..], [Given::Copied(..)]), copied, "{:?}", sink.given);
+    }
 }

@@ -1,63 +1,125 @@
 //! A worker: reads a batch, finds its zeroes, encodes its units.
 
-use super::batch::{Batch, Stored, batch_len};
+use super::batch::{Batch, Pieces, Stored};
 use super::line::Line;
-use super::sink::Encoder;
+use super::sink::{Copies, Encoder};
 use crate::block::{BlockRead, ByteRange, is_zero};
 use crate::error::{Doing, Result};
 
-/// Works until the line ends.
-pub(super) fn run(source: &dyn BlockRead, line: &Line<'_>, mut encoder: Option<Box<dyn Encoder>>, unit: u64) {
-    // Should this thread panic, the others must not wait for its batch.
-    let _ends_line = line.end_on_panic();
-    while let Some((ticket, mut batch)) = line.take() {
-        let done = process(source, &mut batch, encoder.as_deref_mut(), unit);
-        line.deliver(ticket, done.map(|()| batch));
-    }
+/// How much of a unit is looked at before all of it is read, only to know whether it is zeroes.
+const GLANCE: usize = 512;
+
+/// What a worker works with.
+pub(super) struct Worker<'a> {
+    pub(super) source: &'a dyn BlockRead,
+    pub(super) encoder: Option<Box<dyn Encoder>>,
+    pub(super) unit: u64,
+    /// The bytes of units that a batch holds at most.
+    pub(super) batch_len: u64,
+    pub(super) copies: Option<Copies>,
 }
 
-/// Reads what is data in `batch` and makes the pieces that cover its range.
-fn process(
-    source: &dyn BlockRead,
-    batch: &mut Batch,
-    mut encoder: Option<&mut (dyn Encoder + 'static)>,
-    unit: u64,
-) -> Result<()> {
-    let Batch { range: batch_range, data, buffer, packed, pieces } = batch;
-    pieces.clear();
-    packed.clear();
-    if buffer.is_empty() && !data.is_empty() {
-        buffer.resize(batch_len(unit) as usize, 0);
-    }
-    let mut buffer_at = 0;
-    let mut guest_at = batch_range.offset();
-    let mut data = data.as_slice();
-    while let Some(first) = data.first() {
-        // A run of units: all that are touched by extents which lie in the same or neighbouring units.
-        let start = first.offset() / unit * unit;
-        let mut end = start;
-        let mut count = 0;
-        while let Some(range) = data.get(count)
-            && range.offset() / unit * unit <= end
-        {
-            end = range.end().next_multiple_of(unit);
-            count += 1;
+impl Worker<'_> {
+    /// Works until the line ends.
+    pub(super) fn run(mut self, line: &Line<'_>) {
+        // Should this thread panic, the others must not wait for its batch.
+        let _ends_line = line.end_on_panic();
+        while let Some((ticket, mut batch)) = line.take() {
+            let done = self.process(&mut batch);
+            line.deliver(ticket, done.map(|()| batch));
         }
-        let run_end = buffer_at + (end - start) as usize;
-        fill(source, &mut buffer[buffer_at..run_end], start, &data[..count])?;
-        pieces.push(ByteRange::between(guest_at, start), Stored::Zero);
-        for (at, guest) in (buffer_at..run_end).step_by(unit as usize).zip((start..).step_by(unit as usize)) {
-            let range = ByteRange::between(guest, (guest + unit).min(batch_range.end()));
-            let stored = store(&buffer[at..at + unit as usize], at, &mut encoder, packed)
-                .doing(|| format!("packing the {} bytes at guest offset {guest:#x}", range.len()))?;
-            pieces.push(range, stored);
-        }
-        data = &data[count..];
-        buffer_at = run_end;
-        guest_at = end.min(batch_range.end());
     }
-    pieces.push(ByteRange::between(guest_at, batch_range.end()), Stored::Zero);
-    Ok(())
+
+    /// Reads what is data in `batch` and makes the pieces that cover its range.
+    fn process(&mut self, batch: &mut Batch) -> Result<()> {
+        let unit = self.unit;
+        let Batch { range: batch_range, data, buffer, packed, pieces } = batch;
+        pieces.clear();
+        packed.clear();
+        let mut buffer_at = 0;
+        let mut guest_at = batch_range.offset();
+        let mut data = data.as_slice();
+        while let Some(&first) = data.first() {
+            // A run of units: all that are touched by extents which lie in the same or neighbouring units.
+            let mut start = first.offset() / unit * unit;
+            let mut end = start;
+            let mut count = 0;
+            while let Some(range) = data.get(count)
+                && range.offset() / unit * unit <= end
+            {
+                end = range.end().next_multiple_of(unit);
+                count += 1;
+            }
+            pieces.push(ByteRange::between(guest_at, start), Stored::Zero);
+            let (run, behind) = data.split_at(count);
+            data = behind;
+            guest_at = end.min(batch_range.end());
+            let rest;
+            let run = match run {
+                [alone] if alone.offset() == start => {
+                    start = self.leave_to_sink(*alone, pieces)?;
+                    rest = [ByteRange::between(start, alone.end())];
+                    rest.as_slice()
+                }
+                _ => run,
+            };
+            if start >= end {
+                continue;
+            }
+            if buffer.is_empty() {
+                buffer.resize(self.batch_len as usize, 0);
+            }
+            let run_end = buffer_at + (end - start) as usize;
+            fill(self.source, &mut buffer[buffer_at..run_end], start, run)?;
+            for (at, guest) in
+                (buffer_at..run_end).step_by(unit as usize).zip((start..).step_by(unit as usize))
+            {
+                let range = ByteRange::between(guest, (guest + unit).min(batch_range.end()));
+                let stored = store(&buffer[at..at + unit as usize], at, &mut self.encoder, packed)
+                    .doing(|| format!("packing the {} bytes at guest offset {guest:#x}", range.len()))?;
+                pieces.push(range, stored);
+            }
+            buffer_at = run_end;
+        }
+        pieces.push(ByteRange::between(guest_at, batch_range.end()), Stored::Zero);
+        Ok(())
+    }
+
+    /// Makes pieces of the units at the start of `data` that the sink can copy from a file; returns their end.
+    fn leave_to_sink(&self, data: ByteRange, pieces: &mut Pieces) -> Result<u64> {
+        let mut at = data.offset();
+        let Some(copies) = self.copies else { return Ok(at) };
+        let whole_end = data.end() / self.unit * self.unit;
+        while at < whole_end {
+            let part = match self.source.in_file(ByteRange::between(at, whole_end))? {
+                Some(part) if part.file.device() == copies.device => part.range.len() / self.unit * self.unit,
+                _ => 0,
+            };
+            if part == 0 {
+                break;
+            }
+            for guest in (at..at + part).step_by(self.unit as usize) {
+                let range = ByteRange::new(guest, self.unit)?;
+                let zero = copies.find_zeroes && self.reads_as_zero(range)?;
+                pieces.push(range, if zero { Stored::Zero } else { Stored::InFile });
+            }
+            at += part;
+        }
+        Ok(at)
+    }
+
+    /// Whether `range` is zeroes: a glance at its start tells of most that it is not.
+    fn reads_as_zero(&self, range: ByteRange) -> Result<bool> {
+        let doing = || format!("reading {} bytes at guest offset {:#x}", range.len(), range.offset());
+        let mut glance = [0; GLANCE];
+        self.source.read_at(&mut glance, range.offset()).doing(doing)?;
+        if !is_zero(&glance) {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; range.len() as usize];
+        self.source.read_at(&mut bytes, range.offset()).doing(doing)?;
+        Ok(is_zero(&bytes))
+    }
 }
 
 /// Fills `run`, which begins at `start` of the disk, with `data`, and with zeroes between.
@@ -78,7 +140,7 @@ fn fill(source: &dyn BlockRead, run: &mut [u8], start: u64, data: &[ByteRange]) 
 fn store(
     bytes: &[u8],
     plain: usize,
-    encoder: &mut Option<&mut (dyn Encoder + 'static)>,
+    encoder: &mut Option<Box<dyn Encoder>>,
     packed: &mut Vec<u8>,
 ) -> Result<Stored> {
     if is_zero(bytes) {

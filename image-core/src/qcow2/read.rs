@@ -23,7 +23,7 @@ use super::header::{Compression, Header, Version};
 use super::layout::SUBCLUSTER_COUNT;
 use super::map;
 use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, Stretch};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
 
 /// Tells the images of a process apart, for what threads remember of them.
@@ -243,7 +243,7 @@ impl Qcow2 {
         self.cluster_file().read_at(buf, host.0)
     }
 
-    /// Refuses what is not in the file, or is metadata.
+    /// Where `len` plain bytes are in the file; refuses what is not in it, or is metadata.
     pub(super) fn plain_range(&self, guest: GuestOffset, host: HostOffset, len: u64) -> Result<ByteRange> {
         let range = ByteRange::new(host.0, len)?;
         let file_size = self.cluster_file().size();
@@ -393,6 +393,25 @@ impl BlockRead for Qcow2 {
     fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
         range.check_within(self.size())?;
         map::stretches(self, range)
+    }
+
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        range.check_within(self.size())?;
+        let Some(run) = self.runs(range).next().transpose()? else { return Ok(None) };
+        match run.treatment {
+            Treatment::Plain(host) => {
+                let host = self.plain_range(GuestOffset(range.offset()), host, run.range.len())?;
+                self.cluster_file().in_file(host)
+            }
+            Treatment::Backing(_) => match &self.backing {
+                Some(backing) => match run.range.intersection(ByteRange::whole(backing.size())) {
+                    Some(covered) => backing.in_file(covered).doing(|| "reading the backing file"),
+                    None => Ok(None),
+                },
+                None => Ok(None),
+            },
+            Treatment::Zero(_) | Treatment::Compressed(_) => Ok(None),
+        }
     }
 }
 

@@ -18,8 +18,8 @@
 mod refcounts;
 mod space;
 
-use crate::block::{BlockWrite, ByteRange};
-use crate::convert::{Encoder, Piece, Sink};
+use crate::block::{BlockWrite, ByteRange, InFile};
+use crate::convert::{Copies, Encoder, Piece, Sink};
 use crate::error::{Doing, Error, Result};
 
 use super::compress::{Codec, Packer};
@@ -33,6 +33,9 @@ use space::HostSpace;
 
 /// log2 of the cluster size that QEMU and this library choose unasked: 64 KiB.
 const DEFAULT_CLUSTER_BITS: u32 = 16;
+
+/// Smaller clusters are cheaper to read, all of them, than to look at one by one.
+const LEAST_COPIED: u64 = 16 * 1024;
 
 /// The virtual size, and the length of the file, are rounded up to this many bytes, as QEMU does.
 const SECTOR: u64 = 512;
@@ -173,14 +176,15 @@ impl<D: BlockWrite> Qcow2Sink<D> {
         Ok(())
     }
 
-    fn put_plain(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
+    /// Takes clusters for plain bytes, and maps them.
+    fn place_plain(&mut self, range: ByteRange) -> Result<HostOffset> {
         let geometry = self.image.geometry;
         let first = self.space.take_clusters(geometry.clusters_for(range.len()))?;
         let step = geometry.cluster_size() as usize;
         for (guest, host) in (range.offset()..range.end()).step_by(step).zip((first.0..).step_by(step)) {
             self.map(guest, Mapping::Allocated(HostCluster { offset: HostOffset(host), copied: true }))?;
         }
-        self.space.write(first, bytes)
+        Ok(first)
     }
 
     fn put_packed(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
@@ -236,9 +240,24 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
         range.check_within(self.image.size)?;
         match piece {
             Piece::Zero => Ok(()),
-            Piece::Plain(bytes) => self.put_plain(range, bytes),
+            Piece::Plain(bytes) => {
+                let first = self.place_plain(range)?;
+                self.space.write(first, bytes)
+            }
             Piece::Packed(bytes) => self.put_packed(range, bytes),
         }
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        let filesystem = self.space.filesystem()?;
+        let worth_a_call = self.unit_size() >= LEAST_COPIED || filesystem.shares;
+        worth_a_call.then_some(Copies { device: filesystem.device, find_zeroes: true })
+    }
+
+    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+        range.check_within(self.image.size)?;
+        let first = self.place_plain(range)?;
+        self.space.copy(first, from)
     }
 
     fn finish(&mut self) -> Result<()> {

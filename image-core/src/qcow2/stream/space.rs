@@ -9,7 +9,7 @@ use super::super::corrupt::Unsupported;
 use super::super::geometry::{Geometry, HostOffset};
 use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::refcounts::Refcounts;
-use crate::block::{BlockWrite, ByteRange, ZeroMode};
+use crate::block::{BlockWrite, ByteRange, Filesystem, InFile, ZeroMode};
 use crate::error::Result;
 
 /// Small writes are collected up to so many bytes; what is as large is written at once.
@@ -161,15 +161,30 @@ impl<D: BlockWrite> HostSpace<D> {
         Ok(())
     }
 
+    /// The filesystem of the file, if it copies.
+    pub(super) fn filesystem(&self) -> Option<Filesystem> {
+        self.file.filesystem()
+    }
+
+    /// Copies `from` to `offset`.
+    pub(super) fn copy(&mut self, offset: HostOffset, from: InFile<'_>) -> Result<()> {
+        self.grow_to(offset.0 + from.range.len())?;
+        self.file.copy_from(from.file, from.range, offset.0)
+    }
+
     fn write_now(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let end = offset + bytes.len() as u64;
+        self.grow_to(offset + bytes.len() as u64)?;
+        self.file.write_at(bytes, offset)
+    }
+
+    fn grow_to(&mut self, end: u64) -> Result<()> {
         if end > self.file_size {
             let size = end + end / 4 + GROWTH;
             self.file.resize(size)?;
             self.file_size = size;
             self.grown = true;
         }
-        self.file.write_at(bytes, offset)
+        Ok(())
     }
 
     /// Ends the file at `size` bytes, if it grew.
