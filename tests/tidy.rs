@@ -37,14 +37,15 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "args", &["commands"]),
     ("image-cli", "ui", &["args", "interrupt"]),
     ("image-cli", "failure", &["ui"]),
-    ("image-cli", "golden", TALK),
+    ("image-cli", "audit", &["failure", "glance", "interrupt", "printable", "size", "ui"]),
+    ("image-cli", "golden", &["audit", "failure", "interrupt", "printable", "size", "ui"]),
     ("image-cli", "trial", TALK),
     ("image-cli", "glance", TALK),
     ("image-cli", "qemu_img", &["printable"]),
     (
         "image-cli",
         "commands",
-        &["args", "failure", "golden", "glance", "interrupt", "printable", "size", "trial", "ui"],
+        &["args", "audit", "failure", "golden", "glance", "interrupt", "printable", "size", "trial", "ui"],
     ),
 ];
 

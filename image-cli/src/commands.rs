@@ -1,5 +1,6 @@
 //! The subcommands, one file each: what they take, and what they call.
 
+pub(crate) mod audit;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Map(map::Args),
     /// List, take, apply and delete the snapshots inside an image
     Snapshot(snapshot::Args),
+    /// Tell whether an image is fit to be cloned and started in a cloud
+    Audit(audit::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -58,6 +61,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Audit(args) => audit::run(&args, ui),
         Command::Check(args) => check::run(&args, ui),
         Command::Snapshot(args) => snapshot::run(&args, ui),
         Command::Info(args) => info::run(&args, ui),

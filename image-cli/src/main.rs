@@ -1,7 +1,7 @@
 //! `goldimg`: builds, converts, checks, boots and uploads golden disk images.
 //!
 //! ```text
-//! args ─► commands/* ─► golden (build) · trial (boot) · glance (upload) ─► image-core
+//! args ─► commands/* ─► golden (build) · audit · trial (boot) · glance (upload) ─► image-core
 //!            │
 //!            ├─ ui       all the talking: stages, bars, plain lines, JSON
 //!            └─ failure  how an error is shown and which exit code it has
@@ -9,6 +9,7 @@
 //! ```
 
 mod args;
+mod audit;
 mod commands;
 mod failure;
 mod glance;

@@ -108,7 +108,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let outputs =
         build.stage("write the images", || outputs::make(origin, &disk, folder, force, build.ui))?;
     build.stage("verify the image", || match (outputs.first_image(), recipe.output.formats.first()) {
-        (Some(path), Some(format)) => verify::verify(path, *format, recipe),
+        (Some(path), Some(format)) => verify::verify(path, *format, recipe, build.ui),
         _ => Ok(()),
     })?;
     for file in outputs.keep()? {

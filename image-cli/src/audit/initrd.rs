@@ -125,7 +125,11 @@ pub(super) struct Modules {
 impl Modules {
     /// Those of `initrd`, and those that `builtin`, the kernel's own list, has.
     pub(super) fn new(initrd: &Initrd, builtin: &str) -> Self {
-        let paths = initrd.names.iter().map(String::as_str).chain(builtin.lines());
+        Self::of(initrd.names.iter().map(String::as_str).chain(builtin.lines()))
+    }
+
+    /// Those whose files have these paths.
+    pub(super) fn of<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
         Self { names: paths.filter_map(module).collect() }
     }
 

@@ -1,0 +1,137 @@
+//! Is an image fit to be cloned and started in a cloud? Held against a table of rules, without being mounted or changed.
+//!
+//! ```text
+//! image file ─► Facts: format, header ──────────┐
+//!            └► View: table, filesystems ───────┼─► RULES ─► Report: verdict, where, what, and the fix
+//!               Expected: what was asked for ───┘
+//! ```
+//!
+//! Each rule is one function over a [`Subject`]. What the maker of an image meant does not count, only what is in the
+//! file; what was asked for (by a recipe) is an exception that the rule looks up there. `build` runs the same rules
+//! over what it made. docs/audit.md is the table for people.
+
+mod access;
+mod boot;
+mod cloud_init;
+mod expected;
+mod file;
+mod firmware;
+mod initrd;
+mod kernel;
+mod menu;
+mod network;
+mod report;
+mod rule;
+mod secrets;
+mod services;
+mod table;
+mod traces;
+mod view;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use image_core::ErrorKind;
+use image_core::format::{Format, Image, OpenOptions};
+
+use crate::failure::Advise;
+pub(crate) use expected::{Expected, Firmware};
+pub(crate) use file::Facts;
+pub(crate) use report::{Check, Report, Verdict};
+pub(crate) use rule::Profile;
+use rule::{Finding, Judgement, Needs, Rule};
+pub(crate) use view::View;
+
+/// Every rule, in the order in which they are told.
+pub(crate) const RULES: &[(&str, &[Rule])] = &[
+    ("the file", file::RULES),
+    ("the disk", table::RULES),
+    ("booting", boot::RULES),
+    ("the kernel", kernel::RULES),
+    ("the first boot", cloud_init::RULES),
+    ("the network", network::RULES),
+    ("services", services::RULES),
+    ("traces of other machines", traces::RULES),
+    ("access", access::RULES),
+    ("secrets", secrets::RULES),
+];
+
+/// Of a rule that is broken in more places, only so many are told.
+const FINDINGS_LIMIT: usize = 50;
+
+/// What is looked at: an image, and what was asked for.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) view: &'a View,
+    pub(crate) expected: &'a Expected,
+}
+
+/// Holds the image in the file `path` against every rule of `profile`.
+///
+/// # Errors
+/// If it cannot be opened, or its partition table is broken. Files that cannot be read are told in the report.
+pub(crate) fn audit(
+    path: &Path,
+    format: Option<Format>,
+    profile: Profile,
+    expected: &Expected,
+) -> anyhow::Result<Report> {
+    let image = match Image::open(path, OpenOptions { format, ..OpenOptions::default() }) {
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            let whole = || format!("goldimg convert -O qcow2 {} whole.qcow2", path.display());
+            return Err(error).context("an image that needs another file cannot be cloned").hint(whole);
+        }
+        opened => opened?,
+    };
+    let facts = Facts::of(&image)?;
+    let view = View::open(Arc::new(image)).with_context(|| format!("looking into {}", path.display()))?;
+    let subject = Subject { facts: &facts, view: &view, expected };
+    Ok(Report::new(path, profile, subject.checks(profile)))
+}
+
+impl Subject<'_> {
+    /// What comes of every rule of `profile`.
+    pub(crate) fn checks(&self, profile: Profile) -> Vec<Check> {
+        let rules = RULES.iter().flat_map(|(group, rules)| rules.iter().map(|rule| (*group, rule)));
+        let mine = rules.filter(|(_, rule)| rule.profile <= profile);
+        mine.map(|(group, rule)| Check::new(group, rule, self.judge(rule))).collect()
+    }
+
+    fn judge(&self, rule: &Rule) -> Judgement {
+        if rule.needs == Needs::Files
+            && let Some(why) = self.view.unreadable()
+        {
+            return Judgement::Open(why.to_owned());
+        }
+        match (rule.check)(self) {
+            Ok(Judgement::Broken(findings)) => Judgement::Broken(shortened(findings)),
+            Ok(judgement) => judgement,
+            // A file or folder that cannot be read: what is in it is not known, and nothing is said to be fine.
+            Err(error) => Judgement::Open(format!("{error:#}")),
+        }
+    }
+
+    /// Whether `path` is meant to stay, alone or with a folder it is in.
+    fn is_kept(&self, path: &Path) -> bool {
+        self.expected.keeps(path)
+    }
+
+    /// Whether `path` was asked for by its name, or is meant to stay.
+    fn is_asked_for(&self, path: &Path) -> bool {
+        self.expected.asks_for(path)
+    }
+}
+
+fn shortened(mut findings: Vec<Finding>) -> Vec<Finding> {
+    if findings.len() > FINDINGS_LIMIT {
+        let more = findings.len().saturating_sub(FINDINGS_LIMIT);
+        findings.truncate(FINDINGS_LIMIT);
+        findings.push(Finding::new("elsewhere", format!("{more} more places like these"), "the same"));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Rules of booting: firmware finds a boot loader, it finds the kernel, and that finds the root filesystem and speaks.
+
+use super::Subject;
+use super::firmware::{bios, uefi};
+use super::initrd::{Initrd, Modules};
+use super::menu::{Entry, entries, file_of};
+use super::rule::{Finding, Judgement, Rule};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::must("boot-bios", "a BIOS finds a boot loader", "OpenStack image guide, Ubuntu example", bios),
+    Rule::must("boot-uefi", "UEFI finds a boot loader and its menu", "UEFI 2.10, 3.5.1.1", uefi),
+    Rule::must(
+        "root-uuid",
+        "each kernel is told of this image's own root filesystem",
+        "cloning: names of devices differ from cloud to cloud",
+        own_root,
+    ),
+    Rule::must("kernel-files", "each kernel and initrd of the menu exists", "booting", kernel_files),
+    Rule::must(
+        "console",
+        "each kernel writes its log to a serial console",
+        "OpenStack image guide, image writes boot log to console",
+        consoles,
+    ),
+    Rule::should(
+        "console-last",
+        "the serial console is the last one, where messages of the boot go",
+        "Linux kernel documentation, serial console",
+        console_last,
+    ),
+    Rule::should(
+        "console-kept",
+        "the next kernel gets the serial console too",
+        "OpenStack image guide, image writes boot log to console",
+        console_kept,
+    ),
+    Rule::should(
+        "boot-messages",
+        "the kernel's messages are not hidden",
+        "OpenStack image guide, CentOS example: no rhgb quiet",
+        messages,
+    ),
+    Rule::must(
+        "initrd-virtio",
+        "each initrd finds a virtio disk, as block device and by SCSI",
+        "OpenStack image guide, virtio drivers",
+        virtio,
+    ),
+    Rule::must("fstab", "each filesystem of /etc/fstab is in this image", "fstab(5)", fstab),
+    Rule::should(
+        "fstab-nofail",
+        "a boot does not wait for the EFI system partition",
+        "systemd.mount(5)",
+        nofail,
+    ),
+];
+
+const UPDATE: &str =
+    "make the boot menu anew (update-grub, grub2-mkconfig) with the image's own root filesystem";
+const DEFAULTS: &str = "set GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub";
+const INITRD_LIMIT: u64 = 512 << 20;
+/// Disks of virtual machines: blk, or SCSI with its disks.
+const DISK_MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod"];
+/// What the names of serial consoles begin with: of PCs, ARM, POWER and z.
+const SERIAL: [&str; 4] = ["ttyS", "ttyAMA", "hvc", "ttysclp"];
+
+fn is_serial(console: &str) -> bool {
+    SERIAL.iter().any(|name| console.starts_with(name))
+}
+
+/// Whether this image has what a line of fstab or a kernel's root= names; `None` for what is no name of a filesystem.
+fn names_volume(subject: &Subject<'_>, name: &str) -> Option<bool> {
+    let (kind, value) =
+        name.split_once('=').map_or(("", name), |(kind, value)| (kind, value.trim_matches('"')));
+    let volumes = || subject.view.volumes.iter();
+    let same = |own: &str| own.eq_ignore_ascii_case(value);
+    match kind {
+        "UUID" => Some(volumes().any(|volume| volume.signature.uuid.as_deref().is_some_and(same))),
+        "LABEL" => Some(volumes().any(|volume| volume.signature.label == value)),
+        "PARTUUID" => {
+            let guids = subject.view.partitions().iter().filter_map(|partition| partition.guid);
+            Some(guids.map(|own| own.to_string()).any(|own| same(&own)))
+        }
+        "PARTLABEL" => Some(subject.view.partitions().iter().any(|partition| partition.name == value)),
+        _ => None,
+    }
+}
+
+/// What is the same for a rule over every kernel: no kernel breaks it.
+fn each_kernel(
+    subject: &Subject<'_>,
+    kept: &str,
+    finding: impl Fn(&Entry) -> Option<Finding>,
+) -> anyhow::Result<Judgement> {
+    let entries = entries(subject.view)?;
+    if entries.is_empty() {
+        return Ok(Judgement::broken("/boot", "no menu starts a kernel", UPDATE));
+    }
+    let mut findings: Vec<Finding> = entries.iter().filter_map(finding).collect();
+    findings.dedup();
+    Ok(Judgement::of(findings, kept))
+}
+
+fn own_root(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let own = format!("UUID={}", subject.view.root_uuid().unwrap_or("?"));
+    each_kernel(subject, &own, |entry| {
+        let root = entry.values("root").last();
+        let is_uuid = root.is_some_and(|root| root.starts_with("UUID="));
+        let good = root.is_some_and(|root| match is_uuid {
+            true => root.eq_ignore_ascii_case(&own),
+            false => names_volume(subject, root).unwrap_or(false),
+        });
+        let found = format!("root={} in place of root={own}", root.unwrap_or("(nothing)"));
+        (!good).then(|| Finding::new(&entry.place, found, UPDATE))
+    })
+}
+
+fn kernel_files(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let mut findings = Vec::new();
+    let mut kernels = Vec::new();
+    for entry in entries(subject.view)? {
+        for path in std::iter::once(&entry.kernel).chain(&entry.initrds) {
+            if file_of(subject.view, path)?.is_none() {
+                findings.push(Finding::new(
+                    path,
+                    format!("it does not exist, but is in {}", entry.place),
+                    UPDATE,
+                ));
+            }
+        }
+        kernels.push(entry.kernel);
+    }
+    kernels.dedup();
+    Ok(Judgement::of(findings, kernels.join(", ")))
+}
+
+fn consoles(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let wanted = subject.expected.consoles.as_deref();
+    let kept = wanted.map_or("there is one".into(), |wanted| wanted.join(", "));
+    each_kernel(subject, &kept, |entry| {
+        let has: Vec<&str> = entry.values("console").collect();
+        let good = match wanted {
+            Some(wanted) => has.iter().copied().eq(wanted),
+            None => has.iter().copied().any(is_serial),
+        };
+        let found = match wanted {
+            Some(wanted) => format!("the kernel's consoles are {has:?} in place of {wanted:?}"),
+            None => format!("the kernel's consoles are {has:?}"),
+        };
+        let fix = format!("{DEFAULTS}: console=tty0 console=ttyS0,115200n8");
+        (!good).then(|| Finding::new(&entry.place, found, fix))
+    })
+}
+
+fn console_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    each_kernel(subject, "it is", |entry| {
+        let last = entry.values("console").last().unwrap_or("(none)");
+        (!is_serial(last))
+            .then(|| Finding::new(&entry.place, format!("the last console is {last}"), DEFAULTS))
+    })
+}
+
+fn console_kept(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    for pattern in [
+        "/etc/default/grub",
+        "/etc/default/grub.d/*.cfg",
+        "/etc/kernel/cmdline",
+        "/etc/kernel/cmdline.d/*.conf",
+        "/boot/extlinux/extlinux.conf",
+        "/etc/update-extlinux.conf",
+    ] {
+        for path in subject.view.matches(pattern)? {
+            let text = subject.view.text(&path)?.unwrap_or_default();
+            let set = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            let mut words =
+                set.flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"'=".contains(c)));
+            // "console=ttyS0" is split at its "=".
+            if words.any(is_serial) && text.contains("console=") {
+                return Ok(Judgement::kept(path.display().to_string()));
+            }
+        }
+    }
+    Ok(Judgement::broken("/etc/default/grub", "it sets no serial console", DEFAULTS))
+}
+
+fn messages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    each_kernel(subject, "they are shown", |entry| {
+        let hiding = entry.options.iter().find(|word| matches!(word.as_str(), "quiet" | "rhgb" | "splash"));
+        hiding.map(|word| Finding::new(&entry.place, format!("the word {word}"), DEFAULTS))
+    })
+}
+
+fn virtio(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let mut findings = Vec::new();
+    let mut paths: Vec<String> = entries(subject.view)?
+        .into_iter()
+        .flat_map(|entry| entry.initrds)
+        .filter(|path| !is_microcode(path))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    for path in &paths {
+        let Some(file) = file_of(subject.view, path)? else { continue };
+        let Some(bytes) = subject.view.root().read(file.as_ref(), INITRD_LIMIT)? else { continue };
+        let initrd = match Initrd::read(&bytes) {
+            Ok(initrd) => initrd,
+            Err(error) => {
+                findings.push(Finding::new(
+                    path,
+                    format!("{error:#}"),
+                    "make it with update-initramfs or dracut",
+                ));
+                continue;
+            }
+        };
+        let modules = Modules::new(&initrd, &builtin(subject, version(path))?);
+        let missing: Vec<&str> = DISK_MODULES.into_iter().filter(|name| !modules.has(name)).collect();
+        if !missing.is_empty() {
+            let fix =
+                "write MODULES=most into /etc/initramfs-tools/initramfs.conf, or run dracut --no-hostonly";
+            findings.push(Finding::new(path, format!("it lacks {}", missing.join(", ")), fix));
+        }
+    }
+    Ok(Judgement::of(findings, paths.join(", ")))
+}
+
+fn is_microcode(path: &str) -> bool {
+    path.ends_with("-ucode.img") || path.ends_with("-ucode.cpio")
+}
+
+/// The kernel's version in the name of an initrd's file.
+fn version(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = ["initrd.img-", "initramfs-", "initrd-"].iter().find_map(|before| name.strip_prefix(before));
+    name.map_or("", |name| name.strip_suffix(".img").unwrap_or(name))
+}
+
+/// The list of what a kernel has built in.
+fn builtin(subject: &Subject<'_>, version: &str) -> anyhow::Result<String> {
+    Ok(subject.view.text(format!("/usr/lib/modules/{version}/modules.builtin"))?.unwrap_or_default())
+}
+
+/// The lines of /etc/fstab that mean something.
+pub(super) fn fstab_lines(subject: &Subject<'_>) -> anyhow::Result<Vec<String>> {
+    let text = subject.view.text("/etc/fstab")?.unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(String::from).collect())
+}
+
+fn fstab(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let mut findings = Vec::new();
+    let mut root_found = false;
+    for line in fstab_lines(subject)? {
+        let mut words = line.split_whitespace();
+        let (device, place) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        root_found |= place == "/";
+        let exists = names_volume(subject, device).unwrap_or(!device.starts_with("/dev/"));
+        if !exists {
+            findings.push(Finding::new(
+                "/etc/fstab",
+                line,
+                "name filesystems by UUIDs or labels of this image",
+            ));
+        }
+    }
+    if !root_found {
+        let found = "it has no root filesystem";
+        findings.push(Finding::new("/etc/fstab", found, "give it a line for /, by UUID"));
+    }
+    Ok(Judgement::from(findings))
+}
+
+fn nofail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let mut findings = Vec::new();
+    for line in fstab_lines(subject)? {
+        let mut words = line.split_whitespace().skip(1);
+        let (place, options) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        let waits = !options.split(',').any(|option| option == "nofail" || option == "noauto");
+        if matches!(place, "/boot/efi" | "/efi") && waits {
+            findings.push(Finding::new("/etc/fstab", line, "add nofail to its options"));
+        }
+    }
+    Ok(Judgement::from(findings))
+}

@@ -1,0 +1,278 @@
+//! Rules of cloud-init: it is there, starts, looks for OpenStack, and does what an image needs at its first boot.
+//!
+//! ```text
+//! /etc/cloud/cloud.cfg  ◄─ cloud.cfg.d/*.cfg, in the order of their names: the last one to say a thing wins
+//! ```
+
+use serde_json::{Map, Value};
+
+use super::Subject;
+use super::menu::entries;
+use super::rule::{Finding, Judgement, Rule};
+use super::services::enabled;
+use super::view::View;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::must(
+        "cloud-init",
+        "cloud-init is installed and starts",
+        "OpenStack image guide, process user data and other metadata",
+        installed,
+    )
+    .openstack(),
+    Rule::must(
+        "datasources",
+        "cloud-init looks for OpenStack or a config drive",
+        "cloud-init, datasource_list",
+        datasources,
+    )
+    .openstack(),
+    Rule::should(
+        "datasources-both",
+        "cloud-init looks for both, metadata service and config drive",
+        "img_config_drive: clouds and flavors differ",
+        both_datasources,
+    )
+    .openstack(),
+    Rule::should(
+        "no-metadata-wait",
+        "a boot without metadata does not wait minutes for another cloud's",
+        "cloud-init, ds-identify",
+        no_wait,
+    )
+    .openstack(),
+    Rule::must(
+        "default-user",
+        "SSH keys go to a default user",
+        "OpenStack image guide, access by SSH public key",
+        default_user,
+    )
+    .openstack(),
+    Rule::must(
+        "growth",
+        "the root filesystem grows at the first boot",
+        "OpenStack image guide, disk partitions and resize root partition on boot",
+        growth,
+    ),
+    Rule::must(
+        "cache-clean",
+        "a clone notices that it is another server",
+        "cloud-init, manual_cache_clean",
+        cache_clean,
+    )
+    .openstack(),
+];
+
+const SETTINGS: &str = "/etc/cloud/cloud.cfg";
+
+/// cloud-init's settings, merged.
+#[derive(Debug, Default)]
+pub(super) struct Settings(Value);
+
+impl Settings {
+    /// Those of `view`.
+    ///
+    /// # Errors
+    /// If a file of them is not YAML.
+    pub(super) fn read(view: &View) -> anyhow::Result<Self> {
+        let mut settings = Value::Object(Map::new());
+        for pattern in [SETTINGS, "/etc/cloud/cloud.cfg.d/*.cfg"] {
+            for path in view.matches(pattern)? {
+                let text = view.text(&path)?.unwrap_or_default();
+                let said: Option<Value> = serde_saphyr::from_str(&text)
+                    .map_err(|error| anyhow::anyhow!("{} is no YAML: {error}", path.display()))?;
+                merge(&mut settings, said.unwrap_or_default());
+            }
+        }
+        Ok(Self(settings))
+    }
+
+    /// The words of the list `name`, if it is set. A module may be a list itself: its name, and how often it runs.
+    fn strings(&self, name: &str) -> Option<Vec<&str>> {
+        let list = self.0.get(name)?.as_array()?;
+        let words = list.iter().filter_map(|value| value.get(0).unwrap_or(value).as_str());
+        Some(words.collect())
+    }
+
+    /// Whether a stage runs the module `name`.
+    fn runs(&self, name: &str) -> bool {
+        let stages = ["cloud_init_modules", "cloud_config_modules", "cloud_final_modules"];
+        let same = |module: &str| module.replace('-', "_") == name;
+        stages.iter().filter_map(|stage| self.strings(stage)).flatten().any(same)
+    }
+
+    /// Whether it leaves the network alone.
+    pub(super) fn network_is_disabled(&self) -> bool {
+        self.0.pointer("/network/config").and_then(Value::as_str) == Some("disabled")
+    }
+
+    /// Whether it turns logins by password on or off; `None` where it leaves that alone.
+    pub(super) fn password_logins(&self) -> Option<bool> {
+        match self.0.get("ssh_pwauth")? {
+            Value::Bool(on) => Some(*on),
+            Value::Number(number) => Some(number.as_u64() != Some(0)),
+            Value::String(word) => match word.to_ascii_lowercase().as_str() {
+                "yes" | "true" | "on" | "1" => Some(true),
+                "no" | "false" | "off" | "0" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What `later` says is said; mappings are merged.
+fn merge(settings: &mut Value, later: Value) {
+    match (settings, later) {
+        (Value::Object(own), Value::Object(later)) => {
+            for (key, value) in later {
+                merge(own.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (own, later) if !later.is_null() => *own = later,
+        _ => {}
+    }
+}
+
+fn installed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let view = subject.view;
+    let programs = ["/usr/bin/cloud-init", "/usr/local/bin/cloud-init"];
+    let Some(program) = view.first_of(&programs)? else {
+        return Ok(Judgement::broken(programs[0], "it is missing", "install cloud-init"));
+    };
+    if view.exists("/etc/cloud/cloud-init.disabled")? {
+        return Ok(Judgement::broken("/etc/cloud/cloud-init.disabled", "it exists", "remove it"));
+    }
+    for entry in entries(view)? {
+        if entry.values("cloud-init").last() == Some("disabled") {
+            let fix = "remove it from the kernel's command line";
+            return Ok(Judgement::broken(entry.place, "cloud-init=disabled", fix));
+        }
+    }
+    let units = ["cloud-init-local.service", "cloud-init.service", "cloud-init-main.service"];
+    match enabled(view, &units)? {
+        Some(place) => Ok(Judgement::Kept(place)),
+        None => Ok(Judgement::broken(
+            program,
+            "nothing starts it",
+            "systemctl enable cloud-init-local cloud-init",
+        )),
+    }
+}
+
+/// Whether OpenStack and ConfigDrive are looked for.
+fn looks_for(settings: &Settings) -> Option<(bool, bool)> {
+    let list = settings.strings("datasource_list")?;
+    Some((list.contains(&"OpenStack"), list.contains(&"ConfigDrive")))
+}
+
+const SET_LIST: &str =
+    "write datasource_list: [ConfigDrive, OpenStack, None] into /etc/cloud/cloud.cfg.d/91-openstack.cfg";
+
+fn datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let settings = Settings::read(subject.view)?;
+    Ok(match looks_for(&settings) {
+        Some((false, false)) => {
+            let list = settings.strings("datasource_list").unwrap_or_default();
+            Judgement::broken("datasource_list", format!("[{}]", list.join(", ")), SET_LIST)
+        }
+        Some(_) => Judgement::kept(settings.strings("datasource_list").unwrap_or_default().join(", ")),
+        None => Judgement::kept("not set: all that it knows"),
+    })
+}
+
+fn both_datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let missing = match looks_for(&Settings::read(subject.view)?) {
+        Some((false, _)) => "OpenStack is not in it",
+        Some((_, false)) => "ConfigDrive is not in it",
+        _ => return Ok(Judgement::kept("it does")),
+    };
+    Ok(Judgement::broken("datasource_list", missing, SET_LIST))
+}
+
+fn no_wait(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let settings = Settings::read(subject.view)?;
+    let identifies = subject.view.exists("/usr/lib/cloud-init/ds-identify")?
+        || subject.view.exists("/usr/libexec/cloud-init/ds-identify")?;
+    match settings.strings("datasource_list") {
+        Some(list) if list.contains(&"Ec2") && !identifies => Ok(Judgement::broken(
+            "datasource_list",
+            "Ec2 is in it, and nothing finds out first where it runs",
+            SET_LIST,
+        )),
+        None if !identifies => {
+            Ok(Judgement::broken("datasource_list", "it is not set, and there is no ds-identify", SET_LIST))
+        }
+        Some(list) => Ok(Judgement::kept(list.join(", "))),
+        None => Ok(Judgement::kept("ds-identify finds out where it runs")),
+    }
+}
+
+fn default_user(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let settings = Settings::read(subject.view)?;
+    let name = settings.0.pointer("/system_info/default_user/name").and_then(Value::as_str);
+    let mut findings = Vec::new();
+    if name.is_none_or(str::is_empty) {
+        let fix = "name one in system_info.default_user";
+        findings.push(Finding::new(SETTINGS, "it has no default user", fix));
+    }
+    for module in ["users_groups", "ssh"] {
+        if !settings.runs(module) {
+            let fix = "put it into cloud_init_modules";
+            findings.push(Finding::new(SETTINGS, format!("the module {module} does not run"), fix));
+        }
+    }
+    Ok(Judgement::of(findings, name.unwrap_or_default()))
+}
+
+fn growth(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let view = subject.view;
+    let settings = Settings::read(view)?;
+    let whole_disk = view.root_volume().is_some_and(|root| root.partition.is_none());
+    let program = view.first_of(&["/usr/bin/growpart", "/usr/sbin/growpart"])?;
+    let repart =
+        view.matches("/etc/repart.d/*.conf")?.len() + view.matches("/usr/lib/repart.d/*.conf")?.len();
+    if repart > 0 {
+        return Ok(Judgement::kept("systemd-repart"));
+    }
+    let mut findings = Vec::new();
+    if !whole_disk {
+        if program.is_none() {
+            let fix = "install cloud-guest-utils (cloud-utils-growpart)";
+            findings.push(Finding::new("/usr/bin/growpart", "it is missing", fix));
+        }
+        let mode = settings.0.pointer("/growpart/mode");
+        let off = mode.is_some_and(|mode| mode == "off" || mode == &Value::Bool(false));
+        if off || !settings.runs("growpart") {
+            let fix = "put growpart into cloud_init_modules, and no growpart.mode: off";
+            findings.push(Finding::new(SETTINGS, "the module growpart does not run", fix));
+        }
+    }
+    if !settings.runs("resizefs") || settings.0.get("resize_rootfs") == Some(&Value::Bool(false)) {
+        let fix = "put resizefs into cloud_init_modules, and no resize_rootfs: false";
+        findings.push(Finding::new(SETTINGS, "the module resizefs does not run", fix));
+    }
+    Ok(Judgement::of(findings, program.unwrap_or_default()))
+}
+
+fn cache_clean(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let settings = Settings::read(subject.view)?;
+    match settings.0.get("manual_cache_clean") {
+        Some(Value::Bool(true)) => Ok(Judgement::broken(SETTINGS, "manual_cache_clean: true", "remove it")),
+        _ => Ok(Judgement::kept("it does")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_later_counts() {
+        let mut settings = Value::Null;
+        for text in ["a: {b: 1, c: [1, 2]}\nd: 1\n", "a: {c: [3]}\nd:\n"] {
+            merge(&mut settings, serde_saphyr::from_str(text).unwrap());
+        }
+        assert_eq!(settings, serde_json::json!({"a": {"b": 1, "c": [3]}, "d": 1}));
+    }
+}

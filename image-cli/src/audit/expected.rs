@@ -1,0 +1,49 @@
+//! What was asked for: the exceptions and expectations of whoever made an image, or of whoever looks at it.
+
+use std::path::{Path, PathBuf};
+
+/// What was asked for. By default nothing: an image of unknown origin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// Files and folders that are meant to stay.
+    pub(crate) keep: Vec<PathBuf>,
+    /// Files that were put there by name, and folders that were copied.
+    pub(crate) asked_for: Vec<PathBuf>,
+    /// Whether passwords are meant to stay.
+    pub(crate) keep_passwords: bool,
+    /// The consoles of the kernel's command line, in their order.
+    pub(crate) consoles: Option<Vec<String>>,
+    /// The firmware it is for, if that is known.
+    pub(crate) firmware: Option<Firmware>,
+    /// The name of the machine that made it.
+    pub(crate) build_host: Option<String>,
+}
+
+/// The firmware an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Firmware {
+    pub(crate) bios: bool,
+    pub(crate) uefi: bool,
+}
+
+impl Expected {
+    /// Whether `path` is meant to stay, alone or with a folder it is in.
+    pub(super) fn keeps(&self, path: &Path) -> bool {
+        self.keep.iter().any(|kept| path.starts_with(kept))
+    }
+
+    /// Whether `path` was put there by name, or is meant to stay.
+    pub(super) fn asks_for(&self, path: &Path) -> bool {
+        self.keeps(path) || self.asked_for.iter().any(|asked| path.starts_with(asked))
+    }
+
+    /// Whether a BIOS must be able to start it; unknown for an image of unknown origin.
+    pub(super) fn bios(&self) -> Option<bool> {
+        self.firmware.map(|firmware| firmware.bios)
+    }
+
+    /// Whether UEFI must be able to start it.
+    pub(super) fn uefi(&self) -> Option<bool> {
+        self.firmware.map(|firmware| firmware.uefi)
+    }
+}

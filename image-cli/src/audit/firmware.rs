@@ -1,0 +1,134 @@
+//! Rules of firmware: what a BIOS and what UEFI find on the disk.
+
+use image_core::block::BlockRead;
+use image_core::partition::kind;
+
+use super::Subject;
+use super::rule::{Finding, Judgement};
+use super::view::LIMIT;
+
+/// Where GRUB's boot code names its next sector (GRUB source, boot/i386/pc/boot.S).
+const NEXT_SECTOR: usize = 0x5c;
+/// Where the first sector of GRUB's core image names the one behind it (boot/i386/pc/diskboot.S).
+const BLOCK_LIST: usize = 0x1f4;
+/// Boot code ends where the disk's signature begins.
+const CODE_LEN: usize = 440;
+const INSTALL: &str = "grub-install --target=i386-pc";
+const REMOVABLE: &str = "grub-install --target=x86_64-efi --removable, or the distribution's shim and GRUB";
+const PROGRAMS: [&str; 2] = ["/boot/efi/EFI/BOOT/BOOTX64.EFI", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"];
+
+/// What is there for a kind of firmware.
+enum Loader {
+    None(Finding),
+    Broken(Vec<Finding>),
+    There(String),
+}
+
+pub(super) fn bios(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let wanted = subject.expected.bios();
+    if wanted == Some(false) {
+        return Ok(Judgement::kept("it is for UEFI"));
+    }
+    Ok(match bios_loader(subject)? {
+        Loader::There(what) => Judgement::Kept(what),
+        Loader::Broken(findings) => Judgement::Broken(findings),
+        Loader::None(finding) if wanted == Some(true) => Judgement::Broken(vec![finding]),
+        Loader::None(finding) => match uefi_loader(subject)? {
+            Loader::None(_) => Judgement::Broken(vec![finding]),
+            _ => Judgement::kept("none: set hw_firmware_type=uefi"),
+        },
+    })
+}
+
+pub(super) fn uefi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let wanted = subject.expected.uefi();
+    if wanted == Some(false) {
+        return Ok(Judgement::kept("it is for BIOS"));
+    }
+    Ok(match uefi_loader(subject)? {
+        Loader::There(what) => Judgement::Kept(what),
+        Loader::Broken(findings) => Judgement::Broken(findings),
+        Loader::None(finding) if wanted == Some(true) => Judgement::Broken(vec![finding]),
+        Loader::None(_) => Judgement::kept("none: set hw_firmware_type=bios"),
+    })
+}
+
+fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
+    let view = subject.view;
+    let core = view.partitions().iter().find(|partition| partition.is(kind::BIOS_BOOT));
+    let sector = sector(subject, 0)?;
+    let code = sector.get(..CODE_LEN).unwrap_or_default();
+    if code.iter().all(|byte| *byte == 0) {
+        return Ok(Loader::None(Finding::new("sector 0", "there is no boot code", INSTALL)));
+    }
+    if !code.windows(4).any(|window| window == b"GRUB") && subject.expected.bios().is_none() {
+        return Ok(Loader::There("boot code that is not GRUB's".into()));
+    }
+    let next = number(&sector, NEXT_SECTOR);
+    if let Some(partition) = core
+        && next.checked_mul(512) != Some(partition.range.offset())
+    {
+        let found =
+            format!("its boot code goes on at sector {next:#x}, not in partition {}", partition.number);
+        return Ok(Loader::Broken(vec![Finding::new("sector 0", found, INSTALL)]));
+    }
+    if core.is_none() && subject.expected.bios().is_some() {
+        let found = "there is no BIOS boot partition";
+        return Ok(Loader::Broken(vec![Finding::new("partition table", found, INSTALL)]));
+    }
+    let Some(offset) = next.checked_mul(512).filter(|offset| *offset < view.disk.size()) else {
+        let found = format!("its boot code goes on at sector {next:#x}, behind the disk's end");
+        return Ok(Loader::Broken(vec![Finding::new("sector 0", found, INSTALL)]));
+    };
+    if number(&self::sector(subject, offset)?, BLOCK_LIST) != next.saturating_add(1) {
+        let found = "GRUB's core image does not begin there";
+        return Ok(Loader::Broken(vec![Finding::new(format!("sector {next:#x}"), found, INSTALL)]));
+    }
+    Ok(Loader::There(format!("GRUB, at sector {next:#x}")))
+}
+
+fn sector(subject: &Subject<'_>, offset: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = vec![0; subject.view.disk.size().saturating_sub(offset).min(512) as usize];
+    subject.view.disk.read_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes)
+}
+
+fn uefi_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
+    let view = subject.view;
+    if !view.has_esp() {
+        let found = "there is no EFI system partition";
+        return Ok(Loader::None(Finding::new("partition table", found, REMOVABLE)));
+    }
+    let Some(program) = view.first_of(&PROGRAMS)? else {
+        return Ok(Loader::None(Finding::new(PROGRAMS[0], "it is missing", REMOVABLE)));
+    };
+    let mut programs = vec![program.clone()];
+    if subject.expected.uefi().is_some() {
+        programs.push("/boot/efi/EFI/BOOT/grubx64.efi".into());
+    }
+    let mut findings = Vec::new();
+    for path in programs {
+        let content = view.root().read(path.as_ref(), LIMIT)?;
+        if !content.is_some_and(|bytes| bytes.starts_with(b"MZ")) {
+            findings.push(Finding::new(path, "it is missing, or no program", REMOVABLE));
+        }
+    }
+    let menus = view.matches("/boot/efi/EFI/*/grub.cfg")?;
+    for path in &menus {
+        let text = view.text(path)?.unwrap_or_default();
+        let mut own = view.volumes.iter().filter_map(|volume| volume.signature.uuid.as_deref());
+        let names_own = own.any(|own| text.split_whitespace().any(|word| word.eq_ignore_ascii_case(own)));
+        if text.contains("search") && !names_own {
+            let found = "it looks for a filesystem that is not in this image";
+            findings.push(Finding::new(path.display().to_string(), found, REMOVABLE));
+        }
+    }
+    if menus.is_empty() && subject.expected.uefi().is_some() {
+        findings.push(Finding::new("/boot/efi/EFI", "no folder has a grub.cfg", REMOVABLE));
+    }
+    Ok(if findings.is_empty() { Loader::There(program) } else { Loader::Broken(findings) })
+}

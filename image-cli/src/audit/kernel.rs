@@ -1,0 +1,104 @@
+//! Rules of the kernel: drivers of what a cloud gives to its servers.
+//!
+//! ```text
+//! /usr/lib/modules/VERSION/modules.dep       kernel/fs/isofs/isofs.ko: …      (depmod(8))
+//!                          modules.builtin   kernel/drivers/scsi/virtio_scsi.ko
+//! ```
+
+use super::Subject;
+use super::initrd::Modules;
+use super::rule::{Finding, Judgement, Rule};
+use super::view::View;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::must(
+        "config-drive",
+        "a config drive can be read, by SCSI at least",
+        "Nova, config drives",
+        config_drive,
+    )
+    .openstack(),
+    Rule::should(
+        "config-drive-bus",
+        "a config drive can be read wherever it is attached",
+        "Nova attaches it by IDE (pc) or SATA (q35)",
+        config_drive_bus,
+    )
+    .openstack(),
+    Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy),
+    Rule::should(
+        "watchdog",
+        "the kernel has the driver of the watchdog",
+        "hw_watchdog_action: the device is an i6300esb",
+        watchdog,
+    )
+    .openstack(),
+];
+
+/// The kernels of an image, and the modules of each.
+pub(super) struct Kernels {
+    kernels: Vec<(String, Modules)>,
+}
+
+impl Kernels {
+    /// Those of `view`.
+    ///
+    /// # Errors
+    /// If a list of modules cannot be read.
+    pub(super) fn of(view: &View) -> anyhow::Result<Self> {
+        let mut kernels = Vec::new();
+        let mut folders = view.matches("/usr/lib/modules/*")?;
+        if folders.is_empty() {
+            folders = view.matches("/lib/modules/*")?;
+        }
+        for folder in folders {
+            let Some(dependencies) = view.text(folder.join("modules.dep"))? else { continue };
+            let builtin = view.text(folder.join("modules.builtin"))?.unwrap_or_default();
+            let loadable = dependencies.lines().filter_map(|line| line.split(':').next());
+            let modules = Modules::of(loadable.chain(builtin.lines()));
+            kernels.push((folder.display().to_string(), modules));
+        }
+        Ok(Self { kernels })
+    }
+
+    /// A finding for each kernel that lacks one of `names`.
+    pub(super) fn lacking(&self, names: &[&str], fix: &str) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (folder, modules) in &self.kernels {
+            let missing: Vec<&str> = names.iter().copied().filter(|name| !modules.has(name)).collect();
+            if !missing.is_empty() {
+                findings.push(Finding::new(folder, format!("it lacks {}", missing.join(", ")), fix));
+            }
+        }
+        findings
+    }
+
+    /// Judges by what each kernel lacks.
+    fn judge(&self, names: &[&str], fix: &str) -> Judgement {
+        match self.kernels.is_empty() {
+            true => Judgement::Open("there is no list of a kernel's modules".into()),
+            false => Judgement::of(self.lacking(names, fix), names.join(", ")),
+        }
+    }
+}
+
+const OTHER_KERNEL: &str = "install the distribution's general kernel in place of one for few machines";
+
+fn config_drive(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let names = ["isofs", "sr_mod", "virtio_scsi"];
+    Ok(Kernels::of(subject.view)?.judge(&names, OTHER_KERNEL))
+}
+
+fn config_drive_bus(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let fix = "upload with hw_cdrom_bus=scsi and hw_scsi_model=virtio-scsi, or install the general kernel";
+    Ok(Kernels::of(subject.view)?.judge(&["ata_piix", "ahci"], fix))
+}
+
+fn entropy(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    Ok(Kernels::of(subject.view)?.judge(&["virtio_rng"], OTHER_KERNEL))
+}
+
+fn watchdog(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let fix = "do not set hw_watchdog_action, or install the general kernel";
+    Ok(Kernels::of(subject.view)?.judge(&["i6300esb"], fix))
+}

@@ -1,0 +1,113 @@
+//! What came of an audit: a verdict for each rule, and one for all.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::rule::{Finding, Judgement, Profile, Rule, Weight};
+use crate::printable::printable;
+
+/// What came of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// It is kept.
+    Ok,
+    /// It is broken, and must not be.
+    Problem,
+    /// It is broken, and would better not be.
+    Recommendation,
+    /// It could not be told.
+    NotChecked,
+}
+
+/// A rule, and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Check {
+    /// The rule's name.
+    pub(crate) name: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) requirement: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) verdict: Verdict,
+    /// How the rule is kept, or why that could not be told; may be empty.
+    pub(crate) evidence: String,
+    /// Where it is broken.
+    pub(crate) findings: Vec<Finding>,
+    /// Whether it counts for the verdict on the image.
+    #[serde(skip)]
+    pub(crate) weight: Weight,
+    /// For whom it counts.
+    #[serde(skip)]
+    pub(crate) profile: Profile,
+}
+
+/// What came of an audit.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) image: String,
+    pub(crate) profile: Profile,
+    /// Whether nothing that must be is missing or unknown.
+    pub(crate) passed: bool,
+    pub(crate) checks: Vec<Check>,
+}
+
+impl Check {
+    pub(super) fn new(group: &'static str, rule: &Rule, judgement: Judgement) -> Self {
+        let (verdict, evidence, findings) = match judgement {
+            Judgement::Kept(how) => (Verdict::Ok, how, Vec::new()),
+            Judgement::Open(why) => (Verdict::NotChecked, why, Vec::new()),
+            Judgement::Broken(findings) if rule.weight == Weight::Must => {
+                (Verdict::Problem, String::new(), findings)
+            }
+            Judgement::Broken(findings) => (Verdict::Recommendation, String::new(), findings),
+        };
+        Self {
+            name: rule.name,
+            group,
+            requirement: rule.requirement,
+            source: rule.source,
+            verdict,
+            evidence,
+            findings,
+            weight: rule.weight,
+            profile: rule.profile,
+        }
+    }
+
+    /// Whether it keeps the image from passing: what must be known and is not counts like a problem.
+    pub(crate) fn fails(&self) -> bool {
+        match self.verdict {
+            Verdict::Problem => true,
+            Verdict::NotChecked => self.weight == Weight::Must,
+            Verdict::Ok | Verdict::Recommendation => false,
+        }
+    }
+
+    /// In words: a line for each place, and one for what to do about it.
+    pub(crate) fn told(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        for Finding { place, found, fix } in &self.findings {
+            let _ = write!(text, "\n  {}: {}: {}", self.name, printable(place), printable(found));
+            let _ = write!(text, "\n    {} - {}", self.requirement, printable(fix));
+        }
+        if self.verdict == Verdict::NotChecked {
+            let _ = write!(text, "\n  {}: not checked: {}", self.name, printable(&self.evidence));
+        }
+        text
+    }
+}
+
+impl Report {
+    pub(super) fn new(image: &Path, profile: Profile, checks: Vec<Check>) -> Self {
+        let passed = !checks.iter().any(Check::fails);
+        Self { image: image.display().to_string(), profile, passed, checks }
+    }
+
+    /// How many rules have this verdict.
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+        self.checks.iter().filter(|check| check.verdict == verdict).count()
+    }
+}

@@ -1,0 +1,133 @@
+//! Rules of the disk: a table that every importer takes, and a root filesystem that can grow.
+
+use image_core::block::BlockRead;
+use image_core::fs::{FilesystemKind, Superblock};
+use image_core::partition::{Scheme, check_protective, kind};
+
+use super::Subject;
+use super::rule::{Finding, Judgement, Rule};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::must(
+        "partition-table",
+        "the partition table is whole and describes this disk",
+        "OpenStack image guide, disk partitions; UEFI 2.10, 5.3",
+        whole_table,
+    )
+    .of_disk(),
+    Rule::must(
+        "protective-mbr",
+        "the master boot record of a GPT is one that Glance accepts",
+        "Glance 33: oslo.utils format_inspector",
+        protective_record,
+    )
+    .of_disk(),
+    Rule::must(
+        "no-lvm",
+        "no logical volumes: nothing grows them at the first boot",
+        "OpenStack image guide, disk partitions",
+        lvm,
+    )
+    .of_disk(),
+    Rule::must(
+        "root-last",
+        "the root partition is the last one, so it can grow",
+        "OpenStack image guide, disk partitions",
+        root_last,
+    ),
+    Rule::must(
+        "root-filesystem",
+        "the root filesystem is clean and fills its partition",
+        "OpenStack image guide, disk partitions",
+        root_filesystem,
+    ),
+    Rule::should("no-swap", "there is no swap space: flavors bring it", "Nova flavors", swap),
+];
+
+const REPAIR: &str = "sgdisk -e writes both copies anew";
+
+fn whole_table(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let Some(table) = &subject.view.table else {
+        return Ok(Judgement::kept("none: one filesystem is all of the disk"));
+    };
+    let defects = table.defects.iter();
+    let findings =
+        defects.map(|defect| Finding::new("partition table", defect.to_string(), REPAIR)).collect();
+    let scheme = match table.scheme {
+        Scheme::Gpt { .. } => "GPT",
+        Scheme::Mbr { .. } => "MBR",
+    };
+    Ok(Judgement::of(findings, format!("{scheme}, {} partitions", table.partitions.len())))
+}
+
+fn protective_record(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    if !subject.view.table.as_ref().is_some_and(|table| matches!(table.scheme, Scheme::Gpt { .. })) {
+        return Ok(Judgement::kept("there is no GPT"));
+    }
+    let broken = check_protective(&*subject.view.disk)?;
+    let fix = "sfdisk --dump and back writes one entry that covers the disk";
+    let findings = broken.iter().map(|rule| Finding::new("sector 0", rule.to_string(), fix)).collect();
+    Ok(Judgement::of(findings, "one entry for all of the disk"))
+}
+
+fn lvm(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let is_lvm = |volume: &&super::view::Volume| volume.signature.kind == FilesystemKind::Lvm;
+    let fix = "install it anew, with the root filesystem in a partition";
+    let findings = subject.view.volumes.iter().filter(is_lvm);
+    Ok(Judgement::from(findings.map(|volume| Finding::new(volume.name(), "LVM", fix)).collect::<Vec<_>>()))
+}
+
+fn root_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let Some(root) = subject.view.root_volume() else {
+        return Ok(Judgement::Open("there is no root".into()));
+    };
+    let Some(partition) = &root.partition else {
+        return Ok(Judgement::kept("it is all of the disk"));
+    };
+    let mut findings = Vec::new();
+    for other in subject.view.partitions() {
+        if other.range.offset() > root.range.offset() {
+            let fix = "move it before the root partition";
+            let found = "it lies behind the root partition";
+            findings.push(Finding::new(format!("partition {}", other.number), found, fix));
+        }
+    }
+    if partition.is(kind::LINUX_LVM) {
+        findings.push(Finding::new(root.name(), "its type is that of LVM", "sgdisk -t sets it to 8304"));
+    }
+    Ok(Judgement::of(findings, root.name()))
+}
+
+fn root_filesystem(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let Some(root) = subject.view.root_volume() else {
+        return Ok(Judgement::Open("there is no root".into()));
+    };
+    let window = root.window(std::sync::Arc::clone(&subject.view.disk))?;
+    let superblock = Superblock::read(&window)?;
+    let mut findings = Vec::new();
+    if !superblock.is_clean {
+        findings.push(Finding::new(root.name(), "it was not unmounted cleanly", "goldimg seal"));
+    }
+    let gap = window.size().saturating_sub(superblock.size());
+    // A last group too small for its own tables is left out.
+    if gap > 1 << 20 {
+        let found = format!("it leaves {gap} bytes of its partition");
+        findings.push(Finding::new(root.name(), found, "resize2fs fills its partition"));
+    }
+    let kept = format!("{}: {}, {} blocks", root.name(), root.signature.kind, superblock.block_count);
+    Ok(Judgement::of(findings, kept))
+}
+
+fn swap(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let fix = "remove it";
+    let mut findings = Vec::new();
+    for partition in subject.view.partitions().iter().filter(|partition| partition.is(kind::LINUX_SWAP)) {
+        findings.push(Finding::new(format!("partition {}", partition.number), "swap space", fix));
+    }
+    for line in super::boot::fstab_lines(subject)? {
+        if line.split_whitespace().nth(2) == Some("swap") {
+            findings.push(Finding::new("/etc/fstab", line, fix));
+        }
+    }
+    Ok(Judgement::of(findings, "none"))
+}

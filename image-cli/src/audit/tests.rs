@@ -1,0 +1,469 @@
+//! A broken image for each rule: made by mke2fs from a small tree, told by the rule's name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
+use image_core::fs::{NewFat, NewFile, make_fat};
+use image_core::partition::{NewPartition, kind, write_gpt};
+use uuid::{Uuid, uuid};
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const ROOT: Uuid = uuid!("91ca3c5f-0c30-8479-ab2d-961ceb69f35b");
+const HOST: &str = "build-host-7";
+
+/// mke2fs, or nothing after saying aloud that the test is skipped.
+fn mke2fs() -> Option<PathBuf> {
+    let found =
+        ["/usr/sbin/mke2fs", "/sbin/mke2fs"].map(PathBuf::from).into_iter().find(|path| path.is_file());
+    let required = std::env::var_os("GOLDIMG_PEERS").is_some_and(|value| value == "required");
+    assert!(found.is_some() || !required, "mke2fs is not installed");
+    if found.is_none() {
+        // Not with `eprintln!`: the test harness would keep it to itself.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: mke2fs is not installed");
+    }
+    found
+}
+
+/// Programs and settings of a system for a cloud.
+const CLOUD: &[(&str, &str)] = &[
+    ("usr/lib/systemd/systemd", ""),
+    ("usr/lib/systemd/systemd-logind", ""),
+    ("usr/bin/dbus-daemon", ""),
+    ("usr/bin/cloud-init", ""),
+    ("usr/bin/growpart", ""),
+    ("usr/bin/unattended-upgrade", ""),
+    ("usr/sbin/sshd", ""),
+    ("usr/sbin/qemu-ga", ""),
+    ("usr/lib/cloud-init/ds-identify", ""),
+    ("etc/apt/apt.conf.d/20auto", "APT::Periodic::Unattended-Upgrade \"1\";\n"),
+    (
+        "etc/cloud/cloud.cfg",
+        "ssh_pwauth: true\ncloud_init_modules: [growpart, resizefs, users-groups, [ssh, always]]\n\
+         system_info: {default_user: {name: debian}}\n",
+    ),
+    ("etc/cloud/cloud.cfg.d/90.cfg", "ssh_pwauth: 0\ndatasource_list: [ConfigDrive, OpenStack]\n"),
+    (
+        "usr/lib/modules/6/modules.dep",
+        "kernel/fs/isofs/isofs.ko: x\nkernel/sr_mod.ko.xz:\nvirtio_scsi.ko:\nvirtio-rng.ko:\nvirtio_console.ko:\n\
+         ahci.ko:\nata_piix.ko:\ni6300esb.ko:\n",
+    ),
+];
+
+const UNITS: &[&str] = &["cloud-init.service", "ssh.service", "systemd-timesyncd.service", "fstrim.timer"];
+
+/// Files of an image that keeps every rule.
+fn sound_tree(root: &Path) {
+    let write = |path: &str, content: &[u8]| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    let linux = "\tlinux\t/boot/vmlinuz-6 root=UUID=91ca3c5f-0c30-8479-ab2d-961ceb69f35b ro console=tty0 console=ttyS0,115200n8\n";
+    write("boot/grub/grub.cfg", format!("{linux}\tinitrd\t/boot/initrd.img-6\n").as_bytes());
+    write("boot/vmlinuz-6", b"kernel");
+    for (path, content) in CLOUD {
+        write(path, content.as_bytes());
+    }
+    for unit in UNITS {
+        let path = root.join("etc/systemd/system/x.wants").join(unit);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(format!("/usr/lib/systemd/system/{unit}"), path).unwrap();
+    }
+    symlink("/usr/share/zoneinfo/Etc/UTC", root.join("etc/localtime")).unwrap();
+    let modules = ["virtio_pci.ko", "virtio_blk.ko", "sd_mod.ko"];
+    write("boot/initrd.img-6", &initrd::tests::archive(&modules));
+    write("etc/default/grub", b"GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200n8\"\n");
+    write("usr/lib/modules/6/modules.builtin", b"kernel/drivers/scsi/virtio_scsi.ko\n");
+    write(
+        "etc/fstab",
+        format!("UUID={ROOT} / ext4 errors=remount-ro 0 1\nUUID=1234-ABCD /boot/efi vfat nofail 0 2\n")
+            .as_bytes(),
+    );
+    write("etc/machine-id", b"");
+    write("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
+    write("etc/shadow", b"root:*:1::::::\ndebian:!:1::::::\n");
+    write("etc/gshadow", b"sudo:*::\nusers:::\n");
+    write("etc/ssh/sshd_config", b"");
+    write("var/log/dpkg.log", b"");
+    write("var/lib/apt/lists/lock", b"");
+    for folder in [
+        "var/lib/dbus",
+        "var/lib/systemd",
+        "var/lib/cloud/sem",
+        "var/cache/apt/archives",
+        "tmp",
+        "var/tmp",
+        "root/.ssh",
+    ] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id")).unwrap();
+    symlink("../run/systemd/resolve/stub-resolv.conf", root.join("etc/resolv.conf")).unwrap();
+}
+
+fn part(number: u32, start: u64, end: u64, kind: Uuid) -> NewPartition {
+    let guid = Uuid::from_u128(u128::from(number) + 1);
+    NewPartition {
+        number,
+        range: ByteRange::between(start * MIB, end * MIB),
+        kind,
+        guid,
+        name: String::new(),
+    }
+}
+
+/// A disk with a root filesystem of `tree`, boot code and EFI programs.
+fn image(mke2fs: &Path, tree: &Path, dir: &Path, change: impl FnOnce(&FileDisk)) -> FileDisk {
+    let path = dir.join("disk.raw");
+    let _ = fs::remove_file(&path);
+    let disk = FileDisk::create_new(&path, 32 * MIB).unwrap();
+    let parts = [
+        part(14, 1, 2, kind::BIOS_BOOT),
+        part(15, 2, 10, kind::EFI_SYSTEM),
+        part(1, 10, 31, kind::LINUX_ROOT_X86_64),
+    ];
+    write_gpt(&disk, ROOT, &parts).unwrap();
+    disk.write_at(&2048_u64.to_le_bytes(), 0x5c).unwrap();
+    disk.write_at(b"GRUB", 0x180).unwrap();
+    disk.write_at(&2049_u64.to_le_bytes(), MIB + 0x1f4).unwrap();
+    let esp = Window::new(&disk, parts[1].range).unwrap();
+    let options = NewFat { label: "ESP".into(), serial: 0x1234_abcd, seconds: 0, hidden_sectors: 4096 };
+    let file = |path: &str, content: &str| NewFile { path: path.into(), content: content.into() };
+    let search = format!("search.fs_uuid {ROOT} root\n");
+    let files = [
+        file("EFI/BOOT/BOOTX64.EFI", "MZ"),
+        file("EFI/BOOT/grubx64.efi", "MZ"),
+        file("EFI/debian/grub.cfg", &search),
+    ];
+    make_fat(&esp, &options, &files).unwrap();
+    let made = Command::new(mke2fs)
+        .args([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-O",
+            "^metadata_csum",
+            "-b",
+            "4096",
+            "-U",
+            &ROOT.to_string(),
+            "-E",
+            "offset=10485760",
+            "-d",
+        ])
+        .args([tree, &path])
+        .arg((21 * MIB / 4096).to_string())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    change(&disk);
+    disk
+}
+
+/// What a recipe for this image would ask for.
+fn asked() -> Expected {
+    Expected {
+        consoles: Some(vec!["tty0".into(), "ttyS0,115200n8".into()]),
+        firmware: Some(Firmware { bios: true, uefi: true }),
+        build_host: Some(HOST.into()),
+        ..Expected::default()
+    }
+}
+
+/// The rules that are broken, or could not be told.
+fn broken_rules(disk: &FileDisk, expected: &Expected) -> BTreeSet<&'static str> {
+    let report = audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected).unwrap();
+    report.checks.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.name).collect()
+}
+
+type Change = fn(&Path);
+type Damage = fn(&FileDisk);
+
+fn put(root: &Path, path: &str, content: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let _ = fs::remove_file(&path);
+    fs::write(path, content).unwrap();
+}
+
+/// Enables a unit, or does not.
+fn wanted(root: &Path, unit: &str, target: Option<&str>) {
+    let path = root.join("etc/systemd/system/x.wants").join(unit);
+    match target {
+        Some(target) => symlink(target, path).unwrap(),
+        None => fs::remove_file(path).unwrap(),
+    }
+}
+
+fn edit(root: &Path, path: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(root.join(path)).unwrap();
+    assert!(text.contains(from));
+    put(root, path, &text.replace(from, to));
+}
+
+/// Rules that another test breaks.
+const TRIED_BELOW: &[&str] = &["glance-format", "closed", "snapshots", "no-lvm", "root-last"];
+
+/// Which rules tell of which change to a sound tree.
+const BROKEN_TREES: &[(&str, Change)] = &[
+    ("root-uuid", |root| edit(root, "boot/grub/grub.cfg", "UUID=91ca3c5f", "UUID=00000000")),
+    ("root-uuid", |root| {
+        edit(root, "boot/grub/grub.cfg", "UUID=91ca3c5f-0c30-8479-ab2d-961ceb69f35b", "/dev/loop0p1")
+    }),
+    ("kernel-files", |root| fs::remove_file(root.join("boot/vmlinuz-6")).unwrap()),
+    ("console console-last", |root| {
+        edit(root, "boot/grub/grub.cfg", "console=tty0 console=ttyS0,115200n8", "console=ttyS0 console=tty0");
+    }),
+    ("console-kept", |root| put(root, "etc/default/grub", "GRUB_CMDLINE_LINUX=\"\"\n#console=ttyS0\n")),
+    ("boot-messages", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro quiet ")),
+    ("fstab-nofail", |root| edit(root, "etc/fstab", "nofail", "defaults")),
+    ("no-swap", |root| {
+        let text = std::fs::read_to_string(root.join("etc/fstab")).unwrap();
+        put(root, "etc/fstab", &format!("{text}/swapfile none swap sw 0 0\n"));
+    }),
+    ("console console-last", |root| edit(root, "boot/grub/grub.cfg", " console=ttyS0,115200n8", "")),
+    ("initrd-virtio", |root| put(root, "usr/lib/modules/6/modules.builtin", "")),
+    ("initrd-virtio", |root| put(root, "boot/initrd.img-6", "no archive")),
+    ("fstab", |root| edit(root, "etc/fstab", "1234-ABCD", "1234-ABCE")),
+    ("fstab", |root| put(root, "etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n")),
+    ("machine-id", |root| put(root, "etc/machine-id", "0123456789abcdef0123456789abcdef\n")),
+    ("machine-id", |root| fs::remove_file(root.join("etc/machine-id")).unwrap()),
+    ("dbus-id", |root| put(root, "var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n")),
+    ("host-keys", |root| put(root, "etc/ssh/ssh_host_ed25519_key", "key")),
+    ("random-seed", |root| put(root, "var/lib/systemd/random-seed", "seed")),
+    ("build-host", |root| put(root, "etc/deep/er/config", "server build-host-7\n")),
+    ("resolv-conf", |root| put(root, "etc/resolv.conf", "nameserver 192.0.2.1\n")),
+    ("network-state", |root| put(root, "var/lib/dhcp/dhclient.eth0.leases", "")),
+    ("cloud-init-state", |root| put(root, "var/lib/cloud/sem/config_scripts", "")),
+    ("package-leftovers", |root| put(root, "var/lib/apt/lists/example_dists_InRelease", "x")),
+    ("package-leftovers", |root| put(root, "var/cache/apt/archives/x_1_all.deb", "x")),
+    ("logs", |root| put(root, "var/log/journal/0/system.journal", "x")),
+    ("temporary-files", |root| put(root, "var/tmp/x", "")),
+    ("passwords", |root| put(root, "etc/shadow", "root:$y$j9T$x:1::::::\n")),
+    ("passwords", |root| put(root, "etc/shadow", "root::1::::::\n")),
+    ("authorized-keys", |root| put(root, "root/.ssh/authorized_keys", "ssh-ed25519 AAAA\n")),
+    ("authorized-keys", |root| put(root, "home/x/.ssh/authorized_keys2", "ssh-ed25519 AAAA\n")),
+    ("histories", |root| put(root, "root/.bash_history", "ls\n")),
+    ("config-drive", |root| edit(root, "usr/lib/modules/6/modules.dep", "isofs.ko", "x.ko")),
+    ("config-drive-bus", |root| edit(root, "usr/lib/modules/6/modules.dep", "ahci.ko", "x.ko")),
+    ("entropy", |root| edit(root, "usr/lib/modules/6/modules.dep", "virtio-rng.ko", "x.ko")),
+    ("watchdog", |root| edit(root, "usr/lib/modules/6/modules.dep", "i6300esb.ko", "x.ko")),
+    ("guest-agent", |root| edit(root, "usr/lib/modules/6/modules.dep", "virtio_console.ko", "x.ko")),
+    ("guest-agent", |root| fs::remove_file(root.join("usr/sbin/qemu-ga")).unwrap()),
+    ("cloud-init", |root| put(root, "etc/cloud/cloud-init.disabled", "")),
+    ("cloud-init", |root| wanted(root, "cloud-init.service", None)),
+    ("cloud-init", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro cloud-init=disabled ")),
+    ("datasources datasources-both", |root| {
+        edit(root, "etc/cloud/cloud.cfg.d/90.cfg", "ConfigDrive, OpenStack", "NoCloud");
+    }),
+    ("datasources-both", |root| edit(root, "etc/cloud/cloud.cfg.d/90.cfg", ", OpenStack", "")),
+    ("no-metadata-wait", |root| {
+        edit(root, "etc/cloud/cloud.cfg.d/90.cfg", "OpenStack]", "OpenStack, Ec2]");
+        fs::remove_file(root.join("usr/lib/cloud-init/ds-identify")).unwrap();
+    }),
+    ("default-user", |root| edit(root, "etc/cloud/cloud.cfg", "{name: debian}", "{}")),
+    ("default-user", |root| edit(root, "etc/cloud/cloud.cfg", "[ssh, always]", "[none, always]")),
+    ("growth", |root| fs::remove_file(root.join("usr/bin/growpart")).unwrap()),
+    ("growth", |root| edit(root, "etc/cloud/cloud.cfg", "resizefs, ", "")),
+    ("cache-clean", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "manual_cache_clean: true\n")),
+    // What cannot be read is not known, and whatever depends on it is not said to be fine.
+    (
+        "cache-clean datasources datasources-both default-user dhcp growth no-metadata-wait ssh-passwords",
+        |root| {
+            put(root, "etc/cloud/cloud.cfg.d/91.cfg", "a: [\n");
+        },
+    ),
+    ("mac-addresses", |root| {
+        put(root, "etc/sysconfig/network-scripts/ifcfg-eth0", "DEVICE=eth0\nHWADDR=52:54:00:12:34:56\n");
+    }),
+    ("mac-addresses", |root| put(root, "etc/netplan/1.yaml", "network:\n  match:\n    macaddress: \"52\"\n")),
+    ("dhcp", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n")),
+    ("", |root| {
+        put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n");
+        put(root, "etc/network/interfaces", "auto eth0\niface eth0 inet dhcp\n");
+    }),
+    ("zeroconf", |root| put(root, "etc/sysconfig/network-scripts/ifup", "")),
+    ("ipv6", |root| put(root, "etc/sysctl.d/9.conf", "net.ipv6.conf.all.disable_ipv6 = 1\n")),
+    ("ipv6", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro ipv6.disable=1 ")),
+    ("mtu", |root| put(root, "etc/systemd/network/1.network", "[Link]\nMTUBytes=9000\n")),
+    ("firewall", |root| put(root, "etc/ufw/ufw.conf", "ENABLED=yes\n")),
+    ("firewall", |root| wanted(root, "firewalld.service", Some("/usr/lib/systemd/system/firewalld.service"))),
+    ("firewall", |root| {
+        wanted(root, "nftables.service", Some("/usr/lib/systemd/system/nftables.service"));
+        put(root, "etc/nftables.conf", "chain input { policy drop; }\n");
+    }),
+    ("", |root| {
+        wanted(root, "nftables.service", Some("/usr/lib/systemd/system/nftables.service"));
+        put(root, "etc/nftables.conf", "#drop\nflush ruleset\n");
+    }),
+    ("ssh-server", |root| wanted(root, "ssh.service", None)),
+    ("ssh-server", |root| symlink("/dev/null", root.join("etc/systemd/system/ssh.service")).unwrap()),
+    ("acpi", |root| fs::remove_file(root.join("usr/bin/dbus-daemon")).unwrap()),
+    ("acpi", |root| put(root, "etc/systemd/logind.conf", "[Login]\nHandlePowerKey=ignore\n")),
+    ("time", |root| wanted(root, "systemd-timesyncd.service", None)),
+    ("utc", |root| {
+        fs::remove_file(root.join("etc/localtime")).unwrap();
+        symlink("../usr/share/zoneinfo/Europe/Berlin", root.join("etc/localtime")).unwrap();
+    }),
+    ("trim", |root| wanted(root, "fstrim.timer", None)),
+    ("updates", |root| edit(root, "etc/apt/apt.conf.d/20auto", "\"1\"", "\"0\"")),
+    ("selinux", |root| {
+        put(root, "etc/selinux/config", "SELINUX=enforcing\n");
+        put(root, ".autorelabel", "");
+    }),
+    ("hostname", |root| put(root, "etc/hostname", "machine-7\n")),
+    ("root-accounts", |root| {
+        put(root, "etc/passwd", "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n")
+    }),
+    ("users", |root| {
+        put(root, "etc/passwd", "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n")
+    }),
+    ("ssh-passwords", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "ssh_pwauth: yes\n")),
+    ("ssh-passwords", |root| put(root, "etc/ssh/sshd_config", "PermitEmptyPasswords yes\n")),
+    ("ssh-passwords", |root| {
+        edit(root, "etc/cloud/cloud.cfg", "ssh_pwauth: true", "");
+        edit(root, "etc/cloud/cloud.cfg.d/90.cfg", "ssh_pwauth: 0", "");
+    }),
+    ("", |root| {
+        edit(root, "etc/cloud/cloud.cfg", "ssh_pwauth: true", "");
+        edit(root, "etc/cloud/cloud.cfg.d/90.cfg", "ssh_pwauth: 0", "");
+        put(root, "etc/ssh/sshd_config", "Include sshd_config.d/*.conf\nPasswordAuthentication yes\n");
+        put(root, "etc/ssh/sshd_config.d/1.conf", "PasswordAuthentication no\n");
+    }),
+    ("ssh-root", |root| put(root, "etc/ssh/sshd_config", "PermitRootLogin yes\n")),
+    ("private-keys", |root| put(root, "etc/ssl/private/x.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n")),
+    ("credentials", |root| put(root, "home/x/.config/openstack/clouds.yaml", "clouds:\n")),
+    ("tokens", |root| put(root, "etc/apt/auth.list", "deb https://ann:secret@example.com/ x main\n")),
+    ("build-proxy", |root| {
+        put(root, "etc/apt/apt.conf.d/9", "Acquire::http::Proxy \"http://127.0.0.1:1/\";\n")
+    }),
+];
+
+/// Which rule tells of which change to a sound disk.
+const BROKEN_DISKS: &[(&str, Damage)] = &[
+    ("partition-table", |disk| disk.write_at(&[0; 512], 32 * MIB - 512).unwrap()),
+    ("protective-mbr", |disk| disk.write_at(&[1], 0x1be + 2).unwrap()),
+    ("boot-bios", |disk| disk.write_at(&4096_u64.to_le_bytes(), 0x5c).unwrap()),
+    ("boot-bios", |disk| disk.write_at(&[0; 512], MIB).unwrap()),
+    ("boot-uefi", |disk| {
+        // The programs' first bytes: the only sectors of the FAT that begin so.
+        for at in (2 * MIB..10 * MIB).step_by(512) {
+            let mut bytes = [0; 2];
+            disk.read_at(&mut bytes, at).unwrap();
+            if &bytes == b"MZ" {
+                disk.write_at(b"ZM", at).unwrap();
+            }
+        }
+    }),
+    // Of the superblock's state, "unmounted cleanly".
+    ("root-filesystem", |disk| disk.write_at(&[0, 0], 10 * MIB + 1024 + 0x3a).unwrap()),
+];
+
+#[test]
+fn each_rule_tells_of_what_breaks_it_and_of_nothing_else() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let asked = asked();
+    let mut told = BTreeSet::new();
+    let sound: Change = |_| ();
+    for (case, (rule, change)) in std::iter::once(&("", sound)).chain(BROKEN_TREES).enumerate() {
+        let tree = tempfile::tempdir().unwrap();
+        sound_tree(tree.path());
+        change(tree.path());
+        let broken = broken_rules(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked);
+        let expected: BTreeSet<&str> = rule.split_whitespace().collect();
+        assert_eq!(broken, expected, "case {case}");
+        told.extend(broken);
+    }
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    for (rule, change) in BROKEN_DISKS {
+        let mut broken = broken_rules(&image(&mke2fs, tree.path(), dir.path(), change), &asked);
+        // Of a raw image Glance looks at the same sector.
+        let _ = *rule == "protective-mbr" && broken.remove("glance-format");
+        assert_eq!(broken, BTreeSet::from([*rule]));
+        told.extend(broken);
+    }
+    let rules = RULES.iter().flat_map(|(_, rules)| rules.iter());
+    let untold: Vec<_> = rules.map(|rule| rule.name).filter(|name| !told.contains(name)).collect();
+    // These are tried below.
+    assert_eq!(untold, TRIED_BELOW);
+}
+
+#[test]
+fn what_the_recipe_asks_for_is_no_violation() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    put(tree.path(), "root/.ssh/authorized_keys", "ssh-ed25519 AAAA\n");
+    put(tree.path(), "etc/shadow", "root:$y$j9T$x:1::::::\n");
+    put(tree.path(), "var/log/kept/log", "x");
+    let mut asked = asked();
+    let broken = broken_rules(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked);
+    assert_eq!(broken, BTreeSet::from(["authorized-keys", "logs", "passwords"]));
+    asked.keep = vec!["/var/log/kept".into()];
+    asked.keep_passwords = true;
+    asked.asked_for = vec!["/root/.ssh/authorized_keys".into()];
+    assert_eq!(broken_rules(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked), BTreeSet::new());
+}
+
+#[test]
+fn a_partition_behind_the_root_is_told() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    let disk = image(&mke2fs, tree.path(), dir.path(), |disk| {
+        disk.resize(34 * MIB).unwrap();
+        let parts = [
+            part(14, 1, 2, kind::BIOS_BOOT),
+            part(15, 2, 10, kind::EFI_SYSTEM),
+            part(1, 10, 31, kind::LINUX_ROOT_X86_64),
+            part(2, 31, 33, kind::LINUX_SWAP),
+        ];
+        write_gpt(disk, ROOT, &parts).unwrap();
+        disk.write_at(&2048_u64.to_le_bytes(), 0x5c).unwrap();
+    });
+    assert_eq!(broken_rules(&disk, &asked()), BTreeSet::from(["no-swap", "root-last"]));
+}
+
+/// What comes of a disk without a partition table, with `bytes` at `offset`.
+fn checks_of(bytes: &[u8], offset: u64) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.raw");
+    FileDisk::create_new(&path, 4 * MIB).unwrap().write_at(bytes, offset).unwrap();
+    audit(&path, Some(Format::Raw), Profile::Openstack, &Expected::default()).unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_is_not_said_to_be_fine() {
+    let report = checks_of(b"XFSB", 0);
+    assert!(!report.passed);
+    let files = report.checks.iter().filter(|check| check.group == "services");
+    for check in files {
+        assert_eq!(check.verdict, Verdict::NotChecked, "{}", check.name);
+        assert_eq!(check.evidence, "the disk: XFS cannot be read here");
+    }
+    assert_eq!(report.count(Verdict::Problem), 0);
+}
+
+#[test]
+fn logical_volumes_are_told() {
+    let mut label = *b"LABELONE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0LVM2 001";
+    let problems = |report: &Report| {
+        let checks = report.checks.iter().filter(|check| check.verdict == Verdict::Problem);
+        checks.map(|check| check.name).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(&checks_of(&label, 512)), ["no-lvm"]);
+    label[0] = 0;
+    assert_eq!(problems(&checks_of(&label, 512)), Vec::<&str>::new());
+}

@@ -1,0 +1,286 @@
+//! Rules of cloning: nothing in the image belongs to one machine, least of all to the one that built it.
+
+use std::path::Path;
+
+use image_core::fs::FileKind;
+
+use super::Subject;
+use super::rule::{Finding, Judgement, Rule};
+use super::view::LIMIT;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::must(
+        "machine-id",
+        "/etc/machine-id exists and is empty",
+        "machine-id(5), First Boot Semantics",
+        machine_id,
+    ),
+    Rule::must("dbus-id", "D-Bus has no machine id of its own", "dbus-uuidgen(1)", dbus_id),
+    Rule::must(
+        "host-keys",
+        "there are no SSH host keys",
+        "OpenStack image guide, clean up: virt-sysprep",
+        host_keys,
+    ),
+    Rule::must("random-seed", "there is no random seed", "systemd, Safely Building Images", random_seed),
+    Rule::must("build-host", "the build machine's name is nowhere in /etc", "cloning", build_host),
+    Rule::should(
+        "hostname",
+        "no host name is set but a common one",
+        "OpenStack image guide, host name",
+        hostname,
+    ),
+    Rule::must("resolv-conf", "no name server is set", "cloning", resolvers),
+    Rule::must(
+        "network-state",
+        "there are no leases and no names bound to a network card",
+        "OpenStack image guide, no hard-coded MAC address",
+        network,
+    ),
+    Rule::must("cloud-init-state", "cloud-init has never run", "cloud-init clean", cloud_init),
+    Rule::must(
+        "package-leftovers",
+        "there are no package lists and no downloaded packages",
+        "OpenStack image guide, clean up",
+        packages,
+    ),
+    Rule::must("logs", "logs are empty", "OpenStack image guide, clean up: virt-sysprep", logs),
+    Rule::must(
+        "temporary-files",
+        "there are no temporary files",
+        "OpenStack image guide, clean up",
+        temporary,
+    ),
+];
+
+/// A name that is too common to be a trace.
+const COMMON_NAMES: [&str; 4] = ["localhost", "debian", "ubuntu", "host"];
+
+const REMOVE: &str = "goldimg seal removes it";
+const EMPTY: &str = "goldimg seal empties or removes it";
+
+/// Whatever `patterns` find and nobody keeps.
+fn present(subject: &Subject<'_>, patterns: &[&str]) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for pattern in patterns {
+        for path in subject.view.matches(pattern)? {
+            if !subject.is_kept(&path) {
+                findings.push(Finding::new(path.display().to_string(), "it exists", REMOVE));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Every file beneath `folders` that nobody keeps and `is_trace` takes for one.
+fn beneath(
+    subject: &Subject<'_>,
+    folders: &[&str],
+    is_trace: impl Fn(&Path, FileKind) -> anyhow::Result<bool>,
+) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for folder in folders {
+        for (path, kind) in subject.view.walk(folder)? {
+            if !subject.is_kept(&path) && is_trace(&path, kind)? {
+                findings.push(Finding::new(path.display().to_string(), "it is there, and not empty", EMPTY));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn size(subject: &Subject<'_>, path: &Path) -> anyhow::Result<u64> {
+    Ok(subject.view.root().link_metadata(path)?.map_or(0, |metadata| metadata.size))
+}
+
+fn machine_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let path = "/etc/machine-id";
+    if subject.is_kept(path.as_ref()) {
+        return Ok(Judgement::kept("it is meant to stay"));
+    }
+    let found = match subject.view.root().link_metadata(path.as_ref())? {
+        Some(metadata) if metadata.kind == FileKind::File && metadata.size == 0 => {
+            return Ok(Judgement::kept("it is empty"));
+        }
+        Some(metadata) if metadata.kind == FileKind::File => {
+            if subject.view.text(path)?.is_some_and(|text| text.trim_end() == "uninitialized") {
+                return Ok(Judgement::kept(
+                    "it is \"uninitialized\": the first boot may ask for what is unset",
+                ));
+            }
+            format!("it has {} bytes", metadata.size)
+        }
+        Some(_) => "it is no regular file".into(),
+        None => "it is missing, which stops the first boot of some systems".into(),
+    };
+    Ok(Judgement::broken(path, found, "goldimg seal empties it; no step of a recipe may write it"))
+}
+
+fn dbus_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let path = "/var/lib/dbus/machine-id";
+    let metadata = subject.view.root().link_metadata(path.as_ref())?;
+    let own = metadata.is_some_and(|metadata| metadata.kind != FileKind::Link && metadata.size > 0);
+    if !own || subject.is_kept(path.as_ref()) {
+        return Ok(Judgement::kept("none"));
+    }
+    Ok(Judgement::broken(path, "it is a file of its own", "goldimg seal makes it a link to /etc/machine-id"))
+}
+
+fn host_keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let patterns = ["/etc/ssh/ssh_host_*", "/etc/dropbear/dropbear_*_host_key"];
+    Ok(Judgement::of(present(subject, &patterns)?, "none: the first boot makes them"))
+}
+
+fn random_seed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let patterns = [
+        "/var/lib/systemd/random-seed",
+        "/var/lib/systemd/credential.secret",
+        "/var/lib/urandom/random-seed",
+        "/var/lib/random-seed",
+        "/boot/efi/loader/random-seed",
+    ];
+    Ok(Judgement::of(present(subject, &patterns)?, "none"))
+}
+
+fn build_host(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let Some(name) = subject.expected.build_host.as_deref() else {
+        return Ok(Judgement::kept("its name is not known here"));
+    };
+    // A short name is a word like any other.
+    if name.len() < 4 || COMMON_NAMES.contains(&name) {
+        return Ok(Judgement::kept("its name is too common to be a trace"));
+    }
+    let mut findings = Vec::new();
+    for (path, kind) in subject.view.walk("/etc")? {
+        if kind != FileKind::File || subject.is_asked_for(&path) || size(subject, &path)? > LIMIT {
+            continue;
+        }
+        let content = subject.view.root().read(&path, LIMIT)?.unwrap_or_default();
+        if contains_word(&content, name.as_bytes()) {
+            let found = format!("it names {name}, the machine that built the image");
+            findings.push(Finding::new(
+                path.display().to_string(),
+                found,
+                "write a name that fits every clone",
+            ));
+        }
+    }
+    Ok(Judgement::from(findings))
+}
+
+/// Whether `word` is in `content` without a letter, digit or hyphen around it.
+fn contains_word(content: &[u8], word: &[u8]) -> bool {
+    let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    content.windows(word.len()).enumerate().any(|(at, window)| {
+        let before = at.checked_sub(1).and_then(|at| content.get(at));
+        window.eq_ignore_ascii_case(word) && !part(before) && !part(content.get(at + word.len()))
+    })
+}
+
+fn hostname(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let path = "/etc/hostname";
+    let text = subject.view.text(path)?.unwrap_or_default();
+    let name = text.trim();
+    // A distribution's own name is nobody's.
+    let release = subject.view.text("/etc/os-release")?.unwrap_or_default();
+    let own = release.lines().find_map(|line| line.strip_prefix("ID=")).map(|id| id.trim_matches('"'));
+    let common = name.is_empty() || name.starts_with("localhost") || Some(name) == own;
+    match common || subject.is_asked_for(path.as_ref()) {
+        true => Ok(Judgement::kept(if name.is_empty() { "none" } else { name })),
+        false => Ok(Judgement::broken(path, name, REMOVE)),
+    }
+}
+
+fn resolvers(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let path = Path::new("/etc/resolv.conf");
+    let is_file =
+        subject.view.root().link_metadata(path)?.is_some_and(|metadata| metadata.kind == FileKind::File);
+    if !is_file || subject.is_asked_for(path) {
+        return Ok(Judgement::kept("the network says which"));
+    }
+    let text = subject.view.text(path)?.unwrap_or_default();
+    let set =
+        text.lines().map(str::trim).find(|line| line.starts_with("nameserver") || line.starts_with("search"));
+    Ok(set.map_or(Judgement::kept("it is empty"), |line| {
+        Judgement::broken(
+            "/etc/resolv.conf",
+            line,
+            "goldimg seal removes it: names are resolved as the network says",
+        )
+    }))
+}
+
+fn network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let patterns = [
+        "/etc/netplan/50-cloud-init.yaml",
+        "/etc/network/interfaces.d/50-cloud-init*",
+        "/etc/NetworkManager/system-connections/cloud-init-*",
+        "/etc/systemd/network/10-cloud-init-*",
+        "/var/lib/dhcp/*.leases",
+        "/var/lib/dhclient/*.lease*",
+        "/var/lib/dhcpcd/*.lease*",
+        "/var/lib/NetworkManager/*.lease",
+        "/var/lib/NetworkManager/secret_key",
+    ];
+    let mut findings = present(subject, &patterns)?;
+    // An empty file, or a link to /dev/null, keeps udev from writing its own.
+    for pattern in
+        ["/etc/udev/rules.d/70-persistent-*", "/lib/udev/rules.d/75-persistent-net-generator.rules"]
+    {
+        for path in subject.view.matches(pattern)? {
+            let metadata = subject.view.root().link_metadata(&path)?;
+            let says = metadata.is_some_and(|metadata| metadata.kind == FileKind::File && metadata.size > 0);
+            if says && !subject.is_kept(&path) {
+                findings.push(Finding::new(path.display().to_string(), "it is not empty", REMOVE));
+            }
+        }
+    }
+    Ok(Judgement::of(findings, "none"))
+}
+
+fn cloud_init(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let folders = ["/var/lib/cloud/instances", "/var/lib/cloud/data", "/var/lib/cloud/sem"];
+    let mut findings = beneath(subject, &folders, |_, _| Ok(true))?;
+    findings.extend(present(subject, &["/var/lib/cloud/instance"])?);
+    Ok(Judgement::of(findings, "none"))
+}
+
+fn packages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let folders = [
+        "/var/lib/apt/lists",
+        "/var/cache/apt",
+        "/var/cache/dnf",
+        "/var/cache/libdnf5",
+        "/var/cache/yum",
+        "/var/cache/zypp",
+        "/var/cache/pacman/pkg",
+        "/var/cache/apk",
+    ];
+    let findings = beneath(subject, &folders, |path, _| {
+        Ok(path.file_name().is_some_and(|name| name != "lock") && size(subject, path)? > 0)
+    })?;
+    Ok(Judgement::of(findings, "none"))
+}
+
+fn logs(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let findings =
+        beneath(subject, &["/var/log"], |path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0))?;
+    Ok(Judgement::of(findings, "/var/log"))
+}
+
+fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    Ok(Judgement::of(beneath(subject, &["/tmp", "/var/tmp"], |_, _| Ok(true))?, "none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_as_a_word_only() {
+        assert!(contains_word(b"127.0.1.1 Build01.example build01\n", b"build01"));
+        assert!(contains_word(b"build01", b"build01"));
+        assert!(!contains_word(b"rebuild01 build011 build01-a", b"build01"));
+        assert!(!contains_word(b"", b"build01"));
+    }
+}

@@ -1,0 +1,117 @@
+//! `goldimg audit`: is an image fit to be cloned and started in a cloud?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use image_core::format::Format;
+use serde_json::json;
+
+use crate::audit::{self, Check, Expected, Profile, Report, Verdict};
+use crate::failure::FAILED;
+use crate::printable::printable;
+use crate::ui::Ui;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg audit debian-12.qcow2
+  goldimg audit --json image.raw | jq '.checks[] | select(.verdict == \"problem\")'
+  goldimg audit --profile any --keep /etc/ssh/authorized_keys appliance.qcow2
+
+Any image will do, with ext4 and FAT filesystems; it is neither mounted nor changed. What can be repaired,
+`goldimg seal` repairs. The rules and where they come from: docs/audit.md.
+
+Exit code: 0 without a problem, 1 with one, or if something that must be known could not be read.")]
+pub(crate) struct Args {
+    /// The image
+    image: PathBuf,
+    /// The format: raw or qcow2 (probed if not given)
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// For whom it is
+    #[arg(long, value_enum, default_value_t = Profile::Openstack)]
+    profile: Profile,
+    /// A path in the image that is meant to be there (may be given more than once)
+    #[arg(long, value_name = "PATH")]
+    keep: Vec<PathBuf>,
+    /// Passwords are meant to be there
+    #[arg(long)]
+    keep_passwords: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let expected =
+        Expected { keep: args.keep.clone(), keep_passwords: args.keep_passwords, ..Expected::default() };
+    let report = audit::audit(&args.image, args.format, args.profile, &expected)?;
+    match args.json {
+        true => ui.json(&as_json(&report)?)?,
+        false => ui.data(table(&report).as_bytes())?,
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn as_json(report: &Report) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(report)?;
+    let count = |verdict| report.count(verdict);
+    value["counts"] = json!({
+        "ok": count(Verdict::Ok),
+        "problem": count(Verdict::Problem),
+        "recommendation": count(Verdict::Recommendation),
+        "not-checked": count(Verdict::NotChecked),
+    });
+    Ok(value)
+}
+
+/// A block for each group, a line for each rule, and for each place that breaks it one with what to do.
+pub(super) fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let mut group = "";
+    for check in &report.checks {
+        if check.group != group {
+            group = check.group;
+            let _ = writeln!(text, "{group}");
+        }
+        check_lines(check, &mut text);
+    }
+    let count = |verdict| report.count(verdict);
+    let verdict = if report.passed { "\x1b[32mpassed\x1b[0m" } else { "\x1b[31mFAILED\x1b[0m" };
+    let _ = writeln!(
+        text,
+        "{}: {verdict}: {} problems, {} recommendations, {} not checked, {} ok",
+        printable(&report.image),
+        count(Verdict::Problem),
+        count(Verdict::Recommendation),
+        count(Verdict::NotChecked),
+        count(Verdict::Ok),
+    );
+    text
+}
+
+// Writing to a String cannot fail.
+fn check_lines(check: &Check, text: &mut String) {
+    let mark = match check.verdict {
+        Verdict::Ok => "\x1b[32mok\x1b[0m          ",
+        Verdict::Problem => "\x1b[31mPROBLEM\x1b[0m     ",
+        Verdict::Recommendation => "\x1b[33mrecommended\x1b[0m ",
+        Verdict::NotChecked => "not checked ",
+    };
+    let words = match check.verdict {
+        Verdict::Ok if check.evidence.is_empty() => check.requirement.to_owned(),
+        Verdict::Ok => format!("{}: {}", check.requirement, printable(&check.evidence)),
+        Verdict::NotChecked => printable(&check.evidence),
+        _ => check.requirement.to_owned(),
+    };
+    let _ = writeln!(text, "  {mark}{:<18} {words}", check.name);
+    for finding in &check.findings {
+        let _ = writeln!(text, "      {}: {}", printable(&finding.place), printable(&finding.found));
+    }
+    let mut fixes: Vec<&str> = check.findings.iter().map(|finding| finding.fix.as_str()).collect();
+    fixes.dedup();
+    for fix in fixes {
+        let _ = writeln!(text, "      \x1b[1mfix:\x1b[0m {}", printable(fix));
+    }
+}
