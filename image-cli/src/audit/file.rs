@@ -50,8 +50,8 @@ impl Facts {
         let header = image.as_qcow2().map(image_core::qcow2::Qcow2::header);
         Ok(Self {
             inspected,
-            is_dirty: header.is_some_and(image_core::qcow2::Header::is_dirty),
-            is_corrupt: header.is_some_and(image_core::qcow2::Header::is_corrupt),
+            is_dirty: header.as_ref().is_some_and(|header| header.is_dirty()),
+            is_corrupt: header.as_ref().is_some_and(|header| header.is_corrupt()),
             snapshot_count: header.map_or(0, |header| header.snapshots.count),
         })
     }
