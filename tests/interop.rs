@@ -9,6 +9,8 @@ mod convert;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod locks;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod measure;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
 mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -9,15 +9,16 @@
 //! ours says instead where it is different on purpose. A file per subcommand: a table, and what its folder has in it
 //! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together.
 
+mod compare;
 mod comparison;
 mod info;
+mod map;
 mod prepared;
 mod usage;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use comparison::compare;
 use prepared::Prepared;
 
 /// A command line, and what is expected of it.
@@ -52,7 +53,7 @@ fn table_with(rows: &[Row], more: impl FnOnce(&Prepared)) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(difference) = compare(&prepared, row) {
+                    if let Err(difference) = comparison::compare(&prepared, row) {
                         failures.lock().expect("no thread panics").push(difference);
                     }
                 }

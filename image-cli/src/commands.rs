@@ -11,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod map;
+pub(crate) mod measure;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Args),
     /// Tell whether an image is fit to be cloned and started in a cloud
     Audit(audit::Args),
+    /// Show how large the file of a new image will be
+    Measure(measure::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -68,6 +71,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Compare(args) => compare::run(&args, ui),
+        Command::Measure(args) => measure::run(&args, ui),
         Command::Map(args) => map::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),

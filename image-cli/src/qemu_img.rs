@@ -22,13 +22,17 @@
 //! beneath the folder of the image named on the command line; what leads out of it is refused with a message that
 //! says how to allow it.
 
+mod cache;
+mod compare;
 mod failure;
 mod info;
 mod json;
 mod key_values;
+mod map;
 mod node;
 mod objects;
 mod options;
+mod progress;
 mod size;
 mod snapshot_list;
 mod words;
@@ -53,12 +57,26 @@ struct Subcommand {
     run: fn(&mut Call) -> Result<u8, Failure>,
 }
 
-const SUBCOMMANDS: &[Subcommand] = &[Subcommand {
-    name: "info",
-    options: info::OPTIONS,
-    help: include_str!("qemu_img/help/info.txt"),
-    run: info::run,
-}];
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "compare",
+        options: compare::OPTIONS,
+        help: include_str!("qemu_img/help/compare.txt"),
+        run: compare::run,
+    },
+    Subcommand {
+        name: "info",
+        options: info::OPTIONS,
+        help: include_str!("qemu_img/help/info.txt"),
+        run: info::run,
+    },
+    Subcommand {
+        name: "map",
+        options: map::OPTIONS,
+        help: include_str!("qemu_img/help/map.txt"),
+        run: map::run,
+    },
+];
 
 /// What may stand in front of the subcommand.
 const STANDARD_OPTIONS: &[Opt] = &[flag('h', "help"), flag('V', "version"), valued('T', "trace")];

@@ -23,6 +23,7 @@ mod error;
 pub mod format;
 pub mod fs;
 pub mod map;
+pub mod measure;
 pub mod partition;
 pub mod progress;
 pub mod qcow2;

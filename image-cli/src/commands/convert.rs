@@ -4,7 +4,7 @@
 //! SOURCE ─► convert ─► beside TARGET, under a name of its own ─► digests ─► renamed to TARGET
 //! ```
 
-mod options;
+pub(super) mod options;
 mod output;
 
 use std::fs::File;

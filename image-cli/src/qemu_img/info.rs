@@ -10,6 +10,7 @@ use super::node::{Node, Wanted};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::{Call, Output, json};
 use facts::Facts;
+pub(super) use facts::full_name;
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),

@@ -9,8 +9,8 @@
 
 mod description;
 
-use image_core::block::FileDisk;
-use image_core::format::{Format, Member, OpenOptions, References, Share};
+use image_core::block::{BlockRead, ByteRange, FileDisk, Window};
+use image_core::format::{Format, Image, Member, OpenOptions, References, Share};
 
 use super::failure::Failure;
 use super::options::Given;
@@ -165,6 +165,18 @@ impl Node {
             Some(fault) => Err(self.failed(fault.clone())),
             None => Ok(member),
         }
+    }
+
+    /// Opens it as a disk, with all that it names.
+    pub(super) fn disk(&self) -> Result<Box<dyn BlockRead>, Failure> {
+        // What a look at the file alone finds wrong is told first.
+        let member = self.member()?;
+        let image = Image::open(&self.path, self.options()).map_err(|error| self.failed_to_open(&error))?;
+        drop(member);
+        let Layer::Part { offset, size } = self.layer else { return Ok(Box::new(image)) };
+        let len = size.unwrap_or_else(|| image.size().saturating_sub(offset));
+        let part = ByteRange::new(offset, len).and_then(|range| Window::new(image, range));
+        Ok(Box::new(part.map_err(|error| self.failed_to_open(&error))?))
     }
 
     /// Opens the file.

@@ -1,5 +1,7 @@
 //! Sizes as QEMU prints and reads them.
 
+use super::failure::Failure;
+
 /// Suffixes of sizes, each 2¹⁰ times the one before.
 const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
@@ -81,6 +83,27 @@ pub(super) fn parse(text: &str) -> Result<u64, SizeFault> {
     let part: f64 = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().unwrap_or(0.0) };
     let part = (part * multiplier as f64 + 0.5) as u64;
     whole.checked_mul(multiplier).and_then(|bytes| bytes.checked_add(part)).ok_or(SizeFault::TooLarge)
+}
+
+/// The number that an option wants, from 0 to 2⁶³ − 1; `what` is the option's name in messages.
+pub(super) fn argument(what: &str, text: &str) -> Result<u64, Failure> {
+    argument_within(what, text, 0, i64::MAX as u64)
+}
+
+/// The same, for a number from `least` to `most`.
+pub(super) fn argument_within(what: &str, text: &str, least: u64, most: u64) -> Result<u64, Failure> {
+    let outside = || Failure::new(format!("Invalid {what} specified. Must be between {least} and {most}."));
+    match parse(text) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(SizeFault::TooLarge) => Err(outside()),
+        // A number, but below zero.
+        Err(SizeFault::Malformed)
+            if text.trim_start().strip_prefix('-').is_some_and(|it| parse(it).is_ok()) =>
+        {
+            Err(outside())
+        }
+        Err(SizeFault::Malformed) => Err(Failure::new(format!("Invalid {what} specified: '{text}'."))),
+    }
 }
 
 fn hexadecimal(digits: &str) -> Result<u64, SizeFault> {

@@ -34,6 +34,11 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// Of which nothing is known, not even that it reads as zeroes.
+    pub const fn nothing(range: ByteRange) -> Self {
+        Self { range, depth: 0, present: false, zero: false, data: false, compressed: false, host: None }
+    }
+
     /// Of a kind of extent of a disk that knows no more.
     pub fn of(range: ByteRange, kind: ExtentKind) -> Self {
         let data = kind == ExtentKind::Data;

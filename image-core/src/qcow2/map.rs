@@ -24,15 +24,10 @@ use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileDisk, HostPlac
 use crate::error::Result;
 
 /// What a stretch is, apart from where.
-const NOTHING: Stretch = Stretch {
-    range: ByteRange::EMPTY,
-    depth: 0,
-    present: false,
-    zero: false,
-    data: false,
-    compressed: false,
-    host: None,
-};
+const NOTHING: Stretch = Stretch::nothing(ByteRange::EMPTY);
+
+/// How many bytes of refcount blocks are looked at to tell whether an image is preallocated.
+const LOOKED_AT: u64 = 64 << 20;
 
 /// The names of the files, made once for many stretches.
 struct Files {
@@ -129,8 +124,8 @@ pub(super) fn is_metadata_preallocated(file: &FileDisk, header: &Header) -> Resu
         }
         Ok(())
     })?;
-    // Blocks that are stored: a table that has more names some again and again.
-    table.truncate(usize::try_from(stored).unwrap_or(usize::MAX));
+    // A table that names more than this is either that of a very large image or names some again and again.
+    table.truncate(LOOKED_AT.checked_div(geometry.cluster_size()).unwrap_or_default() as usize);
     let mut counted = 0_u64;
     let mut bytes = vec![0; geometry.cluster_size() as usize];
     for (index, host) in table {

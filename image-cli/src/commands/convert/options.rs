@@ -47,8 +47,8 @@ impl From<image_core::format::Format> for Format {
 
 /// What to write.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) format: Format,
+pub(crate) struct Job {
+    pub(crate) format: Format,
     /// Shorter runs of zeroes are written to a raw file; `None`: all are.
     pub(super) sparse_unit: Option<u64>,
     compress: bool,
@@ -70,17 +70,28 @@ impl Job {
             let what = if args.compress { "-c" } else { "-o" };
             return Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2");
         }
+        let job = Self::of(format, args.compress, &args.options, args.level)?;
+        Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, ..job })
+    }
+
+    /// An image of `format` with the `KEY=VALUE`s of `-o`.
+    pub(in crate::commands) fn of(
+        format: Format,
+        compress: bool,
+        options: &[String],
+        level: Option<u8>,
+    ) -> anyhow::Result<Self> {
         let mut job = Self {
             format,
-            sparse_unit: sparse_unit(args.sparse_size)?,
-            compress: args.compress,
+            sparse_unit: Some(DEFAULT_SPARSE_UNIT),
+            compress,
             codec: Codec::default(),
             cluster_bits: 16,
             refcount_order: 4,
             version: Version::V3,
         };
         let mut compression = Compression::Deflate;
-        for option in &args.options {
+        for option in options {
             let Some((key, value)) = option.split_once('=') else {
                 bail!("-o {option}: an option is KEY=VALUE");
             };
@@ -95,15 +106,24 @@ impl Job {
                 }
             }
         }
-        job.codec = Codec::new(compression, args.level)?;
+        job.codec = Codec::new(compression, level)?;
         job.image(0)?;
         Ok(job)
     }
 
+    /// Whether it can have persistent bitmaps.
+    pub(in crate::commands) fn has_bitmaps(&self) -> bool {
+        self.format == Format::Qcow2 && self.version == Version::V3
+    }
+
+    /// The sizes of a qcow2 image.
+    pub(in crate::commands) fn geometry(&self) -> image_core::Result<Geometry> {
+        Geometry::new(self.cluster_bits, self.refcount_order, false)
+    }
+
     /// The qcow2 image for a disk of `size` bytes.
-    pub(super) fn image(&self, size: u64) -> image_core::Result<NewImage> {
-        let geometry = Geometry::new(self.cluster_bits, self.refcount_order, false)?;
-        let image = NewImage::new(size)?.with_geometry(geometry)?;
+    pub(in crate::commands) fn image(&self, size: u64) -> image_core::Result<NewImage> {
+        let image = NewImage::new(size)?.with_geometry(self.geometry()?)?;
         image.with_codec(self.codec, self.compress)?.with_version(self.version)
     }
 

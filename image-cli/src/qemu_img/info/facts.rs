@@ -185,7 +185,7 @@ fn is_description(name: &str) -> bool {
 }
 
 /// The path to a backing file for who opened `image`: from the folder of the image, unless it is absolute or no path.
-fn full_name(image: &str, name: &str) -> String {
+pub(in crate::qemu_img) fn full_name(image: &str, name: &str) -> String {
     let no_path = name.split('/').next().unwrap_or_default().contains(':');
     if name.starts_with('/') || no_path {
         return name.to_owned();

@@ -1,0 +1,148 @@
+//! `goldimg measure`: how large the file of a new image will be. The numbers are those of `qemu-img measure`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use image_core::block::BlockRead;
+use image_core::convert::Options;
+use image_core::format::{Image, Share};
+use image_core::measure::{self, Content, Measured, Target};
+use image_core::qcow2::bitmap;
+use serde_json::json;
+
+use super::convert::options::{Format, Job};
+use super::image::{Backing, human_size};
+use crate::failure::{Advise, USAGE};
+use crate::interrupt;
+use crate::size::Size;
+use crate::ui::Ui;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg measure -O qcow2 disk.raw
+  goldimg measure --exact -c -o compression_type=zstd disk.raw
+  goldimg measure -O qcow2 --size 100G --json")]
+pub(crate) struct Args {
+    /// The format of IMAGE [default: what it looks like]
+    #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
+    source_format: Option<Format>,
+    /// The format of the new image [default: qcow2 with -c or --exact, else raw]
+    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
+    target_format: Option<Format>,
+    /// Options of the new image, as for convert
+    #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    options: Vec<String>,
+    /// The new image is compressed; only --exact can tell what comes of it
+    #[arg(short, long, requires = "exact")]
+    compress: bool,
+    /// How hard to compress
+    #[arg(long, value_name = "N", requires = "compress")]
+    level: Option<u8>,
+    /// Find the length of the file that convert would write, by doing all of it but the writing
+    #[arg(long, conflicts_with = "size")]
+    exact: bool,
+    /// How many threads work [default: one for each core]
+    #[arg(short = 'm', long = "threads", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    backing: Backing,
+    /// Read IMAGE even if it is in use
+    #[arg(short = 'U', long)]
+    force_share: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The virtual size of a new image without content
+    #[arg(short, long, conflicts_with = "image", required_unless_present = "image")]
+    size: Option<Size>,
+    /// The image that the new one has the content of
+    image: Option<PathBuf>,
+}
+
+/// Sizes in bytes.
+struct Answer {
+    measured: Measured,
+    bitmaps: Option<u64>,
+    exact: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    interrupt::listen()?;
+    let qcow2 = args.compress || args.exact;
+    let format = args.target_format.unwrap_or(if qcow2 { Format::Qcow2 } else { Format::Raw });
+    if format == Format::Raw && (qcow2 || !args.options.is_empty()) {
+        return Err(anyhow!("a raw image has no options")).hint(|| "take -O qcow2").exit_code(USAGE);
+    }
+    let job = Job::of(format, args.compress, &args.options, args.level).exit_code(USAGE)?;
+    let answer = match (&args.image, args.size) {
+        (Some(path), _) => {
+            let share = if args.force_share { Share::Writers } else { Share::Readers };
+            let image = args.backing.open(path, args.source_format.map(Into::into), share, ui)?;
+            of_image(args, &job, &image, ui).with_context(|| format!("measuring {}", path.display()))?
+        }
+        (None, size) => {
+            let content = Content::Empty(size.unwrap_or_default().0);
+            Answer { measured: measured(&job, content)?, bitmaps: None, exact: None }
+        }
+    };
+    show(args, &answer, ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_image(args: &Args, job: &Job, image: &Image, ui: &Ui) -> anyhow::Result<Answer> {
+    let measured = measured(job, Content::Of(image))?;
+    let bitmaps = match image.as_qcow2() {
+        Some(qcow2) if job.has_bitmaps() => {
+            let list = bitmap::list(&**qcow2.file(), &qcow2.header())?;
+            Some(measure::bitmaps(job.geometry()?, image.size(), &list))
+        }
+        _ => None,
+    };
+    let exact = match args.exact {
+        true => {
+            let watch = ui.bytes("measuring", image.size());
+            let options = Options { threads: args.threads, progress: &watch, ..Options::default() };
+            Some(measure::exact(image, job.image(image.size())?, &options)?)
+        }
+        false => None,
+    };
+    Ok(Answer { measured, bitmaps, exact })
+}
+
+fn measured(job: &Job, content: Content<'_>) -> image_core::Result<Measured> {
+    match job.format {
+        Format::Raw => Ok(measure::raw(content)),
+        Format::Qcow2 => {
+            let target = Target { geometry: job.geometry()?, preallocated: false, backed: false };
+            measure::qcow2(target, content)
+        }
+    }
+}
+
+fn show(args: &Args, answer: &Answer, ui: &Ui) -> anyhow::Result<()> {
+    let Answer { measured, bitmaps, exact } = answer;
+    if args.json {
+        let mut value = json!({ "required": measured.required, "fully-allocated": measured.fully_allocated });
+        for (key, size) in [("bitmaps", bitmaps), ("exact", exact)] {
+            if let Some(size) = size {
+                value[key] = (*size).into();
+            }
+        }
+        return ui.json(&value);
+    }
+    let rows = [
+        ("exact size:", *exact),
+        ("required size:", Some(measured.required)),
+        ("bitmaps size:", bitmaps.filter(|&size| size > 0)),
+        ("fully allocated size:", Some(measured.fully_allocated)),
+    ];
+    for (name, size) in rows {
+        if let Some(size) = size {
+            ui.line(&format!("{name:<22}{size} bytes ({})", human_size(size)))?;
+        }
+    }
+    Ok(())
+}

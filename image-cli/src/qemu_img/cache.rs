@@ -1,0 +1,13 @@
+//! The cache modes of `-t` and `-T`: checked, and otherwise without effect, since nothing is cached here but by the kernel.
+
+use super::failure::Failure;
+
+const MODES: [&str; 6] = ["none", "off", "writeback", "directsync", "unsafe", "writethrough"];
+
+/// The mode of what is read.
+pub(super) fn check_source(mode: &str) -> Result<(), Failure> {
+    match MODES.contains(&mode) {
+        true => Ok(()),
+        false => Err(Failure::new(format!("Invalid source cache option: {mode}"))),
+    }
+}
