@@ -9,6 +9,7 @@
 //! ours says instead where it is different on purpose. A file per subcommand: a table, and what its folder has in it
 //! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together.
 
+mod check;
 mod compare;
 mod comparison;
 mod info;
@@ -27,16 +28,23 @@ struct Row {
     words: &'static str,
     /// What ours says on standard error, and its exit code, where it differs on purpose.
     differs: Option<(&'static str, i32)>,
+    /// Whether all but standard error is to be alike all the same.
+    only_words: bool,
 }
 
 /// It is as with qemu-img.
 const fn same(words: &'static str) -> Row {
-    Row { words, differs: None }
+    Row { words, differs: None, only_words: false }
 }
 
 /// It is different on purpose: ours ends with `code` and says `stderr`, and theirs does not.
 const fn differs(words: &'static str, stderr: &'static str, code: i32) -> Row {
-    Row { words, differs: Some((stderr, code)) }
+    Row { words, differs: Some((stderr, code)), only_words: false }
+}
+
+/// It is different in nothing but what it says on standard error, which is `stderr`.
+const fn says(words: &'static str, stderr: &'static str) -> Row {
+    Row { words, differs: Some((stderr, 0)), only_words: true }
 }
 
 /// Runs all rows, on two threads, and fails with every one that is not as expected.

@@ -23,6 +23,7 @@
 //! says how to allow it.
 
 mod cache;
+mod check;
 mod compare;
 mod failure;
 mod info;
@@ -57,26 +58,20 @@ struct Subcommand {
     run: fn(&mut Call) -> Result<u8, Failure>,
 }
 
-const SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand {
-        name: "compare",
-        options: compare::OPTIONS,
-        help: include_str!("qemu_img/help/compare.txt"),
-        run: compare::run,
-    },
-    Subcommand {
-        name: "info",
-        options: info::OPTIONS,
-        help: include_str!("qemu_img/help/info.txt"),
-        run: info::run,
-    },
-    Subcommand {
-        name: "map",
-        options: map::OPTIONS,
-        help: include_str!("qemu_img/help/map.txt"),
-        run: map::run,
-    },
-];
+/// A line of the table of subcommands.
+macro_rules! subcommand {
+    ($name:ident) => {
+        Subcommand {
+            name: stringify!($name),
+            options: $name::OPTIONS,
+            help: include_str!(concat!("qemu_img/help/", stringify!($name), ".txt")),
+            run: $name::run,
+        }
+    };
+}
+
+const SUBCOMMANDS: &[Subcommand] =
+    &[subcommand!(check), subcommand!(compare), subcommand!(info), subcommand!(map)];
 
 /// What may stand in front of the subcommand.
 const STANDARD_OPTIONS: &[Opt] = &[flag('h', "help"), flag('V', "version"), valued('T', "trace")];
@@ -221,6 +216,11 @@ impl Talk {
     /// Says it, behind the program's name.
     fn report(&self, text: &str) {
         say(&format!("{}: {text}\n", self.name));
+    }
+
+    /// Says it as it is.
+    fn say(&self, text: &str) {
+        say(text);
     }
 
     /// Says why the program ends, and answers with its exit code. `called` is the program as it was called, with the

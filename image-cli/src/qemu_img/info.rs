@@ -10,7 +10,6 @@ use super::node::{Node, Wanted};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::{Call, Output, json};
 use facts::Facts;
-pub(super) use facts::full_name;
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),

@@ -5,9 +5,9 @@ use image_core::format::Member;
 use image_core::map::Map;
 
 use super::failure::Failure;
-use super::node::{Layer, Node, Wanted};
+use super::node::{Layer, Node, Wanted, backing_path};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
-use super::{Call, Output, info, size, words};
+use super::{Call, Output, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -62,7 +62,7 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let data_file = header.and_then(|header| header.data_file_name()).map(text);
         let below = header.and_then(|header| header.backing_name.as_deref()).map(text);
-        let below = below.map(|name| info::full_name(&above, &name)).unwrap_or_default();
+        let below = below.map(|name| backing_path(&above, &name)).unwrap_or_default();
         names.push(data_file.unwrap_or(above));
         above = below;
     }

@@ -9,7 +9,7 @@
 
 mod description;
 
-use image_core::block::{BlockRead, ByteRange, FileDisk, Window};
+use image_core::block::{Access, BlockRead, ByteRange, FileDisk, Window};
 use image_core::format::{Format, Image, Member, OpenOptions, References, Share};
 
 use super::failure::Failure;
@@ -62,8 +62,8 @@ pub(super) fn references() -> References {
 /// An image as it is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
-    /// The name as it was given.
-    name: String,
+    /// What a failure begins with: the name as it was given; nothing where another name is said already.
+    name: Option<String>,
     /// The name as QEMU shows it.
     shown: String,
     /// The file.
@@ -113,7 +113,7 @@ impl Node {
             None => Layer::Probed,
             Some(driver) => layer_of(driver).map_err(failed)?,
         };
-        let (name, shown) = (name.to_owned(), path.to_owned());
+        let (name, shown) = (Some(name.to_owned()), path.to_owned());
         Ok(Self { name, shown, path: path.to_owned(), layer, share: share_of(wanted), late: None })
     }
 
@@ -134,7 +134,10 @@ impl Node {
 
     /// Puts the name in front of what is wrong with it.
     pub(super) fn failed(&self, why: impl Into<String>) -> Failure {
-        Failure::new(why).context(&format!("Could not open '{}'", self.name))
+        match &self.name {
+            Some(name) => Failure::new(why).context(&format!("Could not open '{name}'")),
+            None => Failure::new(why),
+        }
     }
 
     /// The format to open the file as, where that is settled.
@@ -151,9 +154,9 @@ impl Node {
         OpenOptions { format: self.format(), references: references(), share: self.share }
     }
 
-    /// Puts the name in front of what kept it from being opened, and behind it how to allow what is not.
+    /// Puts the name in front of what kept it from being opened.
     pub(super) fn failed_to_open(&self, error: &image_core::Error) -> Failure {
-        self.failed(words::of_opening(error))
+        self.failed(words::of_opening(error)).hint(&words::hint_of(error, &self.path))
     }
 
     /// Opens the file and reads its header; what it names is not opened.
@@ -190,6 +193,37 @@ impl Node {
             self.failed(format!("Could not open '{path}': {why}"))
         })
     }
+
+    /// What is said of a raw image that is written though nobody called it raw.
+    pub(super) fn warning_of_probing(&self) -> String {
+        if self.layer != Layer::Probed {
+            return String::new();
+        }
+        format!(
+            "WARNING: Image format was not specified for '{}' and probing guessed raw.\n         \
+             Automatically detecting the format is dangerous for raw images, write operations on block 0 will be \
+             restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.\n",
+            self.path
+        )
+    }
+
+    /// Opens the file for writing, alone.
+    pub(super) fn file_to_write(&self) -> Result<FileDisk, Failure> {
+        self.file()?;
+        let opened =
+            FileDisk::open_writable(&self.path).and_then(|file| file.lock(Access::WRITE).map(|()| file));
+        opened.map_err(|error| self.failed_to_open(&error))
+    }
+}
+
+/// The path to a backing file for who opened `image`: from the folder of the image, unless it is absolute or no path.
+pub(super) fn backing_path(image: &str, name: &str) -> String {
+    let no_path = name.split('/').next().unwrap_or_default().contains(':');
+    if name.starts_with('/') || no_path {
+        return name.to_owned();
+    }
+    let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
+    format!("{folder}{name}")
 }
 
 fn share_of(wanted: &Wanted) -> Share {

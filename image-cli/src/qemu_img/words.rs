@@ -1,6 +1,7 @@
 //! What goes wrong, in QEMU's words where it knows the same rule.
 
 use image_core::Error;
+use image_core::block::InUse;
 use image_core::format::ReferenceRule;
 use image_core::qcow2::{Corrupt, Unsupported};
 
@@ -21,12 +22,25 @@ pub(super) fn of_opening(error: &Error) -> String {
     if let Some(ReferenceRule::NotBeneath { what, name, .. }) = error.cause::<ReferenceRule>() {
         return format!("The {what} {name:?} is outside of the image's folder: {HOW_TO_ALLOW}");
     }
+    match error.cause::<InUse>() {
+        Some(InUse::Does(deed)) => return format!("Failed to get shared \"{deed}\" lock"),
+        Some(InUse::Forbids(deed)) => return format!("Failed to get \"{deed}\" lock"),
+        None => {}
+    }
     let known = match (error.cause::<Corrupt>(), error.cause::<Unsupported>()) {
         (Some(rule), _) => of_corrupt(rule),
         (None, Some(rule)) => of_unsupported(rule),
         (None, None) => None,
     };
     known.unwrap_or_else(|| of_chain(error))
+}
+
+/// The line below, if there is one.
+pub(super) fn hint_of(error: &Error, path: &str) -> String {
+    match error.cause::<InUse>() {
+        Some(_) => format!("Is another process using the image [{path}]?\n"),
+        None => String::new(),
+    }
 }
 
 /// The operating system's words if it was it, else all that the library says.

@@ -8,7 +8,7 @@ use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
 use crate::qemu_img::failure::Failure;
-use crate::qemu_img::node::{Layer, Node};
+use crate::qemu_img::node::{Layer, Node, backing_path};
 use crate::qemu_img::{snapshot_list, words};
 
 /// Raw images are counted in units of so many bytes.
@@ -166,7 +166,7 @@ impl OfQcow2 {
         let bitmaps = bitmap::list(&member.file, header)?;
         let backing = header.backing_name.as_ref().map(|name| {
             let name = text(name);
-            let full_name = full_name(image, &name);
+            let full_name = backing_path(image, &name);
             Backing { name, full_name, format: header.backing_format().map(text) }
         });
         Ok(Self {
@@ -182,16 +182,6 @@ impl OfQcow2 {
 /// Whether it is no path but a description of drivers.
 fn is_description(name: &str) -> bool {
     name.starts_with("json:")
-}
-
-/// The path to a backing file for who opened `image`: from the folder of the image, unless it is absolute or no path.
-pub(in crate::qemu_img) fn full_name(image: &str, name: &str) -> String {
-    let no_path = name.split('/').next().unwrap_or_default().contains(':');
-    if name.starts_with('/') || no_path {
-        return name.to_owned();
-    }
-    let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
-    format!("{folder}{name}")
 }
 
 fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {

@@ -107,7 +107,7 @@ impl Description {
             true => path.clone(),
             false => format!("json:{}", json::compact(&self.nested())),
         };
-        Ok(Node { name: name.to_owned(), shown, path, layer, share: Share::default(), late })
+        Ok(Node { name: Some(name.to_owned()), shown, path, layer, share: Share::default(), late })
     }
 
     /// The path of the file whose options begin with `prefix`.
