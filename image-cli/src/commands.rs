@@ -7,12 +7,15 @@ pub(crate) mod check_recipe;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod create;
 pub(crate) mod image;
+pub(crate) mod image_options;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod map;
 pub(crate) mod measure;
 pub(crate) mod plan;
+pub(crate) mod resize;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod test;
@@ -33,6 +36,10 @@ pub(crate) enum Command {
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
+    /// Make a new, empty image, alone or over a backing file
+    Create(create::Args),
+    /// Give an image another virtual size
+    Resize(resize::Args),
     /// Show what an image is
     Info(info::Args),
     /// Check whether an image is consistent
@@ -74,6 +81,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Measure(args) => measure::run(&args, ui),
         Command::Map(args) => map::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
+        Command::Create(args) => create::run(&args, ui),
+        Command::Resize(args) => resize::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),
         Command::Plan(args) => plan::run(&args, ui),

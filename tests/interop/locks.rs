@@ -15,14 +15,18 @@ use crate::support::{folder, goldimg};
 struct Holder(Child);
 
 impl Holder {
-    /// Starts `command` and waits until it holds a lock on the file at `path`.
-    fn new(command: &mut Command, path: &Path) -> Self {
+    /// Starts `command` and waits until it holds `locks` (first byte, last byte) on the file at `path`.
+    fn new(command: &mut Command, path: &Path, locks: &[(u64, u64)]) -> Self {
         use std::os::unix::fs::MetadataExt;
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut holder = Self(child.unwrap());
-        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        let inode = std::fs::metadata(path).unwrap().ino();
         let start = Instant::now();
-        while !std::fs::read_to_string("/proc/locks").unwrap().contains(&inode) {
+        let holds = |(first, last): &(u64, u64)| {
+            let held = std::fs::read_to_string("/proc/locks").unwrap();
+            held.lines().any(|line| line.ends_with(&format!(":{inode} {first} {last}")))
+        };
+        while !locks.iter().all(holds) {
             assert!(holder.0.try_wait().unwrap().is_none(), "{command:?} ended too early");
             assert!(start.elapsed() < Duration::from_secs(60), "{command:?} locks nothing");
             std::thread::sleep(Duration::from_millis(10));
@@ -74,7 +78,7 @@ fn what_a_virtual_machine_or_qemu_io_writes_to_is_refused() {
             "-drive",
             &drive,
         ]);
-        let holder = Holder::new(&mut machine, &path);
+        let holder = Holder::new(&mut machine, &path, &[(100, 101), (201, 201)]);
         assert!(read(&path, Share::Readers).is_some(), "{format}");
         assert_eq!(read(&path, Share::RawWriters).is_none(), raw, "{format}");
         assert_eq!(read(&path, Share::Writers), None, "{format}");
@@ -89,7 +93,7 @@ fn what_a_virtual_machine_or_qemu_io_writes_to_is_refused() {
         drop(holder);
         // Who only reads is in nobody's way but a writer's.
         let mut reader = Command::new(io.command([""]).path());
-        let holder = Holder::new(reader.args(["-r", "-f", format]).arg(&path), &path);
+        let holder = Holder::new(reader.args(["-r", "-f", format]).arg(&path), &path, &[(100, 100)]);
         assert_eq!(read(&path, Share::Readers), None, "{format}");
         assert_eq!(write(&path).is_ok(), raw, "QEMU lets others write what it only looks at");
         drop(holder);

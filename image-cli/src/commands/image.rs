@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use image_core::ErrorKind;
-use image_core::format::{Format, Image, OpenOptions, References, Share};
+use image_core::format::{
+    Format, Image, ImageWriter, OpenOptions, ProbeRule, ReferenceRule, References, Share, WriteOptions,
+};
 
 use crate::failure::Advise;
 use crate::printable::printable;
@@ -56,6 +58,38 @@ impl ImageArgs {
         // A raw image that somebody writes to is no riddle: what is shown of it are its sizes.
         let share = if self.force_share { Share::Writers } else { Share::RawWriters };
         OpenOptions { format: self.format, references: References::Refuse, share }
+    }
+}
+
+/// An image that is changed in place.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WriteArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) path: PathBuf,
+    /// The format: raw or qcow2 (probed if not given)
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    /// Open the files that the image names, beneath its own folder
+    #[arg(long)]
+    pub(crate) allow_backing: bool,
+}
+
+impl WriteArgs {
+    /// Opens it for writing.
+    pub(crate) fn open(&self) -> anyhow::Result<ImageWriter> {
+        let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
+        let options = WriteOptions { format: self.format, references, share: Share::RawWriters };
+        let opened = ImageWriter::open(&self.path, options);
+        let hint = match opened.as_ref() {
+            Err(error) if error.kind() == ErrorKind::InUse => "stop the program that uses it",
+            Err(error) if error.cause::<ProbeRule>().is_some() => "-f qcow2 or -f raw says which it is",
+            Err(error) if matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })) => {
+                "--allow-backing opens files beneath the folder of IMAGE"
+            }
+            _ => return Ok(opened?),
+        };
+        opened.hint(|| hint)
     }
 }
 

@@ -338,6 +338,24 @@ impl Header {
         }
     }
 
+    /// As [`to_bytes`](Self::to_bytes), with the names of all features (version 3) where the first cluster has room for
+    /// them, as QEMU does.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub(super) fn to_bytes_with_names(&self) -> Result<Vec<u8>> {
+        let mut header = self.clone();
+        header.extensions.retain(|extension| !matches!(extension, Extension::FeatureNames(_)));
+        if self.version == Version::V3 {
+            header.extensions.push(Extension::known_feature_names());
+            if let Ok(bytes) = header.to_bytes() {
+                return Ok(bytes);
+            }
+            header.extensions.pop();
+        }
+        header.to_bytes()
+    }
+
     fn v2_fields(&self, name_offset: u64, name: &[u8]) -> HeaderV2 {
         HeaderV2 {
             magic: layout::MAGIC,

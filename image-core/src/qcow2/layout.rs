@@ -20,8 +20,6 @@ pub const INCOMPATIBLE_FEATURES_OFFSET: u64 = 72;
 pub const AUTOCLEAR_FEATURES_OFFSET: u64 = 88;
 /// Where the two fields stand that say where the refcount table is.
 pub const REFCOUNT_TABLE_FIELD_OFFSET: u64 = 48;
-/// Where the fields stand that change with the size.
-pub const SIZE_FIELD_OFFSET: u64 = 24;
 /// Where the fields stand that say where the tables are, and what the L1 table is for.
 pub const TABLES_FIELD_OFFSET: u64 = 24;
 /// Headers and extensions are padded to this many bytes.
@@ -69,20 +67,6 @@ pub struct RefcountTableField {
     pub offset: U64,
     /// How many clusters it takes.
     pub clusters: U32,
-}
-
-/// The part of [`HeaderV2`] that changes with the size, for changing it in place: bytes 24 to 47.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct SizeField {
-    /// The virtual size in bytes.
-    pub size: U64,
-    /// As in [`HeaderV2`].
-    pub crypt_method: U32,
-    /// Entries of the active L1 table.
-    pub l1_count: U32,
-    /// Where the active L1 table starts.
-    pub l1_offset: U64,
 }
 
 /// The part of [`HeaderV2`] that says where all tables are, for changing it in place: bytes 24 to 71, in one sector.
@@ -326,16 +310,6 @@ mod tests {
         );
         assert_eq!(72 + std::mem::offset_of!(HeaderV3, autoclear_features) as u64, AUTOCLEAR_FEATURES_OFFSET);
         assert_eq!(size_of::<RefcountTableField>(), 12);
-        assert_eq!(std::mem::offset_of!(HeaderV2, size) as u64, SIZE_FIELD_OFFSET);
-        assert_eq!(
-            std::mem::offset_of!(HeaderV2, snapshot_count),
-            SIZE_FIELD_OFFSET as usize + size_of::<SizeField>() + 12
-        );
-        assert_eq!(
-            std::mem::offset_of!(HeaderV2, l1_offset) as u64,
-            SIZE_FIELD_OFFSET + std::mem::offset_of!(SizeField, l1_offset) as u64
-        );
-        assert_eq!(std::mem::offset_of!(HeaderV2, size) as u64, TABLES_FIELD_OFFSET);
         assert_eq!(size_of::<HeaderV2>() as u64, TABLES_FIELD_OFFSET + size_of::<TablesField>() as u64);
         assert_eq!(size_of::<ExtensionHead>(), 8);
         assert_eq!(size_of::<FeatureNameEntry>(), 48);

@@ -19,6 +19,7 @@
 mod allocate;
 mod cluster;
 mod commit;
+mod preallocate;
 mod resize;
 mod snapshots;
 mod switch;

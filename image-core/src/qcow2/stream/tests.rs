@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
-use super::super::header::Header;
+use super::super::header::{Compression, Header, Version};
 use super::super::refcount::RefcountBlock;
 use super::*;
 use crate::ErrorKind;
 use crate::block::{BlockRead, MemoryDisk};
 use crate::convert::{Options, convert};
+use crate::qcow2::{Codec, EntryFormat, Geometry, Unsupported};
 
 /// Converts `bytes` with so many threads.
 fn written(bytes: &[u8], image: &NewImage, threads: usize) -> Vec<u8> {

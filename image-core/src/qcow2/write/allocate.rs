@@ -108,6 +108,9 @@ impl Allocator {
     /// # Errors
     /// Whatever reading refcount blocks says; `Unsupported` if the file would grow past what can be counted.
     pub(super) fn allocate(&mut self, file: &dyn BlockRead, count: u64) -> Result<HostOffset> {
+        if count >= self.geometry.refcounts_per_block() {
+            return self.allocate_long(file, count);
+        }
         let mut start = self.first_free;
         let mut found = 0_u64;
         let mut only_used_so_far = true;
@@ -131,6 +134,42 @@ impl Allocator {
             self.first_free = start.saturating_add(count);
         }
         Ok(HostOffset(start.saturating_mul(self.geometry.cluster_size())))
+    }
+
+    /// Takes more clusters in a row than a block counts: behind everything that is counted, with their blocks before them.
+    fn allocate_long(&mut self, file: &dyn BlockRead, count: u64) -> Result<HostOffset> {
+        let per_block = self.geometry.refcounts_per_block();
+        let blocks = self.blocks_for(count);
+        let mut index = self.first_missing();
+        let last = index.saturating_add(blocks).saturating_sub(1);
+        if last >= self.table.len() as u64 {
+            // The table itself goes behind everything too; there is room for a few more blocks than asked for.
+            self.move_table(file, last.saturating_add(blocks))?;
+            index = self.first_missing();
+        }
+        let start = index.saturating_mul(per_block);
+        for number in 0..blocks {
+            self.new_block(index.saturating_add(number), start.saturating_add(number));
+        }
+        for cluster in start..start.saturating_add(blocks).saturating_add(count) {
+            self.set(file, cluster, 1)?;
+        }
+        Ok(HostOffset(start.saturating_add(blocks).saturating_mul(self.geometry.cluster_size())))
+    }
+
+    /// The index behind the last block that is there.
+    fn first_missing(&self) -> u64 {
+        self.table.iter().rposition(|&host| host != 0).map_or(0, |last| last.saturating_add(1)) as u64
+    }
+
+    /// How many blocks count `clusters` and themselves.
+    fn blocks_for(&self, clusters: u64) -> u64 {
+        let per_block = self.geometry.refcounts_per_block();
+        let mut blocks = 1;
+        while clusters.saturating_add(blocks) > per_block.saturating_mul(blocks) {
+            blocks = blocks.saturating_add(1);
+        }
+        blocks
     }
 
     /// Counts one use less of `cluster`; returns how many are left. One that is not used at all stays so.
@@ -283,11 +322,7 @@ impl Allocator {
                 "the file would grow past what a refcount table of {MAX_REFCOUNT_TABLE_LEN} bytes can count"
             )));
         }
-        // Blocks count the table's new clusters and themselves.
-        let mut blocks = 1;
-        while table_clusters.saturating_add(blocks) > per_block.saturating_mul(blocks) {
-            blocks = blocks.saturating_add(1);
-        }
+        let blocks = self.blocks_for(table_clusters);
         let old = std::mem::replace(
             &mut self.table_place,
             TablePlace {

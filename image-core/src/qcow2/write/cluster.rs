@@ -138,7 +138,9 @@ impl Qcow2Writer {
     }
 
     /// A cluster for the guest's: in the data file there is no choice.
-    fn new_cluster(&self, state: &mut State, guest: GuestOffset) -> Result<HostCluster> {
+    pub(super) fn new_cluster(&self, state: &mut State, guest: GuestOffset) -> Result<HostCluster> {
+        // Its table first: then one does not come between the clusters that it maps.
+        self.own_l2_table(state, guest)?;
         let offset = match self.data_file {
             Some(_) => HostOffset(guest.0),
             None => state.allocator.allocate(&*self.file, 1)?,

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use zerocopy::IntoBytes;
 
+use super::super::header::Header;
 use super::super::layout::{self, RefcountTableField};
 use super::{Qcow2Writer, State, allocate};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
@@ -101,6 +102,8 @@ impl Qcow2Writer {
         file.write_at(field.as_bytes(), layout::REFCOUNT_TABLE_FIELD_OFFSET)
             .doing(|| "writing the place of the refcount table")?;
         file.flush()?;
+        // The old place is none of the tables' any more, and may become anything.
+        self.image.set_header(Header { refcount_table: place, ..Header::clone(&self.image.header()) });
         for old in left {
             let len = u64::from(old.count).saturating_mul(self.image.geometry().cluster_size());
             state.pending.free(ByteRange::new(old.offset.0, len)?);

@@ -13,11 +13,11 @@ use super::super::corrupt::Unsupported;
 use super::super::entry::{L1Entry, Mapping};
 use super::super::geometry::GuestOffset;
 use super::super::header::{Header, MAX_L1_LEN, TablePlace, Version};
-use super::super::layout::{self, SizeField};
+use super::super::layout;
 use super::cluster::Sharing;
 use super::{Qcow2Writer, State, allocate};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, ErrorKind, Result};
 
 impl Qcow2Writer {
     /// Changes the virtual size to `size` bytes; what is new reads as zeroes.
@@ -100,8 +100,10 @@ impl Qcow2Writer {
         self.commit(state)?;
         self.image.set_header(Header { size, ..header.clone() });
         self.write_size()?;
-        if let Some(data_file) = self.data_file.as_ref().filter(|_| header.is_data_file_raw()) {
-            data_file.resize(size)?;
+        match self.data_file.as_ref().map(|data_file| data_file.resize(size)) {
+            // A device stays as long as it is.
+            Some(Err(error)) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ => {}
         }
         // The counts that fell go to the file before its end is cut off.
         self.commit(state)?;
@@ -167,15 +169,9 @@ impl Qcow2Writer {
 
     /// Brings the size and the place of the L1 table to the header on disk.
     fn write_size(&self) -> Result<()> {
-        let header = self.image.header();
-        let field = SizeField {
-            size: header.size.into(),
-            crypt_method: layout::CRYPT_NONE.into(),
-            l1_count: header.l1.count.into(),
-            l1_offset: header.l1.offset.0.into(),
-        };
+        let field = self.image.header().tables_field();
         self.file
-            .write_at(field.as_bytes(), layout::SIZE_FIELD_OFFSET)
+            .write_at(field.as_bytes(), layout::TABLES_FIELD_OFFSET)
             .doing(|| "writing the virtual size")?;
         self.file.flush()
     }

@@ -361,3 +361,24 @@ fn a_smaller_disk_gives_its_clusters_back_and_a_larger_one_has_zeroes() {
         assert_eq!(error.kind(), crate::ErrorKind::Invalid);
     }
 }
+
+#[test]
+fn an_l1_table_longer_than_a_refcount_block_counts_is_moved_in_one_piece() {
+    for (refcount_order, size) in [(4, 600 << 20), (6, 600 << 20), (6, 3 << 30)] {
+        let kind = Kind { cluster_bits: 9, refcount_order, extended: false, version: Version::V3 };
+        let file = kind.image(SIZE);
+        let writer = open(&file, None);
+        let mut model = vec![0; SIZE as usize];
+        apply(&Step::Write(4096, 65_536, 7), &writer, &mut model);
+        writer.resize(size).unwrap();
+        writer.write_at(&[9; 4096], size - 4096).unwrap();
+        writer.close().unwrap();
+        assert_eq!(faults(&*file), (0, 0), "{kind:?}");
+        let writer = open(&file, None);
+        let mut end = [0; 4096];
+        writer.read_at(&mut end, size - 4096).unwrap();
+        assert_eq!(end, [9; 4096]);
+        writer.resize(SIZE).unwrap();
+        assert!(content(&writer) == model);
+    }
+}
