@@ -23,3 +23,5 @@ mod qcow2_repair;
 mod qcow2_snapshots;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod readers;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod seal;

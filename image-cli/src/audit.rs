@@ -26,6 +26,7 @@ mod secrets;
 mod services;
 mod table;
 mod traces;
+mod unused;
 mod view;
 
 use std::path::Path;
@@ -41,7 +42,8 @@ pub(crate) use file::Facts;
 pub(crate) use report::{Check, Report, Verdict};
 pub(crate) use rule::Profile;
 use rule::{Finding, Judgement, Needs, Rule};
-pub(crate) use view::View;
+pub(crate) use secrets::HOME_FILES;
+pub(crate) use view::{View, Volume};
 
 /// Every rule, in the order in which they are told.
 pub(crate) const RULES: &[(&str, &[Rule])] = &[
@@ -55,6 +57,7 @@ pub(crate) const RULES: &[(&str, &[Rule])] = &[
     ("traces of other machines", traces::RULES),
     ("access", access::RULES),
     ("secrets", secrets::RULES),
+    ("unused space", unused::RULES),
 ];
 
 /// Of a rule that is broken in more places, only so many are told.
@@ -134,4 +137,4 @@ fn shortened(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

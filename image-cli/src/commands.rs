@@ -17,6 +17,7 @@ pub(crate) mod measure;
 pub(crate) mod plan;
 pub(crate) mod resize;
 pub(crate) mod schema;
+pub(crate) mod seal;
 pub(crate) mod snapshot;
 pub(crate) mod test;
 pub(crate) mod upload;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Audit(audit::Args),
     /// Show how large the file of a new image will be
     Measure(measure::Args),
+    /// Remove from an image what must not be cloned
+    Seal(seal::Args),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
     Upload(Box<upload::Args>),
     /// List the images of an OpenStack cloud
@@ -86,6 +89,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),
         Command::Plan(args) => plan::run(&args, ui),
+        Command::Seal(args) => seal::run(args, ui),
         Command::Schema(args) => schema::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),

@@ -21,7 +21,6 @@ pub(crate) mod manifest;
 pub(crate) mod namespace;
 pub(crate) mod outputs;
 pub(crate) mod plan;
-mod programs;
 pub(crate) mod recipe;
 mod seal;
 mod stages;
@@ -40,6 +39,7 @@ use self::load::Loaded;
 use self::log::Log;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
+use crate::programs;
 use crate::ui::Ui;
 
 /// What a build is asked for.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
-pub use ext4::{Ext4Rule, Superblock, clamp_inode_times};
+pub use ext4::{Ext4Rule, Superblock, clamp_inode_times, unused_ranges};
 pub use fat::{NewFat, NewFile, make_fat};
 
 use crate::block::BlockRead;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::fs::{
     FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
+    unused_ranges,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
 use uuid::{Uuid, uuid};
@@ -282,4 +283,54 @@ fn a_broken_copy_of_the_table_is_told_and_the_other_one_used() {
         table.defects.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["the backup GPT is at sector 0x3ffff, not in the last one, 0x407ff"]
     );
+}
+
+/// The blocks that dumpe2fs calls free, of groups that were written to.
+fn free_blocks(said: &str) -> Vec<u64> {
+    let mut blocks = Vec::new();
+    let mut uninitialised = false;
+    for line in said.lines() {
+        if line.starts_with("Group ") {
+            uninitialised = line.contains("BLOCK_UNINIT");
+        }
+        let Some(list) = line.strip_prefix("  Free blocks: ").filter(|_| !uninitialised) else { continue };
+        for run in list.split(", ").filter(|run| !run.is_empty()) {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            blocks.extend(first.parse::<u64>().expect("a number")..=last.parse().expect("a number"));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn unused_blocks_are_those_that_dumpe2fs_calls_free() {
+    let [Some(mke2fs), Some(dumpe2fs), Some(debugfs)] = ["mke2fs", "dumpe2fs", "debugfs"].map(peer) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let content = dir.path().join("content");
+    std::fs::write(&content, vec![7; 3 << 20]).expect("a file");
+    for (block_size, features) in
+        [("1024", "^metadata_csum"), ("4096", "metadata_csum,64bit"), ("1024", "^flex_bg")]
+    {
+        let (path, disk) = disk(dir.path(), 64 * MIB);
+        let _ = judge(&mke2fs, &["-q", "-F", "-t", "ext4", "-b", block_size, "-O", features, &path]);
+        // Holes between files: two are written, and one goes.
+        for request in ["write CONTENT a", "write CONTENT b", "write CONTENT c", "rm b"] {
+            let request = request.replace("CONTENT", content.to_str().expect("a path of text"));
+            let _ = judge(&debugfs, &["-w", "-R", &request, &path]);
+        }
+        let size: u64 = block_size.parse().expect("a number");
+        let ranges = unused_ranges(&disk).expect("a sound filesystem");
+        let ours: Vec<u64> =
+            ranges.iter().flat_map(|range| range.offset() / size..range.end() / size).collect();
+        let free = free_blocks(&judge(&dumpe2fs, &[&path]));
+        assert!(free.len() > 4000 && ours == free, "{} blocks, not {}", ours.len(), free.len());
+        // As long as they can be.
+        assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].offset()));
+        // A journal that has something to replay may say otherwise.
+        disk.write_at(&[0x46], 1024 + 0x60).expect("a flag");
+        assert!(unused_ranges(&disk).is_err());
+        std::fs::remove_file(&path).expect("a file");
+    }
 }

@@ -28,12 +28,12 @@ pub(crate) struct Firmware {
 
 impl Expected {
     /// Whether `path` is meant to stay, alone or with a folder it is in.
-    pub(super) fn keeps(&self, path: &Path) -> bool {
+    pub(crate) fn keeps(&self, path: &Path) -> bool {
         self.keep.iter().any(|kept| path.starts_with(kept))
     }
 
     /// Whether `path` was put there by name, or is meant to stay.
-    pub(super) fn asks_for(&self, path: &Path) -> bool {
+    pub(crate) fn asks_for(&self, path: &Path) -> bool {
         self.keeps(path) || self.asked_for.iter().any(|asked| path.starts_with(asked))
     }
 

@@ -31,7 +31,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule::should("build-proxy", "no package manager goes through a proxy of the build", "cloning", proxy),
 ];
 
-const REMOVE: &str = "goldimg seal removes it; --keep PATH if it is meant to be there";
+const SEAL: &str = "goldimg seal removes it; --keep PATH if it is meant to be there";
+const REMOVE: &str = "remove it, and make it invalid; --keep PATH if it is meant to be there";
 const EDIT: &str = "remove it, and make it invalid where it was issued";
 /// Texts of this size are looked into: keys and configurations are small.
 const TEXT_LIMIT: u64 = 256 << 10;
@@ -91,21 +92,19 @@ fn private_keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn credentials(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let mut paths = BTreeSet::new();
+    let mut paths = Vec::new();
     for home in homes(subject)? {
-        for file in HOME_FILES {
-            let path = home.join(file);
-            if subject.view.exists(&path)? {
-                paths.insert(path);
-            }
-        }
+        paths.extend(HOME_FILES.iter().map(|file| (home.join(file), SEAL)));
     }
     for pattern in FILES {
-        paths.extend(subject.view.matches(pattern)?);
+        paths.extend(subject.view.matches(pattern)?.into_iter().map(|path| (path, REMOVE)));
     }
-    let wanted = paths.into_iter().filter(|path| !subject.is_asked_for(path));
-    let findings: Vec<Finding> =
-        wanted.map(|path| Finding::new(path.display().to_string(), "it exists", REMOVE)).collect();
+    let mut findings = Vec::new();
+    for (path, fix) in paths {
+        if !subject.is_asked_for(&path) && subject.view.exists(&path)? {
+            findings.push(Finding::new(path.display().to_string(), "it exists", fix));
+        }
+    }
     Ok(Judgement::of(findings, "none"))
 }
 

@@ -43,24 +43,24 @@ pub(crate) struct View {
 
 /// A filesystem, swap space or the like.
 #[derive(Debug)]
-pub(super) struct Volume {
+pub(crate) struct Volume {
     /// Its partition; `None` for one that is the whole disk.
-    pub(super) partition: Option<Partition>,
+    pub(crate) partition: Option<Partition>,
     /// Where it is on the disk.
-    pub(super) range: ByteRange,
+    pub(crate) range: ByteRange,
     /// What it is.
-    pub(super) signature: Signature,
+    pub(crate) signature: Signature,
 }
 
 impl Volume {
     /// What people call it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.partition
             .as_ref()
             .map_or_else(|| "the disk".into(), |partition| format!("partition {}", partition.number))
     }
 
-    pub(super) fn window(&self, disk: Arc<dyn BlockRead>) -> image_core::Result<Window<Arc<dyn BlockRead>>> {
+    pub(crate) fn window(&self, disk: Arc<dyn BlockRead>) -> image_core::Result<Window<Arc<dyn BlockRead>>> {
         Window::new(disk, self.range)
     }
 }
@@ -96,12 +96,12 @@ impl View {
                 }
             };
             if is_esp {
-                files.mount("/boot/efi", opened);
+                files.mount("/boot/efi", index, opened);
             } else if root.is_err() && opened.list("/etc".as_ref())?.is_some() {
                 root = Ok(index);
-                files.mount("/", opened);
+                files.mount("/", index, opened);
             } else if is_boot(&*opened)? {
-                files.mount("/boot", opened);
+                files.mount("/boot", index, opened);
             }
         }
         if !unread.is_empty() {
@@ -121,8 +121,24 @@ impl View {
     }
 
     /// The files, as a booted system sees them; none if there is no root filesystem.
-    pub(super) fn root(&self) -> &dyn Files {
+    pub(crate) fn root(&self) -> &dyn Files {
         &self.files
+    }
+
+    /// All of the image.
+    pub(crate) fn disk(&self) -> &Arc<dyn BlockRead> {
+        &self.disk
+    }
+
+    /// The filesystems that a booted system has mounted.
+    pub(crate) fn mounted(&self) -> impl Iterator<Item = &Volume> {
+        self.files.indices().filter_map(|index| self.volumes.get(index))
+    }
+
+    /// The filesystem of `path`, and its path in there.
+    pub(crate) fn place_of(&self, path: &Path) -> Option<(&Volume, PathBuf)> {
+        let (index, inside) = self.files.place_of(path)?;
+        Some((self.volumes.get(index)?, inside))
     }
 
     /// Whether there is an EFI system partition that can be read.
@@ -167,7 +183,7 @@ impl View {
     }
 
     /// What a pattern means: an absolute path whose names may have one `*` each.
-    pub(super) fn matches(&self, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    pub(crate) fn matches(&self, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
         let mut found = vec![PathBuf::from("/")];
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
             let mut next = Vec::new();

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn as_json(report: &Report) -> anyhow::Result<serde_json::Value> {
+pub(super) fn as_json(report: &Report) -> anyhow::Result<serde_json::Value> {
     let mut value = serde_json::to_value(report)?;
     let count = |verdict| report.count(verdict);
     value["counts"] = json!({

@@ -18,8 +18,9 @@ use anyhow::anyhow;
 
 use super::recipe::{Base, Distribution, Recipe, Step};
 use super::tree::Tree;
-use super::{bootloader, cloud_init, programs};
+use super::{bootloader, cloud_init};
 use crate::failure::Advise;
+use crate::programs;
 use cache::PackageCache;
 use sources::Archive;
 

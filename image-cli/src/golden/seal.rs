@@ -7,13 +7,9 @@
 //! ballast    package lists, packages, caches, temporary files
 //! ```
 //!
-//! The finished image is read again to prove it. A recipe may keep paths (`seal.keep`); a file that a step of the
+//! The list is that of `goldimg seal` (`crate::seal`). The finished image is read again to prove it. A recipe may keep paths (`seal.keep`); a file that a step of the
 //! recipe writes or copies by name is asked for.
 
-mod accounts;
-mod rules;
-
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -24,15 +20,16 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use super::epoch::Epoch;
 use super::recipe::{Recipe, Step};
 use super::tree::Tree;
-use rules::{Action, RULES};
+use crate::seal::accounts::lock;
+use crate::seal::{Action, fits, rules};
 
 /// Removes what must not be cloned.
 ///
 /// # Errors
 /// If something cannot be removed.
 pub(crate) fn seal(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
-    for rule in RULES {
-        for path in matches(tree, rule.pattern)? {
+    for rule in rules() {
+        for path in matches(tree, &rule.pattern)? {
             if is_kept(recipe, &path) || (rule.unless_asked && is_asked_for(recipe, &path)) {
                 continue;
             }
@@ -40,7 +37,7 @@ pub(crate) fn seal(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
         }
     }
     if !recipe.seal.keep_passwords {
-        accounts::lock_passwords(tree)?;
+        lock_passwords(tree)?;
     }
     if !is_kept(recipe, Path::new("/etc/machine-id")) {
         // There, and empty: absent or "uninitialized" would make the first boot stop and ask.
@@ -143,12 +140,17 @@ fn matches(tree: &Tree, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn fits(pattern: &str, name: &OsStr) -> bool {
-    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
-    let name = name.as_encoded_bytes();
-    name.len() >= before.len() + after.len()
-        && name.starts_with(before.as_bytes())
-        && name.ends_with(after.as_bytes())
+/// Locks every account that has a password, or needs none.
+fn lock_passwords(tree: &Tree) -> anyhow::Result<()> {
+    for (file, mode) in [("/etc/shadow", 0o640), ("/etc/gshadow", 0o640), ("/etc/passwd", 0o644)] {
+        let Some(text) = tree.text(file)? else { continue };
+        let locked: String = text.lines().map(|line| format!("{}\n", lock(line))).collect();
+        if locked != text {
+            // In place: the owner and group of the file stay.
+            tree.write(file, locked, mode)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets the times of everything newer than `epoch` back to it.
@@ -275,6 +277,16 @@ mod tests {
         assert!(!tree.exists("/home/ann/.ssh/authorized_keys"));
         assert!(tree.text("/etc/machine-id").unwrap().unwrap().starts_with("0123"));
         assert!(tree.text("/etc/shadow").unwrap().unwrap().contains("$y$secret"));
+    }
+
+    #[test]
+    fn groups_without_password_stay_as_they_are() {
+        let (_dir, tree) = scratch();
+        tree.write("/etc/gshadow", "root:*::\nstaff:!::ann\n", 0o640).unwrap();
+        tree.write("/etc/passwd", "root::0:0:root:/root:/bin/sh\n", 0o644).unwrap();
+        lock_passwords(&tree).unwrap();
+        assert_eq!(tree.text("/etc/gshadow").unwrap().unwrap(), "root:*::\nstaff:!::ann\n");
+        assert_eq!(tree.text("/etc/passwd").unwrap().unwrap(), "root:*:0:0:root:/root:/bin/sh\n");
     }
 
     #[test]

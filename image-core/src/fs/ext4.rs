@@ -2,6 +2,7 @@
 
 mod layout;
 mod times;
+mod unused;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,6 +13,7 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType};
 
 pub use layout::{Ext4Rule, Superblock};
 pub use times::clamp_inode_times;
+pub use unused::unused_ranges;
 
 use super::{Entry, FileKind, Files, Metadata};
 use crate::block::BlockRead;

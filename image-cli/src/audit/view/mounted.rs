@@ -9,50 +9,67 @@ use image_core::fs::{Entry, Files, Metadata};
 #[derive(Default)]
 pub(super) struct Mounted {
     /// The deepest first.
-    places: Vec<(PathBuf, Box<dyn Files>)>,
+    places: Vec<Place>,
+}
+
+struct Place {
+    folder: PathBuf,
+    /// The number of the filesystem, whatever it counts.
+    index: usize,
+    files: Box<dyn Files>,
 }
 
 impl Mounted {
-    /// Mounts `files` at the folder `place`; the first one there stays.
-    pub(super) fn mount(&mut self, place: &str, files: Box<dyn Files>) {
-        if !self.has(place) {
-            self.places.push((place.into(), files));
-            self.places.sort_by_key(|(place, _)| std::cmp::Reverse(place.components().count()));
+    /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays.
+    pub(super) fn mount(&mut self, folder: &str, index: usize, files: Box<dyn Files>) {
+        if !self.has(folder) {
+            self.places.push(Place { folder: folder.into(), index, files });
+            self.places.sort_by_key(|place| std::cmp::Reverse(place.folder.components().count()));
         }
+    }
+
+    /// The numbers of all filesystems.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().map(|place| place.index)
+    }
+
+    /// The number of the filesystem of `path`, and its path in there.
+    pub(super) fn place_of(&self, path: &Path) -> Option<(usize, PathBuf)> {
+        self.at(path).map(|(place, inside)| (place.index, inside))
     }
 
     /// Whether something is mounted at `place` itself.
     pub(super) fn has(&self, place: &str) -> bool {
-        self.places.iter().any(|(own, _)| own == Path::new(place))
+        self.places.iter().any(|own| own.folder == Path::new(place))
     }
 
     /// The filesystem of `path`, and its path in there.
-    fn at<'a>(&self, path: &'a Path) -> Option<(&dyn Files, PathBuf)> {
-        self.places.iter().find_map(|(place, files)| {
-            let inside: &'a Path = path.strip_prefix(place).ok()?;
-            Some((&**files, Path::new("/").join(inside)))
+    fn at(&self, path: &Path) -> Option<(&Place, PathBuf)> {
+        self.places.iter().find_map(|place| {
+            let inside = path.strip_prefix(&place.folder).ok()?;
+            Some((place, Path::new("/").join(inside)))
         })
     }
 }
 
 impl Files for Mounted {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.at(path).map_or(Ok(None), |(files, path)| files.metadata(&path))
+        self.at(path).map_or(Ok(None), |(place, path)| place.files.metadata(&path))
     }
 
     fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.at(path).map_or(Ok(None), |(files, path)| files.link_metadata(&path))
+        self.at(path).map_or(Ok(None), |(place, path)| place.files.link_metadata(&path))
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.at(path).map_or(Ok(None), |(files, path)| files.read(&path, limit))
+        self.at(path).map_or(Ok(None), |(place, path)| place.files.read(&path, limit))
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        self.at(path).map_or(Ok(None), |(files, path)| files.read_link(&path))
+        self.at(path).map_or(Ok(None), |(place, path)| place.files.read_link(&path))
     }
 
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        self.at(path).map_or(Ok(None), |(files, path)| files.list(&path))
+        self.at(path).map_or(Ok(None), |(place, path)| place.files.list(&path))
     }
 }

@@ -24,6 +24,7 @@ const INCOMPATIBLE_META_BG: u32 = 0x10;
 const INCOMPATIBLE_64BIT: u32 = 0x80;
 const INCOMPATIBLE_CSUM_SEED: u32 = 0x2000;
 const READ_ONLY_GDT_CSUM: u32 = 0x10;
+const READ_ONLY_BIGALLOC: u32 = 0x200;
 const READ_ONLY_METADATA_CSUM: u32 = 0x400;
 
 /// The group's inode table and inode bitmap were never written.
@@ -104,6 +105,7 @@ pub struct Superblock {
     descriptor_size: u64,
     has_meta_bg: bool,
     has_uninit_groups: bool,
+    has_clusters: bool,
     /// What inode checksums begin with; `None` if there are none.
     checksum_seed: Option<u32>,
 }
@@ -197,6 +199,7 @@ impl Superblock {
             descriptor_size,
             has_meta_bg: incompatible & INCOMPATIBLE_META_BG != 0,
             has_uninit_groups: read_only & (READ_ONLY_GDT_CSUM | READ_ONLY_METADATA_CSUM) != 0,
+            has_clusters: read_only & READ_ONLY_BIGALLOC != 0,
             checksum_seed: (read_only & READ_ONLY_METADATA_CSUM != 0).then_some(seed),
         })
     }
@@ -204,6 +207,17 @@ impl Superblock {
     /// The size of the filesystem in bytes.
     pub fn size(&self) -> u64 {
         self.block_count.saturating_mul(self.block_size)
+    }
+
+    /// Whether its bitmaps count clusters of blocks (bigalloc).
+    pub(super) fn has_clusters(&self) -> bool {
+        self.has_clusters
+    }
+
+    /// The blocks of `group`.
+    pub(super) fn blocks_of(&self, group: u64) -> std::ops::Range<u64> {
+        let first = self.first_data_block.saturating_add(group.saturating_mul(self.blocks_per_group));
+        first..first.saturating_add(self.blocks_per_group).min(self.block_count)
     }
 
     /// The size of an inode in bytes.

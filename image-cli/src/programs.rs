@@ -11,7 +11,7 @@ use anyhow::anyhow;
 
 use crate::failure::Advise;
 
-const LIST: &str = include_str!("../../../packages/run.txt");
+const LIST: &str = include_str!("../../packages/run.txt");
 /// Where the programs of administrators are: not in everybody's `PATH`.
 const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 

@@ -1,0 +1,237 @@
+//! What sealing would change in an image: found by reading it, in the order in which it is done.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use image_core::fs::{FileKind, Files};
+
+use super::accounts::lock;
+use super::rules::{Action, rules};
+use crate::audit::{Expected, View, Volume};
+
+/// Folders within folders that are removed.
+const DEPTH: usize = 64;
+/// Accounts are in small files.
+const TEXT_LIMIT: u64 = 16 << 20;
+
+/// One change to a filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A file, link or device goes.
+    Remove(PathBuf),
+    /// A folder goes that is empty by then.
+    RemoveFolder(PathBuf),
+    /// A file becomes empty.
+    Empty(PathBuf),
+    /// A file has other content; all else about it stays.
+    Rewrite(PathBuf, Vec<u8>),
+    /// An empty file of root's is made, for all to read.
+    Create(PathBuf),
+    /// A link is made.
+    Link(PathBuf, &'static str),
+}
+
+impl Change {
+    /// What is changed.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Remove(path) | Self::RemoveFolder(path) | Self::Empty(path) => path,
+            Self::Rewrite(path, _) | Self::Create(path) | Self::Link(path, _) => path,
+        }
+    }
+
+    /// The same change, at another path.
+    fn at(&self, path: PathBuf) -> Self {
+        match self {
+            Self::Remove(_) => Self::Remove(path),
+            Self::RemoveFolder(_) => Self::RemoveFolder(path),
+            Self::Empty(_) => Self::Empty(path),
+            Self::Rewrite(_, content) => Self::Rewrite(path, content.clone()),
+            Self::Create(_) => Self::Create(path),
+            Self::Link(_, target) => Self::Link(path, target),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path().display();
+        match self {
+            Self::Remove(_) | Self::RemoveFolder(_) => write!(f, "remove {path}"),
+            Self::Empty(_) => write!(f, "empty {path}"),
+            Self::Rewrite(..) => write!(f, "lock passwords in {path}"),
+            Self::Create(_) => write!(f, "make {path}, empty"),
+            Self::Link(_, target) => write!(f, "make {path} a link to {target}"),
+        }
+    }
+}
+
+/// All changes, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) changes: Vec<Change>,
+    /// What is gone or empty by then.
+    done: BTreeSet<PathBuf>,
+}
+
+impl Plan {
+    /// What is to be done about the image behind `view`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn new(view: &View, expected: &Expected) -> anyhow::Result<Self> {
+        let mut plan = Self::default();
+        let files = view.root();
+        for rule in rules() {
+            for path in view.matches(&rule.pattern)? {
+                let stays = expected.keeps(&path) || (rule.unless_asked && expected.asks_for(&path));
+                if !stays {
+                    plan.apply(rule.action, &path, files, expected, 0)?;
+                }
+            }
+        }
+        if !expected.keep_passwords {
+            for path in ["/etc/shadow", "/etc/gshadow", "/etc/passwd"] {
+                plan.lock_passwords(path.as_ref(), files)?;
+            }
+        }
+        plan.identity(files, expected)?;
+        plan.resolvers(files, expected)?;
+        // Of other filesystems (the EFI system partition) nothing is changed: an audit tells of them.
+        let is_ext =
+            |path: &Path| view.place_of(path).is_some_and(|(place, _)| place.signature.kind.is_ext());
+        plan.changes.retain(|change| is_ext(change.path()));
+        Ok(plan)
+    }
+
+    /// The changes of each filesystem, with paths in there.
+    pub(super) fn by_volume<'a>(&self, view: &'a View) -> anyhow::Result<Vec<(&'a Volume, Vec<Change>)>> {
+        // Where nothing is changed, blocks may be unused and not empty.
+        let mut volumes: Vec<(&Volume, Vec<Change>)> = view
+            .mounted()
+            .filter(|volume| volume.signature.kind.is_ext())
+            .map(|volume| (volume, Vec::new()))
+            .collect();
+        for change in &self.changes {
+            let place = view.place_of(change.path());
+            let own = place.and_then(|(place, inside)| {
+                volumes.iter_mut().find(|(volume, _)| volume.range == place.range).map(|own| (own, inside))
+            });
+            match own {
+                Some(((_, changes), inside)) => changes.push(change.at(inside)),
+                None => return Err(anyhow!("{}: its filesystem is not ext4", change.path().display())),
+            }
+        }
+        Ok(volumes)
+    }
+
+    fn add(&mut self, change: Change) {
+        self.done.insert(change.path().to_owned());
+        self.changes.push(change);
+    }
+
+    fn apply(
+        &mut self,
+        action: Action,
+        path: &Path,
+        files: &dyn Files,
+        expected: &Expected,
+        depth: usize,
+    ) -> anyhow::Result<()> {
+        if self.done.contains(path) || expected.keeps(path) {
+            return Ok(());
+        }
+        let Some(metadata) = files.link_metadata(path)? else { return Ok(()) };
+        if depth > DEPTH {
+            return Err(anyhow!("{} is too deep", path.display()));
+        }
+        match (action, metadata.kind) {
+            (Action::Remove, FileKind::Directory) => {
+                self.inside(action, path, files, expected, depth)?;
+                // Part of it may be kept.
+                let all_gone = files
+                    .list(path)?
+                    .unwrap_or_default()
+                    .iter()
+                    .all(|entry| self.done.contains(&path.join(&entry.name)));
+                if all_gone {
+                    self.add(Change::RemoveFolder(path.into()));
+                }
+            }
+            (Action::Remove, _) => self.add(Change::Remove(path.into())),
+            (Action::RemoveContent, FileKind::Directory) => {
+                self.inside(Action::Remove, path, files, expected, depth)?;
+            }
+            (Action::Truncate, FileKind::Directory) => self.inside(action, path, files, expected, depth)?,
+            (Action::Truncate, FileKind::File) if metadata.size > 0 => self.add(Change::Empty(path.into())),
+            // What a link points to has rules of its own, or none.
+            (Action::RemoveContent | Action::Truncate, _) => {}
+        }
+        Ok(())
+    }
+
+    fn inside(
+        &mut self,
+        action: Action,
+        folder: &Path,
+        files: &dyn Files,
+        expected: &Expected,
+        depth: usize,
+    ) -> anyhow::Result<()> {
+        for entry in files.list(folder)?.unwrap_or_default() {
+            self.apply(action, &folder.join(&entry.name), files, expected, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn lock_passwords(&mut self, path: &Path, files: &dyn Files) -> anyhow::Result<()> {
+        let Some(bytes) = files.read(path, TEXT_LIMIT)? else { return Ok(()) };
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Err(anyhow!("{} is no text", path.display()));
+        };
+        let locked: String = text.lines().map(|line| format!("{}\n", lock(line))).collect();
+        if locked != text {
+            self.add(Change::Rewrite(path.into(), locked.into_bytes()));
+        }
+        Ok(())
+    }
+
+    /// The machine's ids: there and empty, and one for all.
+    fn identity(&mut self, files: &dyn Files, expected: &Expected) -> anyhow::Result<()> {
+        let id = Path::new("/etc/machine-id");
+        if !expected.keeps(id) {
+            match files.link_metadata(id)? {
+                Some(metadata) if metadata.kind == FileKind::File && metadata.size == 0 => {}
+                Some(metadata) if metadata.kind == FileKind::File => self.add(Change::Empty(id.into())),
+                Some(_) => {
+                    self.add(Change::Remove(id.into()));
+                    self.add(Change::Create(id.into()));
+                }
+                None => self.add(Change::Create(id.into())),
+            }
+        }
+        let bus = Path::new("/var/lib/dbus/machine-id");
+        let is_own = files.link_metadata(bus)?.is_some_and(|metadata| metadata.kind != FileKind::Link);
+        if is_own && !expected.keeps(bus) {
+            self.add(Change::Remove(bus.into()));
+            self.add(Change::Link(bus.into(), "/etc/machine-id"));
+        }
+        Ok(())
+    }
+
+    /// Names come from the network that the image runs in.
+    fn resolvers(&mut self, files: &dyn Files, expected: &Expected) -> anyhow::Result<()> {
+        let path = Path::new("/etc/resolv.conf");
+        let is_file = files.link_metadata(path)?.is_some_and(|metadata| metadata.kind == FileKind::File);
+        if !is_file || expected.asks_for(path) {
+            return Ok(());
+        }
+        self.add(Change::Remove(path.into()));
+        if files.metadata("/usr/lib/systemd/systemd-resolved".as_ref())?.is_some() {
+            self.add(Change::Link(path.into(), "../run/systemd/resolve/stub-resolv.conf"));
+        }
+        Ok(())
+    }
+}

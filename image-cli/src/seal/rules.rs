@@ -1,0 +1,142 @@
+//! The list of what is sealed away, and why.
+//!
+//! A pattern is an absolute path in the image whose names may have one `*` each. Links are removed themselves, never
+//! what they point to.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+
+use crate::audit::HOME_FILES;
+
+/// What happens to what a pattern finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It goes, with all in it.
+    Remove,
+    /// All in it goes.
+    RemoveContent,
+    /// Files in it become empty: programs expect them.
+    Truncate,
+}
+
+/// One thing that is sealed away.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    pub(crate) pattern: Cow<'static, str>,
+    pub(crate) action: Action,
+    /// Whether it stays if it was asked for by name.
+    pub(crate) unless_asked: bool,
+}
+
+const fn rule(pattern: &'static str, action: Action, unless_asked: bool) -> Rule {
+    Rule { pattern: Cow::Borrowed(pattern), action, unless_asked }
+}
+
+const fn remove(pattern: &'static str) -> Rule {
+    rule(pattern, Action::Remove, false)
+}
+
+const fn clear(pattern: &'static str) -> Rule {
+    rule(pattern, Action::RemoveContent, false)
+}
+
+const fn unless_asked(pattern: &'static str) -> Rule {
+    rule(pattern, Action::Remove, true)
+}
+
+/// What is sealed away, in this order.
+pub(crate) fn rules() -> impl Iterator<Item = Rule> {
+    let of_homes = ["/root", "/home/*"].into_iter().flat_map(|home| {
+        let files = HOME_FILES.iter().chain(HOME_TRACES);
+        files.map(move |file| Rule {
+            pattern: Cow::Owned(format!("{home}/{file}")),
+            action: Action::Remove,
+            unless_asked: true,
+        })
+    });
+    RULES.iter().cloned().chain(of_homes)
+}
+
+/// What people leave in their homes, besides credentials.
+const HOME_TRACES: &[&str] = &[
+    ".ssh/authorized_keys*",
+    ".ssh/known_hosts",
+    ".*_history",
+    ".lesshst",
+    ".viminfo",
+    ".wget-hsts",
+    ".cache",
+];
+
+/// What is sealed away elsewhere.
+const RULES: &[Rule] = &[
+    // Identity: two machines with one of these are mistaken for each other, or can read each other's traffic.
+    remove("/etc/ssh/ssh_host_*"),
+    remove("/etc/dropbear/dropbear_*_host_key"),
+    unless_asked("/etc/hostname"),
+    unless_asked("/etc/mailname"),
+    remove("/var/lib/systemd/random-seed"),
+    remove("/var/lib/systemd/credential.secret"),
+    remove("/var/lib/urandom/random-seed"),
+    remove("/var/lib/random-seed"),
+    remove("/boot/efi/loader/random-seed"),
+    remove("/etc/udev/rules.d/70-persistent-*"),
+    rule("/lib/udev/rules.d/75-persistent-net-generator.rules", Action::Truncate, false),
+    remove("/etc/nvme/host*"),
+    remove("/var/lib/NetworkManager/secret_key"),
+    remove("/var/lib/NetworkManager/*.lease"),
+    remove("/var/lib/dhcp/*.leases"),
+    remove("/var/lib/dhclient/*.lease*"),
+    remove("/var/lib/dhcpcd/*.lease*"),
+    // What cloud-init wrote for the network of one server.
+    unless_asked("/etc/netplan/50-cloud-init.yaml"),
+    unless_asked("/etc/network/interfaces.d/50-cloud-init*"),
+    unless_asked("/etc/NetworkManager/system-connections/cloud-init-*"),
+    unless_asked("/etc/systemd/network/10-cloud-init-*"),
+    clear("/var/lib/systemd/timers"),
+    // Access that nobody asked for.
+    unless_asked("/etc/ssh/authorized_keys*"),
+    remove("/etc/passwd-"),
+    remove("/etc/shadow-"),
+    remove("/etc/group-"),
+    remove("/etc/gshadow-"),
+    remove("/etc/subuid-"),
+    remove("/etc/subgid-"),
+    // Traces of the build.
+    clear("/var/lib/cloud"),
+    remove("/var/log/dpkg.log"),
+    remove("/var/log/alternatives.log"),
+    remove("/var/log/bootstrap.log"),
+    clear("/var/log/apt"),
+    clear("/var/log/journal"),
+    remove("/var/log/cloud-init*"),
+    remove("/var/log/*.gz"),
+    remove("/var/log/*.1"),
+    rule("/var/log", Action::Truncate, false),
+    // Ballast, and what is different in each build.
+    clear("/var/lib/apt/lists"),
+    clear("/var/cache/apt"),
+    clear("/var/cache/dnf"),
+    clear("/var/cache/libdnf5"),
+    clear("/var/cache/yum"),
+    clear("/var/cache/zypp"),
+    clear("/var/cache/pacman/pkg"),
+    clear("/var/cache/apk"),
+    remove("/var/cache/debconf/*-old"),
+    remove("/var/lib/dpkg/*-old"),
+    clear("/var/cache/ldconfig"),
+    clear("/var/cache/man"),
+    clear("/var/cache/fontconfig"),
+    clear("/tmp"),
+    clear("/var/tmp"),
+    clear("/run"),
+];
+
+/// Whether `name` is what a name with one `*` stands for.
+pub(crate) fn fits(pattern: &str, name: &OsStr) -> bool {
+    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let name = name.as_encoded_bytes();
+    name.len() >= before.len() + after.len()
+        && name.starts_with(before.as_bytes())
+        && name.ends_with(after.as_bytes())
+}

@@ -1,0 +1,146 @@
+//! Images that need it are sealed: whatever an audit says that sealing repairs, it repairs, and nothing else changes.
+
+use std::fs;
+use std::path::Path;
+
+use image_core::block::{BlockRead, BlockWrite};
+
+use super::*;
+use crate::args::{ProgressMode, Talk};
+use crate::audit::Verdict;
+use crate::audit::tests::{BROKEN_TREES, image as disk_of, mke2fs, put, sound_tree};
+
+fn ui() -> Ui {
+    Ui::new(&Talk { quiet: true, progress: ProgressMode::None })
+}
+
+fn request(image: &Path) -> Request {
+    Request {
+        image: image.to_owned(),
+        format: Some(Format::Raw),
+        output: None,
+        force: false,
+        profile: Profile::Openstack,
+        expected: Expected::default(),
+    }
+}
+
+/// The rules that sealing is said to repair, and that the report tells of.
+fn repairable(report: &Report) -> Vec<&'static str> {
+    let told = report.checks.iter().filter(|check| check.verdict != Verdict::Ok);
+    let by_sealing =
+        told.filter(|check| check.findings.iter().any(|finding| finding.fix.starts_with("goldimg seal")));
+    by_sealing.map(|check| check.name).collect()
+}
+
+#[test]
+fn whatever_is_said_to_be_repaired_by_sealing_is() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let mut repaired = std::collections::BTreeSet::new();
+    for (names, change) in BROKEN_TREES {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = tempfile::tempdir().unwrap();
+        sound_tree(tree.path());
+        change(tree.path());
+        let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
+        let request = request(disk.path());
+        let before = audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+        let broken = repairable(&before);
+        if broken.is_empty() {
+            continue;
+        }
+        let sealed = seal(&request, &ui()).unwrap();
+        assert_eq!(repairable(&sealed.report), Vec::<&str>::new(), "{names}: {:?}", sealed.changes);
+        assert!(!sealed.changes.is_empty(), "{names}");
+        // The file beside it and the work folder are gone.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        repaired.extend(broken);
+    }
+    // Those of a whole disk are below.
+    let expected = [
+        "authorized-keys",
+        "cloud-init-state",
+        "credentials",
+        "dbus-id",
+        "histories",
+        "host-keys",
+        "hostname",
+        "logs",
+        "machine-id",
+        "network-state",
+        "package-leftovers",
+        "passwords",
+        "random-seed",
+        "resolv-conf",
+        "temporary-files",
+    ];
+    assert_eq!(repaired.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_rest_of_the_disk_stays_and_what_was_removed_cannot_be_recovered() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    put(
+        tree.path(),
+        "etc/ssh/ssh_host_rsa_key",
+        &format!("-----BEGIN PRIVATE KEY-----\n{}", "A".repeat(9000)),
+    );
+    put(tree.path(), "var/tmp/a name/with 'marks' #", "x");
+    put(tree.path(), "etc/hostname", "kept\n");
+    let disk = disk_of(&mke2fs, tree.path(), dir.path(), |disk| {
+        // Not unmounted: what is to be replayed is, before anything is changed.
+        disk.write_at(&[0, 0], (10 << 20) + 1024 + 0x3a).unwrap();
+    });
+    let before = fs::read(disk.path()).unwrap();
+    assert!(before.windows(11).any(|window| window == b"PRIVATE KEY"));
+    let mut request = request(disk.path());
+    request.output = Some(dir.path().join("sealed.raw"));
+    request.expected.keep = vec!["/etc/hostname".into()];
+    let sealed = seal(&request, &ui()).unwrap();
+    assert!(sealed.stale_bytes >= 9000, "{}", sealed.stale_bytes);
+    assert!(fs::read(disk.path()).unwrap() == before, "the image itself was changed");
+    let after = fs::read(dir.path().join("sealed.raw")).unwrap();
+    let root = (10 << 20)..(31 << 20);
+    assert_eq!(after.len(), before.len());
+    assert!(after[..root.start] == before[..root.start] && after[root.end..] == before[root.end..]);
+    assert!(!after.windows(11).any(|window| window == b"PRIVATE KEY"));
+    let (_, view) = open(&self::Request { image: dir.path().join("sealed.raw"), ..request }).unwrap();
+    let read = |path: &str| view.root().read(path.as_ref(), 1 << 20).unwrap();
+    assert_eq!(read("/etc/hostname").unwrap(), b"kept\n");
+    assert_eq!(read("/boot/vmlinuz-6").unwrap(), b"kernel");
+    assert!(view.root().list("/var/tmp".as_ref()).unwrap().unwrap().is_empty());
+}
+
+/// What is left of an image whose sealing fails: all of it, and nothing beside it.
+fn fails(disk: &image_core::block::FileDisk, folder: &Path, words: &str) {
+    let mut before = vec![0; disk.size() as usize];
+    disk.read_at(&mut before, 0).unwrap();
+    let error = format!("{:#}", seal(&request(disk.path()), &ui()).unwrap_err());
+    assert!(error.contains(words), "{error}");
+    assert!(fs::read(disk.path()).unwrap() == before);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_failure_leaves_the_image_as_it_was() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    // A name that would be a second command, one that writes into the host.
+    put(tree.path(), "var/tmp/x\ndump /etc/shadow x", "x");
+    fails(&disk_of(&mke2fs, tree.path(), dir.path(), |_| ()), dir.path(), "debugfs cannot be told");
+    fs::remove_file(tree.path().join("var/tmp/x\ndump ").join("etc/shadow x")).unwrap();
+    fs::remove_dir_all(tree.path().join("var/tmp")).unwrap();
+    // A folder that is in its place and nowhere: what was in it is lost.
+    let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
+    let part = disk.path().display().to_string() + "?offset=10485760";
+    let request = "clri /usr/lib";
+    let status =
+        std::process::Command::new("/usr/sbin/debugfs").args(["-w", "-R", request, &part]).output().unwrap();
+    assert!(status.status.success());
+    fails(&disk, dir.path(), "e2fsck finds");
+}
