@@ -7,6 +7,8 @@ mod compare;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod convert;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod convert_into;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod create;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod locks;

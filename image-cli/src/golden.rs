@@ -37,7 +37,7 @@ use anyhow::{Context, anyhow};
 use self::epoch::Epoch;
 use self::load::Loaded;
 use self::log::Log;
-use crate::failure::{Advise, USAGE};
+use crate::failure::Advise;
 use crate::interrupt;
 use crate::programs;
 use crate::ui::Ui;
@@ -127,8 +127,7 @@ fn refuse_to_replace(request: &Request, loaded: &Loaded, epoch: Epoch) -> anyhow
         let path = request.output.join(format!("{}.{extension}", stem(loaded, epoch)));
         if path.exists() {
             return Err(anyhow!("{} exists", path.display()))
-                .hint(|| "replace it with --force, or write elsewhere with -o DIR")
-                .exit_code(USAGE);
+                .hint(|| "replace it with --force, or write elsewhere with -o DIR");
         }
     }
     Ok(())

@@ -9,22 +9,28 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
+mod concatenated;
 mod copy;
 mod extent;
 mod file;
 mod lock;
 mod memory;
 mod preallocate;
+mod rate;
+mod salvage;
 mod sparse;
 mod stream;
 mod stretch;
 mod window;
 
+pub use concatenated::Concatenated;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
 pub use file::{FileDisk, Filesystem, InFile};
 pub use lock::{Access, Deed, InUse};
 pub use memory::{MemoryDisk, Operation};
 pub use preallocate::Preallocation;
+pub use rate::RateLimited;
+pub use salvage::Salvage;
 pub use sparse::is_zero;
 pub use stream::Stream;
 pub use stretch::{HostPlace, Stretch};

@@ -28,7 +28,7 @@ pub use writer::{ImageWriter, WriteOptions};
 
 use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
-use crate::qcow2::{self, Header, Qcow2};
+use crate::qcow2::{self, Header, Qcow2, snapshot};
 use crate::raw::Raw;
 
 /// The bytes that tell formats apart.
@@ -189,6 +189,20 @@ impl Image {
         let disk =
             open_file(file, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
         Ok(Self { path: path.to_owned(), disk })
+    }
+
+    /// The image as it was when the snapshot with this id or, where there is none, this name was taken.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if there is none; as [`open`](Self::open).
+    pub fn at_snapshot(&self, id_or_name: &str) -> Result<Self> {
+        let path = &self.path;
+        let none = || Error::invalid(format!("{} has no snapshot {id_or_name:?}", path.display()));
+        let image = self.as_qcow2().ok_or_else(none)?;
+        let (snapshots, _) = snapshot::list(&**image.file(), &image.header())?;
+        let snapshot = snapshot::find(&snapshots, id_or_name.as_bytes()).ok_or_else(none)?;
+        let doing = || format!("opening snapshot {id_or_name:?} of {}", path.display());
+        Ok(Self { path: path.clone(), disk: Disk::Qcow2(Box::new(image.at(snapshot).doing(doing)?)) })
     }
 
     /// Its format.

@@ -1,11 +1,13 @@
 //! `goldimg convert`: an image into another format, on all cores.
 //!
 //! ```text
-//! SOURCE ─► convert ─► beside TARGET, under a name of its own ─► digests ─► renamed to TARGET
+//! SOURCE … ─► convert ─► beside TARGET, under a name of its own ─► digests ─► renamed to TARGET
+//! (source)               into TARGET as it is (-n), a device, standard output
 //! ```
 
 pub(super) mod options;
 mod output;
+mod source;
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -14,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, FileDisk};
+use anyhow::Context;
+use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
 use image_core::digest::{Algorithm, Digest, digests_of};
-use image_core::format::{Image, Share};
+use image_core::format::Share;
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
 
@@ -29,6 +31,7 @@ use crate::size::Size;
 use crate::ui::Ui;
 use options::{Format, Job};
 use output::Output;
+use source::Source;
 
 /// The command line of `goldimg convert`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +40,9 @@ Examples:
   goldimg convert disk.raw disk.qcow2
   goldimg convert -c -o compression_type=zstd disk.raw disk.qcow2
   goldimg convert -O raw --hash sha256 disk.qcow2 disk.raw
-  goldimg convert -O raw disk.qcow2 - | ssh host 'cat > /dev/vdb'")]
+  goldimg convert -O raw disk.qcow2 - | ssh host 'cat > /dev/vdb'
+  goldimg convert -n -O raw --target-is-zero disk.qcow2 /dev/vdb
+  goldimg convert --salvage -O raw damaged.qcow2 rescued.raw")]
 pub(crate) struct Args {
     /// The format of SOURCE [default: what it looks like]
     #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
@@ -62,6 +67,21 @@ pub(crate) struct Args {
     /// How many threads work [default: one for each core]
     #[arg(short = 'm', long = "threads", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Take SOURCE as it was when this snapshot (id or name) was taken
+    #[arg(short = 'l', long, value_name = "SNAPSHOT")]
+    pub(crate) snapshot: Option<String>,
+    /// What cannot be read becomes zeroes, and is told
+    #[arg(long)]
+    pub(crate) salvage: bool,
+    /// Read no more than so many bytes a second
+    #[arg(short = 'r', long, value_name = "SIZE")]
+    pub(crate) rate_limit: Option<Size>,
+    /// Write into TARGET as it is: an image, or a device, of at least the same size
+    #[arg(short = 'n', long = "no-create", conflicts_with_all = ["compress", "options", "hash"])]
+    pub(crate) no_create: bool,
+    /// TARGET reads as zeroes: only data are written
+    #[arg(long, requires = "no_create")]
+    pub(crate) target_is_zero: bool,
     /// Runs of so many zeroes become holes (raw); 0 for none
     #[arg(short = 'S', value_name = "SIZE")]
     pub(crate) sparse_size: Option<Size>,
@@ -83,9 +103,10 @@ pub(crate) struct Args {
     /// Show progress: accepted for the sake of scripts, it is shown anyway
     #[arg(short = 'p', hide = true)]
     pub(crate) show_progress: bool,
-    /// The image to read
-    pub(crate) source: PathBuf,
-    /// The image to write; - is standard output (raw)
+    /// The image to read, or several that follow each other
+    #[arg(required = true)]
+    pub(crate) source: Vec<PathBuf>,
+    /// The image to write; - is standard output (qcow2 by way of a temporary file: its header comes last)
     pub(crate) target: PathBuf,
 }
 
@@ -102,17 +123,26 @@ fn parse_algorithm(name: &str) -> Result<Algorithm, image_core::Error> {
 /// What was done, as it is printed.
 #[derive(Debug, Serialize)]
 struct Report {
-    source: Side,
+    sources: Vec<Side>,
     target: Side,
     /// Bytes read from the source, beyond its metadata.
     read_bytes: u64,
     /// Bytes of the disk that are not zeroes, in units of the target's format.
     data_bytes: u64,
+    /// What could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Lost>,
     seconds: f64,
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     digests: serde_json::Map<String, serde_json::Value>,
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     content_digests: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lost {
+    start: u64,
+    length: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,9 +164,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     interrupt::listen()?;
     let started = Instant::now();
-    let source = args.backing.open(&args.source, args.source_format.map(Into::into), args.share(), ui)?;
-    let output = Output::new(&args.target, &args.source, args.force)?;
-    let doing = || format!("converting {} to {}", args.source.display(), args.target.display());
+    let source = Source::open(args, ui)?;
+    let output = match args.no_create {
+        true => Output::existing(&args.target, args)?,
+        false => Output::new(&args.target, args, job.format)?,
+    };
+    let job = job.writing_into(&output);
+    let names: Vec<String> = args.source.iter().map(|path| path.display().to_string()).collect();
+    let doing = || format!("converting {} to {}", names.join(" and "), args.target.display());
     let (mut done, output) = write(args, &job, &source, output, ui).with_context(doing)?;
     output.keep(args.sync).with_context(doing)?;
     done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
@@ -148,26 +183,26 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 fn write(
     args: &Args,
     job: &Job,
-    source: &Image,
+    source: &Source<'_>,
     output: Output,
     ui: &Ui,
 ) -> anyhow::Result<(Report, Output)> {
-    let source_format = Format::from(source.format());
+    let disk = source.disk();
     let mut digests = Vec::new();
     // A raw target holds the content and nothing else: its digests are made on the way.
     let raw = job.format == Format::Raw;
-    let shared = raw && source_format == Format::Raw && share(args, source, &output)?;
+    let shared = raw && share(args, source, &output)?;
     let mut content = args.content_hash.clone();
     if raw && !shared {
         content.extend(&args.hash);
     }
     let summary = if shared {
-        let content_digests = digests_of(source, &content, &ui.bytes("hashing", source.size()))?;
-        Summary { size: source.size(), digests: content_digests, ..Summary::default() }
+        let content_digests = digests_of(disk, &content, &ui.bytes("hashing", disk.size()))?;
+        Summary { size: disk.size(), digests: content_digests, ..Summary::default() }
     } else {
-        let watch = ui.bytes("converting", source.size());
+        let watch = ui.bytes("converting", disk.size());
         let options = Options { threads: args.threads, digests: &content, progress: &watch };
-        convert(source, job.sink(source.size(), &output)?.as_mut(), &options)?
+        convert(disk, job.sink(disk.size(), &output)?.as_mut(), &options)?
     };
     let mut content_digests = summary.digests;
     if raw && !shared {
@@ -186,13 +221,18 @@ fn write(
     let target = Side {
         file_size: output.file_size()?,
         allocated_size: output.allocated_size()?,
-        ..side(&args.target, job.format, job.virtual_size(source.size())?)
+        ..side(
+            &args.target,
+            job.format,
+            output.virtual_size().map_or_else(|| job.virtual_size(disk.size()), Ok)?,
+        )
     };
     let report = Report {
-        source: side(&args.source, source_format, source.size()),
+        sources: source.images.iter().map(|(path, format, size)| side(path, *format, *size)).collect(),
         target,
         read_bytes: summary.read,
         data_bytes: summary.stored,
+        lost: lost(source),
         seconds: 0.0,
         digests: digest_map(&digests),
         content_digests: digest_map(&content_digests),
@@ -201,10 +241,16 @@ fn write(
 }
 
 /// Shares the storage of a raw source where nothing speaks against it.
-fn share(args: &Args, source: &Image, output: &Output) -> anyhow::Result<bool> {
+fn share(args: &Args, source: &Source<'_>, output: &Output) -> anyhow::Result<bool> {
     let Some(file) = output.file().filter(|_| args.sparse_size.is_none()) else { return Ok(false) };
-    let source = FileDisk::open(&args.source).ok().filter(|again| again.size() == source.size());
+    let Some(path) = source.raw_file() else { return Ok(false) };
+    let source = FileDisk::open(path).ok().filter(|again| again.size() == source.disk().size());
     Ok(source.map_or(Ok(false), |source| file.share_all_of(&source))?)
+}
+
+fn lost(source: &Source<'_>) -> Vec<Lost> {
+    let lost = source.lost();
+    lost.iter().map(|range| Lost { start: range.offset(), length: range.len() }).collect()
 }
 
 fn digest_map(digests: &[Digest]) -> serde_json::Map<String, serde_json::Value> {
@@ -232,6 +278,10 @@ fn report(args: &Args, report: &Report, ui: &Ui) -> anyhow::Result<()> {
             ui.line(&text)?;
         }
     }
+    if !report.lost.is_empty() {
+        let bytes: u64 = report.lost.iter().map(|lost| lost.length).sum();
+        ui.warning(&format!("{bytes} bytes could not be read, and are zeroes now"));
+    }
     if let Some(size) = report.target.file_size {
         let allocated = report.target.allocated_size.unwrap_or(size);
         ui.note(&format!("{}: {}, {} on disk", args.target.display(), Size(size), Size(allocated)));
@@ -242,31 +292,31 @@ fn report(args: &Args, report: &Report, ui: &Ui) -> anyhow::Result<()> {
 impl Job {
     /// The sink that writes a disk of `size` bytes into `output`.
     fn sink<'a>(&self, size: u64, output: &'a Output) -> anyhow::Result<Box<dyn Sink + 'a>> {
+        if let Some(image) = output.image() {
+            output.make_room(size)?;
+            let zeroes = if output.reads_as_zeroes() { Zeroes::AlreadyThere } else { Zeroes::Write };
+            return self.disk_sink(image, zeroes);
+        }
         let Some(file) = output.file() else {
-            return match self.format {
-                // Not through `Stdout`, which looks for the ends of lines.
-                Format::Raw => {
-                    Ok(Box::new(StreamSink::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))))
-                }
-                Format::Qcow2 => {
-                    Err(anyhow!("a qcow2 image cannot be written to standard output: its header comes last"))
-                        .hint(|| "write a file, or take -O raw")
-                }
-            };
+            // Not through `Stdout`, which looks for the ends of lines.
+            return Ok(Box::new(StreamSink::new(File::from(
+                std::io::stdout().as_fd().try_clone_to_owned()?,
+            ))));
         };
         if self.format == Format::Qcow2 {
             return Ok(Box::new(Qcow2Sink::new(file, self.image(size)?)?));
         }
         let fresh = output.make_room(size)?;
-        let zeroes = match (self.sparse_unit, fresh) {
-            (None, _) => Zeroes::Allocate,
-            (Some(_), true) => Zeroes::AlreadyThere,
-            (Some(_), false) => Zeroes::Write,
-        };
-        let sink = DiskSink::new(file, zeroes);
-        Ok(Box::new(match self.sparse_unit {
-            Some(unit) => sink.with_sparse_unit(unit)?,
-            None => sink,
-        }))
+        self.disk_sink(file, if fresh { Zeroes::AlreadyThere } else { Zeroes::Write })
+    }
+
+    /// Onto a disk; with `-S 0` zeroes are written in any case.
+    fn disk_sink<'a>(
+        &self,
+        disk: impl BlockWrite + 'a,
+        zeroes: Zeroes,
+    ) -> anyhow::Result<Box<dyn Sink + 'a>> {
+        let Some(unit) = self.sparse_unit else { return Ok(Box::new(DiskSink::new(disk, Zeroes::Allocate))) };
+        Ok(Box::new(DiskSink::new(disk, zeroes).with_sparse_unit(unit)?))
     }
 }

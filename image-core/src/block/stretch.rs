@@ -70,6 +70,12 @@ impl Stretch {
         Self { range: ByteRange::between(offset, offset.saturating_add(self.range.len())), ..self }
     }
 
+    /// The same, `distance` bytes further from the start of the disk.
+    pub(super) fn moved_up(self, distance: u64) -> Self {
+        let offset = self.range.offset().saturating_add(distance);
+        Self { range: ByteRange::between(offset, offset.saturating_add(self.range.len())), ..self }
+    }
+
     /// Whether everything but the range and the place in the file is the same.
     fn is_like(&self, other: &Self) -> bool {
         let flags = |it: &Self| (it.depth, it.present, it.zero, it.data, it.compressed, it.host.is_some());

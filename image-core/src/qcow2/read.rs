@@ -22,6 +22,7 @@ use super::geometry::{Geometry, GuestOffset, HostOffset};
 use super::header::{Compression, Header, Version};
 use super::layout::SUBCLUSTER_COUNT;
 use super::map;
+use super::snapshot::Snapshot;
 use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
@@ -128,6 +129,15 @@ impl Qcow2 {
             format,
             metadata_preallocated: OnceLock::new(),
         })
+    }
+
+    /// The image as it was when `snapshot`, one of its own, was taken.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn at(&self, snapshot: &Snapshot) -> Result<Self> {
+        let header = snapshot.header(&self.header())?;
+        Self::new(self.file.clone(), header, self.backing.clone(), self.data_file.clone())
     }
 
     /// The header, as it is now.

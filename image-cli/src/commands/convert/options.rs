@@ -5,6 +5,7 @@ use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 use serde::Serialize;
 
 use super::Args;
+use super::output::Output;
 use crate::failure::Advise;
 use crate::size::Size;
 
@@ -119,6 +120,12 @@ impl Job {
     /// The sizes of a qcow2 image.
     pub(in crate::commands) fn geometry(&self) -> image_core::Result<Geometry> {
         Geometry::new(self.cluster_bits, self.refcount_order, false)
+    }
+
+    /// The same into what is there already, which has a format of its own.
+    pub(super) fn writing_into(self, output: &Output) -> Self {
+        let format = output.image().map(|image| image.format().into());
+        Self { format: format.unwrap_or(self.format), ..self }
     }
 
     /// The qcow2 image for a disk of `size` bytes.

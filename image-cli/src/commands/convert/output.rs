@@ -1,13 +1,19 @@
 //! Where the target goes: beside its name until it is complete, onto a device, or to standard output.
 
 use std::fs;
+use std::io::Seek;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use image_core::ErrorKind;
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::format::{ImageWriter, References, WriteOptions};
 use tempfile::TempPath;
 
+use super::Args;
+use super::options::Format;
 use crate::failure::Advise;
 
 /// Names of unfinished files begin so.
@@ -20,22 +26,29 @@ pub(super) enum Output {
     File { disk: FileDisk, unfinished: TempPath, path: PathBuf },
     /// A block device.
     Device { disk: FileDisk },
+    /// An image that is there, or a device, written into as it is.
+    Existing { image: Box<ImageWriter>, zero: bool },
+    /// A file without a name that goes to standard output when it is complete.
+    Spooled { disk: FileDisk },
     /// Standard output.
     Stream,
 }
 
 impl Output {
     /// Prepares to write `path`; what is there already is touched only if `force` is set.
-    pub(super) fn new(path: &Path, source: &Path, force: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(path: &Path, args: &Args, format: Format) -> anyhow::Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self::Stream);
+            return match format {
+                Format::Raw => Ok(Self::Stream),
+                Format::Qcow2 => {
+                    let file = tempfile::tempfile().context("making a temporary file")?;
+                    Ok(Self::Spooled { disk: FileDisk::from_file(file, "a temporary file")? })
+                }
+            };
         }
         if let Ok(there) = fs::metadata(path) {
-            if fs::metadata(source).is_ok_and(|source| same(&source, &there)) {
-                return Err(anyhow!("{} is both source and target", path.display()))
-                    .hint(|| "write another file, and rename it");
-            }
-            if !force {
+            refuse_source(path, &there, args)?;
+            if !args.force {
                 return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it");
             }
             if there.file_type().is_block_device() {
@@ -62,18 +75,59 @@ impl Output {
         Ok(Self::File { disk, unfinished, path: path.to_owned() })
     }
 
+    /// Opens what is at `path` to write into it.
+    pub(super) fn existing(path: &Path, args: &Args) -> anyhow::Result<Self> {
+        if let Ok(there) = fs::metadata(path) {
+            refuse_source(path, &there, args)?;
+        }
+        let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
+        let format = args.target_format.map(Into::into);
+        let options = WriteOptions { format, references, share: args.share() };
+        let opened = ImageWriter::open(path, options);
+        let image = match opened.as_ref().map_err(image_core::Error::kind) {
+            Err(ErrorKind::Refused) => {
+                opened.hint(|| "say its format with -O, and what it may name with --allow-backing")?
+            }
+            _ => opened?,
+        };
+        Ok(Self::Existing { image: Box::new(image), zero: args.target_is_zero })
+    }
+
+    /// The image that is written into as it is.
+    pub(super) fn image(&self) -> Option<&ImageWriter> {
+        match self {
+            Self::Existing { image, .. } => Some(image),
+            _ => None,
+        }
+    }
+
+    /// Whether that is all zeroes, as its user says.
+    pub(super) fn reads_as_zeroes(&self) -> bool {
+        matches!(self, Self::Existing { zero: true, .. })
+    }
+
+    /// The virtual size of an image that is there.
+    pub(super) fn virtual_size(&self) -> Option<u64> {
+        self.image().map(BlockRead::size)
+    }
+
     /// The file or device; none if it is standard output.
     pub(super) fn file(&self) -> Option<&FileDisk> {
         match self {
-            Self::File { disk, .. } | Self::Device { disk } => Some(disk),
-            Self::Stream => None,
+            Self::File { disk, .. } | Self::Device { disk } | Self::Spooled { disk } => Some(disk),
+            Self::Existing { .. } | Self::Stream => None,
         }
     }
 
     /// Sees to it that `size` bytes fit. Whether they all read as zeroes.
     pub(super) fn make_room(&self, size: u64) -> anyhow::Result<bool> {
         match self {
-            Self::File { disk, .. } => disk.resize(size)?,
+            Self::File { disk, .. } | Self::Spooled { disk } => disk.resize(size)?,
+            Self::Existing { image, .. } if image.size() < size => {
+                let (path, room) = (image.path().display(), image.size());
+                return Err(anyhow!("{path} is an image of {room} bytes, and {size} are to be written"))
+                    .hint(|| "goldimg resize makes it larger");
+            }
             Self::Device { disk } if disk.size() < size => {
                 return Err(anyhow!(
                     "{} has {} bytes, and the image needs {size}",
@@ -82,7 +136,7 @@ impl Output {
                 ))
                 .hint(|| "take a larger device");
             }
-            Self::Device { .. } | Self::Stream => return Ok(false),
+            Self::Device { .. } | Self::Existing { .. } | Self::Stream => return Ok(false),
         }
         Ok(true)
     }
@@ -92,15 +146,16 @@ impl Output {
         match self {
             Self::File { unfinished, .. } => Ok(FileDisk::open(unfinished)?),
             Self::Device { disk } => Ok(FileDisk::open(disk.path())?),
-            Self::Stream => Err(anyhow!("standard output cannot be read again")),
+            Self::Spooled { disk } => Ok(FileDisk::from_file(disk.file().try_clone()?, disk.path())?),
+            Self::Existing { .. } | Self::Stream => Err(anyhow!("standard output cannot be read again")),
         }
     }
 
     /// The length of the file in bytes.
     pub(super) fn file_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
-            Self::File { disk, .. } => Ok(Some(disk.size())),
-            Self::Device { .. } | Self::Stream => Ok(None),
+            Self::File { disk, .. } | Self::Spooled { disk } => Ok(Some(disk.size())),
+            Self::Device { .. } | Self::Existing { .. } | Self::Stream => Ok(None),
         }
     }
 
@@ -108,7 +163,7 @@ impl Output {
     pub(super) fn allocated_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
             Self::File { disk, .. } => Ok(Some(disk.allocated_size()?)),
-            Self::Device { .. } | Self::Stream => Ok(None),
+            Self::Device { .. } | Self::Existing { .. } | Self::Spooled { .. } | Self::Stream => Ok(None),
         }
     }
 
@@ -117,7 +172,12 @@ impl Output {
         if sync && let Some(disk) = self.file() {
             disk.flush()?;
         }
-        let Self::File { unfinished, path, .. } = self else { return Ok(()) };
+        let (unfinished, path) = match self {
+            Self::File { unfinished, path, .. } => (unfinished, path),
+            Self::Existing { image, .. } => return Ok(image.close()?),
+            Self::Spooled { disk } => return to_stdout(&disk),
+            Self::Device { .. } | Self::Stream => return Ok(()),
+        };
         unfinished
             .persist(&path)
             .with_context(|| format!("renaming the finished file to {}", path.display()))?;
@@ -126,6 +186,27 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Copies a complete file to standard output.
+fn to_stdout(disk: &FileDisk) -> anyhow::Result<()> {
+    let mut file = disk.file();
+    let doing = "writing to standard output";
+    file.rewind().context(doing)?;
+    // Not through `Stdout`, which looks for the ends of lines.
+    let mut out = fs::File::from(std::io::stdout().as_fd().try_clone_to_owned().context(doing)?);
+    std::io::copy(&mut file, &mut out).context(doing)?;
+    Ok(())
+}
+
+/// Refuses to write what is read.
+fn refuse_source(path: &Path, there: &fs::Metadata, args: &Args) -> anyhow::Result<()> {
+    let is_source = |source: &PathBuf| fs::metadata(source).is_ok_and(|source| same(&source, there));
+    if args.source.iter().any(is_source) {
+        return Err(anyhow!("{} is both source and target", path.display()))
+            .hint(|| "write another file, and rename it");
+    }
+    Ok(())
 }
 
 /// Whether two names are of one file, or one device.

@@ -1,0 +1,102 @@
+//! What is read: an image, perhaps as it was when a snapshot was taken, or several one behind the other.
+//!
+//! ```text
+//! SOURCE … ─► images ─► snapshot ─► concatenated ─► not faster than … ─► salvaged ─► disk
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use image_core::block::{BlockRead, ByteRange, Concatenated, RateLimited, Salvage};
+use image_core::format::Image;
+
+use super::Args;
+use super::options::Format;
+use crate::failure::{Advise, USAGE};
+use crate::printable::printable;
+use crate::ui::Ui;
+
+/// The disk that is converted.
+pub(super) struct Source<'a> {
+    disk: Box<dyn BlockRead + 'a>,
+    /// Each image, its format and its virtual size.
+    pub(super) images: Vec<(PathBuf, Format, u64)>,
+    salvage: Option<Arc<Salvage<'a, Box<dyn BlockRead>>>>,
+    /// Whether it is one image and nothing is done to it.
+    plain: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Opens all that `args` name.
+    pub(super) fn open(args: &Args, ui: &'a Ui) -> anyhow::Result<Self> {
+        if args.snapshot.is_some() && args.source.len() > 1 {
+            return Err(anyhow!("a snapshot of several images at once"))
+                .hint(|| "-l takes one SOURCE")
+                .exit_code(USAGE);
+        }
+        let format = args.source_format.map(Into::into);
+        let mut disks: Vec<Box<dyn BlockRead>> = Vec::new();
+        let mut images = Vec::new();
+        for path in &args.source {
+            let image = args.backing.open(path, format, args.share(), ui)?;
+            let image = match &args.snapshot {
+                Some(name) => at_snapshot(&image, name)?,
+                None => image,
+            };
+            images.push((path.clone(), image.format().into(), image.size()));
+            disks.push(Box::new(image));
+        }
+        let plain = disks.len() == 1 && args.rate_limit.is_none() && !args.salvage;
+        let mut disk: Box<dyn BlockRead> = match <[Box<dyn BlockRead>; 1]>::try_from(disks) {
+            Ok([alone]) => alone,
+            Err(several) => Box::new(Concatenated::new(several)?),
+        };
+        if let Some(rate) = args.rate_limit {
+            disk = Box::new(RateLimited::new(disk, rate.0));
+        }
+        let tell = |range: ByteRange, error: &image_core::Error| {
+            let (len, offset) = (range.len(), range.offset());
+            ui.warning(&format!("{len} bytes at guest offset {offset:#x} are lost: {}", chain(error)));
+        };
+        if !args.salvage {
+            return Ok(Self { disk, images, salvage: None, plain });
+        }
+        let salvage = Arc::new(Salvage::new(disk, tell));
+        Ok(Self { disk: Box::new(salvage.clone()), images, salvage: Some(salvage), plain })
+    }
+
+    /// The disk itself.
+    pub(super) fn disk(&self) -> &dyn BlockRead {
+        &*self.disk
+    }
+
+    /// The file of the only image, if it is raw and converted as it is.
+    pub(super) fn raw_file(&self) -> Option<&Path> {
+        match self.images.as_slice() {
+            [(path, Format::Raw, _)] if self.plain => Some(path),
+            _ => None,
+        }
+    }
+
+    /// What could not be read and is zeroes now.
+    pub(super) fn lost(&self) -> Vec<ByteRange> {
+        self.salvage.as_ref().map(|salvage| salvage.lost()).unwrap_or_default()
+    }
+}
+
+fn at_snapshot(image: &Image, name: &str) -> anyhow::Result<Image> {
+    let there = image.at_snapshot(name);
+    there.hint(|| format!("goldimg snapshot {} lists them", printable(&image.path().display().to_string())))
+}
+
+/// The error with its causes, in one line.
+fn chain(error: &image_core::Error) -> String {
+    let mut text = error.to_string();
+    let mut link = std::error::Error::source(error);
+    while let Some(cause) = link {
+        text.push_str(&format!(": {cause}"));
+        link = cause.source();
+    }
+    printable(&text)
+}
