@@ -25,11 +25,15 @@
 mod cache;
 mod check;
 mod compare;
+mod convert;
+mod create;
 mod failure;
+mod format_options;
 mod info;
 mod json;
 mod key_values;
 mod map;
+mod new_file;
 mod node;
 mod objects;
 mod options;
@@ -70,8 +74,14 @@ macro_rules! subcommand {
     };
 }
 
-const SUBCOMMANDS: &[Subcommand] =
-    &[subcommand!(check), subcommand!(compare), subcommand!(info), subcommand!(map)];
+const SUBCOMMANDS: &[Subcommand] = &[
+    subcommand!(check),
+    subcommand!(compare),
+    subcommand!(convert),
+    subcommand!(create),
+    subcommand!(info),
+    subcommand!(map),
+];
 
 /// What may stand in front of the subcommand.
 const STANDARD_OPTIONS: &[Opt] = &[flag('h', "help"), flag('V', "version"), valued('T', "trace")];

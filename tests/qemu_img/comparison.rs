@@ -44,7 +44,7 @@ pub(super) fn compare(prepared: &Prepared, row: &Row) -> Result<(), String> {
         }
     }
     let before = files(prepared.path());
-    files_alike(&prepared.img, &before, theirs.path(), ours.path())
+    files_alike(&prepared.img, !row.other_map, &before, theirs.path(), ours.path())
         .map_err(|difference| format!("$ {NAME} {}\n{difference}\n", row.words))
 }
 
@@ -100,6 +100,7 @@ fn files(top: &Path) -> BTreeMap<String, Stamp> {
 /// The same files, and the same in those that either run touched.
 fn files_alike(
     img: &Peer,
+    same_map: bool,
     before: &BTreeMap<String, Stamp>,
     theirs: &Path,
     ours: &Path,
@@ -121,7 +122,7 @@ fn files_alike(
         let (theirs, ours) = (theirs.join(name), ours.join(name));
         let (their_bytes, our_bytes) = (read(&theirs), read(&ours));
         if their_bytes != our_bytes {
-            images_alike(img, name, (&theirs, &their_bytes), (&ours, &our_bytes))?;
+            images_alike(img, name, same_map, (&theirs, &their_bytes), (&ours, &our_bytes))?;
         }
     }
     Ok(())
@@ -132,7 +133,13 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 /// Two images: what a guest reads, what it is mapped to, what a check says, and what they are.
-fn images_alike(img: &Peer, name: &str, theirs: (&Path, &[u8]), ours: (&Path, &[u8])) -> Result<(), String> {
+fn images_alike(
+    img: &Peer,
+    name: &str,
+    same_map: bool,
+    theirs: (&Path, &[u8]),
+    ours: (&Path, &[u8]),
+) -> Result<(), String> {
     let is_qcow2 = |bytes: &[u8]| bytes.starts_with(b"QFI\xfb");
     if !is_qcow2(theirs.1) || !is_qcow2(ours.1) {
         let at = theirs.1.iter().zip(ours.1).position(|(one, other)| one != other);
@@ -146,22 +153,30 @@ fn images_alike(img: &Peer, name: &str, theirs: (&Path, &[u8]), ours: (&Path, &[
         let outcome = img.command(words.collect::<Vec<_>>()).folder(folder).run();
         (outcome.code, normal(&outcome.stdout), outcome.stderr)
     };
-    for words in [
-        &["map", "-U", "--output=json"][..],
-        &["check", "-U", "--output=json"],
-        &["info", "-U", "--output=json"],
-    ] {
+    let map: &[&[&str]] = if same_map { &[&["map", "-U", "--output=json"]] } else { &[] };
+    let others: &[&[&str]] = &[&["check", "-U", "--output=json"], &["info", "-U", "--output=json"]];
+    for &words in map.iter().chain(if same_map { others } else { &[] }) {
         let (theirs, ours) = (judged(words, theirs.0), judged(words, ours.0));
         if theirs != ours {
             return Err(format!("{name}: {}\nTHEIRS {theirs:#?}\nOURS {ours:#?}", words[0]));
         }
     }
-    let (one, other) = (theirs.0.to_string_lossy(), ours.0.to_string_lossy());
-    let outcome = img.run(["compare", "-s", "-U", &one, &other]);
-    match outcome.code {
-        0 => Ok(()),
-        _ => Err(format!("{name}: {}", outcome.snapshot())),
+    // Each from its own folder: a data file is looked for there.
+    let content = |path: &Path| {
+        let folder = path.parent().expect("a file's folder");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let outcome = img.command(["convert", "-U", "-O", "raw", &name, ".content"]).folder(folder).run();
+        (outcome.code, outcome.stderr, fs::read(folder.join(".content")).unwrap_or_default())
+    };
+    let (theirs, ours) = (content(theirs.0), content(ours.0));
+    if theirs != ours {
+        let at = theirs.2.iter().zip(&ours.2).position(|(one, other)| one != other);
+        return Err(format!(
+            "{name}: content differs at {at:?}: {} {}, {} {}",
+            theirs.0, theirs.1, ours.0, ours.1
+        ));
     }
+    Ok(())
 }
 
 /// Without what two sound images of one content may differ in: where clusters lie in the file, how long it is for that

@@ -11,3 +11,11 @@ pub(super) fn check_source(mode: &str) -> Result<(), Failure> {
         false => Err(Failure::new(format!("Invalid source cache option: {mode}"))),
     }
 }
+
+/// The mode of what is written.
+pub(super) fn check_target(mode: &str) -> Result<(), Failure> {
+    match MODES.contains(&mode) {
+        true => Ok(()),
+        false => Err(Failure::new(format!("Invalid cache option: {mode}"))),
+    }
+}

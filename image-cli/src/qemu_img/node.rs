@@ -9,8 +9,11 @@
 
 mod description;
 
+use std::sync::Arc;
+
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, Window};
-use image_core::format::{Format, Image, Member, OpenOptions, References, Share};
+use image_core::format::{Format, Image, ImageWriter, Member, OpenOptions, References, Share, WriteOptions};
+use image_core::qcow2::{Header, Qcow2};
 
 use super::failure::Failure;
 use super::options::Given;
@@ -117,6 +120,14 @@ impl Node {
         Ok(Self { name, shown, path: path.to_owned(), layer, share: share_of(wanted), late: None })
     }
 
+    /// What another image names as its backing file; failures do not begin with its name.
+    pub(super) fn backing(path: &str, format: Option<&str>) -> Result<Self, Failure> {
+        let wanted = Wanted { format: format.map(str::to_owned), ..Wanted::default() };
+        let layer = format.map_or(Ok(Layer::Probed), layer_of)?;
+        let path = plain_path(path)?.to_owned();
+        Ok(Self { name: None, shown: path.clone(), path, layer, share: share_of(&wanted), late: None })
+    }
+
     /// The name as QEMU shows it.
     pub(super) fn shown(&self) -> &str {
         &self.shown
@@ -174,12 +185,44 @@ impl Node {
     pub(super) fn disk(&self) -> Result<Box<dyn BlockRead>, Failure> {
         // What a look at the file alone finds wrong is told first.
         let member = self.member()?;
+        self.look_for_backing(&member)?;
         let image = Image::open(&self.path, self.options()).map_err(|error| self.failed_to_open(&error))?;
         drop(member);
         let Layer::Part { offset, size } = self.layer else { return Ok(Box::new(image)) };
         let len = size.unwrap_or_else(|| image.size().saturating_sub(offset));
         let part = ByteRange::new(offset, len).and_then(|range| Window::new(image, range));
         Ok(Box::new(part.map_err(|error| self.failed_to_open(&error))?))
+    }
+
+    /// Opens what a snapshot holds, whose header is `header`.
+    pub(super) fn snapshot_disk(&self, header: &Header) -> Result<Box<dyn BlockRead>, Failure> {
+        let failed = |error| self.failed_to_open(&error);
+        let image = Image::open(&self.path, self.options()).map_err(failed)?;
+        let Some(qcow2) = image.as_qcow2() else { return Ok(Box::new(image)) };
+        let (file, backing) = (Arc::clone(qcow2.file()), qcow2.backing().cloned());
+        Ok(Box::new(Qcow2::new(file, header.clone(), backing, None).map_err(failed)?))
+    }
+
+    /// Opens the image for writing, with what it names.
+    pub(super) fn writer(&self) -> Result<ImageWriter, Failure> {
+        self.look_for_backing(&self.member()?)?;
+        let options = WriteOptions { format: self.format(), references: references(), share: self.share };
+        ImageWriter::open(&self.path, options).map_err(|error| self.failed_to_open(&error))
+    }
+
+    /// Whether the backing file is there, in the words for that; all else is told by who opens it.
+    fn look_for_backing(&self, member: &Member) -> Result<(), Failure> {
+        let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
+            return Ok(());
+        };
+        let path = backing_path(&self.path, &String::from_utf8_lossy(name));
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let words = words::of_system(&error);
+                Err(self.failed(format!("Could not open backing file: Could not open '{path}': {words}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the file.
@@ -234,7 +277,7 @@ fn share_of(wanted: &Wanted) -> Share {
 }
 
 /// The path that a file name is, without a protocol in front.
-fn plain_path(name: &str) -> Result<&str, Failure> {
+pub(super) fn plain_path(name: &str) -> Result<&str, Failure> {
     let path = match name.find([':', '/']) {
         Some(at) if name[at..].starts_with(':') => match &name[..at] {
             "file" => &name[at + 1..],

@@ -106,6 +106,24 @@ pub(super) fn argument_within(what: &str, text: &str, least: u64, most: u64) -> 
     }
 }
 
+/// The virtual size of an image, up to 2^63 - 1 bytes.
+pub(super) fn of_image(text: &str) -> Result<u64, Failure> {
+    let range = || {
+        let largest = i64::MAX;
+        Failure::new(format!("Invalid image size specified. Must be between 0 and {largest}."))
+    };
+    // A number below zero is one that is out of range, but not with a suffix.
+    let digits = text.trim_start().strip_prefix('-').unwrap_or_default();
+    if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(range());
+    }
+    match parse(text) {
+        Ok(bytes) if bytes <= i64::MAX as u64 => Ok(bytes),
+        Ok(_) | Err(SizeFault::TooLarge) => Err(range()),
+        Err(SizeFault::Malformed) => Err(Failure::new(format!("Invalid image size specified: '{text}'."))),
+    }
+}
+
 fn hexadecimal(digits: &str) -> Result<u64, SizeFault> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(SizeFault::Malformed);

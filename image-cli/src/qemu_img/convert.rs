@@ -1,0 +1,155 @@
+//! `qemu-img convert`: an image into another format, or onto another image.
+//!
+//! ```text
+//! SOURCE, or a snapshot of it ─► target ─┬─ a new raw file, sparse
+//!                                        ├─ a new qcow2 image, front to back
+//!                                        ├─ a new qcow2 image that is written in place: over a backing file, prepared
+//!                                        └─ -n: what is there already
+//! ```
+
+mod arguments;
+mod target;
+
+use image_core::block::BlockRead;
+use image_core::convert::{DiskSink, Options, Sink, Zeroes, convert};
+
+use super::failure::Failure;
+use super::format_options::{self, FormatOptions, Kind};
+use super::node::{Node, Wanted};
+use super::progress::Percent;
+use super::{Call, cache, words};
+use arguments::Asked;
+pub(super) use arguments::OPTIONS;
+use target::Target;
+
+pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
+    let mut asked = Asked::default();
+    while let Some(option) = call.option()? {
+        asked.take(option)?;
+    }
+    let mut names = call.names();
+    let format = asked.target_format.clone().unwrap_or_else(|| "raw".to_owned());
+    if asked.lists.ask_for_help() {
+        let kind = Kind::parse(&format)?;
+        call.print(&format_options::help(kind, !names.is_empty()));
+        return Ok(0);
+    }
+    asked.check()?;
+    let target_name = names.pop().filter(|_| !names.is_empty());
+    let target_name = target_name.ok_or_else(|| Failure::new("Must specify image file name"))?;
+    cache::check_source(&asked.source_cache)?;
+    let [source_name] = &names[..] else {
+        return Err(Failure::new("goldimg converts one image at a time: join several with dd"));
+    };
+    let node = Node::parse(source_name, &asked.wanted)?;
+    let source = match &asked.snapshot {
+        Some(snapshot) => snapshot_of(&node, snapshot)?,
+        None => node.disk()?,
+    };
+    if asked.bitmaps {
+        refuse_bitmaps(&node)?;
+    }
+    if !asked.no_create {
+        let kind = Kind::parse(&format)?;
+        let options = options_of(&asked, kind, source.size())?;
+        let target = Target::create(&target_name, kind, &options, source.size(), &asked)?;
+        if let Err(failure) = cache::check_target(&asked.target_cache) {
+            // The empty target stays.
+            return target.keep().map_err(|error| Failure::new(words::of_chain(&error))).and(Err(failure));
+        }
+        return copy(&*source, target, &asked);
+    }
+    cache::check_target(&asked.target_cache)?;
+    let wanted = Wanted {
+        format: asked.target_format.clone().or_else(|| (!asked.target_image_opts).then(|| "raw".to_owned())),
+        image_opts: asked.target_image_opts,
+        force_share: false,
+    };
+    copy(&*source, Target::there(&Node::parse(&target_name, &wanted)?)?, &asked)
+}
+
+/// The options of the new image, the size and the backing file among them.
+fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Failure> {
+    let mut options = FormatOptions::parse(kind, &asked.lists)?;
+    for (option, value, what) in [
+        ("backing_file", &asked.backing, "Backing file"),
+        ("backing_fmt", &asked.backing_format, "Backing file format"),
+    ] {
+        let Some(value) = value else { continue };
+        if !options.has(option) {
+            return Err(Failure::new(format!("{what} not supported for file format '{}'", kind.name())));
+        }
+        options.set(option, value.clone());
+    }
+    if options.text("backing_file").is_some() && options.text("backing_fmt").is_none() {
+        return Err(Failure::new("Use of backing file requires explicit backing format"));
+    }
+    if asked.compress && kind != Kind::Qcow2 {
+        return Err(Failure::new("Compression not supported for this file format"));
+    }
+    options.set("size", size.to_string());
+    Ok(options)
+}
+
+/// Copies all of `source`, and completes the target.
+fn copy(source: &dyn BlockRead, target: Target, asked: &Asked) -> Result<u8, Failure> {
+    if target.size().is_some_and(|size| size < source.size()) {
+        return Err(Failure::new("output file is smaller than input file"));
+    }
+    let percent = Percent::start(asked.progress && !asked.quiet, source.size());
+    let failed = |error: image_core::Error| {
+        let salvage = if asked.salvage { " (goldimg does not go on with --salvage)" } else { "" };
+        Failure::new(format!("error while converting: {}{salvage}", words::of_chain(&error)))
+    };
+    let options = Options { threads: None, digests: &[], progress: &percent };
+    match &target {
+        Target::Sink { new, image } => {
+            let mut sink = target::qcow2_sink(new, image).map_err(failed)?;
+            convert(source, &mut sink, &options).map_err(failed)?;
+        }
+        Target::Raw { new } => {
+            let zeroes = if asked.sparse == Some(0) { Zeroes::Allocate } else { Zeroes::AlreadyThere };
+            let mut sink = asked.sparse_sink(DiskSink::new(&**new.disk(), zeroes)).map_err(failed)?;
+            convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
+        }
+        Target::InPlace { writer, backing: true, .. } => {
+            target::copy_own(source, writer, &percent).map_err(failed)?;
+        }
+        Target::InPlace { writer, fresh, .. } => {
+            let there = *fresh || asked.target_is_zero;
+            let zeroes = if there { Zeroes::AlreadyThere } else { Zeroes::Write };
+            let mut sink = asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?;
+            convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
+        }
+    }
+    target.keep().map_err(failed)?;
+    percent.complete();
+    percent.end();
+    Ok(0)
+}
+
+/// Bitmaps cannot be taken along: what would be lost is not lost silently.
+fn refuse_bitmaps(node: &Node) -> Result<(), Failure> {
+    let member = node.member()?;
+    let Some(header) = &member.header else { return Err(Failure::new("Source lacks bitmap support")) };
+    let all = image_core::qcow2::bitmap::list(&member.file, header);
+    match all.map_err(|error| node.failed_to_open(&error))?.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new("goldimg does not copy bitmaps: leave out --bitmaps to go without them")),
+    }
+}
+
+/// The disk that a snapshot holds; it is named, or said to be `snapshot.id=…,snapshot.name=…`.
+fn snapshot_of(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Failure> {
+    let member = node.member()?;
+    let failed = |why: &str| Failure::new(format!("Failed to load snapshot: {why}"));
+    let Some(header) = &member.header else {
+        return Err(failed(
+            "Block format 'raw' used by device '' does not support temporarily loading internal snapshots",
+        ));
+    };
+    let told = |error: image_core::Error| failed(&words::of_opening(&error));
+    let all = image_core::qcow2::snapshot::list(&member.file, header).map_err(told)?.0;
+    let found = arguments::find_snapshot(&all, wanted).ok_or_else(|| failed("Can't find snapshot"))?;
+    node.snapshot_disk(&found.header(header).map_err(told)?)
+}

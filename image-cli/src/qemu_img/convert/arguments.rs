@@ -1,0 +1,177 @@
+//! What `convert` is asked for.
+
+use image_core::convert::DiskSink;
+use image_core::qcow2::snapshot::Snapshot;
+
+use crate::qemu_img::failure::Failure;
+use crate::qemu_img::format_options::Lists;
+use crate::qemu_img::node::Wanted;
+use crate::qemu_img::options::{Given, Opt, flag, long_flag, long_valued, valued};
+use crate::qemu_img::{key_values, size};
+
+pub(in crate::qemu_img) const OPTIONS: &[Opt] = &[
+    flag('h', "help"),
+    flag('q', "quiet"),
+    flag('p', "progress"),
+    long_flag("image-opts"),
+    long_flag("source-image-opts"),
+    valued('f', "source-format"),
+    valued('T', "source-cache"),
+    valued('l', "snapshot"),
+    long_valued("object"),
+    valued('O', "output-format"),
+    long_flag("target-image-opts"),
+    valued('B', "backing"),
+    valued('F', "backing-format"),
+    valued('o', "options"),
+    valued('t', "output-cache"),
+    flag('c', "compress"),
+    flag('n', "no-create"),
+    long_flag("target-is-zero"),
+    valued('S', "sparse-size"),
+    long_flag("salvage"),
+    long_flag("bitmaps"),
+    long_flag("skip-broken-bitmaps"),
+    flag('U', "force-share"),
+    valued('m', "parallel"),
+    flag('W', "oob-writes"),
+    flag('C', "copy-range-offloading"),
+    valued('r', "rate"),
+];
+
+/// The longest run of zeroes that can be looked for, in bytes.
+const MAX_SPARSE: u64 = 16 << 20;
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) wanted: Wanted,
+    pub(super) source_cache: String,
+    pub(super) target_cache: String,
+    pub(super) snapshot: Option<String>,
+    pub(super) target_format: Option<String>,
+    pub(super) target_image_opts: bool,
+    pub(super) lists: Lists,
+    pub(super) backing: Option<String>,
+    pub(super) backing_format: Option<String>,
+    pub(super) compress: bool,
+    pub(super) no_create: bool,
+    pub(super) target_is_zero: bool,
+    /// Bytes; 0: nothing stays a hole.
+    pub(super) sparse: Option<u64>,
+    pub(super) progress: bool,
+    pub(super) quiet: bool,
+    /// The source's bitmaps are wanted too.
+    pub(super) bitmaps: bool,
+    skip_broken_bitmaps: bool,
+    /// What cannot be read becomes zeroes.
+    pub(super) salvage: bool,
+    copy_range: bool,
+}
+
+impl Asked {
+    /// Takes an option.
+    pub(super) fn take(&mut self, option: Given) -> Result<(), Failure> {
+        let value = option.value;
+        match option.name {
+            "source-format" => self.wanted.format = Some(value),
+            "image-opts" | "source-image-opts" => self.wanted.image_opts = true,
+            "force-share" => self.wanted.force_share = true,
+            "source-cache" => self.source_cache = value,
+            "output-cache" => self.target_cache = value,
+            "snapshot" => self.snapshot = Some(value),
+            "output-format" => self.target_format = Some(value),
+            "target-image-opts" => self.target_image_opts = true,
+            "options" => self.lists.add(value)?,
+            "backing" => self.backing = Some(value),
+            "backing-format" => self.backing_format = Some(value),
+            "compress" => self.compress = true,
+            "no-create" => self.no_create = true,
+            "target-is-zero" => self.target_is_zero = true,
+            "sparse-size" => self.sparse = Some(sparse(&value)?),
+            "progress" => self.progress = true,
+            "quiet" => self.quiet = true,
+            "copy-range-offloading" => self.copy_range = true,
+            "bitmaps" => self.bitmaps = true,
+            "skip-broken-bitmaps" => self.skip_broken_bitmaps = true,
+            "salvage" => self.salvage = true,
+            "parallel" => check_parallel(&value)?,
+            "rate" => {
+                size::parse(&value)
+                    .map_err(|_| Failure::new(format!("Invalid rate limit specified: '{value}'.")))?;
+            }
+            // Writes are out of order anyway.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What cannot go together.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
+        let contradictions = [
+            (self.target_image_opts && !self.no_create, "--target-image-opts requires use of -n flag"),
+            (self.no_create && !self.lists.is_empty(), "-o has no effect when skipping image creation"),
+            (
+                self.target_image_opts && self.target_format.is_some()
+                    || self.wanted.image_opts && self.wanted.format.is_some(),
+                "--image-opts and --format are mutually exclusive",
+            ),
+            (self.copy_range && self.sparse.is_some(), "Cannot enable copy offloading when -S is used"),
+            (self.copy_range && self.compress, "Cannot enable copy offloading when -c is used"),
+            (self.skip_broken_bitmaps && !self.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
+            (self.target_is_zero && !self.no_create, "--target-is-zero requires use of -n flag"),
+        ];
+        if let Some((_, message)) = contradictions.into_iter().find(|(wrong, _)| *wrong) {
+            return Err(Failure::new(message));
+        }
+        for (mode, default) in [(&mut self.source_cache, "writeback"), (&mut self.target_cache, "unsafe")] {
+            if mode.is_empty() {
+                *mode = default.to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    /// With the shortest run of zeroes that was asked for.
+    pub(super) fn sparse_sink<D: image_core::block::BlockWrite>(
+        &self,
+        sink: DiskSink<D>,
+    ) -> image_core::Result<DiskSink<D>> {
+        match self.sparse {
+            None | Some(0) => Ok(sink),
+            Some(bytes) => sink.with_sparse_unit(1 << bytes.ilog2().clamp(9, 21)),
+        }
+    }
+}
+
+fn sparse(text: &str) -> Result<u64, Failure> {
+    let malformed = || format!("Invalid buffer size for sparse output specified: '{text}'.");
+    let bytes = size::parse(text).map_err(|_| Failure::new(malformed()))?;
+    if bytes % 512 != 0 || bytes > MAX_SPARSE {
+        return Err(Failure::new(format!(
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to {MAX_SPARSE}. \
+             Select 0 to disable sparse detection (fully allocates output)."
+        )));
+    }
+    Ok(bytes)
+}
+
+fn check_parallel(text: &str) -> Result<(), Failure> {
+    match text.parse::<u64>() {
+        Ok(1..=16) => Ok(()),
+        Ok(_) => Err(Failure::new("Invalid number of coroutines specified. Must be between 1 and 16.")),
+        Err(_) => Err(Failure::new(format!("Invalid number of coroutines specified: '{text}'."))),
+    }
+}
+
+/// The snapshot that `-l` names: by id or name, or as `snapshot.id=…,snapshot.name=…`, where both must fit.
+pub(super) fn find_snapshot<'a>(all: &'a [Snapshot], wanted: &str) -> Option<&'a Snapshot> {
+    if !wanted.starts_with("snapshot.") {
+        return image_core::qcow2::snapshot::find(all, wanted.as_bytes());
+    }
+    let pairs = key_values::parse(wanted, None);
+    let fits = |key: &str, value: &[u8]| {
+        pairs.iter().filter(|(name, _)| name == key).all(|(_, wanted)| wanted.as_bytes() == value)
+    };
+    all.iter().find(|snapshot| fits("snapshot.id", &snapshot.id) && fits("snapshot.name", &snapshot.name))
+}

@@ -1,0 +1,122 @@
+//! A new image under its own name: what is there already is written over, and what fails is removed.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
+
+use super::failure::Failure;
+use super::format_options::{FormatOptions, Kind};
+use super::node::plain_path;
+use super::words;
+
+/// What the umask leaves of it, as QEMU wants it.
+const MODE: u32 = 0o644;
+
+/// A new file. It stays if [`keep`](Self::keep) is called.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    disk: Arc<FileDisk>,
+    path: String,
+    kept: bool,
+}
+
+impl NewFile {
+    /// Makes the file `name`, empty, or empties it.
+    pub(super) fn at(name: &str) -> Result<Self, Failure> {
+        let path = if name.is_empty() { name } else { plain_path(name)? };
+        let opened =
+            File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(path);
+        let file = opened.map_err(|error| {
+            Failure::new(format!("Could not create '{path}': {}", words::of_system(&error)))
+        })?;
+        let failed = |error: image_core::Error| {
+            Failure::new(words::of_opening(&error)).hint(&words::hint_of(&error, path))
+        };
+        let disk = FileDisk::from_file(file, path).map_err(failed)?;
+        disk.lock(Access::WRITE).map_err(failed)?;
+        if !disk.is_block_device() {
+            disk.resize(0).map_err(failed)?;
+        }
+        Ok(Self { disk: Arc::new(disk), path: path.to_owned(), kept: false })
+    }
+
+    /// As [`at`](Self::at); the file stays whatever happens, as QEMU's raw images do.
+    fn to_stay(name: &str) -> Result<Self, Failure> {
+        let mut new = Self::at(name)?;
+        new.kept = true;
+        Ok(new)
+    }
+
+    /// The file.
+    pub(super) fn disk(&self) -> &Arc<FileDisk> {
+        &self.disk
+    }
+
+    /// It is complete.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.kept && !self.disk.is_block_device() {
+            // Nothing can be done about a file that stays.
+            let _ = std::fs::remove_file(Path::new(&self.path));
+        }
+    }
+}
+
+/// Makes an empty image of `size` bytes.
+pub(super) fn create(name: &str, kind: Kind, options: &FormatOptions, size: u64) -> Result<(), Failure> {
+    match kind {
+        Kind::Raw | Kind::File => {
+            let new = create_raw(name, options, size)?;
+            new.keep();
+            Ok(())
+        }
+        Kind::Qcow2 => create_qcow2(name, options, size),
+    }
+}
+
+/// Makes an empty raw image and keeps hold of it.
+pub(super) fn create_raw(name: &str, options: &FormatOptions, size: u64) -> Result<NewFile, Failure> {
+    let preallocation = options.preallocation().map_err(Failure::new)?;
+    if preallocation == Preallocation::Metadata {
+        // The file is made before the mode is looked at.
+        NewFile::to_stay(name)?;
+        return Err(Failure::new("Unsupported preallocation mode: metadata"));
+    }
+    let new = NewFile::to_stay(name)?;
+    let disk = new.disk();
+    if disk.is_block_device() {
+        return match disk.size() < size {
+            true => Err(Failure::new("Device is too small")),
+            false => Ok(new),
+        };
+    }
+    let too_large = |_| Failure::new("The image size is too large for file format 'raw'");
+    let size = size.checked_next_multiple_of(512).unwrap_or(size);
+    disk.resize(size).map_err(too_large)?;
+    let set_aside = preallocation.set_aside(&**disk, ByteRange::whole(size));
+    set_aside.map_err(|error| Failure::new(words::of_chain(&error)))?;
+    Ok(new)
+}
+
+fn create_qcow2(name: &str, options: &FormatOptions, size: u64) -> Result<(), Failure> {
+    let new = NewFile::at(name)?;
+    let preallocation = options.preallocation().map_err(Failure::new)?;
+    let image = options.new_image(size, false).map_err(Failure::new)?;
+    let data = options.text("data_file").map(NewFile::at).transpose()?;
+    let data_disk = data.as_ref().map(|data| Arc::clone(data.disk()) as Arc<dyn BlockWrite>);
+    let made = image.create(Arc::clone(new.disk()) as Arc<dyn BlockWrite>, data_disk, preallocation);
+    made.map_err(|error| Failure::new(words::of_opening(&error)))?;
+    new.keep();
+    if let Some(data) = data {
+        data.keep();
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! `qemu-img convert`.
+
+use super::{Row, differs, mapped_otherwise, same, table};
+
+const ARGUMENTS: &[Row] = &[
+    same("convert"),
+    same("convert disk.raw"),
+    same("convert -x"),
+    same("convert --foo"),
+    same("convert --b x"),
+    same("convert --o x"),
+    same("convert --t"),
+    same("convert --s"),
+    same("convert --help"),
+    same("convert nofile out"),
+    same("convert -f foo disk.raw out"),
+    same("convert -O foo disk.raw out"),
+    same("convert -f qcow2 disk.raw out"),
+    same("convert -c disk.raw out"),
+    same("convert -o foo disk.raw out"),
+    same("convert -O qcow2 -o foo=1 disk.raw out"),
+    same("convert -O qcow2 -o cluster_size=7 disk.raw out"),
+    same("convert -O qcow2 -o '' disk.raw out"),
+    same("convert -O qcow2 -o help"),
+    same("convert -O qcow2 -o help disk.raw out"),
+    same("convert -S x disk.raw out"),
+    same("convert -S 100 disk.raw out"),
+    same("convert -S 10G disk.raw out"),
+    same("convert -t foo disk.raw out"),
+    same("convert -T foo disk.raw out"),
+    same("convert -m 0 disk.raw out"),
+    same("convert -m 17 disk.raw out"),
+    same("convert -m x disk.raw out"),
+    same("convert -r x disk.raw out"),
+    same("convert -C -S 4k disk.raw out"),
+    same("convert -C -c -O qcow2 disk.raw out"),
+    same("convert -l x disk.raw out"),
+    same("convert -l x states.qcow2 out"),
+    same("convert -l snapshot.id=9 states.qcow2 out"),
+    same("convert -B disk.qcow2 disk.raw out"),
+    same("convert -B disk.qcow2 -O qcow2 disk.raw out"),
+    same("convert -F raw -O qcow2 disk.raw out"),
+    same("convert --target-is-zero disk.raw out"),
+    same("convert --target-image-opts disk.raw driver=raw,file.filename=out"),
+    same("convert -n --target-image-opts -O raw disk.raw driver=raw,file.filename=disk.qcow2"),
+    same("convert --image-opts -f raw disk.raw out"),
+    same("convert -n -o cluster_size=4k disk.raw out"),
+    same("convert -n disk.raw out"),
+    same("convert -n disk.raw text"),
+    same("convert disk.raw nodir/out"),
+    same("convert disk.raw sub"),
+    same("convert disk.raw ''"),
+    same("convert sub out"),
+    same("convert --bitmaps disk.raw out"),
+    same("convert --skip-broken-bitmaps -O qcow2 states.qcow2 out"),
+    same("convert --bitmaps -O qcow2 disk.qcow2 out"),
+    same("convert --salvage disk.raw out"),
+    differs(
+        "convert --bitmaps -O qcow2 states.qcow2 out",
+        "qemu-img: goldimg does not copy bitmaps: leave out --bitmaps to go without them\n",
+        1,
+    ),
+];
+
+#[test]
+fn wrong_command_lines_are_theirs() {
+    table(ARGUMENTS);
+}
+
+const ROWS: &[Row] = &[
+    same("convert disk.raw out"),
+    same("convert -f raw -O raw disk.raw out"),
+    same("convert -p disk.raw out"),
+    same("convert -q -p disk.raw out"),
+    same("convert -O raw disk.qcow2 out"),
+    same("convert packed.qcow2 out"),
+    same("convert v2.qcow2 out"),
+    same("convert subclusters.qcow2 out"),
+    same("convert top.qcow2 out"),
+    same("convert states.qcow2 out"),
+    same("convert outside.qcow2 out"),
+    same("convert text out"),
+    same("convert -f raw disk.qcow2 out"),
+    same("convert disk.qcow2 disk.raw"),
+    same("convert -S 0 disk.raw out"),
+    same("convert -S 4k disk.raw out"),
+    same("convert -S 64k disk.raw out"),
+    same("convert -t none -T none disk.raw out"),
+    same("convert -m 16 -W disk.raw out"),
+    same("convert -r 1G disk.raw out"),
+    same("convert -C disk.raw out"),
+    same("convert -U disk.raw out"),
+    same("convert -l first states.qcow2 out"),
+    same("convert -l 2 states.qcow2 out"),
+    same("convert -l snapshot.name=first states.qcow2 out"),
+    same("convert --image-opts driver=raw,file.filename=disk.raw out"),
+    same("convert --image-opts driver=raw,offset=1M,size=64k,file.filename=disk.raw out"),
+    same("convert 'json:{\"driver\":\"qcow2\",\"file.filename\":\"disk.qcow2\"}' out"),
+    same("convert -n disk.qcow2 disk.raw"),
+    // Ours gives storage back where theirs marks a cluster as zeroes.
+    mapped_otherwise("convert -n -O qcow2 disk.raw disk.qcow2"),
+    mapped_otherwise("convert -n -O qcow2 disk.raw empty.qcow2"),
+    same("convert -n --target-is-zero -O qcow2 disk.raw empty.qcow2"),
+    same("convert -n -O qcow2 empty.qcow2 disk.qcow2"),
+    same("convert -n --target-image-opts disk.qcow2 driver=raw,file.filename=disk.raw"),
+    same("convert -o preallocation=falloc disk.raw out"),
+];
+
+#[test]
+fn raw_targets_are_theirs() {
+    table(ROWS);
+}
+
+const QCOW2: &[Row] = &[
+    same("convert -O qcow2 disk.raw out"),
+    same("convert -O qcow2 empty.qcow2 out"),
+    same("convert -O qcow2 top.qcow2 out"),
+    same("convert -O qcow2 text out"),
+    same("convert -p -O qcow2 disk.raw out"),
+    same("convert -c -O qcow2 disk.raw out"),
+    same("convert -c -O qcow2 -o compression_type=zstd disk.raw out"),
+    same("convert -O qcow2 -o compat=0.10 disk.raw out"),
+    same("convert -O qcow2 -o cluster_size=4k,refcount_bits=8 disk.raw out"),
+    same("convert -O qcow2 -o cluster_size=2M disk.raw out"),
+    same("convert -O qcow2 -o lazy_refcounts=on disk.raw out"),
+    same("convert -O qcow2 -o size=8M disk.raw out"),
+    same("convert -O qcow2 -o preallocation=metadata disk.raw out"),
+    same("convert -O qcow2 -o data_file=out.data disk.raw out"),
+    same("convert -O qcow2 -B disk.qcow2 -F qcow2 overlay.qcow2 out"),
+    same("convert -O qcow2 -o backing_file=disk.qcow2,backing_fmt=qcow2 overlay.qcow2 out"),
+    same("convert -O qcow2 -B nofile -F raw disk.raw out"),
+    same("convert -O qcow2 -l first states.qcow2 out"),
+    same("convert -O qcow2 disk.raw out && check out"),
+];
+
+#[test]
+fn qcow2_targets_are_theirs() {
+    table(QCOW2);
+}
+
+#[test]
+fn a_source_stays_in_its_folder() {
+    table(&[differs(
+        "convert sub/out.qcow2 out",
+        "qemu-img: Could not open 'sub/out.qcow2': The backing file \"../disk.raw\" is outside of the image's folder: \
+         set GOLDIMG_ALLOW_BACKING=anywhere in the environment to open it\n",
+        1,
+    )]);
+}
