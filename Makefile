@@ -16,13 +16,14 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image test test-boot test-openstack check bench clean build packages test-packages ready
+.PHONY: help image test test-boot test-openstack openstack-demo check bench clean build packages test-packages ready
 
 help:
 	@echo "make image      install what is missing, build $(RECIPE) into $(OUT)/"
 	@echo "make test       install what the tests need, run all of them"
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
+	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
 	@echo "make check      formatting, lints, documentation, licences"
 	@echo "make bench      compare with qemu-img, write docs/benchmarks.md"
 	@echo "make clean      remove target/ and $(OUT)/"
@@ -44,13 +45,21 @@ else
 endif
 
 test-boot: image
-	for image in $(OUT)/*.qcow2; do $(GOLDIMG) test --firmware bios,uefi,secure-boot "$$image" || exit 1; done
+	for image in $(OUT)/*.qcow2; do \
+	  $(GOLDIMG) test --firmware bios,uefi,secure-boot "$$image" && \
+	  $(GOLDIMG) test --as openstack --matrix "$$image" || exit 1; \
+	done
 
 # A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.
 test-openstack: packages test-packages cargo
 	tests/openstack/services prepare
 	$(CARGO) build --locked --workspace --bins --tests
 	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --package tests openstack::
+
+# The newest image in $(OUT)/, or one that is built now.
+openstack-demo: packages test-packages ready build
+	@ls $(OUT)/*.qcow2 >/dev/null 2>&1 || $(GOLDIMG) build $(RECIPE) -o $(OUT) --force
+	tests/openstack/demo $(GOLDIMG) "$$(ls -t $(OUT)/*.qcow2 | head -n 1)"
 
 check: cargo
 	$(CARGO) fmt --all --check

@@ -58,6 +58,10 @@ locale: C.UTF-8
 
 [disk]
 size = "10X"
+
+[openstack.properties]
+hw_disc_bus = "scsi"
+hw_firmware_type = "efi"
 "#;
 
 #[test]
@@ -104,6 +108,7 @@ const SOUND: &[&str] = &[
     "[disk]\nsize = 10737418240",
     "[disk]\nsize = \"1.5GiB\"\nesp-size = \"67108864\"",
     "[seal]\nkeep = \"/etc/ssh\"\nkeep-passwords = true",
+    "[openstack.properties]\nhw_disk_bus = \"scsi\"\nhw_rng_model = \"\"\n\"trait:CUSTOM_X\" = \"required\"",
     "[output]\nformats = \"raw\"",
     "[output]\ncompression = \"zstd\"\nlevel = 19\ncluster-size = 131072\nmin-ram-mib = 0",
     "[output]\ncompression = \"none\"\ncluster-size = \"2m\"",
@@ -173,6 +178,11 @@ const UNSOUND: &[&str] = &[
     "[disk]\nesp-size = 1048576",
     "[disk]\nesp_size = \"64M\"",
     "[seal]\nkeep = [\"etc\"]",
+    "[openstack.properties]\nhw_boot_menu = true",
+    "[openstack.properties]\nos_glance_x = \"y\"",
+    "[openstack.properties]\n\"a b\" = \"c\"",
+    "[openstack]\nproperties = [\"hw_disk_bus=scsi\"]",
+    "[openstack]\nhw_disk_bus = \"scsi\"",
     "[seal]\nkeep-passwords = 1",
     "[output]\nformats = []",
     "[output]\nformats = [\"vmdk\"]",
@@ -190,6 +200,7 @@ const UNSOUND_BEYOND_THE_SCHEMA: &[&str] = &[
     "[[steps]]\ncopy = { from = \"files/modt\", to = \"/a\" }",
     "[[steps]]\ncopy = { from = \"files/motd\", to = \"/\" }",
     "[[steps]]\nrun = { file = \"files\" }",
+    "[openstack.properties]\nhw_disk_bus = \"SCSI\"",
     "[cloud-init.config]\n\"a.cfg\" = \"- b\"",
     "[cloud-init.config]\n\"a.cfg\" = \"a: [\"",
     "[disk]\nsize = \"1M\"",

@@ -2,6 +2,7 @@
 //!
 //! The fixture boots in seconds; whole golden images are booted by `golden`.
 
+mod cloud_init;
 mod fixture;
 
 use std::fs;
@@ -20,6 +21,11 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Boots a fixture; `None` where something is missing, which was said.
 fn boot(loader: Loader, arguments: &[&str]) -> Option<(Outcome, Value)> {
+    boot_and_look(loader, arguments, |_| ())
+}
+
+/// As [`boot`], with a look at what is kept of it.
+fn boot_and_look(loader: Loader, arguments: &[&str], look: impl FnOnce(&Path)) -> Option<(Outcome, Value)> {
     let folder = folder();
     let image = folder.path().join("fixture.raw");
     peer("qemu-system-x86_64")?;
@@ -27,12 +33,12 @@ fn boot(loader: Loader, arguments: &[&str]) -> Option<(Outcome, Value)> {
         return None;
     }
     let before = fs::read(&image).expect("the image");
-    let (outcome, verdict) = test(&image, arguments);
+    let (outcome, verdict) = test(&image, arguments, look);
     assert!(before == fs::read(&image).expect("the image"), "the image was changed");
     Some((outcome, verdict))
 }
 
-fn test(image: &Path, arguments: &[&str]) -> (Outcome, Value) {
+fn test(image: &Path, arguments: &[&str], look: impl FnOnce(&Path)) -> (Outcome, Value) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut words = vec!["test", "--json", "--accelerator", "tcg", "--memory", "256"];
     words.extend(arguments);
@@ -42,6 +48,7 @@ fn test(image: &Path, arguments: &[&str]) -> (Outcome, Value) {
         .unwrap_or_else(|error| panic!("{error}\n{}", outcome.snapshot()));
     if let Some(logs) = verdict["logs"].as_str() {
         assert!(fs::read_dir(logs).expect("the logs").count() > 0);
+        look(logs.as_ref());
         fs::remove_dir_all(logs).expect("logs that can be removed");
     }
     (outcome, verdict)
@@ -63,7 +70,7 @@ fn a_good_image_passes_with_both_kinds_of_firmware() {
     assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
     assert_eq!(verdict["passed"], true);
     assert_eq!(verdict["boots"].as_array().expect("boots").len(), 2);
-    assert_eq!(verdict["clones"].as_array().expect("clones").len(), 2);
+    assert_eq!(verdict["clones"].as_array().expect("clones").len(), 3);
     assert_eq!(verdict["logs"], Value::Null);
 }
 
@@ -81,6 +88,60 @@ fn a_fault_in_the_guest_is_found_by_its_check_and_by_no_other() {
     }
 }
 
+/// The names of the boots, and of their checks that did not pass.
+fn boots(verdict: &Value) -> Vec<(&str, Vec<&str>)> {
+    let boots = verdict["boots"].as_array().expect("boots").iter();
+    let not_passed = |boot: &'_ Value| -> Vec<&str> {
+        let checks = boot["checks"].as_array().expect("checks").iter();
+        checks.filter(|one| one["verdict"] != "passed").filter_map(|one| one["name"].as_str()).collect()
+    };
+    boots.map(|boot| (boot["folder"].as_str().expect("a folder"), not_passed(boot))).collect()
+}
+
+#[test]
+fn a_good_image_passes_as_openstack_boots_it() {
+    let arguments = ["--as", "openstack", "--keep"];
+    let judge = |logs: &Path| cloud_init::judge(&logs.join("metadata-q35-virtio-bios/metadata"));
+    let Some((outcome, verdict)) = boot_and_look(Loader::Boots("fault=none"), &arguments, judge) else {
+        return;
+    };
+    assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+    let wanted = ["metadata-q35-virtio-bios", "config-drive-scsi-q35-scsi-bios", "nothing-q35-virtio-bios"];
+    assert_eq!(boots(&verdict), wanted.map(|name| (name, vec![])));
+    assert_eq!(verdict["clones"].as_array().expect("clones").len(), 3);
+    let checks = verdict["boots"][0]["checks"].as_array().expect("checks");
+    let fetched = checks.iter().find(|check| check["name"] == "data-source").expect("a check");
+    assert!(fetched["evidence"].as_str().expect("words").contains("fetched meta_data.json"), "{fetched}");
+}
+
+#[test]
+fn a_config_drive_is_read_where_there_is_a_driver() {
+    let on = |bus: &str| {
+        boot(Loader::Boots("fault=none"), &["--as", "openstack", "--cdrom", bus, "--timeout", "60"])
+    };
+    let Some((outcome, verdict)) = on("ide") else { return };
+    assert_eq!(boots(&verdict), [("config-drive-ide-pc-scsi-bios", vec![])], "{}", outcome.snapshot());
+    // Kernels for clouds have none for SATA.
+    let Some((outcome, verdict)) = on("sata") else { return };
+    assert_eq!(outcome.code, 1);
+    assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
+}
+
+#[test]
+fn what_a_guest_does_not_take_from_openstack_is_found() {
+    let arguments = ["--as", "openstack", "--source", "config-drive"];
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-network-data"), &arguments) else { return };
+    let checks = vec!["static-addresses", "routes", "mtu", "dns"];
+    assert_eq!((outcome.code, not_passed(&verdict)), (1, checks), "{}", outcome.snapshot());
+
+    let arguments = ["--as", "openstack", "--source", "metadata,config-drive"];
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=same-duid"), &arguments) else { return };
+    assert_eq!((outcome.code, not_passed(&verdict)), (1, vec![]), "{}", outcome.snapshot());
+    let failed: Vec<_> =
+        verdict["clones"].as_array().expect("clones").iter().map(|c| &c["verdict"]).collect();
+    assert_eq!(failed, ["passed", "passed", "failed"], "{}", outcome.snapshot());
+}
+
 #[test]
 fn two_boots_with_one_machine_id_are_found_out() {
     let Some((outcome, verdict)) = boot(Loader::Boots("fault=clone"), &["--firmware", "bios,bios"]) else {
@@ -89,6 +150,8 @@ fn two_boots_with_one_machine_id_are_found_out() {
     assert_eq!((outcome.code, not_passed(&verdict)), (1, vec![]), "{}", outcome.snapshot());
     assert_eq!(verdict["clones"][0]["verdict"], "failed");
     assert_eq!(verdict["clones"][1]["verdict"], "passed");
+    // It is what the DUID is made of.
+    assert_eq!(verdict["clones"][2]["verdict"], "failed");
 }
 
 #[test]
@@ -112,7 +175,7 @@ fn a_disk_without_a_boot_loader_is_seen_with_both_kinds_of_firmware() {
     let image = folder.path().join("empty.raw");
     fs::File::create(&image).and_then(|file| file.set_len(4 << 20)).expect("an empty disk");
     for firmware in ["bios", "uefi"] {
-        let (outcome, verdict) = test(&image, &["--firmware", firmware]);
+        let (outcome, verdict) = test(&image, &["--firmware", firmware], |_| ());
         let words = "the firmware finds nothing to boot on the disk";
         assert_eq!((outcome.code, trouble(&verdict)), (1, words), "{}", outcome.snapshot());
     }

@@ -13,6 +13,7 @@
 mod access;
 mod boot;
 mod cloud_init;
+pub(crate) mod drivers;
 mod expected;
 mod file;
 mod firmware;

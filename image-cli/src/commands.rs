@@ -14,6 +14,7 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod map;
 pub(crate) mod measure;
+pub(crate) mod metadata;
 pub(crate) mod plan;
 pub(crate) mod resize;
 pub(crate) mod schema;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     Completions(completions::Args),
     /// Boot an image as a cloud would, and check it
     Test(test::Args),
+    /// Answer a guest as the metadata service does; started by QEMU
+    #[command(hide = true)]
+    Metadata(metadata::Args),
 }
 
 /// Does it.
@@ -93,5 +97,6 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Schema(args) => schema::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Test(args) => test::run(args, ui),
+        Command::Metadata(args) => metadata::run(&args),
     }
 }

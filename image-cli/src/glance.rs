@@ -4,7 +4,7 @@
 //! clouds.yaml, OS_* ─► clouds ─► keystone ─► session ─► image_api ─► upload ─► rotate
 //!                                   │  token, catalog │             │
 //!                                   ▼                 ▼             ├─ inspect     would Glance take it?
-//!                        exchange: http (sends)                     ├─ properties  would Nova take them?
+//!                        exchange: http (sends)                     │
 //!                                  rehearsal (only shows)           └─ payload     bytes, hashed on the way
 //! ```
 //!
@@ -23,7 +23,6 @@ pub(crate) mod inspect;
 pub(crate) mod keystone;
 mod last_words;
 pub(crate) mod payload;
-pub(crate) mod properties;
 pub(crate) mod rehearsal;
 pub(crate) mod rotate;
 pub(crate) mod secret;

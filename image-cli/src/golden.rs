@@ -19,6 +19,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod manifest;
 pub(crate) mod namespace;
+mod openstack;
 pub(crate) mod outputs;
 pub(crate) mod plan;
 pub(crate) mod recipe;

@@ -17,6 +17,7 @@ mod golden;
 mod interrupt;
 mod printable;
 mod programs;
+mod properties;
 mod qemu_img;
 mod seal;
 mod size;

@@ -1,11 +1,11 @@
 //! Does an image boot? It is started as a cloud would start it, and looked at from inside and outside.
 //!
 //! ```text
-//!               ┌──────────── for each firmware ────────────────────────────────────┐
+//!               ┌──────────── for each setup ───────────────────────────────────────┐
 //! image ─► plan ─► machine ─► console, report ─► logins ─► power button ─► checks ──┴─► clones differ?
 //!           │        │            │                 │
-//!           │     QEMU, KVM    trouble is        with the key,
-//!         a seed  or TCG       seen early        and without
+//!   a seed, or     QEMU, KVM    trouble is        with the key,
+//! OpenStack's data or TCG       seen early        and without
 //! ```
 //!
 //! The image is opened read-only; what the guest writes goes to an overlay without a name. Nothing is left behind
@@ -14,14 +14,19 @@
 mod accelerator;
 mod checks;
 mod console;
+mod dhcp;
 mod firmware;
 mod login;
 mod machine;
+pub(crate) mod metadata;
+mod neutron;
+mod openstack;
 mod patience;
 mod programs;
 mod qmp;
 mod report;
 mod seed;
+mod setup;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,13 +40,15 @@ use serde::Serialize;
 pub(crate) use accelerator::Accelerator;
 pub(crate) use checks::{Check, Verdict};
 pub(crate) use firmware::Firmware;
+pub(crate) use setup::{Attachable, Cdrom, DiskBus, Setup, Source};
 
 use crate::failure::Advise;
 use crate::ui::Ui;
-use checks::Observed;
+use checks::{Clone, Given, Observed};
 use console::{Console, Trouble};
 use login::Logins;
 use machine::{Machine, Plan};
+use openstack::Documents;
 use patience::Patience;
 use programs::Program;
 use qmp::Event;
@@ -56,7 +63,7 @@ pub(crate) struct Settings {
     /// "raw" or "qcow2"; without it, what the file's first bytes say.
     pub(crate) format: Option<String>,
     /// One boot with each.
-    pub(crate) firmware: Vec<Firmware>,
+    pub(crate) setups: Vec<Setup>,
     /// By how many bytes the disk is larger than the image.
     pub(crate) grow: u64,
     pub(crate) memory_mib: u32,
@@ -84,7 +91,8 @@ pub(crate) struct Outcome {
 /// One boot.
 #[derive(Debug, Serialize)]
 pub(crate) struct Boot {
-    pub(crate) firmware: Firmware,
+    #[serde(flatten)]
+    pub(crate) setup: Setup,
     /// The folder within the kept logs.
     pub(crate) folder: String,
     pub(crate) passed: bool,
@@ -98,6 +106,8 @@ pub(crate) struct Boot {
     pub(crate) checks: Vec<Check>,
     #[serde(skip)]
     report: Option<Report>,
+    #[serde(skip)]
+    identities: Vec<String>,
 }
 
 /// Tries an image.
@@ -108,8 +118,8 @@ pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
     for program in [Program::Qemu, Program::Ssh, Program::SshKeygen] {
         program.check()?;
     }
-    for firmware in &settings.firmware {
-        firmware.files()?;
+    for setup in &settings.setups {
+        setup.firmware.files()?;
     }
     let image = fs::canonicalize(&settings.image)
         .with_context(|| format!("finding the image {}", settings.image.display()))?;
@@ -124,11 +134,10 @@ pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
     let trial =
         Trial { settings, image: &image, format: &format, accelerator, key: &key, folder: folder.path() };
     let mut boots = Vec::new();
-    for firmware in &settings.firmware {
-        boots.push(trial.boot_twice_if_the_timer_fails(*firmware, ui)?);
+    for setup in &settings.setups {
+        boots.push(trial.boot_twice_if_the_timer_fails(*setup, ui)?);
     }
-    let reports: Vec<&Report> = boots.iter().filter_map(|boot| boot.report.as_ref()).collect();
-    let clones = if boots.len() > 1 { checks::judge_clones(&reports) } else { Vec::new() };
+    let clones = judge_clones(&boots);
     let passed = boots.iter().all(|boot| boot.passed) && all_passed(&clones);
     let logs = if settings.keep {
         folder.disable_cleanup(true);
@@ -139,6 +148,18 @@ pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
         Some(keep_logs(folder)?)
     };
     Ok(Outcome { image: settings.image.clone(), format, accelerator, passed, boots, clones, logs })
+}
+
+/// What several boots of one image must not share; a boot without data tells nothing of itself.
+fn judge_clones(boots: &[Boot]) -> Vec<Check> {
+    let reporting = boots.iter().filter(|boot| boot.setup.source != Source::Nothing).count();
+    if reporting < 2 {
+        return Vec::new();
+    }
+    let clones = boots
+        .iter()
+        .filter_map(|boot| boot.report.as_ref().map(|report| Clone { report, identities: &boot.identities }));
+    checks::judge_clones(&clones.collect::<Vec<_>>())
 }
 
 fn all_passed(checks: &[Check]) -> bool {
@@ -206,59 +227,91 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn boot_twice_if_the_timer_fails(&self, firmware: Firmware, ui: &Ui) -> Result<Boot> {
-        let (boot, trouble) = self.boot(firmware, ui)?;
+    fn boot_twice_if_the_timer_fails(&self, setup: Setup, ui: &Ui) -> Result<Boot> {
+        let (boot, trouble) = self.boot(setup, ui)?;
         if trouble != Some(Trouble::Timer) {
             return Ok(boot);
         }
-        ui.warning(&format!("{}: {}; once more", firmware.name(), Trouble::Timer));
-        Ok(self.boot(firmware, ui)?.0)
+        ui.warning(&format!("{}: {}; once more", setup, Trouble::Timer));
+        Ok(self.boot(setup, ui)?.0)
     }
 
-    /// A folder named after the firmware, and numbered where there was such a boot before.
-    fn make_folder(&self, firmware: Firmware) -> Result<String> {
-        let name = firmware.name();
-        let mut names = (1..).map(|n: u32| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+    /// A folder named after the setup, and numbered where there was such a boot before.
+    fn make_folder(&self, setup: Setup) -> Result<String> {
+        let name = setup.name();
+        let mut names = (1..).map(|n: u32| if n == 1 { name.clone() } else { format!("{name}-{n}") });
         let free = names.find(|name| !self.folder.join(name).exists()).unwrap_or_default();
         fs::create_dir(self.folder.join(&free)).context("making a folder for the boot")?;
         Ok(free)
     }
 
-    fn boot(&self, firmware: Firmware, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
-        let stage = ui.stage(&format!("boot with {}", firmware.name()));
+    /// Prepares what the guest is given: the file that is attached, and the metadata service's folder.
+    fn give(
+        &self,
+        setup: Setup,
+        server: &Server,
+        folder: &Path,
+        wait: Duration,
+    ) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
+        let documents = || Documents::new(server, self.key, wait.as_secs(), &machine::macs(&server.uuid));
+        let seed = match setup.source {
+            Source::NoCloud => server.no_cloud(self.key, wait.as_secs())?,
+            Source::ConfigDrive => documents()?.config_drive()?,
+            Source::Metadata => {
+                let metadata = folder.join("metadata");
+                documents()?.write(&metadata)?;
+                return Ok((None, Some(metadata)));
+            }
+            Source::Nothing => return Ok((None, None)),
+        };
+        let path = folder.join("seed.iso");
+        fs::write(&path, seed).context("writing the seed")?;
+        Ok((Some(path), None))
+    }
+
+    fn boot(&self, setup: Setup, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
+        let stage = ui.stage(&format!("boot with {setup}"));
         let started = Instant::now();
-        let limit = self.settings.limit.unwrap_or(self.accelerator.boot_limit());
-        let name = self.make_folder(firmware)?;
+        let limit = match (self.settings.limit, setup.source) {
+            (Some(limit), _) => limit,
+            (None, Source::Nothing) => self.accelerator.idle_boot_limit(),
+            (None, _) => self.accelerator.boot_limit(),
+        };
+        let name = self.make_folder(setup)?;
         let folder = self.folder.join(&name);
         let server = Server::new()?;
-        let seed = folder.join("seed.iso");
-        fs::write(&seed, server.no_cloud(self.key, limit.as_secs())?).context("writing the seed")?;
+        let (seed, metadata) = self.give(setup, &server, &folder, limit)?;
         let mut machine = Machine::start(&Plan {
             image: self.image,
             format: self.format,
             accelerator: self.accelerator,
-            firmware,
+            setup,
             memory_mib: self.settings.memory_mib,
             grow: self.settings.grow,
-            seed: &seed,
+            seed: seed.as_deref(),
+            metadata: metadata.as_deref(),
             uuid: &server.uuid,
             folder: &folder,
         })?;
-        let mut guest = Guest::new(&mut machine, &folder, limit);
+        let mut guest = Guest::new(&mut machine, &folder, limit, setup.source);
         let end = guest.watch()?;
+        let booted = (end.is_ok() && setup.source == Source::Nothing).then(|| guest.patience.spent());
         let logins = guest.log_in(self.key)?;
         let power_off = guest.power_off(self.accelerator.power_off_limit())?;
         let effective = guest.patience.spent();
         let console = guest.console;
         let (report, reported) = guest.report.map_or((None, SystemTime::UNIX_EPOCH), |(r, at)| (Some(r), at));
         let observed = Observed {
-            hostname: server.hostname,
+            given: given(server, setup),
             disk_size: machine.disk_size,
             console: [console.kernel, console.cloud_init, console.login],
             report,
             reported,
             logins,
             power_off,
+            identities: dhcp::identities(&folder.join(machine::CAPTURE)).context("reading what was sent")?,
+            fetched: metadata.map_or_else(Vec::new, |folder| metadata::fetched(&folder)),
+            booted,
         };
         let checks = checks::judge(&observed);
         let passed = end.is_ok() && all_passed(&checks);
@@ -267,7 +320,7 @@ impl Trial<'_> {
         }
         let trouble = end.as_ref().err().and_then(|end| end.trouble);
         let boot = Boot {
-            firmware,
+            setup,
             folder: name,
             passed,
             seconds: tenths(started.elapsed()),
@@ -276,8 +329,21 @@ impl Trial<'_> {
             trouble: end.err().map(|end| end.words),
             checks,
             report: observed.report,
+            identities: observed.identities,
         };
         Ok((boot, trouble))
+    }
+}
+
+fn given(server: Server, setup: Setup) -> Given {
+    Given {
+        address: if setup.is_openstack() { neutron::ADDRESS } else { machine::ADDRESS },
+        source: setup.source,
+        cdrom: setup.cdrom,
+        vendor_words: openstack::vendor_words(&server),
+        macs: machine::macs(&server.uuid),
+        instance_id: server.uuid,
+        hostname: server.hostname,
     }
 }
 
@@ -298,20 +364,25 @@ struct Guest<'a> {
     machine: &'a mut Machine,
     folder: &'a Path,
     patience: Patience,
+    source: Source,
     console: Console,
     report: Option<(Report, SystemTime)>,
 }
 
 impl<'a> Guest<'a> {
-    fn new(machine: &'a mut Machine, folder: &'a Path, limit: Duration) -> Self {
+    fn new(machine: &'a mut Machine, folder: &'a Path, limit: Duration, source: Source) -> Self {
         let patience = Patience::new(machine.pid(), limit);
-        Self { machine, folder, patience, console: Console::default(), report: None }
+        let console = Console::new(source != Source::Nothing);
+        Self { machine, folder, patience, source, console, report: None }
     }
 
-    /// Until the report is whole, or will not come.
+    /// Until the report is whole, or will not come. Without data there is none: until the boot has come to its end.
     fn watch(&mut self) -> Result<Result<(), End>> {
         loop {
             self.look()?;
+            if self.source == Source::Nothing && self.console.has_booted() {
+                return Ok(Ok(()));
+            }
             let report =
                 Report::read(&self.folder.join("report.log")).context("reading the guest's report")?;
             if let Some(report) = report {
@@ -371,7 +442,8 @@ impl<'a> Guest<'a> {
 
     /// How long the guest takes to switch off when its power button is pressed.
     fn power_off(&mut self, limit: Duration) -> Result<Option<Result<Duration, Duration>>> {
-        if self.report.is_none() || self.machine.ended()?.is_some() {
+        let is_up = self.report.is_some() || self.console.has_booted();
+        if !is_up || self.machine.ended()?.is_some() {
             return Ok(None);
         }
         // A login prompt may come last of all.

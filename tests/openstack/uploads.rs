@@ -176,9 +176,8 @@ fn images_are_converted_on_their_way_and_described_by_their_manifest() {
     qemu_img.must(["convert", "-c", "-O", "qcow2", &from, &to]);
     let sum = peer("sha256sum").expect("coreutils").must([&to]);
     let manifest = serde_json::json!({
-        "manifest_version": 1, "name": "debian-12", "version": "7", "distribution": "debian", "release": "bookworm",
-        "architecture": "x86_64", "build_date": "2026-11-23 05:21:09", "min_disk": 1, "min_ram": 768,
-        "firmware": ["bios", "uefi"],
+        "manifest_version": 1, "name": "debian-12", "version": "7", "build_date": "2026-11-23 05:21:09",
+        "min_disk": 1, "min_ram": 768, "properties": { "os_version": "12", "hw_cdrom_bus": "scsi" },
         "files": [{ "name": "debian-12-7.qcow2", "sha256": sum.split(' ').next() }],
     });
     fs::write(image.with_extension("json"), manifest.to_string()).expect("a manifest");
@@ -189,7 +188,10 @@ fn images_are_converted_on_their_way_and_described_by_their_manifest() {
         (&true.into(), &"debian-12 7 raw 20261123".into())
     );
     assert_eq!((&told["image"]["disk_format"], &told["image"]["min_ram"]), (&"raw".into(), &768.into()));
-    assert_eq!(told["image"]["os_version"], "12");
+    assert_eq!(
+        (&told["image"]["os_version"], &told["image"]["hw_cdrom_bus"]),
+        (&"12".into(), &"scsi".into())
+    );
     cloud.assert_downloads(id(&told), &disk);
 
     let told = cloud.upload("demo", &disk, &["--convert", "qcow2:zstd", "--name", "packed"]);

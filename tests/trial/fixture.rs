@@ -38,7 +38,7 @@ const PACKAGES: [&str; 12] = [
     "zlib1g",
 ];
 /// Of the kernel, in the order in which they need each other.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 20] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -50,6 +50,13 @@ const MODULES: [&str; 13] = [
     "virtio_net",
     "cdrom",
     "isofs",
+    "scsi_common",
+    "scsi_mod",
+    "sd_mod",
+    "sr_mod",
+    "virtio_scsi",
+    "libata",
+    "ata_piix",
     "evdev",
     "button",
 ];
@@ -235,7 +242,11 @@ fn make_initrd(folder: &Path, tree: &Path) -> PathBuf {
     script("init", include_str!("init.sh"));
     script("bin/getent", "#!/bin/sh\ncat /etc/passwd\n");
     script("bin/cloud-init", "#!/bin/sh\necho 'status: done'\n");
-    let answers = "is-active) echo active ;;\nis-system-running) echo running ;;";
+    let times = "InactiveExitTimestampMonotonic=2000000\nActiveEnterTimestampMonotonic=3000000";
+    let answers = format!(
+        "is-active) echo active ;;\nis-system-running) echo running ;;\n\
+         show) echo 'Id=systemd-networkd-wait-online.service\n{times}' ;;"
+    );
     script("bin/systemctl", &format!("#!/bin/sh\ncase $1 in\n{answers}\nesac\n"));
     let lease = "ip addr add \"$ip/$mask\" dev \"$interface\"";
     script("bin/udhcpc-script", &format!("#!/bin/sh\n[ \"$1\" != bound ] || {lease}\n"));

@@ -1,16 +1,22 @@
 //! `goldimg test`: boots an image and prints what came of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use serde::Serialize;
 
-use crate::failure::FAILED;
+use crate::audit::drivers::{Attachment, Drivers};
+use crate::failure::{Advise, FAILED, USAGE};
 use crate::printable::printable;
 use crate::size::Size;
-use crate::trial::{self, Accelerator, Boot, Check, Firmware, Outcome, Settings, Verdict};
+use crate::trial::{
+    self, Accelerator, Attachable, Boot, Cdrom, Check, DiskBus, Firmware, Outcome, Settings, Setup, Source,
+    Verdict,
+};
 use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +24,8 @@ use crate::ui::Ui;
   goldimg test debian-12.qcow2
   goldimg test --firmware bios --json debian-12.qcow2 > verdict.json
   goldimg test --firmware secure-boot --keep disk.raw
+  goldimg test --as openstack debian-12.qcow2           each way in which a cloud hands over its data
+  goldimg test --as openstack --matrix debian-12.qcow2  and every bus for its disk and config drive
 
 The image is not changed. Exit code 0 if every check passed, else 1.")]
 pub(crate) struct Args {
@@ -26,9 +34,14 @@ pub(crate) struct Args {
     /// The image's format, raw or qcow2; default: what its first bytes say
     #[arg(short = 'f', long, value_name = "FORMAT")]
     format: Option<String>,
-    /// The firmware to boot with, one boot for each
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Firmware::Bios, Firmware::Uefi])]
+    /// As whom to boot it
+    #[arg(long = "as", value_enum, default_value_t, value_name = "WHOM")]
+    whom: Whom,
+    /// The firmware to boot with, one boot for each; default: bios and uefi, as openstack bios
+    #[arg(long, value_enum, value_delimiter = ',')]
     firmware: Vec<Firmware>,
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// By how much the guest's disk is larger than the image
     #[arg(long, value_name = "SIZE", default_value = "2G")]
     grow: Size,
@@ -50,12 +63,37 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Who starts the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Whom {
+    /// Nobody in particular: a NoCloud seed
+    #[default]
+    NoCloud,
+    /// Nova: the metadata service, a config drive, two networks of Neutron's, and once no data at all
+    Openstack,
+}
+
+/// What to boot of all that OpenStack can do.
+#[derive(Debug, clap::Args)]
+struct CloudArgs {
+    /// Every way to attach disk and config drive that the image has drivers for
+    #[arg(long)]
+    matrix: bool,
+    /// Only with data from here
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SOURCE")]
+    source: Vec<Source>,
+    /// Only with config drives on these buses, whether the image has drivers for them or not
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "BUS")]
+    cdrom: Vec<Cdrom>,
+}
+
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     crate::interrupt::listen()?;
+    let (setups, properties) = setups(&args, ui)?;
     let settings = Settings {
         image: args.image,
         format: args.format,
-        firmware: args.firmware,
+        setups,
         grow: args.grow.0,
         memory_mib: args.memory,
         accelerator: args.accelerator,
@@ -64,7 +102,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     };
     let outcome = trial::run(&settings, ui)?;
     match args.json {
-        true => ui.json(&outcome)?,
+        true => ui.json(&Told { outcome: &outcome, properties })?,
         false => ui.data(table(&outcome).as_bytes())?,
     }
     if let Some(logs) = &outcome.logs {
@@ -75,6 +113,92 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     }
     ui.error(&format!("{} did not pass{}", outcome.image.display(), hint(&outcome)));
     Ok(ExitCode::from(FAILED))
+}
+
+/// The outcome as JSON.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    /// What the image needs in OpenStack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<BTreeMap<&'static str, &'static str>>,
+}
+
+/// The machines to boot, and the properties without which a cloud would take others.
+fn setups(args: &Args, ui: &Ui) -> Result<(Vec<Setup>, Option<BTreeMap<&'static str, &'static str>>)> {
+    let firmware = |usual: &[Firmware]| match args.firmware.as_slice() {
+        [] => usual.to_vec(),
+        asked => asked.to_vec(),
+    };
+    if args.whom == Whom::NoCloud {
+        if args.cloud.is_given() {
+            return Err(anyhow!("--matrix, --source and --cdrom are ways of OpenStack"))
+                .hint(|| "add --as openstack")
+                .exit_code(USAGE);
+        }
+        let firmware = firmware(&[Firmware::Bios, Firmware::Uefi]);
+        return Ok((firmware.into_iter().map(Setup::no_cloud).collect(), None));
+    }
+    let format = args.format.as_deref().map(str::parse).transpose()?;
+    let drivers = Drivers::of_file(&args.image, format)?;
+    let properties = drivers.as_ref().map(Drivers::properties);
+    match &properties {
+        None => ui.note("what the image has drivers for is not known: no kernel was found in it"),
+        Some(none) if none.is_empty() => ui.note("the image has drivers for all that a cloud attaches"),
+        Some(all) => {
+            let words: Vec<_> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            ui.note(&format!("for its drivers the image needs {}", words.join(" ")));
+        }
+    }
+    let machines = machines(&args.cloud, drivers.as_ref(), ui);
+    let mut setups = Vec::new();
+    for firmware in firmware(&[Firmware::Bios]) {
+        setups.extend(machines.iter().map(|setup| Setup { firmware, ..*setup }).filter(Setup::exists));
+    }
+    match setups.is_empty() {
+        true => Err(anyhow!("nothing is left to boot")).hint(|| "--matrix has every way").exit_code(USAGE),
+        false => Ok((setups, properties)),
+    }
+}
+
+/// Those that were asked for.
+fn machines(asked: &CloudArgs, drivers: Option<&Drivers>, ui: &Ui) -> Vec<Setup> {
+    let mut attachable = drivers.map_or_else(Attachable::all, attachable);
+    if !asked.cdrom.is_empty() {
+        attachable.cdroms.clone_from(&asked.cdrom);
+    }
+    let wanted = |setup: &Setup| asked.source.is_empty() || asked.source.contains(&setup.source);
+    let mut machines = if asked.matrix || asked.cdrom.len() > 1 {
+        let (tried, left_out) = Setup::matrix(&attachable);
+        for setup in left_out.iter().filter(|setup| wanted(setup) && asked.cdrom.is_empty()) {
+            ui.note(&format!("left out, for want of a driver: {setup}"));
+        }
+        tried
+    } else {
+        Setup::openstack(&attachable)
+    };
+    machines.retain(|setup| wanted(setup) && (asked.cdrom.is_empty() || setup.cdrom.is_some()));
+    machines
+}
+
+fn attachable(drivers: &Drivers) -> Attachable {
+    let disks = [(Attachment::VirtioDisk, DiskBus::Virtio), (Attachment::ScsiDisk, DiskBus::Scsi)];
+    let cdroms = [
+        (Attachment::IdeCdrom, Cdrom::Ide),
+        (Attachment::SataCdrom, Cdrom::Sata),
+        (Attachment::ScsiCdrom, Cdrom::Scsi),
+    ];
+    Attachable {
+        disks: disks.into_iter().filter(|(way, _)| drivers.can(*way)).map(|(_, bus)| bus).collect(),
+        cdroms: cdroms.into_iter().filter(|(way, _)| drivers.can(*way)).map(|(_, bus)| bus).collect(),
+    }
+}
+
+impl CloudArgs {
+    fn is_given(&self) -> bool {
+        self.matrix || !self.source.is_empty() || !self.cdrom.is_empty()
+    }
 }
 
 /// What to look at first.
@@ -123,5 +247,5 @@ fn table(outcome: &Outcome) -> String {
 
 fn heading(boot: &Boot) -> String {
     let words = if boot.passed { "booted and checked" } else { "failed" };
-    format!("{}: {words} in {:.0} s", boot.firmware.name(), boot.seconds)
+    format!("{}: {words} in {:.0} s", boot.setup, boot.seconds)
 }

@@ -15,9 +15,10 @@ use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
 use crate::glance::payload::converted::Target;
 use crate::glance::rehearsal::{Rehearsal, Shown};
 use crate::glance::session::Session;
+use crate::glance::template;
 use crate::glance::upload::{self, Job, Method, Outcome};
-use crate::glance::{properties, template};
 use crate::interrupt;
+use crate::properties;
 use crate::size::Size;
 use crate::ui::Ui;
 use facts::Facts;
@@ -153,7 +154,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     facts.check(&args.image, &sha256)?;
     let source = Source::prepare(args, &sha256, ui)?;
     let job = job(args, &facts, &source)?;
-    report(&properties::lint(&job.image.properties, job.image.visibility), ui)?;
+    report(&properties::lint(&job.image.properties, job.image.visibility == Visibility::Public), ui)?;
     if args.plan {
         return plan(args, &found.cloud, &job, ui);
     }

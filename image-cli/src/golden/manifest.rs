@@ -1,5 +1,7 @@
 //! The manifest: what an image is, from what it was made, and how to check it, as JSON beside it.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use image_core::digest::Digest;
 use serde::Serialize;
@@ -61,7 +63,7 @@ pub(crate) struct ImageFile {
     /// Its length in bytes.
     pub(crate) size: u64,
     #[serde(flatten)]
-    digests: std::collections::BTreeMap<String, String>,
+    digests: BTreeMap<String, String>,
 }
 
 impl ImageFile {
@@ -102,6 +104,8 @@ pub(crate) struct Manifest<'a> {
     files: &'a [ImageFile],
     disk_guid: String,
     partitions: Vec<PartitionEntry>,
+    /// What OpenStack is told when the image is uploaded.
+    properties: &'a BTreeMap<String, String>,
     packages: &'a [Package],
 }
 
@@ -126,6 +130,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) epoch: Epoch,
     pub(crate) layout: &'a Layout,
     pub(crate) packages: &'a [Package],
+    pub(crate) properties: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Manifest<'a> {
@@ -136,7 +141,7 @@ impl<'a> Manifest<'a> {
         virtual_size: u64,
         files: &'a [ImageFile],
     ) -> Self {
-        let Origin { recipe, identity, epoch, layout, packages } = origin;
+        let Origin { recipe, identity, epoch, layout, packages, properties } = origin;
         Self {
             manifest_version: VERSION,
             name: &recipe.name,
@@ -157,6 +162,7 @@ impl<'a> Manifest<'a> {
             files,
             disk_guid: identity.uuid(Purpose::Disk).to_string(),
             partitions: layout.partitions.iter().map(|placed| entry(placed, identity)).collect(),
+            properties,
             packages,
         }
     }
@@ -208,7 +214,15 @@ mod tests {
         let epoch = Epoch::new(1_760_000_000).unwrap();
         let identity = Identity::new(&recipe, epoch).unwrap();
         let layout = Layout::new(&recipe, 1 << 30).unwrap();
-        let origin = Origin { recipe: &recipe, identity: &identity, epoch, layout: &layout, packages: &[] };
+        let properties = BTreeMap::from([("hw_cdrom_bus".to_owned(), "scsi".to_owned())]);
+        let origin = Origin {
+            recipe: &recipe,
+            identity: &identity,
+            epoch,
+            layout: &layout,
+            packages: &[],
+            properties: &properties,
+        };
         let json = Manifest::new(origin, "1", layout.size, &[]).to_json().unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["min_disk"], 2);
@@ -217,5 +231,6 @@ mod tests {
         assert_eq!(value["partitions"][2]["filesystem"], "ext4");
         assert_eq!(value["partitions"][2]["uuid"], identity.uuid(Purpose::RootFilesystem).to_string());
         assert_eq!(value["firmware"][1], "uefi");
+        assert_eq!(value["properties"]["hw_cdrom_bus"], "scsi");
     }
 }

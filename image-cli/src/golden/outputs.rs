@@ -199,7 +199,15 @@ mod tests {
         let path = work.path().join("disk.raw");
         let disk = FileDisk::create_new(&path, 3 << 20).unwrap();
         disk.write_at(TEXT, 1 << 20).unwrap();
-        let origin = Origin { recipe: &recipe, identity: &identity, epoch, layout: &layout, packages: &[] };
+        let properties = std::collections::BTreeMap::new();
+        let origin = Origin {
+            recipe: &recipe,
+            identity: &identity,
+            epoch,
+            layout: &layout,
+            packages: &[],
+            properties: &properties,
+        };
         let ui = Ui::new(&Talk { quiet: true, progress: ProgressMode::None });
         make(origin, &path, folder, force, &ui)
     }

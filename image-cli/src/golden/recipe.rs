@@ -45,6 +45,9 @@ pub(crate) struct Recipe {
     /// What may stay that is removed by default.
     #[schemars(default)]
     pub(crate) seal: Seal,
+    /// What OpenStack is told of it.
+    #[schemars(default)]
+    pub(crate) openstack: OpenStack,
     /// What is written.
     #[schemars(default)]
     pub(crate) output: Output,
@@ -277,6 +280,16 @@ pub(crate) struct Seal {
     pub(crate) keep_passwords: bool,
 }
 
+/// What OpenStack is told when the image is uploaded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
+pub(crate) struct OpenStack {
+    /// Image properties, besides those that suit the image by themselves: name → value; `""` takes one of those away.
+    #[schemars(schema_with = "schema::properties")]
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -351,6 +364,7 @@ pub(crate) fn example() -> Recipe {
         boot: Boot::default(),
         disk: Disk::default(),
         seal: Seal::default(),
+        openstack: OpenStack::default(),
         output: Output::default(),
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
+use image_core::format::Format;
 use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
@@ -18,7 +19,10 @@ use super::load::Loaded;
 use super::log::Log;
 use super::manifest::Origin;
 use super::tree::{Session, Tree};
-use super::{Request, bootloader, bootstrap, cloud_init, disk, manifest, outputs, seal, steps, verify};
+use super::{
+    Request, bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify,
+};
+use crate::audit::drivers::Drivers;
 use crate::interrupt;
 use crate::ui::Ui;
 
@@ -102,8 +106,16 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     })?;
     let disk = build.work.scratch.join("disk.raw");
     let layout = build.stage("make the disk", || disk::make(&tree, recipe, &identity, &boot, &disk))?;
-    let origin =
-        Origin { recipe, identity: &identity, epoch: build.epoch, layout: &layout, packages: &packages };
+    let drivers = Drivers::of_file(&disk, Some(Format::Raw))?;
+    let properties = openstack::properties(recipe, build.epoch, &packages, drivers.as_ref());
+    let origin = Origin {
+        recipe,
+        identity: &identity,
+        epoch: build.epoch,
+        layout: &layout,
+        packages: &packages,
+        properties: &properties,
+    };
     let (folder, force) = (&build.request.output, build.request.force);
     let outputs =
         build.stage("write the images", || outputs::make(origin, &disk, folder, force, build.ui))?;

@@ -122,6 +122,14 @@ impl Accelerator {
         })
     }
 
+    /// How long a boot without data may take: what takes two minutes on a processor.
+    pub(super) fn idle_boot_limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Kvm => 120,
+            Self::Tcg => 360,
+        })
+    }
+
     /// How long the guest may take to switch itself off: what takes 30 s on a processor.
     pub(super) fn power_off_limit(self) -> Duration {
         Duration::from_secs(match self {

@@ -1,13 +1,19 @@
 //! What a boot has to show: one function for each check, from what was observed to a verdict with its evidence.
+//!
+//! What only a cloud gives is judged in `cloud.rs`, what must differ between boots in `clones.rs`.
+
+mod clones;
+mod cloud;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::login::{Logins, public_keys};
-use super::machine::ADDRESS;
 use super::report::Report;
+use super::setup::{Cdrom, Source};
 use crate::printable::brief;
+pub(super) use clones::{Clone, judge_clones};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,10 +37,25 @@ pub(crate) struct Check {
     pub(crate) evidence: String,
 }
 
+/// What was given to a guest.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) hostname: String,
+    /// The first interface's, by DHCP.
+    pub(super) address: &'static str,
+    pub(super) source: Source,
+    pub(super) cdrom: Option<Cdrom>,
+    pub(super) instance_id: String,
+    /// What the vendor's data write to a file.
+    pub(super) vendor_words: String,
+    /// Those of both interfaces; outside of clouds there is only the first.
+    pub(super) macs: [String; 2],
+}
+
 /// What was observed of one boot.
 #[derive(Debug)]
 pub(super) struct Observed {
-    pub(super) hostname: String,
+    pub(super) given: Given,
     /// The disk's size in bytes.
     pub(super) disk_size: u64,
     /// What was heard on the console: the kernel, cloud-init, a login prompt.
@@ -45,6 +66,12 @@ pub(super) struct Observed {
     pub(super) logins: Option<Logins>,
     /// How long the guest took to switch off, or how long was waited in vain.
     pub(super) power_off: Option<Result<Duration, Duration>>,
+    /// What the guest called itself when it asked for addresses.
+    pub(super) identities: Vec<String>,
+    /// The documents that it fetched from the metadata service.
+    pub(super) fetched: Vec<&'static str>,
+    /// How long it took to the end of the boot, where no report tells of that.
+    pub(super) booted: Option<Duration>,
 }
 
 /// Seconds by which a clock may be off: the report takes a while to be noticed.
@@ -67,8 +94,16 @@ const OF_REPORT: [(&str, Judge); 9] = [
 
 /// Judges one boot.
 pub(super) fn judge(observed: &Observed) -> Vec<Check> {
+    if observed.given.source == Source::Nothing {
+        return vec![
+            check("console", Some(console(observed))),
+            check("boot-ends", observed.booted.map(|time| Ok(format!("after {:.0} s", time.as_secs_f64())))),
+            check("power-button", observed.power_off.map(power_button)),
+        ];
+    }
     let mut checks = vec![check("console", Some(console(observed)))];
-    for (name, judge) in OF_REPORT {
+    let of_cloud = if observed.given.source == Source::NoCloud { &[] } else { cloud::OF_REPORT };
+    for (name, judge) in OF_REPORT.iter().chain(of_cloud) {
         checks.push(check(name, observed.report.as_ref().map(|report| judge(report, observed))));
     }
     let logins = observed.logins.as_ref();
@@ -89,7 +124,13 @@ fn check(name: &'static str, result: Option<Result<String, String>>) -> Check {
 
 fn console(observed: &Observed) -> Result<String, String> {
     let parts = ["the kernel", "cloud-init", "a login prompt"];
-    let (heard, missed): (Vec<_>, Vec<_>) = parts.iter().zip(observed.console).partition(|(_, heard)| *heard);
+    // Without data, it may not run at all.
+    let silent = observed.given.source == Source::Nothing;
+    let parts = parts
+        .iter()
+        .zip(observed.console)
+        .filter(|(part, heard)| *heard || !(silent && **part == "cloud-init"));
+    let (heard, missed): (Vec<_>, Vec<_>) = parts.partition(|(_, heard)| *heard);
     let list = |parts: &[(&&str, bool)]| parts.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(", ");
     match missed.is_empty() {
         true => Ok(list(&heard)),
@@ -126,28 +167,46 @@ fn errors(report: &Report) -> Option<Vec<String>> {
     Some(errors.iter().map(|error| error.as_str().unwrap_or("an error without words").to_owned()).collect())
 }
 
-fn data_source(report: &Report, _: &Observed) -> Result<String, String> {
+fn data_source(report: &Report, observed: &Observed) -> Result<String, String> {
     let result = result(report).ok_or("no result of cloud-init")?;
     let source = result.get("datasource").and_then(|source| source.as_str()).unwrap_or("none");
-    if source.contains("DataSourceNoCloud") { Ok(source.to_owned()) } else { Err(source.to_owned()) }
+    let given = &observed.given;
+    let wanted = match (given.source, given.cdrom) {
+        (Source::Metadata, _) => "DataSourceOpenStack",
+        // A CD-ROM is /dev/sr0 whatever it hangs on; read from anywhere else, it would not be the cloud's.
+        (Source::ConfigDrive, Some(_)) => "source=/dev/sr",
+        (Source::ConfigDrive, None) => "DataSourceConfigDrive",
+        (Source::NoCloud | Source::Nothing, _) => "DataSourceNoCloud",
+    };
+    let fits = source.contains(wanted)
+        && (given.source != Source::ConfigDrive || source.contains("DataSourceConfigDrive"));
+    match (fits, given.source) {
+        (true, Source::Metadata) if observed.fetched.is_empty() => {
+            Err(format!("{source}, but nothing was fetched from the metadata service"))
+        }
+        (true, Source::Metadata) => Ok(format!("{source}, which fetched {}", observed.fetched.join(", "))),
+        (true, _) => Ok(source.to_owned()),
+        (false, _) => Err(source.to_owned()),
+    }
 }
 
 fn host_name(report: &Report, observed: &Observed) -> Result<String, String> {
     let name = report.text("hostname");
     // Images may complete it to a name with a domain.
-    match name.split('.').next() == Some(observed.hostname.as_str()) {
+    match name.split('.').next() == Some(observed.given.hostname.as_str()) {
         true => Ok(name.to_owned()),
-        false => Err(format!("{name:?} instead of {:?}", observed.hostname)),
+        false => Err(format!("{name:?} instead of {:?}", observed.given.hostname)),
     }
 }
 
 /// There is no default route to look for: QEMU offers none where nothing can be reached.
-fn network(report: &Report, _: &Observed) -> Result<String, String> {
-    let given = format!("{ADDRESS}/");
+fn network(report: &Report, observed: &Observed) -> Result<String, String> {
+    let address = observed.given.address;
+    let given = format!("{address}/");
     let line = report.text("addresses").lines().find(|line| line.contains(&given));
     match line.and_then(|line| line.split_whitespace().nth(1)) {
-        Some(interface) => Ok(format!("{interface} has {ADDRESS} from DHCP")),
-        None => Err(format!("no interface has the address {ADDRESS} that DHCP gives")),
+        Some(interface) => Ok(format!("{interface} has {address} from DHCP")),
+        None => Err(format!("no interface has the address {address} that DHCP gives")),
     }
 }
 
@@ -261,30 +320,6 @@ fn power_button(result: Result<Duration, Duration>) -> Result<String, String> {
         Ok(time) => Ok(format!("off after {:.0} s", time.as_secs_f64())),
         Err(time) => Err(format!("still on after {:.0} s", time.as_secs_f64())),
     }
-}
-
-/// What two boots of one image must not share. Of fewer than two boots, or of one that did not say, nothing is known.
-pub(super) fn judge_clones(reports: &[&Report]) -> Vec<Check> {
-    let compare = |name: &'static str, of: fn(&Report) -> Vec<String>| {
-        let said: Vec<_> = reports.iter().map(|report| of(report)).collect();
-        let mut seen = Vec::new();
-        for value in said.iter().flatten() {
-            if seen.contains(&value) {
-                return check(name, Some(Err(format!("two boots have the same: {value}"))));
-            }
-            seen.push(value);
-        }
-        match said.len() < 2 || said.iter().any(Vec::is_empty) {
-            true => check(name, None),
-            false => check(name, Some(Ok(format!("all different in {} boots", said.len())))),
-        }
-    };
-    vec![
-        compare("clones-machine-id", |report| {
-            Some(report.text("machine-id").to_owned()).filter(|id| !id.is_empty()).into_iter().collect()
-        }),
-        compare("clones-host-keys", |report| public_keys(report).collect()),
-    ]
 }
 
 #[cfg(test)]

@@ -86,6 +86,10 @@ pub(super) struct Console {
     trouble: Option<Trouble>,
     /// The lines since then.
     aftermath: usize,
+    /// Whether a guest without data is as it should be.
+    may_lack_data: bool,
+    /// cloud-init has come to its end.
+    cloud_init_ended: bool,
     /// The kernel, cloud-init and a login prompt were heard.
     pub(super) kernel: bool,
     pub(super) cloud_init: bool,
@@ -93,6 +97,16 @@ pub(super) struct Console {
 }
 
 impl Console {
+    /// Of a guest that is given data, or of one that has to do without.
+    pub(super) fn new(is_given_data: bool) -> Self {
+        Self { may_lack_data: !is_given_data, ..Self::default() }
+    }
+
+    /// Whether all that a boot starts has come to its end: one can log in, and cloud-init is done if it runs.
+    pub(super) fn has_booted(&self) -> bool {
+        self.login && self.cloud_init == self.cloud_init_ended
+    }
+
     /// Reads what is new in the log.
     pub(super) fn follow(&mut self, path: &Path) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
@@ -137,7 +151,7 @@ impl Console {
             }
         }
         let line = plain(&self.line);
-        self.login |= line.trim_end().ends_with(" login:");
+        self.login |= is_login_prompt(&line);
         self.heed(PROMPTS.iter().find(|(prompt, _)| line.trim_start().starts_with(prompt)));
     }
 
@@ -145,7 +159,11 @@ impl Console {
         let line = plain(&self.line);
         self.line.clear();
         self.kernel |= line.contains("Linux version ") || has_kernel_time(&line);
-        self.cloud_init |= line.contains("Cloud-init v.");
+        let of_cloud_init = line.contains("Cloud-init v.");
+        self.cloud_init |= of_cloud_init;
+        // Someone else may have gone on behind the prompt.
+        self.login |= is_login_prompt(&line);
+        self.cloud_init_ended |= of_cloud_init && line.contains(" finished at ");
         self.heed(SIGNS.iter().find(|(words, _)| line.contains(words)));
         self.aftermath += usize::from(self.trouble.is_some());
         // Traces behind a panic would push out what led to it.
@@ -159,8 +177,14 @@ impl Console {
 
     /// The first sign is the reason; what comes behind it follows from it.
     fn heed(&mut self, sign: Option<&(&str, Trouble)>) {
+        let sign = sign.filter(|(_, trouble)| !(self.may_lack_data && *trouble == Trouble::NoDataSource));
         self.trouble = self.trouble.or(sign.map(|(_, trouble)| *trouble));
     }
+}
+
+/// agetty(8): the host's name, and what is asked for.
+fn is_login_prompt(line: &str) -> bool {
+    line.trim_start().split_once(" login:").is_some_and(|(host, _)| !host.is_empty() && !host.contains(' '))
 }
 
 /// Whether a line begins with a time as the kernel writes it: `[   12.345678] `.
@@ -233,6 +257,22 @@ mod tests {
         assert!(console.kernel && console.cloud_init && !console.login);
         assert!(heard("Linux version 6.1.0\n").kernel && !heard("[  OK  ] Reached target.\n").kernel);
         assert!(heard("\r\nDebian 12 trial ttyS0\r\n\r\ntrial login: ").login);
+        assert!(!heard("systemd-logind: New login: none\npam_unix(login:session)\n login:\n").login);
+    }
+
+    #[test]
+    fn a_guest_without_data_has_booted_when_everything_is_done() {
+        let mut console = Console::new(false);
+        let mut hear = |text: &str| {
+            console.hear(text.as_bytes());
+            (console.has_booted(), console.trouble())
+        };
+        assert_eq!(hear("Linux version 6.1\nCloud-init v. 22.4.2 running 'init'\n"), (false, None));
+        assert_eq!(hear("trial login: [   48.1] cloud-init\nUsed fallback datasource\n"), (false, None));
+        let end = "Cloud-init v. 22.4.2 finished at Mon. Datasource DataSourceNone.  Up 48.20 seconds\n";
+        assert_eq!(hear(end), (true, None));
+        assert!(heard("localhost login: ").has_booted());
+        assert_eq!(heard(end).trouble(), Some(Trouble::NoDataSource));
     }
 
     #[test]

@@ -80,11 +80,11 @@ impl Firmware {
         Ok(arguments)
     }
 
-    /// QEMU's machine. Without graphics, so that the firmware and the boot loader speak on the serial port.
-    pub(super) fn machine(self) -> &'static str {
+    /// What QEMU's machine needs besides.
+    pub(super) fn machine_options(self) -> &'static str {
         match self {
-            Self::Bios | Self::Uefi => "q35,graphics=off",
-            Self::SecureBoot => "q35,graphics=off,smm=on",
+            Self::Bios | Self::Uefi => "",
+            Self::SecureBoot => ",smm=on",
         }
     }
 }

@@ -60,6 +60,16 @@ ages() {
     done
 }
 
+# What waits for a network, and how long it took.
+network_wait() {
+    systemctl show --property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic \
+        systemd-networkd-wait-online.service NetworkManager-wait-online.service networking.service
+}
+
+resolver() {
+    cat /etc/resolv.conf /run/systemd/resolve/resolv.conf /etc/network/interfaces.d/* 2>/dev/null
+}
+
 timeout @WAIT@ cloud-init status --wait >/dev/null 2>&1
 timeout @WAIT@ systemctl is-system-running --wait >/dev/null 2>&1
 
@@ -75,6 +85,12 @@ fact boot-time awk '/^btime/ { print $2 }' /proc/stat
 fact ages ages
 fact root-disk root_disk
 fact addresses ip -o addr show scope global
+fact links ip -o link
+fact routes ip route
+fact resolver resolver
+fact network-wait network_wait
+fact instance-id cat /var/lib/cloud/data/instance-id
+fact vendor-data cat /run/goldimg-vendor-data
 fact key-users key_users
 fact password-users password_users
 fact system systemctl is-system-running

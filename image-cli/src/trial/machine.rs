@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!              ┌ disk     the image, read-only, below an overlay that has no name and grows by some GiB
-//!              ├ seed     read-only
+//!              ├ seed     read-only: a virtio disk, or a config drive's CD-ROM
 //!   QEMU ──────┼ network  DHCP, and nothing else; one port of loopback leads to the guest's SSH
+//!    │         │          as OpenStack: perhaps the metadata service, and a second network without DHCP
 //!    │         ├ ttyS0    console.log: what the firmware, the boot loader, the kernel and a login prompt say
 //!    │         └ ttyS1    report.log: what the guest tells about itself
 //!    └ standard input and output: control (`qmp.rs`)
@@ -20,9 +21,10 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::accelerator::Accelerator;
-use super::firmware::Firmware;
+use super::neutron;
 use super::programs::Program;
 use super::qmp::{Event, Qmp};
+use super::setup::{Cdrom, DiskBus, Setup, Source};
 use crate::failure::Advise;
 use crate::printable::printable;
 
@@ -30,6 +32,14 @@ use crate::printable::printable;
 const NETWORK: &str = "172.29.83.0/24";
 /// The address that the guest gets by DHCP, and by nothing else.
 pub(super) const ADDRESS: &str = "172.29.83.57";
+/// What went over the guest's first network.
+pub(super) const CAPTURE: &str = "network.pcap";
+
+/// What QEMU must not do.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+/// The same where it starts a program for each connection to the metadata service, in a session of its own: setsid(2)
+/// is among the calls that would elevate privileges, which it cannot do in any case (`Program::command`).
+const SPAWNING_SANDBOX: &str = "on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny";
 
 /// What to start.
 #[derive(Debug, Clone, Copy)]
@@ -38,11 +48,14 @@ pub(super) struct Plan<'a> {
     /// The image's format, in QEMU's words.
     pub(super) format: &'a str,
     pub(super) accelerator: Accelerator,
-    pub(super) firmware: Firmware,
+    pub(super) setup: Setup,
     pub(super) memory_mib: u32,
     /// By how many bytes the guest's disk is larger than the image.
     pub(super) grow: u64,
-    pub(super) seed: &'a Path,
+    /// What is attached for the guest to read: a seed, or a config drive.
+    pub(super) seed: Option<&'a Path>,
+    /// The folder with the metadata service's documents.
+    pub(super) metadata: Option<&'a Path>,
     /// The machine's identity: a cloud gives a different one to every server, and systemd makes a machine-id of it.
     pub(super) uuid: &'a str,
     /// Where everything is written.
@@ -139,11 +152,14 @@ pub(super) fn option(path: &Path) -> String {
 }
 
 fn arguments(plan: &Plan<'_>) -> Result<Vec<String>> {
+    let setup = &plan.setup;
     let mut all: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(ToString::to_string));
     add(&["-S", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
-    add(&["-machine", plan.firmware.machine(), "-m", &plan.memory_mib.to_string(), "-uuid", plan.uuid]);
+    add(&["-sandbox", if plan.metadata.is_some() { SPAWNING_SANDBOX } else { SANDBOX }]);
+    // Without graphics, so that the firmware and the boot loader speak on the serial port.
+    let machine = format!("{},graphics=off{}", setup.chipset.name(), setup.firmware.machine_options());
+    add(&["-machine", &machine, "-m", &plan.memory_mib.to_string(), "-uuid", plan.uuid]);
     add(plan.accelerator.arguments());
     add(&["-rtc", "base=utc", "-device", "virtio-rng-pci"]);
     add(&["-chardev", "stdio,id=control,signal=off", "-mon", "chardev=control,mode=control"]);
@@ -152,27 +168,84 @@ fn arguments(plan: &Plan<'_>) -> Result<Vec<String>> {
         add(&["-chardev", &format!("file,id={name},path={path}")]);
         add(&["-device", &format!("isa-serial,chardev={name},index={index}")]);
     }
+    if matches!(setup.source, Source::Metadata | Source::ConfigDrive) {
+        // By this, a guest sees that it is in OpenStack (as Nova's libvirt driver writes it).
+        let nova = "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova,family=Virtual Machine";
+        add(&["-smbios", &format!("{nova},version=28.0.0,serial={0},uuid={0}", plan.uuid)]);
+    }
+    add_disks(plan, &mut add);
+    add_networks(plan, &mut add)?;
+    all.extend(setup.firmware.arguments(plan.folder)?);
+    Ok(all)
+}
+
+/// The image's disk and what is there to read.
+fn add_disks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) {
+    let setup = &plan.setup;
     let image = option(plan.image);
     let format = plan.format;
     // What a guest loses with its machine need not be flushed.
     let overlay = "snapshot=on,cache.no-flush=on,discard=unmap,detect-zeroes=unmap";
     add(&["-drive", &format!("file={image},format={format},if=none,id=disk,{overlay}")]);
+    if setup.disk == DiskBus::Scsi || setup.cdrom == Some(Cdrom::Scsi) {
+        add(&["-device", "virtio-scsi-pci,id=scsi"]);
+    }
     // Only the disk can be booted from: a fault there is seen at once, instead of after a try over the network.
-    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
-    let seed = option(plan.seed);
-    add(&["-drive", &format!("file={seed},format=raw,if=none,id=seed,readonly=on")]);
-    add(&["-device", "virtio-blk-pci,drive=seed"]);
-    let net = format!("net={NETWORK},dhcpstart={ADDRESS},hostfwd=tcp:127.0.0.1:0-{ADDRESS}:22");
-    add(&["-netdev", &format!("user,id=net,restrict=on,{net}")]);
-    add(&["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={}", mac(plan.uuid))]);
-    all.extend(plan.firmware.arguments(plan.folder)?);
-    Ok(all)
+    add(&[
+        "-device",
+        match setup.disk {
+            DiskBus::Virtio => "virtio-blk-pci,drive=disk,bootindex=0",
+            DiskBus::Scsi => "scsi-hd,bus=scsi.0,drive=disk,bootindex=0",
+        },
+    ]);
+    let Some(seed) = plan.seed else { return };
+    add(&["-drive", &format!("file={},format=raw,if=none,id=seed,readonly=on", option(seed))]);
+    add(&[
+        "-device",
+        match setup.cdrom {
+            None => "virtio-blk-pci,drive=seed",
+            // The machine's own controller: PIIX's on pc, AHCI on q35.
+            Some(Cdrom::Ide | Cdrom::Sata) => "ide-cd,bus=ide.0,drive=seed",
+            Some(Cdrom::Scsi) => "scsi-cd,bus=scsi.0,drive=seed",
+        },
+    ]);
 }
 
-/// A locally administered address of QEMU's range, from the first digits of the machine's identity.
-fn mac(uuid: &str) -> String {
+/// The guest's networks.
+fn add_networks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) -> Result<()> {
+    let is_openstack = plan.setup.is_openstack();
+    let (network, address) =
+        if is_openstack { (neutron::NETWORK, neutron::ADDRESS) } else { (NETWORK, ADDRESS) };
+    let forward = format!("hostfwd=tcp:127.0.0.1:0-{address}:22");
+    let mut net = format!("user,id=net,restrict=on,net={network},dhcpstart={address},{forward}");
+    if let Some(folder) = plan.metadata {
+        let own = std::env::current_exe().context("finding the metadata service, which is this program")?;
+        let words = [own.as_path(), Path::new("metadata"), folder].map(quoted).join(" ");
+        net.push_str(&format!(",guestfwd=tcp:{}-cmd:{}", neutron::METADATA, words.replace(',', ",,")));
+    }
+    add(&["-netdev", &net]);
+    let [first, second] = macs(plan.uuid);
+    add(&["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={first}")]);
+    // What the guest asks for is also seen from outside.
+    let capture = option(&plan.folder.join(CAPTURE));
+    add(&["-object", &format!("filter-dump,id=capture,netdev=net,maxlen=600,file={capture}")]);
+    if is_openstack {
+        // A network where nobody answers.
+        add(&["-netdev", "hubport,id=lonely,hubid=1"]);
+        add(&["-device", &format!("virtio-net-pci,netdev=lonely,romfile=,mac={second}")]);
+    }
+    Ok(())
+}
+
+/// A word for QEMU, which splits the command of a `guestfwd` as a shell does (g_shell_parse_argv).
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+/// Locally administered addresses of QEMU's range for both interfaces, from the first digits of the machine's identity.
+pub(super) fn macs(uuid: &str) -> [String; 2] {
     let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
-    format!("52:54:00:{}:{}:{}", &digits[..2], &digits[2..4], &digits[4..])
+    ["00", "01"].map(|index| format!("52:54:{index}:{}:{}:{}", &digits[..2], &digits[2..4], &digits[4..]))
 }
 
 /// Makes the overlay larger than the image; the new size.
@@ -212,7 +285,9 @@ mod tests {
                      TCP[HOST_FORWARD]   9       127.0.0.1 43735    172.29.83.57    22     0     0\r\n";
         assert_eq!(forwarded_port(table), Some(43735));
         assert_eq!(forwarded_port("VLAN 0"), None);
-        assert_eq!(mac("0a1b2c3d-4e5f-4000-8000-000000000000"), "52:54:00:0a:1b:2c");
+        let [first, second] = macs("0a1b2c3d-4e5f-4000-8000-000000000000");
+        assert_eq!((first.as_str(), second.as_str()), ("52:54:00:0a:1b:2c", "52:54:01:0a:1b:2c"));
+        assert_eq!(quoted(Path::new("/it's a/path")), "'/it'\\''s a/path'");
         assert_eq!(option(Path::new("/a,b/c")), "/a,,b/c");
     }
 }

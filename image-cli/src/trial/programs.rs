@@ -32,12 +32,13 @@ impl Program {
         }
     }
 
-    /// A command that the kernel ends when this program is gone, however that came about.
+    /// A command that the kernel ends when this program is gone, however that came about, and that cannot gain
+    /// privileges.
     pub(super) fn command(self) -> Command {
         let mut command = Command::new("setpriv");
         // In its own process group, so that Ctrl-C reaches it through us and in good order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command.args(["--pdeathsig", "KILL", "--", self.name()]);
+        command.args(["--pdeathsig", "KILL", "--no-new-privs", "--", self.name()]);
         command
     }
 

@@ -1,4 +1,4 @@
-//! What a cloud gives to a new server: a name, a key, and user data; as a NoCloud seed.
+//! What a new server is given: a name, a key, and user data; as a NoCloud seed (`openstack.rs` has what clouds give).
 //!
 //! ```text
 //! cidata ┬ meta-data   instance-id, local-hostname, public-keys (JSON, which is YAML)
@@ -39,6 +39,15 @@ impl Key {
         let public = fs::read_to_string(path.with_extension("pub")).context("reading the new public key")?;
         Ok(Self { path, public: public.trim().to_owned(), comment })
     }
+
+    pub(super) fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// The user data: a script that reports on the second serial port, after at most `wait_seconds` for the boot's end.
+    pub(super) fn reporting_script(&self, wait_seconds: u64) -> String {
+        include_str!("inside.sh").replace("@KEY@", &self.comment).replace("@WAIT@", &wait_seconds.to_string())
+    }
 }
 
 /// A new server, as the cloud knows it.
@@ -62,9 +71,7 @@ impl Server {
             "local-hostname": self.hostname,
             "public-keys": { "trial": key.public },
         });
-        let user_data = include_str!("inside.sh")
-            .replace("@KEY@", &key.comment)
-            .replace("@WAIT@", &wait_seconds.to_string());
+        let user_data = key.reporting_script(wait_seconds);
         let meta_data = serde_json::to_vec_pretty(&meta_data)?;
         let files = [("meta-data", meta_data.as_slice()), ("user-data", user_data.as_bytes())];
         Ok(iso9660::image("cidata", &files)?)
@@ -82,16 +89,16 @@ pub(super) fn random_uuid() -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub(in crate::trial) fn key() -> Key {
+        Key { path: PathBuf::new(), public: "ssh-ed25519 AAAA trial-1".into(), comment: "trial-1".into() }
+    }
 
     #[test]
     fn a_seed_tells_the_server_who_it_is() {
-        let key = Key {
-            path: PathBuf::new(),
-            public: "ssh-ed25519 AAAA trial-1".into(),
-            comment: "trial-1".into(),
-        };
+        let key = key();
         let server = Server::new().unwrap();
         let seed = server.no_cloud(&key, 77).unwrap();
         let has = |text: &str| seed.windows(text.len()).any(|window| window == text.as_bytes());

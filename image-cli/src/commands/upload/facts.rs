@@ -1,6 +1,7 @@
 //! What is known of an image besides its bytes: from the manifest that a build leaves beside it, or from its file.
 //!
-//! The manifest also decides which properties are set unasked: those that its image is known to work with.
+//! Which properties are set unasked the build has decided (`golden/openstack.rs`). Of other images, those count without
+//! which a cloud would attach what they have no drivers for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,52 +9,30 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
+use crate::audit::drivers::Drivers;
 use crate::glance::template::Parts;
 
 /// The only version of manifests that there is.
 const MANIFEST_VERSION: u32 = 1;
-
-/// Version numbers of releases by their code names: what `os_version` is to hold.
-const RELEASES: &[(&str, &str)] = &[
-    ("bullseye", "11"),
-    ("bookworm", "12"),
-    ("trixie", "13"),
-    ("forky", "14"),
-    ("focal", "20.04"),
-    ("jammy", "22.04"),
-    ("noble", "24.04"),
-];
 
 /// The manifest, as far as it matters here (`golden/manifest.rs` writes it).
 #[derive(Debug, Deserialize)]
 struct Manifest {
     name: String,
     version: String,
-    description: Option<String>,
-    distribution: String,
-    release: String,
-    architecture: String,
     /// `YYYY-MM-DD hh:mm:ss`, UTC.
     build_date: String,
     /// In MiB.
     min_ram: u64,
-    #[serde(default)]
-    firmware: Vec<String>,
-    default_user: Option<String>,
     files: Vec<ManifestFile>,
     #[serde(default)]
-    packages: Vec<Package>,
+    properties: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct ManifestFile {
     name: String,
     sha256: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Package {
-    name: String,
 }
 
 /// What is known.
@@ -86,6 +65,7 @@ impl Facts {
         Ok(Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             date: date.to_string(),
+            properties: needed(path),
             ..Self::default()
         })
     }
@@ -109,12 +89,12 @@ impl Facts {
             return Ok(None);
         };
         Ok(Some(Self {
-            name: manifest.name.clone(),
-            version: Some(manifest.version.clone()),
+            name: manifest.name,
+            version: Some(manifest.version),
             date: manifest.build_date.chars().take(10).filter(char::is_ascii_digit).collect(),
             min_ram: Some(manifest.min_ram),
             sha256: file.sha256.clone(),
-            properties: manifest.properties(),
+            properties: manifest.properties,
         }))
     }
 
@@ -144,55 +124,23 @@ impl Facts {
     }
 }
 
-impl Manifest {
-    /// For Nova, and for those who look for an image (SCS-0102).
-    fn properties(&self) -> BTreeMap<String, String> {
-        let version = RELEASES.iter().find(|(name, _)| *name == self.release).map(|(_, version)| *version);
-        let user = self.default_user.as_deref().unwrap_or(&self.distribution);
-        let mut properties = BTreeMap::from([
-            ("architecture", self.architecture.as_str()),
-            ("os_type", "linux"),
-            ("os_distro", &self.distribution),
-            ("os_version", version.unwrap_or(&self.release)),
-            ("os_admin_user", user),
-            ("image_original_user", user),
-            ("image_build_date", &self.build_date),
-            ("hw_disk_bus", "virtio"),
-            ("hw_vif_model", "virtio"),
-            ("hw_rng_model", "virtio"),
-            // A config drive on q35's SATA stays unread: kernels for clouds have no driver for it.
-            ("hw_cdrom_bus", "scsi"),
-            ("hw_scsi_model", "virtio-scsi"),
-        ]);
-        if let Some(description) = &self.description {
-            properties.insert("image_description", description);
-        }
-        match self.firmware.as_slice() {
-            [only] if only == "uefi" => {
-                properties.extend([("hw_firmware_type", "uefi"), ("hw_machine_type", "q35")])
-            }
-            [only] if only == "bios" => properties.extend([("hw_firmware_type", "bios")]),
-            // Whatever the cloud prefers.
-            _ => {}
-        }
-        if self.packages.iter().any(|package| package.name == "qemu-guest-agent") {
-            properties.insert("hw_qemu_guest_agent", "yes");
-        }
-        properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
+/// What an image needs of which nothing else is known. One that cannot be looked into needs nothing that is known here:
+/// whether it can be uploaded is told elsewhere.
+fn needed(path: &Path) -> BTreeMap<String, String> {
+    let drivers = Drivers::of_file(path, None).ok().flatten();
+    let properties = drivers.map(|drivers| drivers.properties()).unwrap_or_default();
+    properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::glance::image_api::Visibility;
-    use crate::glance::properties::lint;
 
     const MANIFEST: &str = r#"{ "manifest_version": 1, "name": "debian-12", "version": "7", "description": "A Debian",
         "distribution": "debian", "release": "bookworm", "architecture": "x86_64", "build_date": "2026-11-23 05:21:09",
         "min_disk": 2, "min_ram": 512, "firmware": ["uefi"], "tool": "goldimg",
         "files": [{ "name": "debian-12-7.qcow2", "format": "qcow2", "size": 3, "sha256": "00ff" }],
-        "packages": [{ "name": "qemu-guest-agent", "version": "1", "architecture": "amd64" }] }"#;
+        "properties": { "os_version": "12", "hw_cdrom_bus": "scsi" } }"#;
 
     fn gather(manifest: &str, image: &str) -> Facts {
         let dir = tempfile::tempdir().unwrap();
@@ -203,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_tells_names_and_properties_that_nova_takes() {
+    fn a_manifest_tells_names_and_properties() {
         let facts = gather(MANIFEST, "debian-12-7.qcow2");
         let parts = facts.parts(None);
         assert_eq!(
@@ -213,16 +161,8 @@ mod tests {
         assert_eq!(facts.parts(Some("8")).version.as_deref(), Some("8"));
         assert_eq!(facts.min_ram, Some(512));
         assert!(facts.check(Path::new("x"), "00ff").is_ok() && facts.check(Path::new("x"), "00fe").is_err());
-        for (name, value) in [
-            ("os_version", "12"),
-            ("os_admin_user", "debian"),
-            ("hw_firmware_type", "uefi"),
-            ("hw_qemu_guest_agent", "yes"),
-            ("image_build_date", "2026-11-23 05:21:09"),
-        ] {
-            assert_eq!(facts.properties[name], value);
-        }
-        assert_eq!(lint(&facts.properties, Visibility::Private), []);
+        let wanted = [("hw_cdrom_bus", "scsi"), ("os_version", "12")];
+        assert_eq!(facts.properties, wanted.map(|(name, value)| (name.into(), value.into())).into());
     }
 
     #[test]

@@ -4,7 +4,19 @@
 const PLACES: &[(&str, &[&str])] = &[
     (
         "",
-        &["name", "version", "description", "base", "steps", "cloud-init", "boot", "disk", "seal", "output"],
+        &[
+            "name",
+            "version",
+            "description",
+            "base",
+            "steps",
+            "cloud-init",
+            "boot",
+            "disk",
+            "seal",
+            "openstack",
+            "output",
+        ],
     ),
     ("[base]", &["distribution", "release", "components", "mirror", "packages"]),
     ("[[steps]]", &["install", "remove", "copy", "write", "run"]),
@@ -12,6 +24,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("[boot]", &["kernel", "firmware", "console", "command-line", "timeout"]),
     ("[disk]", &["size", "free", "esp-size"]),
     ("[seal]", &["keep", "keep-passwords"]),
+    ("[openstack]", &["properties"]),
     ("[output]", &["formats", "compression", "level", "cluster-size", "min-ram-mib"]),
 ];
 

@@ -10,9 +10,10 @@ use super::steps::{file_or_text, steps};
 use super::{keys, rules};
 use crate::golden::cloud_init;
 use crate::golden::recipe::{
-    Base, Boot, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, Output, OutputFormat, Recipe,
-    Seal,
+    Base, Boot, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, OpenStack, Output,
+    OutputFormat, Recipe, Seal,
 };
+use crate::properties;
 use crate::size::Size;
 
 const MIB: u64 = 1 << 20;
@@ -72,6 +73,7 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
     let boot = fields.optional("boot", boot);
     let disk = fields.optional("disk", disk);
     let seal = fields.optional("seal", seal);
+    let openstack = fields.optional("openstack", openstack);
     let output = fields.optional("output", output);
     fields.finish(|key| keys::home(key, ""));
     let recipe = Recipe {
@@ -84,6 +86,7 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
         boot: boot.unwrap_or_default(),
         disk: disk.unwrap_or_default(),
         seal: seal.unwrap_or_default(),
+        openstack: openstack.unwrap_or_default(),
         output: output.unwrap_or_default(),
     };
     Some(recipe)
@@ -330,6 +333,46 @@ fn seal(walk: &Walk<'_>, value: &Value<'_>) -> Option<Seal> {
     let keep_passwords = fields.optional("keep-passwords", flag);
     fields.finish(|key| keys::home(key, "[seal]"));
     Some(Seal { keep: keep.unwrap_or_default(), keep_passwords: keep_passwords.unwrap_or_default() })
+}
+
+fn openstack(walk: &Walk<'_>, value: &Value<'_>) -> Option<OpenStack> {
+    let mut fields = Fields::of(walk, value, "[openstack]")?;
+    let all = fields.optional("properties", image_properties);
+    fields.finish(|key| keys::home(key, "[openstack]"));
+    Some(OpenStack { properties: all.unwrap_or_default() })
+}
+
+/// Image properties: name → value. What Glance or Nova would refuse is a mistake, what they would not know a doubt.
+fn image_properties(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, String>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let problem = Problem::error(value.span(), "expected a table of properties and their values");
+        return walk
+            .refuse(problem.help("write `[openstack.properties]`, and below it `hw_disk_bus = \"scsi\"`"));
+    };
+    let mut all = BTreeMap::new();
+    for (name, value) in table {
+        let DeValue::String(text) = value.get_ref() else {
+            let problem = Problem::error(value.span(), "a property's value is a text");
+            walk.add(problem.help("in quotes, such as \"yes\" or \"2\""));
+            continue;
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+        if !name.get_ref().starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !name.get_ref().chars().all(plain)
+        {
+            let problem = Problem::error(name.span(), "this is not the name of a property");
+            walk.add(problem.help("letters, digits, `_`, `.`, `:` and `-`, such as \"hw_disk_bus\""));
+            continue;
+        }
+        // An empty one takes a default away: there is nothing to judge.
+        match properties::judge(name.get_ref(), text).filter(|_| !text.is_empty()) {
+            Some(finding) if finding.fatal => walk.add(Problem::error(value.span(), finding.text)),
+            Some(finding) => walk.add(Problem::warning(name.span(), finding.text)),
+            None => {}
+        }
+        all.insert(name.get_ref().to_string(), text.to_string());
+    }
+    Some(all)
 }
 
 fn output(walk: &Walk<'_>, value: &Value<'_>) -> Option<Output> {

@@ -27,6 +27,7 @@ const FRAGMENT: &str = "^(?=.{1,128}$)[A-Za-z0-9][A-Za-z0-9._-]*\\.cfg$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 const CONSOLE: &str = "^[A-Za-z0-9][A-Za-z0-9,]*$";
 const KERNEL_WORD: &str = "^(?!root=|console=)[!#%()*+,\\-./0-9:=?@A-Z\\[\\]^_a-z~]+$";
+const PROPERTY: &str = "^(?!os_glance_)[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$";
 const SIZE: &str = "^([0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
 /// A size that begins with a digit, or "fit".
 const DISK_SIZE: &str = "^(fit|[0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
@@ -170,6 +171,14 @@ pub(super) fn fragments(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "propertyNames": { "pattern": FRAGMENT },
         "additionalProperties": text_or_file("text", json_schema!({ "type": "string" }), &json!({})),
+    })
+}
+
+pub(super) fn properties(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": PROPERTY },
+        "additionalProperties": { "type": "string", "pattern": NO_NUL },
     })
 }
 

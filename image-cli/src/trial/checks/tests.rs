@@ -32,7 +32,15 @@ fn good() -> Vec<(&'static str, i32, &'static str)> {
 
 fn observed(facts: &[(&str, i32, &str)]) -> Observed {
     Observed {
-        hostname: "trial-1".into(),
+        given: Given {
+            hostname: "trial-1".into(),
+            address: "172.29.83.57",
+            source: Source::NoCloud,
+            cdrom: None,
+            instance_id: "0a1b2c3d-4e5f-4000-8000-000000000000".into(),
+            vendor_words: "vendor data of 1".into(),
+            macs: ["52:54:00:0a:1b:2c", "52:54:01:0a:1b:2c"].map(String::from),
+        },
         disk_size: 7_471_104 * 512,
         console: [true; 3],
         report: Some(report(facts)),
@@ -43,6 +51,9 @@ fn observed(facts: &[(&str, i32, &str)]) -> Observed {
             methods: Ok("publickey".into()),
         }),
         power_off: Some(Ok(Duration::from_secs(4))),
+        identities: vec!["DUID 0002".into()],
+        fetched: vec!["meta_data.json", "user_data"],
+        booted: Some(Duration::from_secs(40)),
     }
 }
 
@@ -176,15 +187,131 @@ fn clones_differ() {
     facts[3].2 = "00000000000000000000000000000001";
     facts[4].2 = "ssh-ed25519 CCCC root@trial-2";
     let second = report(&facts);
-    let failed = |reports: &[&Report]| -> Vec<&str> {
-        let checks = judge_clones(reports).into_iter().filter(|check| check.verdict != Verdict::Passed);
+    let ids = ["DUID 01".to_owned()];
+    let others = ["DUID 02".to_owned(), "DUID 03".to_owned()];
+    let failed = |clones: &[(&Report, &[String])]| -> Vec<&str> {
+        let clones: Vec<_> = clones.iter().map(|(report, identities)| Clone { report, identities }).collect();
+        let checks = judge_clones(&clones).into_iter().filter(|check| check.verdict != Verdict::Passed);
         checks.map(|check| check.name).collect()
     };
-    assert_eq!(failed(&[&first, &second]), Vec::<&str>::new());
-    assert_eq!(failed(&[&first, &first]), ["clones-machine-id", "clones-host-keys"]);
+    let all = ["clones-machine-id", "clones-host-keys", "clones-duid"];
+    assert_eq!(failed(&[(&first, &ids), (&second, &others)]), Vec::<&str>::new());
+    assert_eq!(failed(&[(&first, &ids), (&first, &ids)]), all);
+    assert_eq!(failed(&[(&first, &ids), (&second, &ids)]), ["clones-duid"]);
     facts[3].2 = "27c4fde1bae249eead11db8e3db9e92f";
-    assert_eq!(failed(&[&first, &report(&facts)]), ["clones-machine-id"]);
-    for too_few in [&[] as &[&Report], &[&first], &[&first, &report(&[])], &[&report(&[]), &report(&[])]] {
-        assert_eq!(failed(too_few), ["clones-machine-id", "clones-host-keys"]);
+    assert_eq!(failed(&[(&first, &ids), (&report(&facts), &others)]), ["clones-machine-id"]);
+    let silent = report(&[]);
+    let too_few: [&[(&Report, &[String])]; 4] =
+        [&[], &[(&first, &ids)], &[(&first, &ids), (&silent, &[])], &[(&silent, &[]), (&silent, &[])]];
+    for clones in too_few {
+        assert_eq!(failed(clones), all);
     }
+}
+
+/// What a good guest in OpenStack says besides.
+const IN_CLOUD: [(&str, &str); 6] = [
+    (
+        "links",
+        "1: lo: <LOOPBACK,UP> mtu 65536 qdisc noqueue state UNKNOWN \\    link/loopback 00:00:00:00:00:00 brd\n\
+         2: ens1: <BROADCAST,UP> mtu 1442 qdisc fq state UP \\    link/ether 52:54:00:0a:1b:2c brd ff:ff:ff:ff:ff:ff\n\
+         3: ens2: <BROADCAST,UP> mtu 8950 qdisc fq state UP \\    link/ether 52:54:01:0a:1b:2c brd ff:ff:ff:ff:ff:ff",
+    ),
+    (
+        "addresses",
+        "2: ens1    inet 169.252.83.57/14 metric 100 brd 169.255.255.255 scope global dynamic ens1\n\
+         3: ens2    inet 10.83.2.57/24 brd 10.83.2.255 scope global ens2\n\
+         3: ens2    inet6 2001:db8:83::57/64 scope global",
+    ),
+    (
+        "routes",
+        "default via 10.83.2.1 dev ens2 proto static\n198.51.100.0/24 via 10.83.2.9 dev ens2 proto static",
+    ),
+    ("resolver", "# made by systemd\nnameserver 127.0.0.53\nnameserver 192.0.2.53"),
+    (
+        "network-wait",
+        "Id=systemd-networkd-wait-online.service\nActiveEnterTimestampMonotonic=27500000\n\
+         InactiveExitTimestampMonotonic=20000000\n\nId=networking.service\n\
+         ActiveEnterTimestampMonotonic=0\nInactiveExitTimestampMonotonic=0",
+    ),
+    ("vendor-data", "vendor data of 1"),
+];
+
+/// What is wrong with a guest in OpenStack that is good but for one fact.
+fn in_cloud(
+    source: Source,
+    cdrom: Option<Cdrom>,
+    name: &str,
+    text: &'static str,
+) -> Vec<(&'static str, String)> {
+    let result = match source {
+        Source::Metadata => r#"{"v1": {"datasource": "DataSourceOpenStackLocal [net,ver=2]", "errors": []}}"#,
+        _ => r#"{"v1": {"datasource": "DataSourceConfigDrive [net,ver=2][source=/dev/sr0]", "errors": []}}"#,
+    };
+    let mut facts = good();
+    facts.retain(|fact| fact.0 != "addresses" && fact.0 != "result");
+    facts.extend(IN_CLOUD.map(|(name, text)| (name, 0, text)));
+    facts.extend([("result", 0, result), ("instance-id", 0, "0a1b2c3d-4e5f-4000-8000-000000000000")]);
+    for fact in facts.iter_mut().filter(|fact| fact.0 == name) {
+        fact.2 = text;
+    }
+    let mut observed = observed(&facts);
+    (observed.given.source, observed.given.cdrom) = (source, cdrom);
+    observed.given.address = "169.252.83.57";
+    if name == "fetched" {
+        observed.fetched.clear();
+    }
+    failing(&observed)
+}
+
+#[test]
+fn what_openstack_gave_has_to_be_applied() {
+    let with = |name, text| in_cloud(Source::Metadata, None, name, text);
+    assert_eq!(with("none", ""), []);
+    assert_eq!(with("fetched", "")[0].0, "data-source");
+    assert_eq!(with("instance-id", "iid-datasource-none")[0].0, "instance-id");
+    assert_eq!(with("vendor-data", ""), one("vendor-data", "not applied"));
+    let wrong = "2: ens1    inet 169.252.83.57/14 scope global\n3: ens2    inet 10.83.2.57/8 scope global";
+    assert_eq!(
+        with("addresses", wrong),
+        one("static-addresses", "ens2 lacks 10.83.2.57/24 and 2001:db8:83::57/64")
+    );
+    // On the wrong interface they are none.
+    let swapped =
+        "2: ens1 inet 169.252.83.57/14\n2: ens1 inet 10.83.2.57/24\n2: ens1 inet6 2001:db8:83::57/64";
+    assert_eq!(with("addresses", swapped)[0].0, "static-addresses");
+    let one_route = "default via 10.83.2.1 dev ens2\n198.51.100.0/24 via 10.83.2.90 dev ens2";
+    assert_eq!(with("routes", one_route), one("routes", "there is none: 198.51.100.0/24 by 10.83.2.9"));
+    let small =
+        "2: ens1: mtu 1442 link/ether 52:54:00:0a:1b:2c\n3: ens2: mtu 1500 link/ether 52:54:01:0a:1b:2c";
+    assert_eq!(with("links", small), one("mtu", "ens2 has 1500 instead of 8950"));
+    assert_eq!(with("resolver", "nameserver 192.0.2.5"), one("dns", "192.0.2.53 is not used"));
+    let stall =
+        "Id=networking.service\nActiveEnterTimestampMonotonic=321000000\nInactiveExitTimestampMonotonic=1";
+    assert_eq!(with("network-wait", stall), one("network-wait", "networking.service took 320 s"));
+    assert_eq!(with("network-wait", "")[0].0, "network-wait");
+}
+
+#[test]
+fn a_config_drive_is_read_from_the_cd() {
+    let with = |name, text| in_cloud(Source::ConfigDrive, Some(Cdrom::Scsi), name, text);
+    assert_eq!(with("none", ""), []);
+    for source in
+        ["DataSourceConfigDrive [net,ver=2][source=/dev/vdb]", "DataSourceOpenStackLocal [net,ver=2]"]
+    {
+        let result = format!(r#"{{"v1": {{"datasource": "{source}", "errors": []}}}}"#);
+        assert_eq!(with("result", result.leak()), one("data-source", source));
+    }
+}
+
+#[test]
+fn without_data_a_boot_only_has_to_end() {
+    let silent = Observed { report: None, logins: None, console: [true, false, true], ..observed(&[]) };
+    let mut silent = silent;
+    silent.given.source = Source::Nothing;
+    assert_eq!(failing(&silent), []);
+    assert_eq!(judge(&silent).len(), 3);
+    silent.booted = None;
+    silent.console = [true, false, false];
+    let names: Vec<_> = failing(&silent).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["console", "boot-ends"]);
 }

@@ -2,14 +2,12 @@
 //!
 //! Glance stores anything; Nova refuses a server whose image has an illegal value, and takes nonsense for *false*
 //! where it expects a truth value. So values are held against Nova's own table (`properties/nova.txt`) here,
-//! before anything is sent. Names that Nova does not know are stored all the same: those that look as if they were
+//! before anything is built or sent. Names that Nova does not know are stored all the same: those that look as if they were
 //! meant for it get a warning with the nearest known one.
 
 mod scs;
 
 use std::collections::BTreeMap;
-
-use crate::glance::image_api::Visibility;
 
 /// Nova's table: `name type values`, one a line.
 const NOVA: &str = include_str!("properties/nova.txt");
@@ -75,7 +73,8 @@ pub(crate) struct Finding {
 }
 
 /// Holds properties against Glance's limits, Nova's table and the SCS standard.
-pub(crate) fn lint(properties: &BTreeMap<String, String>, visibility: Visibility) -> Vec<Finding> {
+/// As those of a public image if `is_public`.
+pub(crate) fn lint(properties: &BTreeMap<String, String>, is_public: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if properties.len() > COUNT_LIMIT {
         findings.push(fatal(format!(
@@ -83,14 +82,16 @@ pub(crate) fn lint(properties: &BTreeMap<String, String>, visibility: Visibility
             properties.len()
         )));
     }
-    for (name, value) in properties {
-        let found = glance(name, value).or_else(|| nova(name, value)).or_else(|| scs::value(name, value));
-        findings.extend(found);
-    }
-    if visibility == Visibility::Public {
+    findings.extend(properties.iter().filter_map(|(name, value)| judge(name, value)));
+    if is_public {
         findings.extend(scs::missing(properties));
     }
     findings
+}
+
+/// Holds one property against them.
+pub(crate) fn judge(name: &str, value: &str) -> Option<Finding> {
+    glance(name, value).or_else(|| nova(name, value)).or_else(|| scs::value(name, value))
 }
 
 fn fatal(text: String) -> Finding {
@@ -208,7 +209,7 @@ mod tests {
 
     fn findings(name: &str, value: &str) -> Vec<(bool, String)> {
         let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-        lint(&properties, Visibility::Private).into_iter().map(|found| (found.fatal, found.text)).collect()
+        lint(&properties, false).into_iter().map(|found| (found.fatal, found.text)).collect()
     }
 
     #[test]
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_public_image_is_held_against_the_standard() {
-        let found = lint(&BTreeMap::new(), Visibility::Public);
+        let found = lint(&BTreeMap::new(), true);
         assert!(found.len() == 1 && !found[0].fatal && found[0].text.contains("image_source"), "{found:?}");
     }
 }

@@ -1,0 +1,130 @@
+//! What OpenStack is told of an image: properties that suit what is in it, and what the recipe says besides.
+//!
+//! ```text
+//! recipe ───────► names, user, firmware, datasources ─┐
+//! packages ─────► the guest agent ────────────────────┼─► defaults ─► [openstack.properties] laid over ─► manifest
+//! finished disk ► what its kernel has drivers for ────┘
+//! ```
+//! `goldimg upload` takes them from the manifest. Nova's documentation, "Useful image properties"; SCS-0102.
+
+use std::collections::BTreeMap;
+
+use super::epoch::Epoch;
+use super::manifest::Package;
+use super::recipe::{Distribution, Firmware, Recipe};
+use crate::audit::drivers::Drivers;
+
+/// Version numbers of releases by their code names: what `os_version` is to hold.
+const RELEASES: &[(&str, &str)] = &[
+    ("bullseye", "11"),
+    ("bookworm", "12"),
+    ("trixie", "13"),
+    ("forky", "14"),
+    ("focal", "20.04"),
+    ("jammy", "22.04"),
+    ("noble", "24.04"),
+];
+
+/// The properties of an image of `recipe`. `drivers` are those of its kernels, where they are known.
+pub(crate) fn properties(
+    recipe: &Recipe,
+    epoch: Epoch,
+    packages: &[Package],
+    drivers: Option<&Drivers>,
+) -> BTreeMap<String, String> {
+    let release = recipe.base.release.as_str();
+    let version = RELEASES.iter().find(|(name, _)| *name == release).map_or(release, |(_, version)| *version);
+    let distribution = match recipe.base.distribution {
+        Distribution::Debian => "debian",
+        Distribution::Ubuntu => "ubuntu",
+    };
+    let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
+    let built = epoch.date_time();
+    let mut properties = BTreeMap::from([
+        ("architecture", "x86_64"),
+        ("os_type", "linux"),
+        ("os_distro", distribution),
+        ("os_version", version),
+        ("os_admin_user", user),
+        ("image_original_user", user),
+        ("image_build_date", &built),
+        // Nobody else can fetch it from where it was made.
+        ("image_source", "private"),
+        ("hw_disk_bus", "virtio"),
+        ("hw_vif_model", "virtio"),
+        ("hw_rng_model", "virtio"),
+    ]);
+    properties.extend(drivers.map(Drivers::properties).unwrap_or_default());
+    if let Some(description) = &recipe.description {
+        properties.insert("image_description", description);
+    }
+    match recipe.boot.firmware.as_slice() {
+        [Firmware::Uefi] => properties.extend([("hw_firmware_type", "uefi"), ("hw_machine_type", "q35")]),
+        [Firmware::Bios] => properties.extend([("hw_firmware_type", "bios")]),
+        // Whatever the cloud prefers.
+        _ => {}
+    }
+    let reads = |source: &str| recipe.cloud_init.datasources.iter().any(|one| one == source);
+    if reads("ConfigDrive") && !reads("OpenStack") {
+        properties.insert("img_config_drive", "mandatory");
+    }
+    if packages.iter().any(|package| package.name == "qemu-guest-agent") {
+        properties.insert("hw_qemu_guest_agent", "yes");
+    }
+    let mut all: BTreeMap<String, String> =
+        properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    for (name, value) in &recipe.openstack.properties {
+        match value.as_str() {
+            "" => drop(all.remove(name)),
+            _ => drop(all.insert(name.clone(), value.clone())),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::recipe::example;
+    use crate::properties::lint;
+
+    fn of(recipe: &Recipe) -> BTreeMap<String, String> {
+        let agent = ["qemu-guest-agent"].map(|name| Package {
+            name: name.into(),
+            version: "1".into(),
+            architecture: "amd64".into(),
+        });
+        properties(recipe, Epoch::new(1_760_000_000).unwrap(), &agent, None)
+    }
+
+    #[test]
+    fn the_defaults_suit_the_image_and_nova() {
+        let mut recipe = example();
+        recipe.boot.firmware = vec![Firmware::Uefi];
+        let all = of(&recipe);
+        for (name, value) in [
+            ("os_version", "12"),
+            ("os_admin_user", "debian"),
+            ("hw_firmware_type", "uefi"),
+            ("hw_machine_type", "q35"),
+            ("hw_qemu_guest_agent", "yes"),
+            ("image_build_date", "2025-10-09 08:53:20"),
+        ] {
+            assert_eq!(all[name], value);
+        }
+        assert!(!all.contains_key("img_config_drive"));
+        assert_eq!(lint(&all, false), []);
+        recipe.cloud_init.datasources = vec!["ConfigDrive".into()];
+        assert_eq!(of(&recipe)["img_config_drive"], "mandatory");
+    }
+
+    #[test]
+    fn the_recipe_has_the_last_word() {
+        let mut recipe = example();
+        let asked = [("hw_disk_bus", "scsi"), ("hw_rng_model", ""), ("replace_frequency", "monthly")];
+        recipe.openstack.properties = asked.map(|(name, value)| (name.into(), value.into())).into();
+        let all = of(&recipe);
+        assert_eq!((all["hw_disk_bus"].as_str(), all["replace_frequency"].as_str()), ("scsi", "monthly"));
+        assert!(!all.contains_key("hw_rng_model"));
+    }
+}

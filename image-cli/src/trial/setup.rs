@@ -1,0 +1,238 @@
+//! What a machine of one boot is made of: firmware, chipset, the disk's bus, and where the guest's data come from.
+//!
+//! ```text
+//!                 NoCloud        a virtio disk, as people do it who have no cloud
+//! as OpenStack ┬─ metadata       http://169.254.169.254
+//!              ├─ config drive   a CD-ROM: IDE on pc, SATA on q35, or SCSI on either
+//!              └─ nothing        an image that finds no data must boot all the same
+//! ```
+//! How Nova attaches things: its `libvirt/blockinfo.py`, and the image properties `hw_disk_bus` and `hw_cdrom_bus`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::firmware::Firmware;
+
+/// What a machine's other parts are attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Chipset {
+    Pc,
+    Q35,
+}
+
+/// How the disk is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DiskBus {
+    Virtio,
+    Scsi,
+}
+
+/// How a CD-ROM is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Cdrom {
+    /// What a cloud does on a machine of type pc
+    Ide,
+    /// What a cloud does on a machine of type q35
+    Sata,
+    /// What a cloud does with hw_cdrom_bus=scsi and hw_scsi_model=virtio-scsi
+    Scsi,
+}
+
+/// Where the guest's data come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Source {
+    /// A seed on a virtio disk.
+    #[value(skip)]
+    NoCloud,
+    /// The metadata service at 169.254.169.254
+    Metadata,
+    /// A config drive on a CD-ROM
+    ConfigDrive,
+    /// None at all
+    Nothing,
+}
+
+/// A machine of one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Setup {
+    pub(crate) firmware: Firmware,
+    pub(crate) chipset: Chipset,
+    pub(crate) disk: DiskBus,
+    pub(crate) source: Source,
+    /// The config drive's bus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cdrom: Option<Cdrom>,
+}
+
+/// What an image has drivers for, early enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attachable {
+    pub(crate) disks: Vec<DiskBus>,
+    pub(crate) cdroms: Vec<Cdrom>,
+}
+
+impl Attachable {
+    /// Everything: for an image of which nothing is known, and for those who want to see it fail.
+    pub(crate) fn all() -> Self {
+        Self {
+            disks: vec![DiskBus::Virtio, DiskBus::Scsi],
+            cdroms: vec![Cdrom::Ide, Cdrom::Sata, Cdrom::Scsi],
+        }
+    }
+
+    fn takes(&self, setup: &Setup) -> bool {
+        self.disks.contains(&setup.disk) && setup.cdrom.is_none_or(|cdrom| self.cdroms.contains(&cdrom))
+    }
+}
+
+impl Setup {
+    /// A boot outside of any cloud.
+    pub(crate) fn no_cloud(firmware: Firmware) -> Self {
+        Self { firmware, chipset: Chipset::Q35, disk: DiskBus::Virtio, source: Source::NoCloud, cdrom: None }
+    }
+
+    fn of(chipset: Chipset, disk: DiskBus, source: Source) -> Self {
+        Self { source, disk, ..Self::no_cloud(Firmware::Bios) }.on(chipset)
+    }
+
+    fn config_drive(cdrom: Cdrom, disk: DiskBus) -> Self {
+        // Where the bus is the same on both, the one where nothing else would work.
+        let chipset = if cdrom == Cdrom::Ide { Chipset::Pc } else { Chipset::Q35 };
+        Self { cdrom: Some(cdrom), ..Self::of(chipset, disk, Source::ConfigDrive) }
+    }
+
+    fn on(self, chipset: Chipset) -> Self {
+        Self { chipset, ..self }
+    }
+
+    /// As OpenStack would boot it: a boot for each source of data, on both kinds of disks.
+    pub(crate) fn openstack(attachable: &Attachable) -> Vec<Self> {
+        let cdrom =
+            [Cdrom::Scsi, Cdrom::Sata, Cdrom::Ide].into_iter().find(|c| attachable.cdroms.contains(c));
+        let disk = |wanted| match attachable.disks.as_slice() {
+            [only] => *only,
+            _ => wanted,
+        };
+        let (virtio, scsi) = (disk(DiskBus::Virtio), disk(DiskBus::Scsi));
+        let mut setups = vec![Self::of(Chipset::Q35, virtio, Source::Metadata)];
+        setups.extend(cdrom.map(|cdrom| Self::config_drive(cdrom, scsi)));
+        setups.push(Self::of(Chipset::Q35, virtio, Source::Nothing));
+        setups
+    }
+
+    /// As OpenStack could boot it: every way that differs for a guest. Those that the image has no drivers for are
+    /// left out, and come second.
+    pub(crate) fn matrix(attachable: &Attachable) -> (Vec<Self>, Vec<Self>) {
+        let mut all = vec![
+            Self::of(Chipset::Q35, DiskBus::Virtio, Source::Metadata),
+            Self::of(Chipset::Pc, DiskBus::Scsi, Source::Metadata),
+        ];
+        for cdrom in [Cdrom::Ide, Cdrom::Sata, Cdrom::Scsi] {
+            all.extend([DiskBus::Virtio, DiskBus::Scsi].map(|disk| Self::config_drive(cdrom, disk)));
+        }
+        all.push(Self::of(Chipset::Q35, DiskBus::Virtio, Source::Nothing));
+        all.into_iter().partition(|setup| attachable.takes(setup))
+    }
+
+    /// Whether there are such machines: Secure Boot's firmware runs on q35 alone.
+    pub(crate) fn exists(&self) -> bool {
+        !(self.firmware == Firmware::SecureBoot && self.chipset == Chipset::Pc)
+    }
+
+    /// Whether this machine is one of a cloud.
+    pub(super) fn is_openstack(&self) -> bool {
+        self.source != Source::NoCloud
+    }
+
+    /// Its name in file names and verdicts.
+    pub(crate) fn name(&self) -> String {
+        let firmware = self.firmware.name();
+        if !self.is_openstack() {
+            return firmware.to_owned();
+        }
+        let source = match (self.source, self.cdrom) {
+            (Source::Metadata, _) => "metadata",
+            (Source::Nothing, _) => "nothing",
+            (_, Some(Cdrom::Ide)) => "config-drive-ide",
+            (_, Some(Cdrom::Sata)) => "config-drive-sata",
+            (_, Some(Cdrom::Scsi)) => "config-drive-scsi",
+            (_, None) => "config-drive",
+        };
+        let disk = if self.disk == DiskBus::Virtio { "virtio" } else { "scsi" };
+        format!("{source}-{}-{disk}-{firmware}", self.chipset.name())
+    }
+}
+
+impl Chipset {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pc => "pc",
+            Self::Q35 => "q35",
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let firmware = self.firmware.name();
+        let source = match (self.source, self.cdrom) {
+            (Source::NoCloud, _) => return f.write_str(firmware),
+            (Source::Metadata, _) => "metadata service",
+            (Source::Nothing, _) => "no data source",
+            (Source::ConfigDrive, Some(Cdrom::Ide)) => "config drive on IDE",
+            (Source::ConfigDrive, Some(Cdrom::Sata)) => "config drive on SATA",
+            (Source::ConfigDrive, _) => "config drive on SCSI",
+        };
+        let disk = if self.disk == DiskBus::Virtio { "virtio" } else { "SCSI" };
+        write!(f, "{source}, {disk} disk, {}, {firmware}", self.chipset.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(setups: &[Setup]) -> Vec<String> {
+        setups.iter().map(Setup::name).collect()
+    }
+
+    #[test]
+    fn an_image_for_everything_is_tried_with_everything() {
+        let (tried, left_out) = Setup::matrix(&Attachable::all());
+        assert_eq!((tried.len(), left_out.len()), (9, 0));
+        let unique: std::collections::BTreeSet<_> = names(&tried).into_iter().collect();
+        assert_eq!(unique.len(), 9);
+    }
+
+    #[test]
+    fn what_an_image_has_no_drivers_for_is_left_out() {
+        let cloud = Attachable { cdroms: vec![Cdrom::Ide, Cdrom::Scsi], ..Attachable::all() };
+        let (tried, left_out) = Setup::matrix(&cloud);
+        assert_eq!(tried.len(), 7);
+        assert_eq!(
+            names(&left_out),
+            ["config-drive-sata-q35-virtio-bios", "config-drive-sata-q35-scsi-bios"]
+        );
+        assert_eq!(
+            names(&Setup::openstack(&cloud)),
+            ["metadata-q35-virtio-bios", "config-drive-scsi-q35-scsi-bios", "nothing-q35-virtio-bios"]
+        );
+        let poor = Attachable { disks: vec![DiskBus::Virtio], cdroms: vec![Cdrom::Ide] };
+        assert_eq!(names(&Setup::openstack(&poor))[1], "config-drive-ide-pc-virtio-bios");
+        let none = Attachable { disks: vec![DiskBus::Scsi], cdroms: vec![] };
+        assert_eq!(names(&Setup::openstack(&none)), ["metadata-q35-scsi-bios", "nothing-q35-scsi-bios"]);
+        assert_eq!(Setup::matrix(&none).0.len(), 1);
+    }
+
+    #[test]
+    fn a_boot_outside_of_a_cloud_is_called_by_its_firmware() {
+        assert_eq!(Setup::no_cloud(Firmware::Uefi).name(), "uefi");
+        assert_eq!(Setup::no_cloud(Firmware::Uefi).to_string(), "uefi");
+    }
+}
