@@ -56,7 +56,11 @@ fn test(image: &Path, arguments: &[&str], look: impl FnOnce(&Path)) -> (Outcome,
 
 /// The checks of the first boot that did not pass.
 fn not_passed(verdict: &Value) -> Vec<&str> {
-    let checks = verdict["boots"][0]["checks"].as_array().expect("checks").iter();
+    not_passed_in(&verdict["boots"][0])
+}
+
+fn not_passed_in(boot: &Value) -> Vec<&str> {
+    let checks = boot["checks"].as_array().expect("checks").iter();
     checks.filter(|check| check["verdict"] != "passed").filter_map(|check| check["name"].as_str()).collect()
 }
 
@@ -91,11 +95,7 @@ fn a_fault_in_the_guest_is_found_by_its_check_and_by_no_other() {
 /// The names of the boots, and of their checks that did not pass.
 fn boots(verdict: &Value) -> Vec<(&str, Vec<&str>)> {
     let boots = verdict["boots"].as_array().expect("boots").iter();
-    let not_passed = |boot: &'_ Value| -> Vec<&str> {
-        let checks = boot["checks"].as_array().expect("checks").iter();
-        checks.filter(|one| one["verdict"] != "passed").filter_map(|one| one["name"].as_str()).collect()
-    };
-    boots.map(|boot| (boot["folder"].as_str().expect("a folder"), not_passed(boot))).collect()
+    boots.map(|boot| (boot["folder"].as_str().expect("a folder"), not_passed_in(boot))).collect()
 }
 
 #[test]

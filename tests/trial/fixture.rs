@@ -24,7 +24,7 @@ const FAT_START: u64 = 1 << 20;
 const ROOT_START: u64 = 56 << 20;
 
 const PACKAGES: [&str; 12] = [
-    "busybox-static",
+    "busybox",
     "dropbear-bin",
     "grub-common",
     "grub-efi-amd64-bin",
@@ -176,8 +176,10 @@ fn parts() -> Option<Parts> {
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trial-fixture");
     let (tree, packages) = (folder.join("tree"), folder.join("packages"));
+    // Once everything is there, the packages that it is made of.
     let whole = folder.join("whole");
-    if !whole.exists() {
+    if fs::read_to_string(&whole).ok() != Some(PACKAGES.join(" ")) {
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&packages).expect("a folder");
         let depends = cache.must(["depends", "linux-image-cloud-amd64"]);
         let kernel =
@@ -188,7 +190,7 @@ fn parts() -> Option<Parts> {
         for package in entries(&packages) {
             unpack.must(["-x", text(&package), text(&tree)]);
         }
-        File::create(&whole).expect("a file");
+        fs::write(&whole, PACKAGES.join(" ")).expect("a file");
     }
     let kernel = entries(&tree.join("boot")).into_iter().find(|path| text(path).contains("/vmlinuz-"));
     let initrd = make_initrd(&folder, &tree);
@@ -226,7 +228,7 @@ fn make_initrd(folder: &Path, tree: &Path) -> PathBuf {
     put(tree.join("usr/bin/dropbearkey"), "usr/bin/dropbearkey");
     for library in ["ld-linux-x86-64.so.2", "libc.so.6", "libcrypt.so.1", "libgmp.so.10", "libtomcrypt.so.1"]
         .into_iter()
-        .chain(["libtommath.so.1", "libz.so.1"])
+        .chain(["libtommath.so.1", "libz.so.1", "libresolv.so.2"])
     {
         let found = find(tree, library).unwrap_or_else(|| panic!("no {library}"));
         put(fs::canonicalize(found).expect("a library"), &format!("lib/x86_64-linux-gnu/{library}"));
