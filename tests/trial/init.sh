@@ -67,7 +67,7 @@ elif [ -b /dev/sr0 ]; then
     datasource='DataSourceConfigDrive [net,ver=2][source=/dev/sr0]'
 elif grep -q '^OpenStack Nova$' /sys/class/dmi/id/product_name; then
     for name in meta_data.json network_data.json user_data vendor_data.json; do
-        wget -q -T 5 -O $documents/$name "http://169.254.169.254/openstack/2018-08-27/$name" &&
+        wget -q -O $documents/$name "http://169.254.169.254/openstack/2018-08-27/$name" &&
             datasource='DataSourceOpenStackLocal [net,ver=2]'
     done
 elif [ -b /dev/vdb ]; then
