@@ -86,7 +86,7 @@ impl Drivers {
             };
             let Ok(initrd) = Initrd::read(&bytes) else { return Ok(None) };
             let list = |name: &str| -> anyhow::Result<String> {
-                Ok(view.text(&format!("/usr/lib/modules/{version}/{name}"))?.unwrap_or_default())
+                Ok(view.text(format!("/usr/lib/modules/{version}/{name}"))?.unwrap_or_default())
             };
             let (builtin, all) = (list("modules.builtin")?, list("modules.dep")?);
             // `path.ko: what it needs`

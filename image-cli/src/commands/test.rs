@@ -19,6 +19,9 @@ use crate::trial::{
 };
 use crate::ui::Ui;
 
+/// Image properties.
+type Properties = BTreeMap<&'static str, &'static str>;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   goldimg test debian-12.qcow2
@@ -122,11 +125,11 @@ struct Told<'a> {
     outcome: &'a Outcome,
     /// What the image needs in OpenStack.
     #[serde(skip_serializing_if = "Option::is_none")]
-    properties: Option<BTreeMap<&'static str, &'static str>>,
+    properties: Option<Properties>,
 }
 
 /// The machines to boot, and the properties without which a cloud would take others.
-fn setups(args: &Args, ui: &Ui) -> Result<(Vec<Setup>, Option<BTreeMap<&'static str, &'static str>>)> {
+fn setups(args: &Args, ui: &Ui) -> Result<(Vec<Setup>, Option<Properties>)> {
     let firmware = |usual: &[Firmware]| match args.firmware.as_slice() {
         [] => usual.to_vec(),
         asked => asked.to_vec(),
