@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "nbd", &["block", "error"]),
     ("image-core", "partition", &["block", "error"]),
     ("image-core", "fs", &["block", "error"]),
+    ("image-core", "unused", &["block", "error", "fs", "partition"]),
     ("image-cli", "size", &[]),
     ("image-cli", "printable", &[]),
     ("image-cli", "interrupt", &["failure"]),

@@ -28,5 +28,6 @@ pub mod partition;
 pub mod progress;
 pub mod qcow2;
 pub mod raw;
+pub mod unused;
 
 pub use error::{Doing, Error, ErrorKind, Result};

@@ -6,11 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
+use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::fs::{
     FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
     unused_ranges,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
+use image_core::unused::{UsedOnly, survey};
 use uuid::{Uuid, uuid};
 
 const MIB: u64 = 1 << 20;
@@ -333,4 +335,100 @@ fn unused_blocks_are_those_that_dumpe2fs_calls_free() {
         assert!(unused_ranges(&disk).is_err());
         std::fs::remove_file(&path).expect("a file");
     }
+}
+
+/// A GPT with an ext4 filesystem of two files, of which `gone` was removed and its bytes are still there.
+fn lived_in(dir: &Path, debugfs: &Path, mke2fs: &Path) -> (String, FileDisk, Vec<u8>) {
+    let tree = dir.join("tree");
+    std::fs::create_dir(&tree).expect("a folder");
+    let bytes = |seed: u32| -> Vec<u8> {
+        (0..300_000_u32).flat_map(|at| (at ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
+    };
+    std::fs::write(tree.join("kept"), bytes(1)).expect("a file");
+    std::fs::write(tree.join("gone"), bytes(2)).expect("a file");
+    let (path, disk) = disk(dir, 128 * MIB);
+    write_gpt(&disk, DISK, &layout()).expect("a table");
+    let features =
+        ["-q", "-F", "-t", "ext4", "-O", "metadata_csum,64bit", "-E", "offset=71303168", "-b", "4096", "-d"];
+    judge(mke2fs, &[&features[..], &[tree.to_str().expect("text"), &path, "59m"]].concat());
+    judge(debugfs, &["-w", "-R", "rm /gone", &format!("{path}?offset=71303168")]);
+    (path, disk, bytes(2))
+}
+
+#[test]
+fn free_blocks_of_ext4_become_holes_and_its_files_stay() {
+    let (Some(mke2fs), Some(debugfs), Some(e2fsck)) = (peer("mke2fs"), peer("debugfs"), peer("e2fsck"))
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, disk, gone) = lived_in(dir.path(), &debugfs, &mke2fs);
+    let has_gone = |path: &str| {
+        let bytes = std::fs::read(path).expect("a file");
+        bytes.chunks_exact(4096).any(|block| block == &gone[8192..8192 + 4096])
+    };
+    assert!(has_gone(&path), "removing a file leaves its bytes");
+    let found = survey(&disk).expect("a survey");
+    assert_eq!(found.doubted, []);
+    let root = Window::new(&disk, ByteRange::between(68 * MIB, 127 * MIB)).expect("a partition");
+    let superblock = Superblock::read(&root).expect("a superblock");
+    // One group, whose bitmap is written.
+    let free: u64 = found.unused.iter().map(|range| range.len()).sum();
+    assert_eq!(free, superblock.free_block_count * 4096);
+    let target = dir.path().join("used-only.raw");
+    let sink_disk = FileDisk::create_new(&target, disk.size()).expect("a new disk");
+    let source = UsedOnly::new(&disk, found);
+    convert(&source, &mut DiskSink::new(&sink_disk, Zeroes::AlreadyThere), &Options::default())
+        .expect("a copy");
+    let target = target.to_str().expect("text");
+    assert!(!has_gone(target));
+    let filesystem = format!("{target}?offset=71303168");
+    judge(&e2fsck, &["-f", "-n", &filesystem]);
+    let copy = dir.path().join("copy");
+    judge(&debugfs, &["-R", &format!("dump /kept {}", copy.display()), &filesystem]);
+    assert!(
+        std::fs::read(copy).expect("a file") == std::fs::read(dir.path().join("tree/kept")).expect("a file")
+    );
+}
+
+#[test]
+fn bitmaps_that_cannot_be_believed_leave_everything_in_use() {
+    let (Some(mke2fs), Some(debugfs)) = (peer("mke2fs"), peer("debugfs")) else { return };
+    for (command, said) in [
+        ("feature needs_recovery", "not unmounted"),
+        ("set_super_value state 3", "errors are recorded"),
+        ("set_block_group 0 free_blocks_count 17", "number of free blocks"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, disk, _) = lived_in(dir.path(), &debugfs, &mke2fs);
+        judge(&debugfs, &["-w", "-R", command, &format!("{path}?offset=71303168")]);
+        let found = survey(&disk).expect("a survey");
+        assert_eq!(found.unused, []);
+        assert!(
+            matches!(&found.doubted[..], [(at, why)] if *at == 68 * MIB && why.contains(said)),
+            "{found:?}"
+        );
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, disk, _) = lived_in(dir.path(), &debugfs, &mke2fs);
+    let bitmap = {
+        let mut descriptor = [0; 4];
+        disk.read_at(&mut descriptor, 68 * MIB + 4096).expect("a descriptor");
+        68 * MIB + u64::from(u32::from_le_bytes(descriptor)) * 4096
+    };
+    let mut bits = [0; 2];
+    disk.read_at(&mut bits, bitmap).expect("a bitmap");
+    assert_eq!(bits, [0xff, 0xff]);
+    // One block in use is called free, and one that is free in use: the sum is right, the checksum is not.
+    disk.write_at(&[0xfe], bitmap).expect("a write");
+    let mut last = [0; 1];
+    let free = survey(&disk).expect("a survey");
+    assert_eq!(free.unused, [], "the number of free blocks is wrong too");
+    let at = (0..1800).find(|at| {
+        disk.read_at(&mut last, bitmap + at).expect("a bitmap");
+        last == [0]
+    });
+    disk.write_at(&[1], bitmap + at.expect("free blocks")).expect("a write");
+    let found = survey(&disk).expect("a survey");
+    assert!(found.unused.is_empty() && found.doubted[0].1.contains("checksum"), "{found:?}");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::peer::peer;
+use crate::support::peer::{Peer, peer};
 use crate::support::program::Outcome;
 use crate::support::{folder, goldimg};
 
@@ -156,4 +156,35 @@ fn an_interrupt_leaves_nothing_behind() {
     assert_eq!(outcome.code, 130, "{}", outcome.snapshot());
     assert!(outcome.stderr.contains("stopped on request"), "{}", outcome.snapshot());
     assert_eq!(names(folder.path()), ["a.raw"]);
+}
+
+/// Removes `gone` from the filesystem in a.raw without its bytes going.
+#[test]
+fn free_blocks_are_left_out_where_that_is_asked_for() {
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).expect("a folder");
+    let noise: Vec<u8> = (0..500_000_u32).flat_map(|at| at.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    fs::write(tree.join("gone"), &noise).expect("room");
+    fs::write(tree.join("kept"), &noise[..50_000]).expect("room");
+    let (Some(mke2fs), Some(debugfs)) = (peer("mke2fs"), peer("debugfs")) else { return };
+    let run = |program: &Peer, arguments: &[&str]| {
+        let outcome = program.command(arguments).folder(folder.path()).run();
+        assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+    };
+    run(&mke2fs, &["-q", "-F", "-t", "ext4", "-d", "tree", "a.raw", "16m"]);
+    run(&debugfs, &["-w", "-R", "rm /gone", "a.raw"]);
+    let has_gone = |name: &str| {
+        let bytes = fs::read(folder.path().join(name)).expect("an image");
+        bytes.chunks(1024).any(|block| block == &noise[1_024_000..1_025_024])
+    };
+    let whole = convert(folder.path(), &["a.raw", "whole.raw"]);
+    assert!(whole.code == 0 && has_gone("whole.raw"), "{}", whole.snapshot());
+    let less = convert(folder.path(), &["--skip-free", "a.raw", "less.raw"]);
+    assert!(less.code == 0 && !has_gone("less.raw"), "{}", less.snapshot());
+    assert!(less.stderr.contains("free blocks left out: "), "{}", less.snapshot());
+    run(&debugfs, &["-w", "-R", "feature needs_recovery", "a.raw"]);
+    let unclean = convert(folder.path(), &["--skip-free", "-O", "raw", "a.raw", "unclean"]);
+    assert!(unclean.code == 0 && has_gone("unclean"), "{}", unclean.snapshot());
+    assert!(unclean.stderr.contains("the filesystem at offset 0x0 is taken"), "{}", unclean.snapshot());
 }

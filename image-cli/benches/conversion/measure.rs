@@ -1,6 +1,6 @@
 //! Running a program and knowing what it took: a process of its own waits for it, so that the figures are of it alone.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -8,6 +8,9 @@ use nix::sys::time::TimeValLike;
 
 /// The first argument of the process that waits.
 pub(crate) const CHILD: &str = "--measure-child";
+
+/// Counting system calls makes a program many times slower: after so many seconds it is given up.
+const COUNTING_LIMIT: &str = "15";
 
 /// What a run took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +42,22 @@ pub(crate) fn child(words: &[String]) {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
     let cpu = (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6;
     println!("{wall} {cpu} {}", usage.max_rss() * 1024);
+}
+
+/// How many system calls `words` makes, by perf or else strace; `None` where neither can tell in time.
+pub(crate) fn system_calls(words: &[String]) -> Option<u64> {
+    let say = |counter: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.arg(COUNTING_LIMIT).args(counter).args(words).stdin(Stdio::null());
+        let output = command.output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let perf = say(&["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter"]);
+    if let Some(count) = perf.as_deref().and_then(|text| text.split(',').next()?.trim().parse().ok()) {
+        return Some(count);
+    }
+    let strace = say(&["strace", "-f", "-c", "-U", "calls"])?;
+    strace.lines().rev().find_map(|line| line.split_whitespace().next()?.parse().ok())
 }
 
 /// The median of what `figure` takes from each run.

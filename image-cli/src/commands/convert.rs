@@ -85,6 +85,9 @@ pub(crate) struct Args {
     /// Runs of so many zeroes become holes (raw); 0 for none
     #[arg(short = 'S', value_name = "SIZE")]
     pub(crate) sparse_size: Option<Size>,
+    /// Free blocks of unmounted ext4 filesystems, in partitions or not, become holes
+    #[arg(long)]
+    pub(crate) skip_free: bool,
     /// Print digests of TARGET: sha256, sha512, md5
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_algorithm)]
     pub(crate) hash: Vec<Algorithm>,

@@ -18,6 +18,7 @@ use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
+use image_core::unused::{UsedOnly, survey};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::manifest::{ImageFile, Manifest, Origin};
@@ -57,6 +58,8 @@ pub(crate) fn make(
     let stem = format!("{}-{version}", recipe.name);
     let disk = FileDisk::open(disk)?;
     let mut images = Vec::new();
+    // What was written while the filesystem was made, and is free in the end, is not for shipping.
+    let source = UsedOnly::new(&disk, survey(&disk).context("looking for free blocks")?);
     for format in &recipe.output.formats {
         let name = match format {
             OutputFormat::Qcow2 => format!("{stem}.qcow2"),
@@ -66,7 +69,7 @@ pub(crate) fn make(
             return Err(anyhow!("{} exists", folder.join(&name).display()))
                 .hint(|| "--force replaces it; another version is made with `version` in the recipe");
         }
-        images.push(image(*format, name, &recipe.output, &disk, folder, ui)?);
+        images.push(image(*format, name, &recipe.output, &source, folder, ui)?);
     }
     let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
     let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
@@ -78,7 +81,7 @@ fn image(
     format: OutputFormat,
     name: String,
     output: &Output,
-    disk: &FileDisk,
+    disk: &dyn BlockRead,
     folder: &Path,
     ui: &Ui,
 ) -> anyhow::Result<(ImageFile, TempPath)> {

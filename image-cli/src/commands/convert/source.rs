@@ -7,14 +7,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use image_core::block::{BlockRead, ByteRange, Concatenated, RateLimited, Salvage};
 use image_core::format::Image;
+use image_core::unused::{UsedOnly, survey};
 
 use super::Args;
 use super::options::Format;
 use crate::failure::{Advise, USAGE};
 use crate::printable::printable;
+use crate::size::Size;
 use crate::ui::Ui;
 
 /// The disk that is converted.
@@ -47,11 +49,14 @@ impl<'a> Source<'a> {
             images.push((path.clone(), image.format().into(), image.size()));
             disks.push(Box::new(image));
         }
-        let plain = disks.len() == 1 && args.rate_limit.is_none() && !args.salvage;
+        let plain = disks.len() == 1 && args.rate_limit.is_none() && !args.salvage && !args.skip_free;
         let mut disk: Box<dyn BlockRead> = match <[Box<dyn BlockRead>; 1]>::try_from(disks) {
             Ok([alone]) => alone,
             Err(several) => Box::new(Concatenated::new(several)?),
         };
+        if args.skip_free {
+            disk = used_only(disk, ui)?;
+        }
         if let Some(rate) = args.rate_limit {
             disk = Box::new(RateLimited::new(disk, rate.0));
         }
@@ -83,6 +88,17 @@ impl<'a> Source<'a> {
     pub(super) fn lost(&self) -> Vec<ByteRange> {
         self.salvage.as_ref().map(|salvage| salvage.lost()).unwrap_or_default()
     }
+}
+
+/// `disk` without the free blocks of its filesystems. Says which filesystems could not be looked into.
+fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockRead>> {
+    let found = survey(&*disk).context("looking for free blocks")?;
+    for (offset, why) in &found.doubted {
+        ui.warning(&format!("all of the filesystem at offset {offset:#x} is taken: {why}"));
+    }
+    let skipped = found.unused.iter().map(|range| range.len()).sum();
+    ui.note(&format!("free blocks left out: {}", Size(skipped)));
+    Ok(Box::new(UsedOnly::new(disk, found)))
 }
 
 fn at_snapshot(image: &Image, name: &str) -> anyhow::Result<Image> {

@@ -27,6 +27,9 @@ const READ_ONLY_GDT_CSUM: u32 = 0x10;
 const READ_ONLY_BIGALLOC: u32 = 0x200;
 const READ_ONLY_METADATA_CSUM: u32 = 0x400;
 
+/// Errors were found, and not mended yet.
+const STATE_ERRORS: u16 = 0x2;
+
 /// The group's inode table and inode bitmap were never written.
 const GROUP_INODE_UNINIT: u16 = 0x1;
 /// The group's block bitmap was never written.
@@ -77,6 +80,14 @@ pub enum Ext4Rule {
         /// Where it is said to be.
         block: u64,
     },
+    /// A block bitmap must be what its group says.
+    #[error("the block bitmap of group {group} has {what} than the group says")]
+    Bitmap {
+        /// Which group.
+        group: u64,
+        /// What differs.
+        what: &'static str,
+    },
 }
 
 /// What a superblock says, checked.
@@ -106,6 +117,7 @@ pub struct Superblock {
     has_meta_bg: bool,
     has_uninit_groups: bool,
     has_clusters: bool,
+    has_errors: bool,
     /// What inode checksums begin with; `None` if there are none.
     checksum_seed: Option<u32>,
 }
@@ -119,6 +131,9 @@ pub(super) struct Group {
     pub(super) inodes_in_use: u64,
     /// Whether the block bitmap is to be read: else only the group's own tables are in use.
     pub(super) has_block_bitmap: bool,
+    /// Of the block bitmap; the upper half is 0 in small descriptors.
+    pub(super) block_bitmap_checksum: u32,
+    pub(super) free_blocks: u64,
 }
 
 impl Superblock {
@@ -198,6 +213,7 @@ impl Superblock {
             inode_size,
             descriptor_size,
             has_meta_bg: incompatible & INCOMPATIBLE_META_BG != 0,
+            has_errors: u16_at(0x3a) & STATE_ERRORS != 0,
             has_uninit_groups: read_only & (READ_ONLY_GDT_CSUM | READ_ONLY_METADATA_CSUM) != 0,
             has_clusters: read_only & READ_ONLY_BIGALLOC != 0,
             checksum_seed: (read_only & READ_ONLY_METADATA_CSUM != 0).then_some(seed),
@@ -277,7 +293,36 @@ impl Superblock {
             }
         }
         let has_block_bitmap = !(self.has_uninit_groups && flags & GROUP_BLOCK_UNINIT != 0);
-        Ok(Group { block_bitmap, inode_table, inodes_in_use, has_block_bitmap })
+        let halves = |low, high: usize| {
+            let half = |at| u32::from(u16::from_le_bytes(field(bytes, at)));
+            half(low) | if self.descriptor_size >= 64 { half(high) << 16 } else { 0 }
+        };
+        let block_bitmap_checksum = halves(0x18, 0x38);
+        let free_blocks = u64::from(halves(0x0c, 0x2c));
+        Ok(Group {
+            block_bitmap,
+            inode_table,
+            inodes_in_use,
+            has_block_bitmap,
+            block_bitmap_checksum,
+            free_blocks,
+        })
+    }
+
+    /// Whether errors are recorded in it.
+    pub(super) fn has_errors(&self) -> bool {
+        self.has_errors
+    }
+
+    /// Whether `bitmap`, of a group's blocks, has the checksum that `group` says; also where there are none.
+    pub(super) fn is_bitmap_sound(&self, group: &Group, bitmap: &[u8]) -> bool {
+        let bits = bitmap.get(..(self.blocks_per_group >> 3) as usize);
+        let (Some(seed), Some(bits)) = (self.checksum_seed, bits) else { return true };
+        let mut digest = CRC32C.digest_with_initial(seed.reverse_bits());
+        digest.update(bits);
+        // Small descriptors have room for half of it.
+        let mask = if self.descriptor_size >= 64 { u32::MAX } else { 0xffff };
+        digest.finalize() & mask == group.block_bitmap_checksum & mask
     }
 
     /// The checksum of `inode`, the bytes of inode `number`, whose own checksum counts as zero; `None` if this

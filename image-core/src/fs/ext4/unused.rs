@@ -4,10 +4,12 @@
 //! group ─► block bitmap: bit i is block first + group × blocks per group + i; 0 is free
 //! ```
 //!
+//! Who leaves blocks out, or clears them, must be sure: nothing waits in a journal, no error is recorded, and each bitmap
+//! has its checksum and as many zeroes as its group says.
 //! Linux kernel documentation, filesystems/ext4 ("Block and Inode Bitmaps").
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::layout::Superblock;
+use super::layout::{Ext4Rule, Group, Superblock};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 
@@ -15,13 +17,16 @@ use crate::error::{Doing, Error, Result};
 /// long as they can be. A group that was never written to is left out, whatever lies there.
 ///
 /// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for a journal that is not replayed, and for clusters (bigalloc);
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for impossible tables; whatever the disk says.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a journal that is not replayed, recorded errors, and clusters (bigalloc);
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for impossible tables and bitmaps; whatever the disk says.
 pub fn unused_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>> {
     let doing = || "looking for unused blocks";
     let superblock = Superblock::read(disk)?;
     if !superblock.is_clean {
         return Err(Error::unsupported("the filesystem was not unmounted cleanly")).doing(doing);
+    }
+    if superblock.has_errors() {
+        return Err(Error::unsupported("errors are recorded in it")).doing(doing);
     }
     if superblock.has_clusters() {
         return Err(Error::unsupported("its blocks are counted in clusters (bigalloc)")).doing(doing);
@@ -38,9 +43,9 @@ pub fn unused_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>>
         let mut bitmap = vec![0; size as usize];
         disk.read_at(&mut bitmap, group.block_bitmap.saturating_mul(size))
             .doing(|| format!("the block bitmap of group {index}"))?;
+        check(&superblock, index, &group, &bitmap).doing(doing)?;
         for (bit, block) in (0_usize..).zip(superblock.blocks_of(index)) {
-            let byte = bitmap.get(bit / 8).copied().unwrap_or(0xff);
-            let is_free = byte >> (bit % 8) & 1 == 0;
+            let is_free = is_free(&bitmap, bit);
             run = match (run, is_free) {
                 (Some((first, count)), true) if first.saturating_add(count) == block => {
                     Some((first, count.saturating_add(1)))
@@ -54,6 +59,21 @@ pub fn unused_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>>
     }
     finish(&mut ranges, run, size)?;
     Ok(ranges)
+}
+
+fn is_free(bitmap: &[u8], bit: usize) -> bool {
+    bitmap.get(bit >> 3).copied().unwrap_or(0xff) >> (bit & 7) & 1 == 0
+}
+
+/// Refuses a bitmap that is not what its group says it is.
+fn check(superblock: &Superblock, index: u64, group: &Group, bitmap: &[u8]) -> Result<()> {
+    let free = (0..).zip(superblock.blocks_of(index)).filter(|(bit, _)| is_free(bitmap, *bit)).count();
+    let what = match superblock.is_bitmap_sound(group, bitmap) {
+        false => "another checksum",
+        true if free as u64 != group.free_blocks => "another number of free blocks",
+        true => return Ok(()),
+    };
+    Err(Error::corrupt(Ext4Rule::Bitmap { group: index, what }))
 }
 
 fn finish(ranges: &mut Vec<ByteRange>, run: Option<(u64, u64)>, block_size: u64) -> Result<()> {
