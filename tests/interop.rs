@@ -11,6 +11,8 @@ mod convert_into;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod create;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod layers;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod locks;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod measure;

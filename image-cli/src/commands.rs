@@ -1,9 +1,11 @@
 //! The subcommands, one file each: what they take, and what they call.
 
+pub(crate) mod amend;
 pub(crate) mod audit;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
+pub(crate) mod commit;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -16,6 +18,7 @@ pub(crate) mod map;
 pub(crate) mod measure;
 pub(crate) mod metadata;
 pub(crate) mod plan;
+pub(crate) mod rebase;
 pub(crate) mod resize;
 pub(crate) mod schema;
 pub(crate) mod seal;
@@ -40,6 +43,12 @@ pub(crate) enum Command {
     Convert(convert::Args),
     /// Make a new, empty image, alone or over a backing file
     Create(create::Args),
+    /// Give an image another backing file, or none
+    Rebase(rebase::Args),
+    /// Put what an image says into its backing file
+    Commit(commit::Args),
+    /// Change options of a qcow2 image: version, refcounts, backing file
+    Amend(amend::Args),
     /// Give an image another virtual size
     Resize(resize::Args),
     /// Show what an image is
@@ -90,6 +99,9 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args, ui),
         Command::Create(args) => create::run(&args, ui),
         Command::Resize(args) => resize::run(&args, ui),
+        Command::Rebase(args) => rebase::run(&args, ui),
+        Command::Commit(args) => commit::run(&args, ui),
+        Command::Amend(args) => amend::run(&args, ui),
         Command::Upload(args) => upload::run(&args, ui),
         Command::Images(args) => images::run(&args, ui),
         Command::Plan(args) => plan::run(&args, ui),

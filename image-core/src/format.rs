@@ -12,7 +12,9 @@
 //! caller named: whoever made the image must not choose which of the host's files are read.
 
 mod ambiguity;
+mod commit;
 mod member;
+mod rebase;
 mod reference;
 mod writer;
 
@@ -22,7 +24,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub use ambiguity::ProbeRule;
+pub use commit::{Commit, commit};
 pub use member::Member;
+pub use rebase::{NewBacking, rebase};
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 

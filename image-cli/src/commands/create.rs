@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
-use image_core::format::{Format, Member, OpenOptions, Share};
+use image_core::format::Format;
 
 use super::image::human_size;
-use super::image_options::ImageOptions;
+use super::image_options::{FORMAT_HINT, ImageOptions, look_at};
 use crate::failure::{Advise, USAGE};
 use crate::printable::printable;
 use crate::size::Size;
@@ -106,36 +106,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 /// The size and the format of the backing file; what was given counts where it is not looked at.
 fn look_at_backing(args: &Args, options: &ImageOptions, size: Option<u64>) -> anyhow::Result<(u64, Format)> {
     let name = options.backing_file.as_deref().unwrap_or_default();
-    let folder = args.path.parent().unwrap_or(Path::new(""));
-    let path = folder.join(std::ffi::OsStr::from_bytes(name));
-    let shown = printable(&path.display().to_string());
-    let format_hint = || "-F says what the backing file is, as in -F raw";
     if args.unchecked {
         let size = size.context("the size is missing: with -u nobody looks for it").exit_code(USAGE)?;
         let format = options.backing_format.context("the backing file's format is missing");
-        return Ok((size, format.hint(format_hint).exit_code(USAGE)?));
+        return Ok((size, format.hint(|| FORMAT_HINT).exit_code(USAGE)?));
     }
-    let look =
-        OpenOptions { format: options.backing_format, share: Share::RawWriters, ..OpenOptions::default() };
-    let member = Member::open(&path, look);
-    let hint = match &member {
-        Err(_) if !folder.as_os_str().is_empty() && !path.exists() => {
-            Some("a relative name of a backing file starts at the folder of the new image")
-        }
-        Err(_) => Some("-u makes the image without looking at its backing file"),
-        Ok(_) => None,
-    };
-    let member = match hint {
-        Some(hint) => member.with_context(|| format!("looking at the backing file {shown}")).hint(|| hint)?,
-        None => member?,
-    };
-    // A guest could turn its raw disk into an image that names the host's files: only the user knows what it is.
-    if member.probed && member.format == Format::Raw {
-        return Err(anyhow!("{shown} looks raw, which has to be said of a backing file"))
-            .hint(format_hint)
-            .exit_code(USAGE);
-    }
-    Ok((member.virtual_size(), member.format))
+    look_at(&args.path, name, options.backing_format)
 }
 
 fn make_raw(disk: &FileDisk, options: &ImageOptions, size: u64) -> anyhow::Result<u64> {

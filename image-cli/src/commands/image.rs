@@ -76,21 +76,29 @@ pub(crate) struct WriteArgs {
 }
 
 impl WriteArgs {
+    /// How it is opened.
+    pub(crate) fn options(&self) -> WriteOptions {
+        let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
+        WriteOptions { format: self.format, references, share: Share::RawWriters }
+    }
+
     /// Opens it for writing.
     pub(crate) fn open(&self) -> anyhow::Result<ImageWriter> {
-        let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
-        let options = WriteOptions { format: self.format, references, share: Share::RawWriters };
-        let opened = ImageWriter::open(&self.path, options);
-        let hint = match opened.as_ref() {
-            Err(error) if error.kind() == ErrorKind::InUse => "stop the program that uses it",
-            Err(error) if error.cause::<ProbeRule>().is_some() => "-f qcow2 or -f raw says which it is",
-            Err(error) if matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })) => {
-                "--allow-backing opens files beneath the folder of IMAGE"
-            }
-            _ => return Ok(opened?),
-        };
-        opened.hint(|| hint)
+        advised(ImageWriter::open(&self.path, self.options()))
     }
+}
+
+/// Adds what can be done about an image that is not written.
+pub(crate) fn advised<T>(done: image_core::Result<T>) -> anyhow::Result<T> {
+    let hint = match done.as_ref() {
+        Err(error) if error.kind() == ErrorKind::InUse => "stop the program that uses it",
+        Err(error) if error.cause::<ProbeRule>().is_some() => "-f qcow2 or -f raw says which it is",
+        Err(error) if matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })) => {
+            "--allow-backing opens files beneath the folder of IMAGE"
+        }
+        _ => return Ok(done?),
+    };
+    done.hint(|| hint)
 }
 
 /// Adds what can be done about an image that could not be opened because it is in use.

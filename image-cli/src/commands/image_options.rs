@@ -1,12 +1,20 @@
 //! What `-o KEY=VALUE,…` asks of a new image, understood. The keys are qemu-img's.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use anyhow::{Context, anyhow, bail};
 use image_core::block::Preallocation;
-use image_core::format::Format;
+use image_core::format::{Format, Member, OpenOptions, Share};
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
-use crate::failure::Advise;
+use crate::failure::{Advise, USAGE};
+use crate::printable::printable;
 use crate::size::Size;
+
+/// What to do where the format of a backing file is not known.
+pub(crate) const FORMAT_HINT: &str = "-F says what the backing file is, as in -F raw";
 
 /// The keys that are understood.
 const KEYS: [&str; 12] = [
@@ -81,6 +89,15 @@ impl ImageOptions {
         Ok(())
     }
 
+    /// Refuses options other than `known` of an image that is there already.
+    pub(crate) fn refuse_all_but(&self, known: &[&str]) -> anyhow::Result<()> {
+        match self.given.iter().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(anyhow!("-o {key}: this cannot be changed in an image that is there"))
+                .hint(|| format!("{} can; for the rest convert it", known.join(", "))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what a raw image does not have.
     pub(crate) fn refuse_for_raw(&self) -> anyhow::Result<()> {
         let foreign = self.given.iter().find(|key| !matches!(key.as_str(), "size" | "preallocation"));
@@ -112,6 +129,33 @@ impl ImageOptions {
             None => Ok(image),
         }
     }
+}
+
+/// The size and the format of the backing file that the image at `image` is going to name.
+pub(crate) fn look_at(image: &Path, name: &[u8], format: Option<Format>) -> anyhow::Result<(u64, Format)> {
+    let folder = image.parent().unwrap_or(Path::new(""));
+    let path = folder.join(OsStr::from_bytes(name));
+    let shown = printable(&path.display().to_string());
+    let look = OpenOptions { format, share: Share::RawWriters, ..OpenOptions::default() };
+    let member = Member::open(&path, look);
+    let hint = match &member {
+        Err(_) if !folder.as_os_str().is_empty() && !path.exists() => {
+            Some("a relative name of a backing file starts at the folder of the image that names it")
+        }
+        Err(_) => Some("-u takes the name without looking at the backing file"),
+        Ok(_) => None,
+    };
+    let member = match hint {
+        Some(hint) => member.with_context(|| format!("looking at the backing file {shown}")).hint(|| hint)?,
+        None => member?,
+    };
+    // A guest could turn its raw disk into an image that names the host's files: only the user knows what it is.
+    if member.probed && member.format == Format::Raw {
+        return Err(anyhow!("{shown} looks raw, which has to be said of a backing file"))
+            .hint(|| FORMAT_HINT)
+            .exit_code(USAGE);
+    }
+    Ok((member.virtual_size(), member.format))
 }
 
 /// The parts between single commas; a comma that is part of a value is written twice.

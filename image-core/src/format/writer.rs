@@ -73,6 +73,14 @@ impl ImageWriter {
         }
     }
 
+    /// The qcow2 image, if it is one, to be completed by itself.
+    pub fn into_qcow2(self) -> Option<Qcow2Writer> {
+        match self.disk {
+            Disk::Raw { .. } => None,
+            Disk::Qcow2(image) => Some(*image),
+        }
+    }
+
     /// What it was opened as.
     pub fn path(&self) -> &Path {
         &self.path

@@ -2,6 +2,7 @@
 //!
 //! They are changed where they stand, one number at a time. Section: "Feature bits" of the header.
 
+use super::extension::Extension;
 use super::header::{Header, Version};
 use super::layout;
 use crate::block::BlockWrite;
@@ -30,6 +31,22 @@ pub(super) fn keep_autoclear(file: &dyn BlockWrite, header: &mut Header, kept: u
         file.flush()?;
     }
     Ok(())
+}
+
+/// Writes the header, its extensions and the backing file's name: the first cluster.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if they do not fit into it; whatever the storage says.
+pub(super) fn rewrite(file: &dyn BlockWrite, header: &Header) -> Result<()> {
+    let named = header.extensions.iter().any(|extension| matches!(extension, Extension::FeatureNames(_)));
+    // Names that another program gave are kept, where there is room.
+    let mut bytes = match header.version == Version::V3 && named {
+        true => header.to_bytes().or_else(|_| header.to_bytes_with_names())?,
+        false => header.to_bytes_with_names()?,
+    };
+    bytes.resize(header.geometry.cluster_size().min(file.size()) as usize, 0);
+    file.write_at(&bytes, 0).doing(|| "writing the header")?;
+    file.flush()
 }
 
 /// Clears the dirty and the corrupt bit of an image that was found to be consistent.

@@ -17,13 +17,17 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 mod allocate;
+mod amend;
 mod cluster;
 mod commit;
+mod layers;
 mod preallocate;
 mod resize;
 mod snapshots;
 mod switch;
 
+pub use amend::{Amendment, amend};
+pub use layers::set_backing;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use std::fmt;
@@ -35,7 +39,7 @@ use super::geometry::{GuestOffset, HostOffset};
 use super::header::{Header, Version};
 use super::layout;
 use super::marks;
-use super::read::{Qcow2, Treatment};
+use super::read::Qcow2;
 use crate::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, Result};
 use allocate::Allocator;
@@ -120,14 +124,9 @@ impl Qcow2Writer {
         if state.begun {
             return Ok(());
         }
-        let header = self.image.header();
-        let kept = header.features.autoclear & layout::AUTOCLEAR_DATA_FILE_RAW;
-        if header.version == Version::V3 && kept != header.features.autoclear {
-            self.file
-                .write_at(&kept.to_be_bytes(), layout::AUTOCLEAR_FEATURES_OFFSET)
-                .doing(|| "clearing the autoclear features")?;
-            self.file.flush()?;
-        }
+        let mut header = Header::clone(&self.image.header());
+        marks::keep_autoclear(&*self.file, &mut header, layout::AUTOCLEAR_DATA_FILE_RAW)?;
+        self.image.set_header(header);
         state.begun = true;
         Ok(())
     }
@@ -163,18 +162,22 @@ impl Qcow2Writer {
     fn overwrite(&self, buf: &[u8], offset: u64) -> Result<bool> {
         let geometry = self.image.geometry();
         let range = ByteRange::new(offset, buf.len() as u64)?;
-        let mut runs = Vec::new();
-        for run in self.image.runs(range) {
-            let run = run?;
-            let Treatment::Plain(host) = run.treatment else { return Ok(false) };
-            let mut guest = geometry.cluster_start(run.range.offset());
-            while guest < run.range.end() {
-                if !Sharing::of(self.image.mapping(GuestOffset(guest))?).in_place {
-                    return Ok(false);
+        // Guest ranges and where they are.
+        let mut runs: Vec<(ByteRange, u64)> = Vec::new();
+        let mut at = range.offset();
+        while at < range.end() {
+            let cluster = geometry.cluster_start(at);
+            let end = range.end().min(cluster.saturating_add(geometry.cluster_size()));
+            let within = ByteRange::between(at.saturating_sub(cluster), end.saturating_sub(cluster));
+            let mapping = self.image.mapping(GuestOffset(cluster))?;
+            let Some(host) = Sharing::of(mapping).overwritable(geometry, within) else { return Ok(false) };
+            match runs.last_mut() {
+                Some((run, start)) if start.checked_add(run.len()) == Some(host) => {
+                    *run = ByteRange::between(run.offset(), end);
                 }
-                guest = guest.saturating_add(geometry.cluster_size());
+                _ => runs.push((ByteRange::between(at, end), host)),
             }
-            runs.push((run.range, host));
+            at = end;
         }
         {
             let state = self.state();
@@ -182,13 +185,13 @@ impl Qcow2Writer {
                 return Ok(false);
             }
             for &(range, host) in &runs {
-                self.guard(&state, ByteRange::new(host.0, range.len())?, GuestOffset(range.offset()))?;
+                self.guard(&state, ByteRange::new(host, range.len())?, GuestOffset(range.offset()))?;
             }
         }
         let mut rest = buf;
         for (range, host) in runs {
             let (part, behind) = rest.split_at_checked(range.len() as usize).unwrap_or((rest, &[]));
-            self.cluster_file().write_at(part, host.0)?;
+            self.cluster_file().write_at(part, host)?;
             rest = behind;
         }
         Ok(true)
@@ -320,7 +323,7 @@ impl BlockWrite for Qcow2Writer {
         let state = &mut *self.state();
         self.begin(state)?;
         self.for_each_cluster(range, |guest, within| {
-            self.zero(state, guest, within, mode)?;
+            self.zero(state, guest, within, (mode, self.shows_through(guest)))?;
             self.commit_if_large(state)
         })?;
         self.write_staged(state)

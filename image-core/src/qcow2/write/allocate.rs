@@ -211,6 +211,13 @@ impl Allocator {
         Ok(true)
     }
 
+    /// The clusters that the table and the blocks are in.
+    pub(super) fn own_clusters(&self) -> BTreeSet<u64> {
+        let table = self.geometry.cluster_index(self.table_place.offset.0);
+        let table = table..table.saturating_add(u64::from(self.table_place.count));
+        self.places.iter().map(|&place| self.geometry.cluster_index(place)).chain(table).collect()
+    }
+
     /// The places that the table left, once, for freeing.
     pub(super) fn take_moved_from(&mut self) -> Vec<TablePlace> {
         std::mem::take(&mut self.moved_from)

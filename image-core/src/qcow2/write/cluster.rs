@@ -27,7 +27,7 @@ pub(super) struct Sharing {
     /// What is to be freed when the cluster gets another place.
     place: Option<ByteRange>,
     /// Whether `host` may be written: nothing else refers to it.
-    pub(super) in_place: bool,
+    in_place: bool,
 }
 
 impl Sharing {
@@ -54,8 +54,14 @@ impl Sharing {
         }
     }
 
+    /// Where `within` of the cluster may be overwritten, if all of it is stored there and nothing else refers to it.
+    pub(super) fn overwritable(&self, geometry: Geometry, within: ByteRange) -> Option<u64> {
+        let stored = self.in_place && touched(geometry, within) & !self.allocated == 0;
+        self.host.filter(|_| stored).map(|host| host.offset.0.saturating_add(within.offset()))
+    }
+
     /// What is to be freed when the cluster gets another place.
-    pub(super) fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
+    fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
         let host = self.host.and_then(|host| ByteRange::new(host.offset.0, geometry.cluster_size()).ok());
         self.place.or(host)
     }
@@ -198,13 +204,18 @@ impl Qcow2Writer {
         Ok(())
     }
 
-    /// Makes `within` of the cluster at `guest` read as zeroes.
+    /// Whether the backing file has something where `guest` is not allocated.
+    pub(super) fn shows_through(&self, guest: GuestOffset) -> bool {
+        self.image.backing().is_some_and(|backing| backing.size() > guest.0)
+    }
+
+    /// Makes `within` of the cluster at `guest` read as zeroes, marked as such if something `shows_through`.
     pub(super) fn zero(
         &self,
         state: &mut State,
         guest: GuestOffset,
         within: ByteRange,
-        mode: ZeroMode,
+        (mode, shows_through): (ZeroMode, bool),
     ) -> Result<()> {
         let header = self.image.header();
         let geometry = header.geometry;
@@ -215,11 +226,11 @@ impl Qcow2Writer {
             if within.end() == cluster_end { geometry.cluster_size() } else { within.end() },
         );
         let bits = inner(geometry, whole);
-        let old = self.image.mapping(guest)?;
-        if bits == u32::MAX && !self.marks_zeroes(guest) {
-            return self.forget(state, guest, within, old);
+        let old_version = header.version == Version::V2;
+        if bits == u32::MAX && old_version && !shows_through && self.data_file.is_none() {
+            return self.unmap(state, guest);
         }
-        if bits == 0 || header.version == Version::V2 {
+        if bits == 0 || old_version {
             return self.write_zero_bytes(state, guest, within);
         }
         // The rests in subclusters that are not whole.
@@ -231,25 +242,27 @@ impl Qcow2Writer {
                 self.write_zero_bytes(state, guest, run)?;
             }
         }
-        self.mark_zeroes(state, guest, bits, mode)
+        self.mark_zeroes(state, guest, bits, (mode, shows_through))
     }
 
-    /// Whether zeroes need a mark: there is something behind an unallocated cluster.
-    fn marks_zeroes(&self, guest: GuestOffset) -> bool {
-        let shows_through = self.image.backing().is_some_and(|backing| backing.size() > guest.0);
-        shows_through || self.image.header().version == Version::V3
-    }
-
-    /// Version 2 without anything behind: the entry goes.
-    fn forget(&self, state: &mut State, guest: GuestOffset, within: ByteRange, old: Mapping) -> Result<()> {
-        if self.data_file.is_some() {
-            return self.write_zero_bytes(state, guest, within);
-        }
-        if let Some(place) = Sharing::of(old).freed(self.image.geometry()) {
+    /// Frees what the cluster at `guest` has; its entry must go.
+    pub(super) fn free_cluster(&self, state: &mut State, guest: GuestOffset) -> Result<()> {
+        let old = Sharing::of(self.image.mapping(guest)?);
+        if let Some(place) = old.freed(self.image.geometry())
+            && self.data_file.is_none()
+        {
             state.pending.free(place);
-            self.set_mapping(state, guest, Mapping::Unallocated)?;
         }
         Ok(())
+    }
+
+    /// Makes the cluster at `guest` unallocated.
+    pub(super) fn unmap(&self, state: &mut State, guest: GuestOffset) -> Result<()> {
+        self.free_cluster(state, guest)?;
+        match self.image.mapping(guest)? {
+            Mapping::Unallocated => Ok(()),
+            _ => self.set_mapping(state, guest, Mapping::Unallocated),
+        }
     }
 
     /// Writes zeroes where there are none yet.
@@ -266,7 +279,13 @@ impl Qcow2Writer {
     }
 
     /// Marks the subclusters `bits` as zeroes; their cluster is kept or given back.
-    fn mark_zeroes(&self, state: &mut State, guest: GuestOffset, bits: u32, mode: ZeroMode) -> Result<()> {
+    fn mark_zeroes(
+        &self,
+        state: &mut State,
+        guest: GuestOffset,
+        bits: u32,
+        (mode, shows_through): (ZeroMode, bool),
+    ) -> Result<()> {
         let geometry = self.image.geometry();
         let current = self.image.mapping(guest)?;
         let old = Sharing::of(current);
@@ -274,7 +293,6 @@ impl Qcow2Writer {
             let rest = runs(geometry, bits).fold(ByteRange::whole(0), |_, run| run);
             return self.write_zero_bytes(state, guest, rest);
         }
-        let shows_through = self.image.backing().is_some_and(|backing| backing.size() > guest.0);
         if current == Mapping::Unallocated && !shows_through {
             return Ok(());
         }

@@ -10,11 +10,10 @@
 use zerocopy::IntoBytes;
 
 use super::super::corrupt::Unsupported;
-use super::super::entry::{L1Entry, Mapping};
+use super::super::entry::L1Entry;
 use super::super::geometry::GuestOffset;
 use super::super::header::{Header, MAX_L1_LEN, TablePlace, Version};
 use super::super::layout;
-use super::cluster::Sharing;
 use super::{Qcow2Writer, State, allocate};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -63,7 +62,7 @@ impl Qcow2Writer {
         let backing_end = self.image.backing().map_or(0, |backing| backing.size());
         let covered = backing_end.max(old_end).min(size);
         self.for_each_cluster(ByteRange::between(header.size, covered), |guest, within| {
-            self.zero(state, guest, within, ZeroMode::Punch)?;
+            self.zero(state, guest, within, (ZeroMode::Punch, self.shows_through(guest)))?;
             self.commit_if_large(state)
         })?;
         self.commit(state)?;
@@ -111,7 +110,7 @@ impl Qcow2Writer {
     }
 
     /// Makes the clusters of `range`, which starts at one, unallocated; L2 tables that are empty by that go.
-    fn drop_mappings(&self, state: &mut State, range: ByteRange) -> Result<()> {
+    pub(super) fn drop_mappings(&self, state: &mut State, range: ByteRange) -> Result<()> {
         let geometry = self.image.geometry();
         let mut at = range.offset();
         while at < range.end() {
@@ -138,23 +137,13 @@ impl Qcow2Writer {
     /// Frees the clusters of `range`, which one L2 table maps; their entries stay where the table itself goes, for it
     /// may be another's too.
     fn drop_clusters(&self, state: &mut State, range: ByteRange, table_goes: bool) -> Result<()> {
-        let geometry = self.image.geometry();
         self.for_each_cluster(range, |guest, _| {
-            let old = self.image.mapping(guest)?;
-            if let Some(place) = Sharing::of(old).freed(geometry)
-                && self.data_file.is_none()
-            {
-                state.pending.free(place);
-            }
-            if old != Mapping::Unallocated && !table_goes {
-                self.set_mapping(state, guest, Mapping::Unallocated)?;
-            }
-            Ok(())
+            if table_goes { self.free_cluster(state, guest) } else { self.unmap(state, guest) }
         })
     }
 
     /// Cuts off the clusters at the end of the file that nothing uses.
-    fn cut_end(&self, state: &mut State) -> Result<()> {
+    pub(super) fn cut_end(&self, state: &mut State) -> Result<()> {
         let geometry = self.image.geometry();
         let mut clusters = geometry.clusters_for(self.file.size());
         while clusters > 1 && state.allocator.count(&*self.file, clusters.saturating_sub(1))? == 0 {

@@ -1,0 +1,115 @@
+//! What an image says, put into its backing file.
+//!
+//! ```text
+//! top ──► … ──► base ──► …          what top and all between say ─► base;  top says nothing any more
+//! ```
+//!
+//! The base is complete and safe before anything is dropped from the top. Only what lies above the base is read: the
+//! base's own bytes may change meanwhile.
+
+use std::path::{Path, PathBuf};
+
+use super::{Image, ImageWriter, Member, OpenOptions, Share, WriteOptions};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
+use crate::error::{Doing, Error, Result};
+
+/// Bytes that are copied at a time.
+const STEP: u64 = 1 << 20;
+
+/// What is to be committed.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// How the image is opened; it must be allowed to open what it names.
+    pub options: WriteOptions,
+    /// The backing file to commit to, if not the first one: its path. What lies between stays as it is, and so does
+    /// the image then.
+    pub base: Option<PathBuf>,
+    /// Whether the image keeps what it says.
+    pub keep: bool,
+}
+
+/// Puts what the image at `path` says into its backing file. Tells `done` of the bytes that were looked at.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) for an image without (that) backing file; else as [`Image::open`] and
+/// [`ImageWriter::open`], and what `done` says. Committing again after an error goes on.
+pub fn commit(path: &Path, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    let references = job.options.references;
+    let look = OpenOptions { format: job.options.format, references, share: job.options.share };
+    let depth = find_base(path, look, job.base.as_deref())?;
+    // The base is written, and the image's own chain has it open for reading.
+    let top = WriteOptions { references, share: Share::Writers, ..job.options };
+    let top = ImageWriter::open(path, top)?.into_qcow2();
+    let top = top.ok_or_else(|| Error::invalid("a raw image has no backing file"))?;
+    let (base_path, base_format) = {
+        let members = Member::chain(path, OpenOptions { share: Share::Writers, ..look })?;
+        let base =
+            members.get(depth as usize).ok_or_else(|| Error::invalid("the chain changed meanwhile"))?;
+        (base.file.path().to_owned(), base.format)
+    };
+    let below = WriteOptions { format: Some(base_format), references, share: job.options.share };
+    let base = ImageWriter::open(&base_path, below)?;
+    let doing = || format!("committing {} to {}", path.display(), base_path.display());
+    copy_down(top.image(), depth, &base, done).doing(doing)?;
+    base.close()?;
+    if job.keep || job.base.is_some() {
+        return top.close();
+    }
+    top.clear().and_then(|()| top.close()).doing(|| format!("emptying {}", path.display()))
+}
+
+/// How far down the chain the base is.
+fn find_base(path: &Path, look: OpenOptions, base: Option<&Path>) -> Result<u32> {
+    let invalid = |why: String| Error::invalid(why).doing(format!("committing {}", path.display()));
+    // A chain that cannot be read, or must not be, is found out before anything is written.
+    let look = OpenOptions { share: Share::Writers, ..look };
+    Image::open(path, look)?;
+    let members = Member::chain(path, look)?;
+    if members.len() < 2 {
+        return Err(invalid("it has no backing file".to_owned()));
+    }
+    let Some(base) = base else { return Ok(1) };
+    let same = |member: &Member| {
+        let paths = (std::fs::canonicalize(member.file.path()), std::fs::canonicalize(base));
+        matches!(paths, (Ok(one), Ok(other)) if one == other)
+    };
+    let found = members.iter().skip(1).position(same).map(|index| index.saturating_add(1) as u32);
+    found.ok_or_else(|| invalid(format!("{} is not one of its backing files", base.display())))
+}
+
+/// Writes to `base`, which is `depth` images below `top`, what those above it say.
+fn copy_down(
+    top: &dyn BlockRead,
+    depth: u32,
+    base: &dyn BlockWrite,
+    done: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    if base.size() < top.size() {
+        base.resize(top.size())?;
+    }
+    let mut at = 0;
+    let mut bytes = Vec::new();
+    while at < top.size() {
+        let step = ByteRange::between(at, at.saturating_add(64 * STEP).min(top.size()));
+        for stretch in top.stretches(step)? {
+            if stretch.depth >= depth || !stretch.present {
+                continue;
+            }
+            if stretch.zero {
+                base.write_zeroes(stretch.range, ZeroMode::Punch)?;
+                continue;
+            }
+            let mut from = stretch.range.offset();
+            while from < stretch.range.end() {
+                let len = stretch.range.end().saturating_sub(from).min(STEP);
+                bytes.resize(len as usize, 0);
+                top.read_at(&mut bytes, from)?;
+                base.write_at(&bytes, from)?;
+                from = from.saturating_add(len);
+            }
+        }
+        done(step.len())?;
+        at = step.end();
+    }
+    base.flush()
+}

@@ -1,0 +1,70 @@
+//! Another backing file for an image: that it reads the same as before, or by name only.
+//!
+//! ```text
+//! safe     old ≠ new where nothing is stored ─► stored ─► flush ─► the new name in the header
+//! by name                                                          the new name in the header
+//! ```
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::{Format, Image, ImageWriter, Member, OpenOptions, WriteOptions};
+use crate::block::BlockRead;
+use crate::error::{Doing, Error, Result};
+use crate::qcow2::write::set_backing;
+
+/// A backing file as an image names it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBacking<'a> {
+    /// Its name; a relative one starts at the folder of the image.
+    pub name: &'a [u8],
+    /// Its format, which is recorded.
+    pub format: Format,
+}
+
+impl NewBacking<'_> {
+    fn recorded(self) -> (Vec<u8>, String) {
+        (self.name.to_vec(), self.format.to_string())
+    }
+}
+
+/// Gives the image at `path` the backing file `new`, or none, and keeps what it reads as: differences are stored. Tells
+/// `done` of the bytes that were looked at. Without `done` only the name changes: the caller knows that the new
+/// backing file has what the old one had.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) for a raw image, which has no backing file; else as [`ImageWriter::open`],
+/// [`Image::open`] for `new`, and what `done` says: the image has its old backing file then.
+pub fn rebase(
+    path: &Path,
+    options: WriteOptions,
+    new: Option<NewBacking<'_>>,
+    done: Option<&mut dyn FnMut(u64) -> Result<()>>,
+) -> Result<()> {
+    let raw =
+        || Error::invalid("a raw image has no backing file").doing(format!("rebasing {}", path.display()));
+    let recorded = new.map(NewBacking::recorded);
+    let recorded = recorded.as_ref().map(|(name, format)| (name.as_slice(), Some(format.as_str())));
+    let doing = || format!("rebasing {}", path.display());
+    let Some(done) = done else {
+        let member = Member::open_writable(path, options.format)?;
+        let header = member.header.as_ref().ok_or_else(raw)?;
+        return set_backing(&member.file, header, recorded).map(drop).doing(doing);
+    };
+    let image = ImageWriter::open(path, options)?.into_qcow2().ok_or_else(raw)?;
+    let new = match new {
+        Some(new) => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let open = OpenOptions {
+                format: Some(new.format),
+                references: options.references,
+                share: options.share,
+            };
+            Some(Image::open(folder.join(OsStr::from_bytes(new.name)), open)?)
+        }
+        None => None,
+    };
+    let new = new.as_ref().map(|new| new as &dyn BlockRead);
+    image.settle(new, done).and_then(|()| image.close_with_backing(recorded)).doing(doing)
+}

@@ -1,0 +1,198 @@
+//! Another version, other refcounts, late refcounts or not: what an image is, changed where it stands.
+//!
+//! ```text
+//! version 2 → 3    snapshots get the sizes that version 3 requires ─► header
+//! version 3 → 2    marks for zeroes become clusters ─► header, without features
+//! refcount bits    header │ … in use … │ new blocks │ new table     flush ─► header ─► the old places are free
+//! ```
+//!
+//! The header's fixed part is in one sector, so each of these happens at one moment. Section: "Header".
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::super::corrupt::Unsupported;
+use super::super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
+use super::super::header::{Compression, Features, Header, MAX_REFCOUNT_TABLE_LEN, TablePlace, Version};
+use super::super::layout::{AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, COMPATIBLE_LAZY_REFCOUNTS};
+use super::super::marks;
+use super::super::refcount::RefcountBlock;
+use super::super::unused::Unused;
+use super::Qcow2Writer;
+use super::allocate::{Allocator, write_growing};
+use super::snapshots::rewrite_snapshots;
+use crate::block::BlockWrite;
+use crate::error::{Doing, Error, Result};
+
+/// What is to change; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amendment {
+    /// The version.
+    pub version: Option<Version>,
+    /// The width of refcounts: 1, 2, 4 … 64 bits.
+    pub refcount_bits: Option<u32>,
+    /// Whether refcounts may be updated late.
+    pub lazy_refcounts: Option<bool>,
+}
+
+/// Changes the image in `file`, which `header` describes; returns the header as it is then.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for what the version does not have, and counts that the width has no
+/// room for: nothing is changed then. [`Refused`](crate::ErrorKind::Refused) for images that must be repaired first;
+/// whatever the storage says.
+pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) -> Result<Header> {
+    marks::refuse_unsound(header)?;
+    let version = amendment.version.unwrap_or(header.version);
+    let bits = amendment.refcount_bits.unwrap_or(header.geometry.refcount_bits());
+    let lazy = amendment.lazy_refcounts.unwrap_or(version == Version::V3 && header.has_lazy_refcounts());
+    let old = header.geometry;
+    if !bits.is_power_of_two() || bits > 64 {
+        return Err(Error::invalid(format!("refcounts of {bits} bits: there are 1, 2, 4, 8, 16, 32 and 64")));
+    }
+    let geometry = Geometry::new(old.cluster_bits(), bits.trailing_zeros(), old.extended_l2())?;
+    if version == Version::V2 {
+        refuse_version_2(header, geometry, lazy)?;
+    }
+    let mut header = header.clone();
+    let known = AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW;
+    marks::keep_autoclear(&**file, &mut header, known)?;
+    if version == Version::V3 && header.version == Version::V2 {
+        if header.snapshots.count > 0 {
+            header = rewrite_snapshots(&**file, &header)?;
+        }
+        header.version = version;
+        marks::rewrite(&**file, &header)?;
+    }
+    if geometry != old {
+        header = change_width(&**file, &header, geometry)?;
+    }
+    if version == Version::V2 && header.version == Version::V3 {
+        header = make_version_2(file, &header)?;
+    }
+    if version == Version::V3 && lazy != header.has_lazy_refcounts() {
+        header.features.compatible ^= COMPATIBLE_LAZY_REFCOUNTS;
+        marks::rewrite(&**file, &header)?;
+    }
+    Ok(header)
+}
+
+/// Refuses to make version 2 of what only version 3 can say.
+fn refuse_version_2(header: &Header, geometry: Geometry, lazy: bool) -> Result<()> {
+    let obstacles = [
+        (geometry.refcount_order() != DEFAULT_REFCOUNT_ORDER, "other refcounts than of 16 bits"),
+        (lazy, "lazy refcounts"),
+        (geometry.extended_l2(), "extended L2 entries"),
+        (header.compression != Compression::Deflate, "another compression than deflate"),
+        (header.has_data_file(), "a data file"),
+        (header.bitmaps().is_some(), "bitmaps"),
+        // Their marks for zeroes would have to go too, and the sizes that they record.
+        (header.version == Version::V3 && header.snapshots.count > 0, "snapshots taken in version 3"),
+    ];
+    match obstacles.into_iter().find(|&(there, _)| there) {
+        Some((_, what)) => {
+            Err(Error::unsupported(format!("version 2 (compat 0.10) has no place for {what}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn make_version_2(file: &Arc<dyn BlockWrite>, header: &Header) -> Result<Header> {
+    let writer = Qcow2Writer::new(file.clone(), header.clone(), None, None)?;
+    writer.expand_zeroes(header.backing_name.is_some()).doing(|| "writing the zeroes that were marked")?;
+    let mut header = Header::clone(&writer.image().header());
+    writer.close()?;
+    header.version = Version::V2;
+    header.features = Features::default();
+    header.unknown_fields.clear();
+    marks::rewrite(&**file, &header)?;
+    Ok(header)
+}
+
+/// Counts anew, in refcounts of another width behind everything that is there.
+fn change_width(file: &dyn BlockWrite, header: &Header, geometry: Geometry) -> Result<Header> {
+    let mut old = Allocator::read(file, header)?;
+    let used = geometry.clusters_for(file.size());
+    let per_block = geometry.refcounts_per_block();
+    // Blocks and table count themselves: as many as it takes until they suffice.
+    let (mut blocks, mut table_clusters) = (1, 1);
+    loop {
+        let all = used.saturating_add(blocks).saturating_add(table_clusters);
+        let needed = all.div_ceil(per_block);
+        let needed = (needed, geometry.clusters_for(needed.saturating_mul(8)));
+        if needed == (blocks, table_clusters) {
+            break;
+        }
+        (blocks, table_clusters) = needed;
+    }
+    let cluster_size = geometry.cluster_size();
+    let table_len = table_clusters.saturating_mul(cluster_size);
+    if table_len > MAX_REFCOUNT_TABLE_LEN {
+        let limit = MAX_REFCOUNT_TABLE_LEN;
+        return Err(Unsupported::RefcountTableTooLong { len: table_len, limit }.into());
+    }
+    let left = old.own_clusters();
+    let last = used.saturating_add(blocks).saturating_add(table_clusters);
+    let file_size = file.size();
+    for index in 0..blocks {
+        let first = index.saturating_mul(per_block);
+        let host = used.saturating_add(index).saturating_mul(cluster_size);
+        let written = recount(
+            file,
+            &mut old,
+            (&left, used),
+            (geometry, first..last.min(first.saturating_add(per_block))),
+        )
+        .and_then(|block| write_growing(file, block.as_bytes(), host));
+        if let Err(error) = written {
+            // As good as before, only longer: nothing is lost if this fails.
+            let _ = file.resize(file_size);
+            return Err(error.doing("writing new refcounts"));
+        }
+    }
+    let table_at = used.saturating_add(blocks).saturating_mul(cluster_size);
+    let mut table: Vec<u8> = (0..blocks)
+        .flat_map(|index| used.saturating_add(index).saturating_mul(cluster_size).to_be_bytes())
+        .collect();
+    table.resize(table_len as usize, 0);
+    write_growing(file, &table, table_at).doing(|| "writing the new refcount table")?;
+    file.flush()?;
+    let place = TablePlace { offset: HostOffset(table_at), count: table_clusters as u32 };
+    let header = Header { geometry, refcount_table: place, ..header.clone() };
+    marks::rewrite(file, &header)?;
+    let mut unused = Unused::default();
+    left.into_iter().for_each(|cluster| unused.add(cluster, geometry));
+    unused.give_back(file)?;
+    Ok(header)
+}
+
+/// A block of new counts for `clusters`: as before for the first `used` ones, but for those that are left; 1 behind them.
+fn recount(
+    file: &dyn BlockWrite,
+    old: &mut Allocator,
+    (left, used): (&BTreeSet<u64>, u64),
+    (geometry, clusters): (Geometry, Range<u64>),
+) -> Result<RefcountBlock> {
+    let mut block = RefcountBlock::new(geometry);
+    for (index, cluster) in (0..).zip(clusters) {
+        let count = match cluster >= used {
+            true => 1,
+            false => old.count(file, cluster)?.saturating_sub(u64::from(left.contains(&cluster))),
+        };
+        if count > geometry.max_refcount() {
+            return Err(Error::unsupported(format!(
+                "the cluster at {:#x} is used {count} times, which refcounts of {} bits cannot say",
+                cluster.saturating_mul(geometry.cluster_size()),
+                geometry.refcount_bits()
+            )));
+        }
+        block.set_count(index, count);
+    }
+    Ok(block)
+}
+
+#[cfg(test)]
+mod tests;

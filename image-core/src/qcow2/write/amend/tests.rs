@@ -1,0 +1,151 @@
+//! Amended images: as they were for the guest, sound, and so after a crash at any moment.
+
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
+use super::super::layers::set_backing;
+use super::super::snapshots::{NewSnapshot, create_snapshot};
+use super::super::tests::{Kind, SIZE, Step, apply, content, faults, open};
+use super::*;
+use crate::ErrorKind;
+use crate::block::{BlockRead, ByteRange, MemoryDisk, ZeroMode};
+
+/// An image with data and marked zeroes, and what it reads as.
+fn written(kind: Kind) -> (Arc<MemoryDisk>, Vec<u8>) {
+    let file = kind.image(SIZE);
+    let writer = open(&file, None);
+    let mut model = vec![0; SIZE as usize];
+    apply(&Step::Write(1000, 700_000, 5), &writer, &mut model);
+    apply(&Step::Zero(65_536, 131_072, ZeroMode::Keep), &writer, &mut model);
+    apply(&Step::Zero(327_680, 65_536, ZeroMode::Punch), &writer, &mut model);
+    writer.close().unwrap();
+    (file, model)
+}
+
+/// Amends, and replays every prefix of what was written.
+fn amended(file: &Arc<MemoryDisk>, model: &[u8], amendment: Amendment) -> Header {
+    let before = MemoryDisk::from_bytes(file.to_bytes());
+    file.record();
+    let disk: Arc<dyn BlockWrite> = file.clone();
+    let header = amend(&disk, &Header::read(&**file).unwrap(), amendment).unwrap();
+    assert_eq!(Header::read(&**file).unwrap(), header);
+    for operation in file.operations() {
+        before.apply(&operation).unwrap();
+        assert_eq!(faults(&before).0, 0, "{amendment:?} after {operation:?}");
+        let copy = Arc::new(MemoryDisk::from_bytes(before.to_bytes()));
+        assert!(content(&open(&copy, None)) == model, "{amendment:?} after {operation:?}");
+    }
+    assert_eq!(faults(&**file), (0, 0), "{amendment:?}");
+    header
+}
+
+fn kind(cluster_bits: u32, refcount_order: u32) -> Kind {
+    Kind { cluster_bits, refcount_order, extended: false, version: Version::V3 }
+}
+
+#[test]
+fn refcounts_get_every_width() {
+    for cluster_bits in [9, 16] {
+        let (file, model) = written(kind(cluster_bits, 4));
+        for bits in [1, 64, 2, 32, 4, 8, 16] {
+            let amendment = Amendment { refcount_bits: Some(bits), ..Amendment::default() };
+            assert_eq!(amended(&file, &model, amendment).geometry.refcount_bits(), bits);
+        }
+        let writer = open(&file, None);
+        writer.write_at(&[8; 100_000], 900_000).unwrap();
+        writer.close().unwrap();
+        assert_eq!(faults(&*file), (0, 0));
+    }
+}
+
+#[test]
+fn a_width_that_cannot_say_what_is_counted_is_refused_and_nothing_changes() {
+    let (file, _) = written(kind(16, 4));
+    let new = NewSnapshot { name: b"one".to_vec(), date: (0, 0) };
+    let header = create_snapshot(&*file, &Header::read(&*file).unwrap(), new).unwrap();
+    let before = file.to_bytes();
+    let disk: Arc<dyn BlockWrite> = file.clone();
+    let narrow = Amendment { refcount_bits: Some(1), ..Amendment::default() };
+    let error = amend(&disk, &header, narrow).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(file.to_bytes() == before);
+    let odd = Amendment { refcount_bits: Some(3), ..Amendment::default() };
+    assert_eq!(amend(&disk, &header, odd).unwrap_err().kind(), ErrorKind::Invalid);
+    let old = Amendment { version: Some(Version::V2), ..Amendment::default() };
+    assert!(amend(&disk, &header, old).is_err(), "snapshots of version 3");
+}
+
+#[test]
+fn versions_change_both_ways_and_zeroes_stay_zeroes() {
+    for cluster_bits in [9, 16] {
+        let (file, model) = written(kind(cluster_bits, 4));
+        let to = |version| Amendment { version: Some(version), ..Amendment::default() };
+        let lazy = |lazy| Amendment { lazy_refcounts: Some(lazy), ..Amendment::default() };
+        assert!(amended(&file, &model, lazy(true)).has_lazy_refcounts());
+        let disk: Arc<dyn BlockWrite> = file.clone();
+        let header = Header::read(&*file).unwrap();
+        let both = Amendment { lazy_refcounts: Some(true), ..to(Version::V2) };
+        assert!(amend(&disk, &header, both).is_err(), "version 2 has none");
+        assert!(!amended(&file, &model, lazy(false)).has_lazy_refcounts());
+        amended(&file, &model, lazy(true));
+        assert_eq!(amended(&file, &model, to(Version::V2)).version, Version::V2);
+        assert_eq!(amended(&file, &model, to(Version::V3)).version, Version::V3);
+    }
+    // Over a backing file, marked zeroes become clusters of them.
+    let file = kind(16, 4).image(SIZE);
+    let backing = Arc::new(MemoryDisk::from_bytes(vec![7; SIZE as usize]));
+    let header = set_backing(&*file, &Header::read(&*file).unwrap(), Some((b"b", Some("raw")))).unwrap();
+    let mut model = vec![7; SIZE as usize];
+    let writer = open(&file, Some(&backing));
+    apply(&Step::Zero(65_536, 131_072, ZeroMode::Punch), &writer, &mut model);
+    writer.close().unwrap();
+    let disk: Arc<dyn BlockWrite> = file.clone();
+    amend(&disk, &header, Amendment { version: Some(Version::V2), ..Amendment::default() }).unwrap();
+    assert!(content(&open(&file, Some(&backing))) == model);
+    assert_eq!(faults(&*file), (0, 0));
+}
+
+#[test]
+fn over_another_backing_file_the_image_reads_the_same() {
+    let long = vec![3; SIZE as usize];
+    let mut short = vec![3; SIZE as usize / 3 + 77];
+    short[70_000..200_000].fill(9);
+    let half: Vec<u8> = (0..SIZE as usize).map(|at| if at < 500_000 { 0 } else { 3 }).collect();
+    for version in [Version::V3, Version::V2] {
+        for extended in [false, true] {
+            if extended && version == Version::V2 {
+                continue;
+            }
+            for (old, new) in [(&long, &short), (&short, &long), (&half, &long), (&long, &half)] {
+                let kind = Kind { cluster_bits: 16, refcount_order: 4, extended, version };
+                let file = kind.image(SIZE);
+                let disk = |bytes: &Vec<u8>| Arc::new(MemoryDisk::from_bytes(bytes.clone()));
+                let (old, new) = (disk(old), disk(new));
+                let writer = open(&file, Some(&old));
+                writer.write_at(&[1; 10_000], 300_000).unwrap();
+                writer.write_zeroes(ByteRange::new(0, 131_072).unwrap(), ZeroMode::Punch).unwrap();
+                let model = content(&writer);
+                let mut told = 0;
+                let mut done = |bytes: u64| {
+                    told += bytes;
+                    Ok(())
+                };
+                writer.settle(Some(&*new), &mut done).unwrap();
+                assert_eq!(told, SIZE);
+                writer.close_with_backing(Some((b"new", Some("raw")))).unwrap();
+                assert_eq!(Header::read(&*file).unwrap().backing_name.as_deref(), Some(&b"new"[..]));
+                assert!(content(&open(&file, Some(&new))) == model, "{kind:?}");
+                let writer = open(&file, Some(&new));
+                writer.settle(None, &mut |_| Ok(())).unwrap();
+                writer.close_with_backing(None).unwrap();
+                assert!(content(&open(&file, None)) == model, "{kind:?}");
+                assert_eq!(faults(&*file), (0, 0));
+                let writer = open(&file, None);
+                writer.clear().unwrap();
+                writer.close().unwrap();
+                assert!(content(&open(&file, None)).iter().all(|&byte| byte == 0));
+                assert_eq!(faults(&*file), (0, 0));
+                assert!(file.size() < 8 * 65_536, "{}", file.size());
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What an image says itself, and what it leaves to its backing file: made more, or made nothing.
+//!
+//! ```text
+//! settle    │ own │ old ≠ new: stored │ old = new: left │ own │      before a new backing file takes the old one's place
+//! clear     │     │                   │                 │     │      after all that it said went to its backing file
+//! ```
+
+use std::sync::PoisonError;
+
+use super::super::corrupt::Corrupt;
+use super::super::entry::Mapping;
+use super::super::extension::Extension;
+use super::super::geometry::GuestOffset;
+use super::super::header::{Header, Version};
+use super::super::layout::MAX_BACKING_NAME_LEN;
+use super::super::marks;
+use super::super::read::Treatment;
+use super::{Qcow2Writer, State};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode, is_zero};
+use crate::error::{Doing, Error, Result};
+
+/// Bytes that are compared at a time, unless a cluster has more.
+const STEP: u64 = 1 << 20;
+
+impl Qcow2Writer {
+    /// Stores what shows through from the backing file wherever `new`, or zeroes without one, would show something
+    /// else: after it, the image reads the same over either. Tells `done` of the bytes that were looked at.
+    ///
+    /// # Errors
+    /// Whatever reading the backing files and writing says, and what `done` says.
+    pub fn settle(&self, new: Option<&dyn BlockRead>, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        let step = STEP.max(self.image.geometry().cluster_size());
+        let mut at = 0;
+        while at < self.size() {
+            let range = ByteRange::between(at, at.saturating_add(step).min(self.size()));
+            {
+                let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
+                let state = &mut *self.state();
+                self.begin(state)?;
+                let runs = self.image.runs(range).collect::<Result<Vec<_>>>()?;
+                for run in runs.into_iter().filter(|run| matches!(run.treatment, Treatment::Backing(_))) {
+                    self.settle_run(state, run.range, new)?;
+                }
+                self.write_staged(state)?;
+                self.commit_if_large(state)?;
+            }
+            done(range.len())?;
+            at = range.end();
+        }
+        Ok(())
+    }
+
+    /// Stores the parts of `range`, which shows the backing file, that `new` has otherwise.
+    fn settle_run(&self, state: &mut State, range: ByteRange, new: Option<&dyn BlockRead>) -> Result<()> {
+        let nothing = |disk: Option<&dyn BlockRead>| match disk {
+            Some(disk) => match range.intersection(ByteRange::whole(disk.size())) {
+                Some(there) => Ok(disk.extents(there)?.iter().all(|extent| extent.kind.reads_as_zero())),
+                None => Ok(true),
+            },
+            None => Ok::<_, Error>(true),
+        };
+        if nothing(self.image.backing().map(|backing| &**backing))? && nothing(new)? {
+            return Ok(());
+        }
+        let (mut old_bytes, mut new_bytes) = (vec![0; range.len() as usize], vec![0; range.len() as usize]);
+        self.image.read_at(&mut old_bytes, range.offset())?;
+        if let Some(new) = new {
+            let there = new.size().saturating_sub(range.offset()).min(range.len()) as usize;
+            if let Some(part) = new_bytes.get_mut(..there).filter(|part| !part.is_empty()) {
+                new.read_at(part, range.offset()).doing(|| "reading the new backing file")?;
+            }
+        }
+        // A run ends where a subcluster does: each part of a cluster is of whole ones.
+        let unit = self.image.geometry().subcluster_size() as usize;
+        let mut at = range.offset();
+        for (old, new) in old_bytes.chunks(unit).zip(new_bytes.chunks(unit)) {
+            if old != new {
+                self.store_shown(state, ByteRange::new(at, old.len() as u64)?, old)?;
+            }
+            at = at.saturating_add(old.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Stores `bytes`, part of one cluster, whatever the backing file shows there by now.
+    fn store_shown(&self, state: &mut State, range: ByteRange, bytes: &[u8]) -> Result<()> {
+        let zeroes = self.image.header().version == Version::V3 && is_zero(bytes);
+        self.for_each_cluster(range, |guest, within| match zeroes {
+            true => self.zero(state, guest, within, (ZeroMode::Punch, true)),
+            false => self.store(state, guest, within.offset(), bytes),
+        })
+    }
+
+    /// Makes the image say nothing of its disk: all of it is what its backing file shows, or zeroes.
+    ///
+    /// # Errors
+    /// Whatever the storage says. What was dropped before an error stays so.
+    pub fn clear(&self) -> Result<()> {
+        let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *self.state();
+        self.begin(state)?;
+        let mapped = self.image.l1().count().saturating_mul(self.image.geometry().l2_coverage());
+        self.drop_mappings(state, ByteRange::whole(mapped))?;
+        // The first commit drops, the second one writes down what is free.
+        self.commit(state)?;
+        self.commit(state)?;
+        self.cut_end(state)
+    }
+
+    /// Completes the image and puts another backing file's name, or none, into its header. What the image reads as may
+    /// change by that: see [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// As [`set_backing`].
+    pub fn close_with_backing(self, backing: Option<(&[u8], Option<&str>)>) -> Result<()> {
+        self.flush()?;
+        self.flush()?;
+        set_backing(&*self.file, &self.image.header(), backing).map(drop)
+    }
+
+    /// Version 2 has no marks for zeroes: each becomes a cluster of zeroes, or nothing where nothing shows through.
+    pub(super) fn expand_zeroes(&self, shows_through: bool) -> Result<()> {
+        let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *self.state();
+        self.begin(state)?;
+        let geometry = self.image.geometry();
+        let zeroes = vec![0; geometry.cluster_size() as usize];
+        let mut at = 0;
+        while at < self.size() {
+            let next = geometry.l2_start(at).saturating_add(geometry.l2_coverage());
+            if self.image.l1().entry(GuestOffset(at)).table().is_some() {
+                self.for_each_cluster(ByteRange::between(at, next.min(self.size())), |guest, _| {
+                    if let Mapping::Zero(_) = self.image.mapping(guest)? {
+                        match shows_through || self.data_file.is_some() {
+                            true => self.store(state, guest, 0, &zeroes)?,
+                            false => self.unmap(state, guest)?,
+                        }
+                    }
+                    self.commit_if_large(state)
+                })?;
+            }
+            at = next;
+        }
+        self.write_staged(state)?;
+        self.commit(state)?;
+        self.commit(state)
+    }
+}
+
+/// Puts another backing file's name and format, or none, into the header of the image in `file`; returns it.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) for a name of no bytes or more than 1023, and beside a raw data file;
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if the first cluster has no room for it;
+/// [`Refused`](crate::ErrorKind::Refused) for images that must be repaired; whatever the storage says.
+pub fn set_backing(
+    file: &dyn BlockWrite,
+    header: &Header,
+    backing: Option<(&[u8], Option<&str>)>,
+) -> Result<Header> {
+    marks::refuse_unsound(header)?;
+    let mut header = header.clone();
+    header.extensions.retain(|extension| !matches!(extension, Extension::BackingFormat(_)));
+    header.backing_name = None;
+    if let Some((name, format)) = backing {
+        if !(1..=MAX_BACKING_NAME_LEN as usize).contains(&name.len()) {
+            let len = name.len() as u32;
+            return Err(Error::invalid(Corrupt::BackingName { offset: 0, len }));
+        }
+        if header.is_data_file_raw() {
+            return Err(Error::invalid("a raw data file cannot leave anything to a backing file"));
+        }
+        header.backing_name = Some(name.to_vec());
+        if let Some(format) = format {
+            header.extensions.insert(0, Extension::BackingFormat(format.as_bytes().to_vec()));
+        }
+    }
+    marks::rewrite(file, &header)?;
+    Ok(header)
+}
