@@ -25,7 +25,7 @@ mod worker;
 
 use std::num::NonZeroUsize;
 
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -89,7 +89,8 @@ pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -
     let unit = sink.unit_size();
     let first = encoders.pop().flatten();
     // The digests want to see the bytes.
-    let copies = if first.is_none() && options.digests.is_empty() { sink.copies() } else { None };
+    let unseen = first.is_none() && options.digests.is_empty() && begins_in_file(source);
+    let copies = if unseen { sink.copies() } else { None };
     let batch_len = batch::batch_len(unit, copies);
     let planner = planner::Planner::new(source, unit, batch_len);
     let worker = |encoder| worker::Worker { source, encoder, unit, batch_len, copies };
@@ -107,6 +108,12 @@ pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -
     })?;
     sink.finish()?;
     Ok(Summary { size: source.size(), read: totals.read, stored: totals.stored, digests })
+}
+
+/// Whether the start of `source`, where a disk has its tables, is as it is in a file: then most of it is.
+fn begins_in_file(source: &dyn BlockRead) -> bool {
+    // What is wrong there, reading tells.
+    source.size() > 0 && source.in_file(ByteRange::whole(1)).is_ok_and(|found| found.is_some())
 }
 
 #[cfg(test)]

@@ -18,9 +18,16 @@ pub(super) const BATCH_LEN: u64 = 256 * 1024;
 /// The same where the sink copies: the bytes stay outside of the cores' caches, and calls cost more.
 const COPIED_BATCH_LEN: u64 = 1024 * 1024;
 
+/// The same where the sink shares storage.
+const SHARED_BATCH_LEN: u64 = 8 * 1024 * 1024;
+
 /// The bytes of units that a batch holds at most.
 pub(super) fn batch_len(unit: u64, copies: Option<Copies>) -> u64 {
-    let len = if copies.is_some() { COPIED_BATCH_LEN } else { BATCH_LEN };
+    let len = match copies {
+        None => BATCH_LEN,
+        Some(Copies { shares: false, .. }) => COPIED_BATCH_LEN,
+        Some(Copies { shares: true, .. }) => SHARED_BATCH_LEN,
+    };
     len.max(unit)
 }
 

@@ -32,6 +32,8 @@ pub struct Copies {
     pub device: u64,
     /// Units of nothing but zeroes are to be given as such; else they may be copied like others.
     pub find_zeroes: bool,
+    /// Copying shares storage, so that many bytes cost no more than few.
+    pub shares: bool,
 }
 
 /// A new image, written front to back.

@@ -70,7 +70,7 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
     /// Only where that shares storage: zeroes, of which a disk has to find shorter runs, then cost nothing.
     fn copies(&self) -> Option<Copies> {
         let filesystem = self.disk.filesystem().filter(|filesystem| filesystem.shares)?;
-        Some(Copies { device: filesystem.device, find_zeroes: false })
+        Some(Copies { device: filesystem.device, find_zeroes: false, shares: true })
     }
 
     fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {

@@ -371,7 +371,7 @@ proptest! {
     ) {
         let unit = 1 << unit_bits;
         let (_folder, source) = file_of(&bytes);
-        let copies = Some(Copies { device: source.device(), find_zeroes });
+        let copies = Some(Copies { device: source.device(), find_zeroes, shares: find_zeroes });
         let mut calls = None;
         for threads in [1, 3] {
             let mut sink = Recorder { copies, ..Recorder::new(unit, false) };
@@ -406,7 +406,7 @@ fn a_sink_copies_from_its_own_filesystem_and_not_beside_digests() {
     for (device, digests, copied) in
         [(own, &[][..], true), (other, &[], false), (own, &[Algorithm::Md5], false)]
     {
-        let copies = Some(Copies { device, find_zeroes: true });
+        let copies = Some(Copies { device, find_zeroes: true, shares: false });
         let mut sink = Recorder { copies, ..Recorder::new(4096, false) };
         convert(&source, &mut sink, &Options { digests, ..with_threads(1) }).unwrap();
         assert_eq!(matches!(sink.given[..], [Given::Copied(..)]), copied, "{:?}", sink.given);

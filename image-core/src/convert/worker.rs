@@ -66,10 +66,12 @@ impl Worker<'_> {
             if start >= end {
                 continue;
             }
-            if buffer.is_empty() {
-                buffer.resize(self.batch_len as usize, 0);
-            }
             let run_end = buffer_at + (end - start) as usize;
+            if buffer.len() < run_end {
+                // What is copied needs no room: often there is only an odd end to read.
+                let len = if self.copies.is_some() { run_end } else { self.batch_len as usize };
+                buffer.resize(len, 0);
+            }
             fill(self.source, &mut buffer[buffer_at..run_end], start, run)?;
             for (at, guest) in
                 (buffer_at..run_end).step_by(unit as usize).zip((start..).step_by(unit as usize))

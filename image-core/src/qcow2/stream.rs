@@ -18,7 +18,7 @@
 mod refcounts;
 mod space;
 
-use crate::block::{BlockWrite, ByteRange, InFile};
+use crate::block::{BlockWrite, ByteRange, Filesystem, InFile};
 use crate::convert::{Copies, Encoder, Piece, Sink};
 use crate::error::{Doing, Error, Result};
 
@@ -168,7 +168,8 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
         }
         let filesystem = self.space.filesystem()?;
         let worth_a_call = self.unit_size() >= LEAST_COPIED || filesystem.shares;
-        worth_a_call.then_some(Copies { device: filesystem.device, find_zeroes: true })
+        let Filesystem { device, shares } = filesystem;
+        worth_a_call.then_some(Copies { device, find_zeroes: true, shares })
     }
 
     fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
