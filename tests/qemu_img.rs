@@ -15,8 +15,10 @@ mod comparison;
 mod convert;
 mod create;
 mod info;
+mod layers;
 mod map;
 mod prepared;
+mod resize;
 mod usage;
 
 use std::sync::Mutex;

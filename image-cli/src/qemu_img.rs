@@ -24,6 +24,7 @@
 
 mod cache;
 mod check;
+mod commit;
 mod compare;
 mod convert;
 mod create;
@@ -38,6 +39,8 @@ mod node;
 mod objects;
 mod options;
 mod progress;
+mod rebase;
+mod resize;
 mod size;
 mod snapshot_list;
 mod words;
@@ -81,6 +84,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(create),
     subcommand!(info),
     subcommand!(map),
+    subcommand!(commit),
+    subcommand!(rebase),
+    subcommand!(resize),
 ];
 
 /// What may stand in front of the subcommand.

@@ -96,6 +96,13 @@ impl Options {
         Ok(None)
     }
 
+    /// The last word, if it is a number below zero: it looks like an option and is a name. For before the first option.
+    pub(super) fn take_negative(&mut self) -> Option<String> {
+        let last = self.words.as_slice().last()?;
+        let is_number = last.strip_prefix('-')?.starts_with(|c: char| c.is_ascii_digit());
+        if is_number { self.words.next_back() } else { None }
+    }
+
     /// What was no option, in order; complete when there are no more options.
     pub(super) fn take_names(&mut self) -> Vec<String> {
         std::mem::take(&mut self.names)

@@ -1,0 +1,96 @@
+//! `qemu-img commit`: what an image says, put into its backing file.
+
+use std::path::PathBuf;
+
+use image_core::format::{Commit, Member, WriteOptions, commit};
+use image_core::progress::Progress;
+
+use super::failure::Failure;
+use super::node::{Node, Wanted, backing_path, references};
+use super::options::{Opt, flag, long_flag, long_valued, valued};
+use super::progress::Percent;
+use super::{Call, cache, size};
+
+pub(super) const OPTIONS: &[Opt] = &[
+    flag('h', "help"),
+    flag('q', "quiet"),
+    valued('f', "format"),
+    long_flag("image-opts"),
+    valued('t', "cache"),
+    valued('b', "base"),
+    flag('d', "drop"),
+    valued('r', "rate"),
+    flag('p', "progress"),
+    long_valued("object"),
+];
+
+pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
+    let (mut wanted, mut quiet, mut shown) = (Wanted::default(), false, false);
+    let (mut base, mut keep, mut cache_mode) = (None, false, "writeback".to_owned());
+    while let Some(option) = call.option()? {
+        match option.name {
+            "quiet" => quiet = true,
+            "progress" => shown = true,
+            "drop" => keep = true,
+            "base" => base = Some(option.value),
+            "cache" => cache_mode = option.value,
+            // The rate itself has no effect: what is committed is on this machine.
+            "rate" => drop(size::argument("rate limit", &option.value)?),
+            _ => wanted.take(option),
+        }
+    }
+    let name = call.one_name("Expecting one image file name")?;
+    wanted.check()?;
+    cache::check_target(&cache_mode)?;
+    let node = Node::parse(&name, &wanted)?;
+    let member = node.member()?;
+    // Beforehand, in the words for what cannot be opened.
+    drop(node.disk()?);
+    let named = member.header.as_ref().is_some_and(|header| header.backing_name.is_some());
+    if member.header.is_none() {
+        call.talk.say(&node.warning_of_probing());
+    }
+    if !named {
+        return Err(Failure::new("Image does not have a backing file"));
+    }
+    let base = match base {
+        Some(base) => Some(find(&node, &base)?),
+        None => None,
+    };
+    let total = member.virtual_size();
+    drop(member);
+    let percent = Percent::start(shown && !quiet, total);
+    let options =
+        WriteOptions { format: node.format(), references: references(), share: node.options().share };
+    let mut done = |bytes: u64| {
+        percent.advance(bytes);
+        Ok(())
+    };
+    let job = Commit { options, base, keep };
+    let committed = commit(node.path().as_ref(), &job, &mut done);
+    committed.map_err(|error| node.failed_to_open(&error))?;
+    percent.complete();
+    percent.end();
+    if !quiet {
+        call.print("Image committed.\n");
+    }
+    Ok(0)
+}
+
+/// The path of the backing file that is called `base`, as the images of the chain call it.
+fn find(node: &Node, base: &str) -> Result<PathBuf, Failure> {
+    let chain = Member::chain(node.path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let mut above = node.path().to_owned();
+    for member in &chain {
+        let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
+            break;
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        let path = backing_path(&above, &name);
+        if name == base || path == base {
+            return Ok(path.into());
+        }
+        above = path;
+    }
+    Err(Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", node.shown())))
+}

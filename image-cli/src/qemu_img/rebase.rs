@@ -1,0 +1,117 @@
+//! `qemu-img rebase`: another backing file, or none.
+
+use image_core::block::BlockRead;
+use image_core::format::{Format, NewBacking, WriteOptions, rebase};
+use image_core::progress::Progress;
+
+use super::failure::Failure;
+use super::node::{Node, Wanted, backing_path, references};
+use super::options::{Opt, flag, long_flag, long_valued, valued};
+use super::progress::Percent;
+use super::{Call, cache, words};
+
+pub(super) const OPTIONS: &[Opt] = &[
+    flag('h', "help"),
+    flag('q', "quiet"),
+    valued('f', "format"),
+    long_flag("image-opts"),
+    valued('t', "cache"),
+    valued('T', "backing-cache"),
+    valued('b', "backing"),
+    valued('F', "backing-format"),
+    flag('c', "compress"),
+    flag('u', "backing-unsafe"),
+    flag('U', "force-share"),
+    flag('p', "progress"),
+    long_valued("object"),
+];
+
+pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
+    let mut wanted = Wanted::default();
+    let (mut quiet, mut shown, mut by_name) = (false, false, false);
+    let (mut backing, mut format) = (None, None);
+    let mut modes = ["writeback".to_owned(), "writeback".to_owned()];
+    while let Some(option) = call.option()? {
+        match option.name {
+            "quiet" => quiet = true,
+            "progress" => shown = true,
+            "backing-unsafe" => by_name = true,
+            "backing" => backing = Some(option.value),
+            "backing-format" => format = Some(option.value),
+            "cache" => modes[0] = option.value,
+            "backing-cache" => modes[1] = option.value,
+            // What is stored is stored as it is: compressing it would change nothing that is read.
+            "compress" => {}
+            _ => wanted.take(option),
+        }
+    }
+    let name = call.one_name("Expecting one image file name")?;
+    if backing.is_none() && !by_name {
+        return Err(Failure::usage("Must specify backing file (-b) or use unsafe mode (-u)"));
+    }
+    wanted.check()?;
+    cache::check_target(&modes[0])?;
+    cache::check_source(&modes[1])?;
+    let node = Node::parse(&name, &Wanted { force_share: false, ..wanted.clone() })?;
+    let member = node.member()?;
+    let size = member.virtual_size();
+    let is_raw = member.header.is_none();
+    drop(member);
+    if is_raw {
+        call.talk.say(&node.warning_of_probing());
+    }
+    if !by_name && !is_raw {
+        // Beforehand, in the words for what cannot be opened.
+        drop(node.disk()?);
+    }
+    let backing = backing.filter(|name| !name.is_empty());
+    let new = match &backing {
+        Some(name) => Some(look(&node, name, format.as_deref(), by_name)?),
+        None => None,
+    };
+    let percent = Percent::start(shown && !quiet, size);
+    let changing = |why: &str| {
+        let name = backing.as_deref().unwrap_or_default();
+        Failure::new(format!("Could not change the backing file to '{name}': {why}"))
+    };
+    if is_raw {
+        return Err(changing("Operation not supported"));
+    }
+    let new = match (&backing, new) {
+        (Some(name), Some(format)) => {
+            let format = format.ok_or_else(|| changing("backing format must be specified"))?;
+            Some(NewBacking { name: name.as_bytes(), format })
+        }
+        _ => None,
+    };
+    let options =
+        WriteOptions { format: node.format(), references: references(), share: node.options().share };
+    let mut done = |bytes: u64| {
+        percent.advance(bytes);
+        Ok(())
+    };
+    let compared: Option<&mut dyn FnMut(u64) -> image_core::Result<()>> =
+        if by_name { None } else { Some(&mut done) };
+    let rebased = rebase(node.path().as_ref(), options, new, compared);
+    rebased.map_err(|error| node.failed(words::of_chain(&error)))?;
+    percent.complete();
+    percent.end();
+    Ok(0)
+}
+
+/// The format of the new backing file, if it was given; it is looked at unless only its name matters.
+fn look(node: &Node, name: &str, format: Option<&str>, by_name: bool) -> Result<Option<Format>, Failure> {
+    let known = match format {
+        Some(format) => {
+            let known = format.parse::<Format>();
+            Some(known.map_err(|_| Failure::new(format!("Invalid format name: '{format}'")))?)
+        }
+        None => None,
+    };
+    if !by_name {
+        let path = backing_path(node.path(), name);
+        let opened = Node::backing(&path, format).and_then(|backing| backing.disk().map(|disk| disk.size()));
+        opened.map_err(|failure| failure.context(&format!("Could not open new backing file '{name}'")))?;
+    }
+    Ok(known)
+}

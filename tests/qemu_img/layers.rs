@@ -1,0 +1,53 @@
+//! `qemu-img rebase` and `qemu-img commit`.
+
+use super::{Row, mapped_otherwise, same, table};
+
+// Where QEMU writes zeroes out, they are only marked here.
+const REBASE: &[Row] = &[
+    mapped_otherwise("rebase -b '' overlay.qcow2"),
+    mapped_otherwise("rebase -b '' top.qcow2 && info top.qcow2"),
+    mapped_otherwise("rebase -b empty.qcow2 -F qcow2 overlay.qcow2"),
+    same("rebase -u -b nofile -F raw overlay.qcow2"),
+    same("rebase -u -b nofile overlay.qcow2"),
+    same("rebase -u -b '' disk.qcow2 && info disk.qcow2"),
+    same("rebase -b nofile -F raw overlay.qcow2"),
+    // Theirs finds out that the format is missing when the work is done.
+    mapped_otherwise("rebase -b empty.qcow2 overlay.qcow2"),
+    same("rebase -u -b empty.qcow2 -F foo overlay.qcow2"),
+    same("rebase -b empty.qcow2 -F qcow2 disk.raw"),
+    same("rebase -b empty.qcow2 -F qcow2 nofile"),
+    same("rebase overlay.qcow2"),
+    same("rebase"),
+    same("rebase a b"),
+    same("rebase -t foo -b '' overlay.qcow2"),
+    same("rebase -T foo -b '' overlay.qcow2"),
+    same("rebase --help"),
+];
+
+const COMMIT: &[Row] = &[
+    mapped_otherwise("commit overlay.qcow2"),
+    mapped_otherwise("commit -q overlay.qcow2"),
+    mapped_otherwise("commit -d overlay.qcow2"),
+    mapped_otherwise("commit top.qcow2"),
+    same("commit -b nofile top.qcow2"),
+    same("commit disk.qcow2"),
+    same("commit disk.raw"),
+    same("commit -f raw disk.raw"),
+    same("commit nofile"),
+    same("commit"),
+    same("commit a b"),
+    same("commit -t foo overlay.qcow2"),
+    same("commit -r x overlay.qcow2"),
+    mapped_otherwise("commit -r 1M overlay.qcow2"),
+    same("commit --help"),
+];
+
+#[test]
+fn images_get_other_backing_files_as_with_theirs() {
+    table(REBASE);
+}
+
+#[test]
+fn images_go_into_their_backing_files_as_with_theirs() {
+    table(COMMIT);
+}
