@@ -20,6 +20,8 @@ mod measure;
 mod qcow2_check;
 mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_lies;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_read;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_repair;

@@ -83,17 +83,30 @@ pub struct Summary {
 /// workers. [`Cancelled`](crate::ErrorKind::Cancelled) if `progress` says so. The sink was not finished then, so
 /// what it wrote is not an image.
 pub fn convert(source: &dyn BlockRead, sink: &mut dyn Sink, options: &Options) -> Result<Summary> {
+    convert_over(None, source, sink, options)
+}
+
+/// As [`convert`], into an image with a backing file that reads as `base`: units that are the same there are left out.
+///
+/// # Errors
+/// As [`convert`], and of `base`.
+pub fn convert_over(
+    base: Option<&dyn BlockRead>,
+    source: &dyn BlockRead,
+    sink: &mut dyn Sink,
+    options: &Options,
+) -> Result<Summary> {
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
     let mut encoders = (0..threads).map(|_| sink.encoder()).collect::<Result<Vec<_>>>()?;
     let unit = sink.unit_size();
     let first = encoders.pop().flatten();
-    // The digests want to see the bytes.
-    let unseen = first.is_none() && options.digests.is_empty() && begins_in_file(source);
-    let copies = if unseen { sink.copies() } else { None };
+    // The digests want to see the bytes, and so does who compares them.
+    let unseen = options.digests.is_empty() && base.is_none() && begins_in_file(source);
+    let copies = if first.is_none() && unseen { sink.copies() } else { None };
     let batch_len = batch::batch_len(unit, copies);
     let planner = planner::Planner::new(source, unit, batch_len);
-    let worker = |encoder| worker::Worker { source, encoder, unit, batch_len, copies };
+    let worker = |encoder| worker::Worker { source, base, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {
         let digests = digests::Digests::start(scope, options.digests);
         let line = line::Line::new(planner, sink, &digests, options.progress, threads);

@@ -150,3 +150,31 @@ fn a_pipe_gets_what_a_file_would() {
     bench.must(&["-r", "1G", "--force", "a.raw", "slow.raw"]);
     bench.img(&["compare", "-q", "a.raw", "slow.raw"]);
 }
+
+#[test]
+fn over_a_backing_file_only_what_differs_is_stored() {
+    let Some(bench) = Bench::new() else { return };
+    bench.img(&["create", "-q", "-f", "qcow2", "-b", "a.raw", "-F", "raw", "over.qcow2", "4M"]);
+    // Written as it was, changed, zeroed over data, and behind the end of the backing file.
+    bench.io(
+        "over.qcow2",
+        &["write -P 1 128k 64k", "write -P 5 192k 64k", "write -z 256k 64k", "write -P 6 3M 64k"],
+    );
+    for (words, zero_is_stored) in
+        [(&["-O", "qcow2"][..], false), (&["-c"], false), (&["-o", "compat=0.10"], true)]
+    {
+        let target = ["over.qcow2", "new.qcow2"];
+        bench.must(&[words, &["--force", "--allow-backing", "-B", "a.raw"], &target].concat());
+        bench.img(&["compare", "-q", "over.qcow2", "new.qcow2"]);
+        bench.img(&["check", "-q", "new.qcow2"]);
+        let map = goldimg(["map", "--json", "--allow-backing", "new.qcow2"]).folder(bench.path()).run();
+        let map: serde_json::Value = serde_json::from_str(&map.stdout).unwrap();
+        let own = map.as_array().unwrap().iter().filter(|it| it["depth"] == 0 && it["data"] == true);
+        let stored: u64 = own.map(|it| it["length"].as_u64().unwrap()).sum();
+        assert_eq!(stored, if zero_is_stored { 192 << 10 } else { 128 << 10 }, "{words:?}: {map}");
+    }
+    let info = goldimg(["info", "--json", "new.qcow2"]).folder(bench.path()).run();
+    let info: serde_json::Value = serde_json::from_str(&info.stdout).unwrap();
+    assert_eq!(info["backing-filename-format"], "raw", "{info}");
+    assert_eq!(bench.convert(&["-O", "raw", "-B", "a.raw", "b.qcow2", "x.raw"]).code, 64);
+}

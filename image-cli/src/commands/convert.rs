@@ -18,9 +18,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
-use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert};
+use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
-use image_core::format::Share;
+use image_core::format::{Image, Share};
 use image_core::qcow2::Qcow2Sink;
 use serde::Serialize;
 
@@ -79,6 +79,12 @@ pub(crate) struct Args {
     /// Write into TARGET as it is: an image, or a device, of at least the same size
     #[arg(short = 'n', long = "no-create", conflicts_with_all = ["compress", "options", "hash"])]
     pub(crate) no_create: bool,
+    /// TARGET (qcow2) gets this backing file, named from its own folder: only what differs from that is written
+    #[arg(short = 'B', long, value_name = "FILE", conflicts_with = "no_create")]
+    pub(crate) backing_file: Option<String>,
+    /// The format of that backing file [default: what it looks like]
+    #[arg(short = 'F', long, value_name = "FMT", value_enum, requires = "backing_file")]
+    pub(crate) backing_format: Option<Format>,
     /// TARGET reads as zeroes: only data are written
     #[arg(long, requires = "no_create")]
     pub(crate) target_is_zero: bool,
@@ -172,10 +178,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         true => Output::existing(&args.target, args)?,
         false => Output::new(&args.target, args, job.format)?,
     };
-    let job = job.writing_into(&output);
+    let base = args.backing_file.as_ref().map(|name| source::base(args, name, ui)).transpose()?;
+    let job = job.writing_into(&output).over(args.backing_file.as_deref(), base.as_ref());
     let names: Vec<String> = args.source.iter().map(|path| path.display().to_string()).collect();
     let doing = || format!("converting {} to {}", names.join(" and "), args.target.display());
-    let (mut done, output) = write(args, &job, &source, output, ui).with_context(doing)?;
+    let (mut done, output) = write(args, &job, (&source, base.as_ref()), output, ui).with_context(doing)?;
     output.keep(args.sync).with_context(doing)?;
     done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     report(args, &done, ui)?;
@@ -186,7 +193,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 fn write(
     args: &Args,
     job: &Job,
-    source: &Source<'_>,
+    (source, base): (&Source<'_>, Option<&Image>),
     output: Output,
     ui: &Ui,
 ) -> anyhow::Result<(Report, Output)> {
@@ -205,7 +212,8 @@ fn write(
     } else {
         let watch = ui.bytes("converting", disk.size());
         let options = Options { threads: args.threads, digests: &content, progress: &watch };
-        convert(disk, job.sink(disk.size(), &output)?.as_mut(), &options)?
+        let base = base.map(|base| base as &dyn BlockRead);
+        convert_over(base, disk, job.sink(disk.size(), &output)?.as_mut(), &options)?
     };
     let mut content_digests = summary.digests;
     if raw && !shared {

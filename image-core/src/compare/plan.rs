@@ -12,6 +12,9 @@ pub(super) const BATCH_LEN: u64 = 512 * 1024;
 /// How much of a disk is asked about at a time: bounds the list of its extents.
 const WINDOW: u64 = 64 << 20;
 
+/// The same after nothing but zeroes: a disk may be said to be very large, and be empty.
+const LARGEST_WINDOW: u64 = 1 << 40;
+
 /// A batch ends after this much even if there was nothing to read, so that the work can be stopped.
 const MAX_BATCH_RANGE: u64 = 1 << 30;
 
@@ -84,11 +87,12 @@ struct Cursor<'a> {
     size: u64,
     known: VecDeque<Extent>,
     asked: u64,
+    window: u64,
 }
 
 impl<'a> Cursor<'a> {
     fn new(disk: &'a dyn BlockRead, side: Side) -> Self {
-        Self { disk, side, size: disk.size(), known: VecDeque::new(), asked: 0 }
+        Self { disk, side, size: disk.size(), known: VecDeque::new(), asked: 0, window: WINDOW }
     }
 
     /// Whether there may be data at `offset`, which never goes back, and where that answer ends.
@@ -101,10 +105,12 @@ impl<'a> Cursor<'a> {
         }
         if self.known.is_empty() {
             let start = offset.max(self.asked);
-            let window = ByteRange::between(start, self.size.min(start + WINDOW));
+            let window = ByteRange::between(start, self.size.min(start.saturating_add(self.window)));
             let extents = self.disk.extents(window);
             let extents = extents.map_err(|error| Failed::asking(self.side, start, error))?;
             self.known.extend(extents.iter());
+            let zero = self.known.iter().all(|extent| extent.kind.reads_as_zero());
+            self.window = if zero { (self.window * 4).min(LARGEST_WINDOW) } else { WINDOW };
             self.asked = window.end();
         }
         Ok(self

@@ -38,6 +38,10 @@ pub(super) enum Stored {
     Zero,
     /// In the buffer from here on.
     Plain { at: usize },
+    /// Nowhere: the backing file has zeroes too.
+    SameZero,
+    /// Nowhere: the backing file has the bytes that are in the buffer from here on.
+    Same { at: usize },
     /// In a file of the host that the sink copies from.
     InFile,
     /// In `packed`, from here on so many bytes; in the buffer, unpacked, from `plain` on.
@@ -76,7 +80,9 @@ impl Pieces {
         }
         if let Some((last, last_stored)) = self.0.last_mut() {
             let joined = match (*last_stored, stored) {
-                (Stored::Zero, Stored::Zero) | (Stored::InFile, Stored::InFile) => true,
+                (Stored::Zero, Stored::Zero)
+                | (Stored::SameZero, Stored::SameZero)
+                | (Stored::InFile, Stored::InFile) => true,
                 (Stored::Plain { at: before }, Stored::Plain { at }) => {
                     before as u64 + last.len() == at as u64
                 }
@@ -105,10 +111,11 @@ impl Batch {
             }
             let piece = match stored {
                 Stored::Zero | Stored::InFile => Piece::Zero,
+                Stored::SameZero | Stored::Same { .. } => Piece::Unchanged,
                 Stored::Plain { at } => Piece::Plain(&self.buffer[at..at + range.len() as usize]),
                 Stored::Packed { at, len, .. } => Piece::Packed(&self.packed[at..at + len]),
             };
-            if piece != Piece::Zero {
+            if !matches!(piece, Piece::Zero | Piece::Unchanged) {
                 stored_bytes += range.len();
             }
             sink.put(range, piece).doing(|| {
@@ -121,9 +128,9 @@ impl Batch {
     /// The content in order: bytes, or how many zeroes.
     pub(super) fn content(&self) -> impl Iterator<Item = Result<&[u8], u64>> {
         self.pieces.0.iter().map(|&(range, stored)| match stored {
-            Stored::Zero => Err(range.len()),
+            Stored::Zero | Stored::SameZero => Err(range.len()),
             Stored::InFile => unreachable!("who asks for the content has it read"),
-            Stored::Plain { at } | Stored::Packed { plain: at, .. } => {
+            Stored::Plain { at } | Stored::Same { at } | Stored::Packed { plain: at, .. } => {
                 Ok(&self.buffer[at..at + range.len() as usize])
             }
         })

@@ -8,6 +8,8 @@ use crate::error::Result;
 pub enum Piece<'a> {
     /// All zeroes: a range of any length.
     Zero,
+    /// What the backing file has: a range of any length. Only in a conversion over one.
+    Unchanged,
     /// The bytes as they are: one unit or several that follow each other.
     Plain(&'a [u8]),
     /// One unit as the sink's own [`Encoder`] packed it.

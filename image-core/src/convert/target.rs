@@ -60,6 +60,7 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
         match (piece, self.zeroes) {
             (Piece::Plain(bytes), _) => self.disk.write_at(bytes, range.offset()),
+            (Piece::Unchanged, _) => range.check_within(self.disk.size()),
             (Piece::Zero, Zeroes::AlreadyThere) => range.check_within(self.disk.size()),
             (Piece::Zero, Zeroes::Write) => self.disk.write_zeroes(range, ZeroMode::Punch),
             (Piece::Zero, Zeroes::Allocate) => self.disk.write_zeroes(range, ZeroMode::Keep),
@@ -109,6 +110,9 @@ impl<W: Write + Send> Sink for StreamSink<W> {
         let doing = || "writing to the output stream";
         if let Piece::Plain(bytes) = piece {
             return self.stream.write_all(bytes).doing(doing);
+        }
+        if piece == Piece::Unchanged {
+            return Err(Error::invalid("a stream has no backing file"));
         }
         let mut left = range.len();
         while left > 0 {

@@ -24,10 +24,14 @@ fn file_of(bytes: &[u8]) -> (tempfile::TempDir, FileDisk) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Given {
     Zero(ByteRange),
+    Unchanged(ByteRange),
     Plain(ByteRange, Vec<u8>),
     Packed(ByteRange, Vec<u8>),
     Copied(ByteRange, Vec<u8>),
 }
+
+/// What [`Recorder::content`] has where the backing file is to be read.
+const UNCHANGED: u8 = 0xee;
 
 /// Remembers all it is given; packs units whose bytes are all the same into one.
 struct Recorder {
@@ -50,6 +54,8 @@ impl Recorder {
         for given in &self.given {
             let (range, bytes) = match given {
                 Given::Zero(range) => (range, vec![0; range.len() as usize]),
+                // No byte of a test is this one.
+                Given::Unchanged(range) => (range, vec![UNCHANGED; range.len() as usize]),
                 Given::Plain(range, bytes) | Given::Copied(range, bytes) => (range, bytes.clone()),
                 Given::Packed(range, byte) => (range, vec![byte[0]; range.len() as usize]),
             };
@@ -87,6 +93,7 @@ impl Sink for Recorder {
         }
         self.given.push(match piece {
             Piece::Zero => Given::Zero(range),
+            Piece::Unchanged => Given::Unchanged(range),
             Piece::Plain(bytes) => Given::Plain(range, bytes.to_vec()),
             Piece::Packed(bytes) => Given::Packed(range, bytes.to_vec()),
         });
@@ -410,5 +417,26 @@ fn a_sink_copies_from_its_own_filesystem_and_not_beside_digests() {
         let mut sink = Recorder { copies, ..Recorder::new(4096, false) };
         convert(&source, &mut sink, &Options { digests, ..with_threads(1) }).unwrap();
         assert_eq!(matches!(sink.given[..], [Given::Copied(..)]), copied, "{:?}", sink.given);
+    }
+}
+
+#[test]
+fn over_a_base_only_what_differs_is_given() {
+    // Per unit: the same data, other data, zeroes over data, data over zeroes, zeroes twice, past the base's end.
+    let base = MemoryDisk::from_bytes([[1; 512], [2; 512], [3; 512], [0; 512], [0; 512]].concat());
+    let source = MemoryDisk::from_bytes(
+        [[1; 512], [9; 512], [0; 512], [4; 512], [0; 512], [5; 512], [0; 512]].concat()[..3300].to_vec(),
+    );
+    let expected =
+        [[UNCHANGED; 512], [9; 512], [0; 512], [4; 512], [UNCHANGED; 512], [5; 512], [UNCHANGED; 512]];
+    for (threads, digests) in [(1, &[][..]), (3, &[Algorithm::Sha256][..])] {
+        let mut sink = Recorder::new(512, false);
+        let options = Options { threads: NonZeroUsize::new(threads), digests, ..Options::default() };
+        let summary = convert_over(Some(&base), &source, &mut sink, &options).unwrap();
+        assert!(sink.content() == expected.concat()[..3300]);
+        assert_eq!(summary.stored, 3 * 512);
+        // What is left out belongs to the content all the same.
+        let alone = convert(&source, &mut Recorder::new(512, false), &options).unwrap();
+        assert_eq!(summary.digests, alone.digests);
     }
 }

@@ -12,6 +12,8 @@ const GLANCE: usize = 512;
 /// What a worker works with.
 pub(super) struct Worker<'a> {
     pub(super) source: &'a dyn BlockRead,
+    /// What the target reads where nothing is stored, if that is not zeroes.
+    pub(super) base: Option<&'a dyn BlockRead>,
     pub(super) encoder: Option<Box<dyn Encoder>>,
     pub(super) unit: u64,
     /// The bytes of units that a batch holds at most.
@@ -50,7 +52,7 @@ impl Worker<'_> {
                 end = range.end().next_multiple_of(unit);
                 count += 1;
             }
-            pieces.push(ByteRange::between(guest_at, start), Stored::Zero);
+            self.leave_gap(ByteRange::between(guest_at, start), pieces)?;
             let (run, behind) = data.split_at(count);
             data = behind;
             guest_at = end.min(batch_range.end());
@@ -77,14 +79,48 @@ impl Worker<'_> {
                 (buffer_at..run_end).step_by(unit as usize).zip((start..).step_by(unit as usize))
             {
                 let range = ByteRange::between(guest, (guest + unit).min(batch_range.end()));
-                let stored = store(&buffer[at..at + unit as usize], at, &mut self.encoder, packed)
+                let bytes = &buffer[at..at + unit as usize];
+                if self.is_in_base(bytes, range)? {
+                    pieces.push(range, Stored::Same { at });
+                    continue;
+                }
+                let stored = store(bytes, at, &mut self.encoder, packed)
                     .doing(|| format!("packing the {} bytes at guest offset {guest:#x}", range.len()))?;
                 pieces.push(range, stored);
             }
             buffer_at = run_end;
         }
-        pieces.push(ByteRange::between(guest_at, batch_range.end()), Stored::Zero);
+        self.leave_gap(ByteRange::between(guest_at, batch_range.end()), pieces)
+    }
+
+    /// Makes pieces of `gap`, which is zeroes: they are only stored where the base may have something else.
+    fn leave_gap(&self, gap: ByteRange, pieces: &mut Pieces) -> Result<()> {
+        let Some(base) = self.base else {
+            pieces.push(gap, Stored::Zero);
+            return Ok(());
+        };
+        let mut at = gap.offset();
+        let covered = ByteRange::between(at, gap.end().min(base.size()));
+        for extent in base.extents(covered)?.iter().filter(|extent| !extent.kind.reads_as_zero()) {
+            let start = (extent.range.offset() / self.unit * self.unit).max(at);
+            let end = extent.range.end().next_multiple_of(self.unit).min(gap.end()).max(start);
+            pieces.push(ByteRange::between(at, start), Stored::SameZero);
+            pieces.push(ByteRange::between(start, end), Stored::Zero);
+            at = end;
+        }
+        pieces.push(ByteRange::between(at, gap.end()), Stored::SameZero);
         Ok(())
+    }
+
+    /// Whether the base has these bytes, a unit, at `range`, which ends before the unit at the end of the disk.
+    fn is_in_base(&self, bytes: &[u8], range: ByteRange) -> Result<bool> {
+        let Some(base) = self.base else { return Ok(false) };
+        let mut there = vec![0; bytes.len()];
+        let covered = base.size().saturating_sub(range.offset()).min(range.len()) as usize;
+        let doing =
+            || format!("reading {covered} bytes at guest offset {:#x} of the backing file", range.offset());
+        base.read_at(&mut there[..covered], range.offset().min(base.size())).doing(doing)?;
+        Ok(there == bytes)
     }
 
     /// Makes pieces of the units at the start of `data` that the sink can copy from a file; returns their end.

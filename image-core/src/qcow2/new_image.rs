@@ -126,6 +126,11 @@ impl NewImage {
         self.geometry
     }
 
+    /// Whether it has a backing file.
+    pub fn is_backed(&self) -> bool {
+        self.backing.is_some()
+    }
+
     /// Whether guest clusters are in a data file.
     pub fn has_data_file(&self) -> bool {
         self.data_file.is_some()

@@ -100,6 +100,21 @@ impl<D: BlockWrite> Qcow2Sink<D> {
         Ok(first)
     }
 
+    /// Maps `range` as zeroes, whatever the backing file has there.
+    fn hide_backing(&mut self, range: ByteRange) -> Result<()> {
+        let step = self.image.geometry().cluster_size() as usize;
+        for guest in (range.offset()..range.end()).step_by(step) {
+            if self.image.entry_format().zero_flag {
+                self.map(guest, Mapping::Zero(None))?;
+            } else {
+                // Version 2 has no other zeroes than those that are stored.
+                let first = self.place_plain(ByteRange::new(guest, 1)?)?;
+                self.space.write(first, &vec![0; step])?;
+            }
+        }
+        Ok(())
+    }
+
     fn put_packed(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
         let len = bytes.len() as u64;
         let offset = self.space.take_bytes(len)?;
@@ -153,7 +168,8 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
             _ if self.image.has_data_file() => Err(Error::unsupported(
                 "an image with a data file is not written front to back: create it first",
             )),
-            Piece::Zero => Ok(()),
+            Piece::Zero if self.image.is_backed() => self.hide_backing(range),
+            Piece::Zero | Piece::Unchanged => Ok(()),
             Piece::Plain(bytes) => {
                 let first = self.place_plain(range)?;
                 self.space.write(first, bytes)

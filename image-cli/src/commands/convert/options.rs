@@ -1,6 +1,7 @@
 //! What the command line asks for, understood: the format, `-o`, levels.
 
 use anyhow::{anyhow, bail};
+use image_core::format::Image;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 use serde::Serialize;
 
@@ -57,6 +58,8 @@ pub(crate) struct Job {
     cluster_bits: u32,
     refcount_order: u32,
     version: Version,
+    /// The name and the format of its backing file.
+    backing: Option<(String, String)>,
 }
 
 impl Job {
@@ -67,8 +70,9 @@ impl Job {
             true => Format::Qcow2,
             false => Format::Raw,
         });
-        if format == Format::Raw && (args.compress || !args.options.is_empty()) {
-            let what = if args.compress { "-c" } else { "-o" };
+        let wants =
+            [(args.compress, "-c"), (!args.options.is_empty(), "-o"), (args.backing_file.is_some(), "-B")];
+        if let (Format::Raw, Some((_, what))) = (format, wants.into_iter().find(|&(wanted, _)| wanted)) {
             return Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2");
         }
         let job = Self::of(format, args.compress, &args.options, args.level)?;
@@ -90,6 +94,7 @@ impl Job {
             cluster_bits: 16,
             refcount_order: 4,
             version: Version::V3,
+            backing: None,
         };
         let mut compression = Compression::Deflate;
         for option in options {
@@ -128,10 +133,20 @@ impl Job {
         Self { format: format.unwrap_or(self.format), ..self }
     }
 
+    /// The same with a backing file.
+    pub(super) fn over(self, name: Option<&str>, base: Option<&Image>) -> Self {
+        let backing = name.zip(base).map(|(name, base)| (name.to_owned(), base.format().to_string()));
+        Self { backing, ..self }
+    }
+
     /// The qcow2 image for a disk of `size` bytes.
     pub(in crate::commands) fn image(&self, size: u64) -> image_core::Result<NewImage> {
         let image = NewImage::new(size)?.with_geometry(self.geometry()?)?;
-        image.with_codec(self.codec, self.compress)?.with_version(self.version)
+        let image = image.with_codec(self.codec, self.compress)?.with_version(self.version)?;
+        match &self.backing {
+            Some((name, format)) => image.with_backing(name.as_bytes(), Some(format)),
+            None => Ok(image),
+        }
     }
 
     /// What the target will be as a disk, in bytes.

@@ -101,6 +101,12 @@ fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockR
     Ok(Box::new(UsedOnly::new(disk, found)))
 }
 
+/// The backing file that the target gets: a name in a folder's image is a path from that folder.
+pub(super) fn base(args: &Args, name: &str, ui: &Ui) -> anyhow::Result<Image> {
+    let folder = args.target.parent().unwrap_or(Path::new(""));
+    args.backing.open(&folder.join(name), args.backing_format.map(Into::into), args.share(), ui)
+}
+
 fn at_snapshot(image: &Image, name: &str) -> anyhow::Result<Image> {
     let there = image.at_snapshot(name);
     there.hint(|| format!("goldimg snapshot {} lists them", printable(&image.path().display().to_string())))
