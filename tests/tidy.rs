@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "map", &["block", "error"]),
     ("image-core", "compare", &["block", "error", "map", "progress"]),
     ("image-core", "measure", &["block", "convert", "error", "map", "qcow2"]),
+    ("image-core", "bench", &["block", "error", "progress"]),
     ("image-core", "convert", &["block", "error", "digest", "progress"]),
     ("image-core", "qcow2", &["block", "deflate", "error"]),
     ("image-core", "raw", &["block", "error"]),

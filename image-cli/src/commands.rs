@@ -2,6 +2,7 @@
 
 pub(crate) mod amend;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Args),
     /// Tell whether an image is fit to be cloned and started in a cloud
     Audit(audit::Args),
+    /// Measure how fast an image takes requests
+    Bench(bench::Args),
     /// Show how large the file of a new image will be
     Measure(measure::Args),
     /// Remove from an image what must not be cloned
@@ -94,6 +97,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Build(args) => build::run(args, ui),
         Command::CheckRecipe(args) => check_recipe::run(&args, ui),
         Command::Compare(args) => compare::run(&args, ui),
+        Command::Bench(args) => bench::run(&args, ui),
         Command::Measure(args) => measure::run(&args, ui),
         Command::Map(args) => map::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),

@@ -22,6 +22,7 @@
 //! beneath the folder of the image named on the command line; what leads out of it is refused with a message that
 //! says how to allow it.
 
+mod bench;
 mod cache;
 mod check;
 mod commit;
@@ -78,6 +79,7 @@ macro_rules! subcommand {
 }
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    subcommand!(bench),
     subcommand!(check),
     subcommand!(compare),
     subcommand!(convert),

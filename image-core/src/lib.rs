@@ -14,6 +14,7 @@
 //! Nothing named inside an image (a backing file, a data file) is opened unless the caller allows it,
 //! nothing here prints or exits, and everything works through `&self` from many threads.
 
+pub mod bench;
 pub mod block;
 pub mod compare;
 pub mod convert;

@@ -128,7 +128,7 @@ fn lies() -> Vec<Lie> {
         of_header(
             "a header longer than its cluster",
             vec![(100, 0xffff_fff8, 4)],
-            "a header of 0xfffffff8 bytes",
+            "the file ends within the header",
         ),
     ]
 }

@@ -100,7 +100,7 @@ impl Worker<'_> {
             return Ok(());
         };
         let mut at = gap.offset();
-        let covered = ByteRange::between(at, gap.end().min(base.size()));
+        let covered = gap.intersection(ByteRange::whole(base.size())).unwrap_or_default();
         for extent in base.extents(covered)?.iter().filter(|extent| !extent.kind.reads_as_zero()) {
             let start = (extent.range.offset() / self.unit * self.unit).max(at);
             let end = extent.range.end().next_multiple_of(self.unit).min(gap.end()).max(start);
