@@ -1,20 +1,25 @@
 //! What is in an initrd: archives one behind the other, the last of them packed.
 //!
 //! ```text
-//! [cpio: early microcode] [zeroes] zstd or gzip ─► cpio: init, scripts, modules
+//! [cpio: early microcode] [zeroes] zstd, gzip, xz or lz4 ─► cpio: init, scripts, modules
 //! cpio entry  "070701", 13 numbers of 8 hex digits: … [6] file size … [11] name size │ name, 0 │ pad 4 │ data │ pad 4
 //! ```
 //!
 //! Linux kernel documentation, "initramfs buffer format". Only names are kept.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod lz4;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context, bail};
+use lzma_rust2::XzReader;
 
 /// More than any initrd unpacks to.
 const UNPACKED_LIMIT: u64 = 4 << 30;
+/// Memory for what is packed with xz: dictionaries of its level 9 have 64 MiB.
+const XZ_LIMIT_KIB: u32 = 256 << 10;
 const NAME_LIMIT: u64 = 4096;
 const NAMES_LIMIT: usize = 1 << 20;
 const HEADER: usize = 110;
@@ -52,14 +57,15 @@ impl Initrd {
         let unpacked: Box<dyn Read> = match bytes {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(bytes)?),
             [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-            [0xfd, b'7', b'z', b'X', ..] => bail!("it is packed with xz, which is not read here"),
-            [0x02, 0x21, 0x4c, 0x18, ..] => bail!("it is packed with lz4, which is not read here"),
+            [0xfd, b'7', b'z', b'X', ..] => Box::new(XzReader::new_mem_limit(bytes, true, XZ_LIMIT_KIB)),
+            [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(lz4::Reader::new(bytes)),
             _ => bail!("it is packed in an unknown way"),
         };
         let mut unpacked = BufReader::new(unpacked.take(UNPACKED_LIMIT));
         loop {
             // Archives are padded with zeroes up to the next one.
-            let zeroes = unpacked.fill_buf()?.iter().take_while(|byte| **byte == 0).count();
+            let ready = unpacked.fill_buf().context("unpacking it")?;
+            let zeroes = ready.iter().take_while(|byte| **byte == 0).count();
             unpacked.consume(zeroes);
             if zeroes == 0 {
                 if unpacked.fill_buf()?.is_empty() {
@@ -186,14 +192,42 @@ pub(super) mod tests {
         }
     }
 
+    /// An archive of `init` and `virtio_blk.ko`, as `lz4 -l` and `xz --check=crc32 -9` pack it.
+    const PACKED: [&str; 2] = [
+        "02214c18680000007230373037303130010001080042383161340f000d02000120000f0200201435340069696e69740000740010321c0\
+         00f74004010655800000200da76697274696f5f626c6b2e6b6f7c000102000f7c004011625900f002303030545241494c4552212121\
+         00000000",
+        "fd377a585a0000016922de36020021011c00000010cf58cce0016b00455d00180ddd04639c721b76a1c028f1752eabf3424d8b77d7dbb\
+         aa140b55c52071d99257b9ec1ad33e78b920027d8d3a5627c64ab91edd52fded8ec41f980f5df7402c4accd2c000000000045808e6d\
+         00015dec02000000a12d68343e300d8b020000000001595a",
+    ];
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    #[test]
+    fn what_other_programs_pack_is_read() {
+        for packed in PACKED.map(bytes) {
+            let initrd = Initrd::read(&packed).unwrap();
+            assert_eq!(initrd.names.iter().collect::<Vec<_>>(), ["init", "virtio_blk.ko"]);
+            // Two streams, one behind the other, are one.
+            assert_eq!(Initrd::read(&[packed.clone(), packed.clone()].concat()).unwrap().names.len(), 2);
+            for cut in [10, 60, packed.len() - 20] {
+                assert!(Initrd::read(&packed[..cut]).is_err(), "{cut}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_initrd_is_told() {
         let whole = archive(&["init"]);
         for (bytes, words) in [
             (&whole[..100], "ends early"),
             (&whole[..whole.len() - 120], "ends early"),
-            (b"\xfd7zXZ\0", "xz"),
-            (b"\x02\x21\x4c\x18", "lz4"),
+            (b"\xfd7zXZ\0", "unpacking it"),
+            (b"\x02\x21\x4c\x18\xff\0\0\0", "early"),
             (b"text", "unknown way"),
         ] {
             let error = format!("{:#}", Initrd::read(bytes).unwrap_err());

@@ -479,3 +479,42 @@ fn logical_volumes_are_told() {
     label[0] = 0;
     assert_eq!(problems(&checks_of(&label, 512)), Vec::<&str>::new());
 }
+
+/// The table of docs/audit.md.
+fn documented() -> String {
+    let mut text = String::new();
+    for (group, rules) in RULES {
+        text += &format!("\n## {}{}\n\n", group[..1].to_uppercase(), &group[1..]);
+        text += "| rule | what holds | weight | for | from |\n| --- | --- | --- | --- | --- |\n";
+        for rule in *rules {
+            let weight = match rule.weight {
+                rule::Weight::Must => "must",
+                rule::Weight::Should => "should",
+            };
+            let profile = match rule.profile {
+                Profile::Any => "any cloud",
+                Profile::Openstack => "OpenStack",
+            };
+            text += &format!(
+                "| `{}` | {} | {weight} | {profile} | {} |\n",
+                rule.name, rule.requirement, rule.source
+            );
+        }
+    }
+    text
+}
+
+#[test]
+fn the_table_for_people_is_that_of_the_program() {
+    const BEGIN: &str = "<!-- made by `DOCS_WRITE=1 cargo test the_table_for_people` -->\n";
+    const END: &str = "\n<!-- end of what is made -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/audit.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (table, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("DOCS_WRITE").is_some() {
+        fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", documented())).unwrap();
+        return;
+    }
+    assert!(table == documented(), "docs/audit.md is old: DOCS_WRITE=1 cargo test the_table_for_people");
+}
