@@ -38,6 +38,7 @@ use anyhow::{Context, anyhow};
 use self::epoch::Epoch;
 use self::load::Loaded;
 use self::log::Log;
+use self::recipe::Recipe;
 use crate::failure::Advise;
 use crate::interrupt;
 use crate::programs;
@@ -109,14 +110,18 @@ fn inner(request: &Request, loaded: &Loaded, epoch: Epoch, work: &Path, ui: &Ui)
     stages::run(&stages::Build { request, loaded, epoch, work, log, ui })
 }
 
+/// The version of an image that is built at `epoch`.
+pub(crate) fn version(recipe: &Recipe, epoch: Epoch) -> String {
+    recipe.version.clone().unwrap_or_else(|| epoch.day())
+}
+
 /// What the names of a build's files begin with.
-pub(crate) fn stem(loaded: &Loaded, epoch: Epoch) -> String {
-    let recipe = &loaded.recipe;
-    format!("{}-{}", recipe.name, recipe.version.clone().unwrap_or_else(|| epoch.day()))
+pub(crate) fn stem(recipe: &Recipe, epoch: Epoch) -> String {
+    format!("{}-{}", recipe.name, version(recipe, epoch))
 }
 
 fn log_path(request: &Request, loaded: &Loaded, epoch: Epoch) -> PathBuf {
-    request.output.join(format!("{}.log", stem(loaded, epoch)))
+    request.output.join(format!("{}.log", stem(&loaded.recipe, epoch)))
 }
 
 /// Outputs are replaced only when asked to: better now than after the work.
@@ -125,7 +130,7 @@ fn refuse_to_replace(request: &Request, loaded: &Loaded, epoch: Epoch) -> anyhow
         return Ok(());
     }
     for extension in ["qcow2", "raw"] {
-        let path = request.output.join(format!("{}.{extension}", stem(loaded, epoch)));
+        let path = request.output.join(format!("{}.{extension}", stem(&loaded.recipe, epoch)));
         if path.exists() {
             return Err(anyhow!("{} exists", path.display()))
                 .hint(|| "replace it with --force, or write elsewhere with -o DIR");

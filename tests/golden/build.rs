@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::build;
-use crate::support::{folder, peer};
+use crate::support::{folder, goldimg, peer};
 
 /// A recipe with every kind of step. Sealed away: what the script leaves.
 const STEPS: &str = r#"
@@ -44,6 +44,13 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
         let read = |build: &str| fs::read(folder.path().join(build).join(name)).unwrap();
         assert!(read("first") == read("second"), "{name} differs between two builds");
     }
+    // A plan names the stages as the build does.
+    let recipe = folder.path().join("first.toml");
+    let plan = goldimg(["plan".as_ref(), "--json".as_ref(), recipe.as_os_str()]).run();
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let log = fs::read_to_string(folder.path().join("first/tiny-1.log")).unwrap();
+    let stages: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("# == ")).collect();
+    assert_eq!(plan["stages"], serde_json::json!(stages));
     // What is there is not replaced unasked.
     let third = build(folder.path(), "first", STEPS, &[]).run();
     assert_eq!(third.code, 1, "{}", third.snapshot());

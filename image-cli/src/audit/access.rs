@@ -25,14 +25,17 @@ pub(super) const RULES: &[Rule] = &[
         "there are no accounts of people: cloud-init makes them",
         "OpenStack image guide, clean up",
         users,
-    ),
+    )
+    .openstack(),
     Rule::must(
         "ssh-passwords",
         "SSH takes keys and no passwords",
         "OpenStack image guide, access by SSH public key",
         ssh_passwords,
-    ),
-    Rule::should("ssh-root", "root does not log in by SSH", "sshd_config(5), PermitRootLogin", ssh_root),
+    )
+    .openstack(),
+    Rule::should("ssh-root", "root does not log in by SSH", "sshd_config(5), PermitRootLogin", ssh_root)
+        .openstack(),
 ];
 
 const SEAL: &str = "goldimg seal removes it";

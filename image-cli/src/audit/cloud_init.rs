@@ -53,7 +53,8 @@ pub(super) const RULES: &[Rule] = &[
         "the root filesystem grows at the first boot",
         "OpenStack image guide, disk partitions and resize root partition on boot",
         growth,
-    ),
+    )
+    .openstack(),
     Rule::must(
         "cache-clean",
         "a clone notices that it is another server",

@@ -25,7 +25,8 @@ pub(super) const RULES: &[Rule] = &[
         config_drive_bus,
     )
     .openstack(),
-    Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy),
+    Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy)
+        .openstack(),
     Rule::should(
         "watchdog",
         "the kernel has the driver of the watchdog",

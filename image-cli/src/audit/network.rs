@@ -19,7 +19,8 @@ pub(super) const RULES: &[Rule] = &[
         "a network card gets its address by DHCP",
         "OpenStack image guide, CentOS example",
         dhcp,
-    ),
+    )
+    .openstack(),
     Rule::must(
         "zeroconf",
         "no route of its own to 169.254.0.0/16 hides the metadata service",
@@ -27,14 +28,16 @@ pub(super) const RULES: &[Rule] = &[
         zeroconf,
     )
     .openstack(),
-    Rule::must("ipv6", "IPv6 is not turned off", "networks with IPv6 only", ipv6),
-    Rule::should("mtu", "the MTU is the network's", "Neutron: overlays have 1442, 1450, 8950", mtu),
+    Rule::must("ipv6", "IPv6 is not turned off", "networks with IPv6 only", ipv6).openstack(),
+    Rule::should("mtu", "the MTU is the network's", "Neutron: overlays have 1442, 1450, 8950", mtu)
+        .openstack(),
     Rule::must(
         "firewall",
         "no firewall is in the way: security groups are",
         "OpenStack image guide, firewall disabled",
         firewall,
-    ),
+    )
+    .openstack(),
 ];
 
 /// Where programs keep what they know of network cards.

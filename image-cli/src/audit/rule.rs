@@ -38,7 +38,7 @@ pub(crate) enum Weight {
 pub(crate) enum Profile {
     /// Any cloud: it boots, and nothing in it belongs to one machine
     Any,
-    /// OpenStack: that, and Glance takes it, and cloud-init sets up each server
+    /// OpenStack: that, and Glance takes it, and each server is set up, reached and stopped as its image guide asks
     Openstack,
 }
 

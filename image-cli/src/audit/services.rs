@@ -11,15 +11,18 @@ pub(super) const RULES: &[Rule] = &[
         "an SSH server is installed and started",
         "OpenStack image guide, SSH server running",
         ssh_server,
-    ),
+    )
+    .openstack(),
     Rule::must(
         "acpi",
         "the power button stops the system",
         "OpenStack image guide, acpid; Nova waits 60 s before it kills",
         acpi,
-    ),
-    Rule::must("time", "the clock is set from the network", "certificates and tokens need the time", time),
-    Rule::should("utc", "the time zone is UTC", "OpenStack image guide, FreeBSD example", utc),
+    )
+    .openstack(),
+    Rule::must("time", "the clock is set from the network", "certificates and tokens need the time", time)
+        .openstack(),
+    Rule::should("utc", "the time zone is UTC", "OpenStack image guide, FreeBSD example", utc).openstack(),
     Rule::should(
         "guest-agent",
         "the QEMU guest agent is there, with its channel",
@@ -27,13 +30,15 @@ pub(super) const RULES: &[Rule] = &[
         guest_agent,
     )
     .openstack(),
-    Rule::should("trim", "blocks that files no longer use go back to the storage", "fstrim(8)", trim),
+    Rule::should("trim", "blocks that files no longer use go back to the storage", "fstrim(8)", trim)
+        .openstack(),
     Rule::should(
         "updates",
         "security updates are installed by themselves",
         "OpenStack image guide, automatic updates",
         updates,
-    ),
+    )
+    .openstack(),
     Rule::should("selinux", "the first boot does not relabel every file", "selinux(8)", selinux),
 ];
 

@@ -110,9 +110,26 @@ fn subordinate_ids(file: &str, uid: u32) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = if count == 0 { "has no subordinate ids".into() } else { format!("has {count} ids only") };
-    Err(anyhow!("{user} {what} in {file}, and an image has files of up to {IDS} users"))
-        .hint(|| format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
+    Err(anyhow!("{user} {what} in {file}, and an image has files of up to {IDS} users")).hint(|| {
+        let taken =
+            ["/etc/subuid", "/etc/subgid"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+        let first = first_free(&taken.join("\n"));
+        let range = format!("{first}-{}", first.saturating_add(65_535));
+        format!("sudo usermod --add-subuids {range} --add-subgids {range} {user}")
+    })
 }
+
+/// The first id behind all that the text of subuid(5) files grants, and behind those of accounts.
+fn first_free(text: &str) -> u64 {
+    let end = |line: &str| {
+        let mut numbers = line.trim().split(':').skip(1).map(|field| field.parse::<u64>().ok());
+        numbers.next()??.checked_add(numbers.next()??)
+    };
+    text.lines().filter_map(end).max().unwrap_or(0).max(FIRST_ID)
+}
+
+/// Where useradd begins with subordinate ids (login.defs(5), SUB_UID_MIN).
+const FIRST_ID: u64 = 100_000;
 
 /// The largest range that the text of a subuid(5) file grants a user.
 fn granted(text: &str, user: &str, uid: u32) -> u64 {
@@ -253,6 +270,12 @@ mod tests {
         assert_eq!(granted(text, "bob", 1001), 1000);
         assert_eq!(granted(text, "eve", 1002), 0);
         assert_eq!(granted("", "ann", 1000), 0);
+    }
+
+    #[test]
+    fn the_ids_that_are_proposed_are_free() {
+        assert_eq!(first_free(""), 100_000);
+        assert_eq!(first_free("root:100000:65536\nann:165536:65536\nbroken\nbob:1:2\n"), 231_072);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::manifest::{ImageFile, Manifest, Origin};
 use super::recipe::{Compression, Output, OutputFormat};
+use super::{stem, version};
 use crate::failure::Advise;
 use crate::ui::Ui;
 
@@ -54,8 +55,7 @@ pub(crate) fn make(
     ui: &Ui,
 ) -> anyhow::Result<Outputs> {
     let recipe = origin.recipe;
-    let version = recipe.version.clone().unwrap_or_else(|| origin.epoch.day());
-    let stem = format!("{}-{version}", recipe.name);
+    let (version, stem) = (version(recipe, origin.epoch), stem(recipe, origin.epoch));
     let disk = FileDisk::open(disk)?;
     let mut images = Vec::new();
     // What was written while the filesystem was made, and is free in the end, is not for shipping.

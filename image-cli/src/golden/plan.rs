@@ -6,6 +6,7 @@ use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
 use super::recipe::{DiskSize, OutputFormat, Recipe, Step};
+use super::stages::Stage;
 use super::{bootloader, bootstrap, stem, steps};
 
 /// What would be done.
@@ -49,7 +50,7 @@ impl<'a> Plan<'a> {
     /// If the disk's size leaves nothing for a root filesystem.
     pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch) -> anyhow::Result<Self> {
         let recipe = &loaded.recipe;
-        let name = stem(loaded, epoch);
+        let name = stem(recipe, epoch);
         // How much the content needs is known when it is there; the other partitions do not depend on it.
         let layout = Layout::new(recipe, 0)?;
         let fits = recipe.disk.size == DiskSize::Fit;
@@ -76,19 +77,11 @@ impl<'a> Plan<'a> {
 fn stages(recipe: &Recipe) -> Vec<String> {
     let done = bootstrap::steps_done(recipe);
     let steps = recipe.steps.iter().enumerate().skip(done);
-    let mut stages = vec!["make the base from packages".to_owned()];
+    let mut stages = vec![Stage::Base.to_string()];
     stages.extend(
-        steps.map(|(index, step): (usize, &Step)| format!("step {}: {}", index + 1, steps::title(step))),
+        steps.map(|(index, step): (usize, &Step)| Stage::Step(index, steps::title(step)).to_string()),
     );
-    let rest = [
-        "configure cloud-init",
-        "install the boot loader",
-        "seal",
-        "make the disk",
-        "write the images",
-        "verify the image",
-    ];
-    stages.extend(rest.map(String::from));
+    stages.extend(Stage::AFTER_STEPS.map(|stage| stage.to_string()));
     stages
 }
 

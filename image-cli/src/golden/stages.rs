@@ -5,6 +5,7 @@
 //!   └─ memory/ (if there is some) tree/       the root filesystem
 //! ```
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,6 +30,41 @@ use crate::ui::Ui;
 /// The programs of this machine that the stages call.
 pub(super) const PROGRAMS: &[&str] =
     &["apt-config", "chroot", "mke2fs", "mmdebstrap", "mount", "unshare", "zstd"];
+
+/// The stages, as a build and its plan name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    Base,
+    /// Which step, from 0, and what it does.
+    Step(usize, String),
+    CloudInit,
+    BootLoader,
+    Seal,
+    Disk,
+    Images,
+    Verify,
+}
+
+impl Stage {
+    /// The stages behind the recipe's steps, in their order.
+    pub(super) const AFTER_STEPS: [Self; 6] =
+        [Self::CloudInit, Self::BootLoader, Self::Seal, Self::Disk, Self::Images, Self::Verify];
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base => "make the base from packages",
+            Self::Step(index, title) => return write!(f, "step {}: {title}", index + 1),
+            Self::CloudInit => "configure cloud-init",
+            Self::BootLoader => "install the boot loader",
+            Self::Seal => "seal",
+            Self::Disk => "make the disk",
+            Self::Images => "write the images",
+            Self::Verify => "verify the image",
+        })
+    }
+}
 
 /// With so much memory to spare, the tree is made in it.
 const MEMORY_NEEDED: u64 = 4 << 30;
@@ -84,28 +120,28 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let cache =
         PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
 
-    build.stage("make the base from packages", || bootstrap::bootstrap(recipe, &tree, &cache))?;
+    build.stage(&Stage::Base, || bootstrap::bootstrap(recipe, &tree, &cache))?;
     let mut session = tree.session()?;
     session.show(cache.folder(), bootstrap::ARCHIVES)?;
     build.in_shell_reach(&session, |build| build.steps(&session))?;
-    build.stage("configure cloud-init", || {
+    build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;
         cloud_init::judge(recipe, &tree, build.ui)
     })?;
-    let boot = build.stage("install the boot loader", || {
+    let boot = build.stage(&Stage::BootLoader, || {
         bootloader::prepare(&tree, recipe, &identity)?;
         bootloader::install(&tree, recipe, &identity)
     })?;
     let packages = manifest::packages(&tree)?;
     session.leave()?;
     cache.share(SystemTime::now())?;
-    build.stage("seal", || {
+    build.stage(&Stage::Seal, || {
         bootstrap::point_to_archive(recipe, &tree)?;
         seal::seal(recipe, &tree)?;
         seal::clamp_times(&tree, build.epoch)
     })?;
     let disk = build.work.scratch.join("disk.raw");
-    let layout = build.stage("make the disk", || disk::make(&tree, recipe, &identity, &boot, &disk))?;
+    let layout = build.stage(&Stage::Disk, || disk::make(&tree, recipe, &identity, &boot, &disk))?;
     let drivers = Drivers::of_file(&disk, Some(Format::Raw))?;
     let properties = openstack::properties(recipe, build.epoch, &packages, drivers.as_ref());
     let origin = Origin {
@@ -117,9 +153,8 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         properties: &properties,
     };
     let (folder, force) = (&build.request.output, build.request.force);
-    let outputs =
-        build.stage("write the images", || outputs::make(origin, &disk, folder, force, build.ui))?;
-    build.stage("verify the image", || match (outputs.first_image(), recipe.output.formats.first()) {
+    let outputs = build.stage(&Stage::Images, || outputs::make(origin, &disk, folder, force, build.ui))?;
+    build.stage(&Stage::Verify, || match (outputs.first_image(), recipe.output.formats.first()) {
         (Some(path), Some(format)) => verify::verify(path, *format, recipe, build.ui),
         _ => Ok(()),
     })?;
@@ -131,7 +166,8 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
 
 impl Build<'_> {
     /// One stage, shown with its time and noted in the log.
-    fn stage<T>(&self, name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    fn stage<T>(&self, stage: &Stage, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let name = &stage.to_string();
         interrupt::check()?;
         self.log.note(&format!("== {name}"))?;
         let stage = self.ui.stage(name);
@@ -144,8 +180,9 @@ impl Build<'_> {
         let recipe = &self.loaded.recipe;
         let done = bootstrap::steps_done(recipe);
         for (index, step) in recipe.steps.iter().enumerate().skip(done) {
-            let name = format!("step {}: {}", index + 1, steps::title(step));
-            self.stage(&name, || steps::run(step, &self.loaded.folder, session))?;
+            self.stage(&Stage::Step(index, steps::title(step)), || {
+                steps::run(step, &self.loaded.folder, session)
+            })?;
         }
         Ok(())
     }
