@@ -104,6 +104,12 @@ const ROWS: &[Row] = &[
     same("convert -n -O qcow2 empty.qcow2 disk.qcow2"),
     same("convert -n --target-image-opts disk.qcow2 driver=raw,file.filename=disk.raw"),
     same("convert -o preallocation=falloc disk.raw out"),
+    same("convert disk.raw disk.qcow2 out"),
+    same("convert text disk.raw out"),
+    same("convert -O qcow2 disk.raw packed.qcow2 empty.qcow2 out"),
+    same("convert disk.raw nofile out"),
+    same("convert -l x states.qcow2 states.qcow2 out"),
+    same("convert --bitmaps disk.raw disk.raw out"),
 ];
 
 #[test]

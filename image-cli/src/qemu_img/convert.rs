@@ -10,14 +10,14 @@
 mod arguments;
 mod target;
 
-use image_core::block::BlockRead;
+use image_core::block::{BlockRead, Concatenated, RateLimited, Salvage};
 use image_core::convert::{DiskSink, Options, Sink, Zeroes, convert};
 
 use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind};
 use super::node::{Node, Wanted};
 use super::progress::Percent;
-use super::{Call, cache, words};
+use super::{Call, cache, say, words};
 use arguments::Asked;
 pub(super) use arguments::OPTIONS;
 use target::Target;
@@ -38,17 +38,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let target_name = names.pop().filter(|_| !names.is_empty());
     let target_name = target_name.ok_or_else(|| Failure::new("Must specify image file name"))?;
     cache::check_source(&asked.source_cache)?;
-    let [source_name] = &names[..] else {
-        return Err(Failure::new("goldimg converts one image at a time: join several with dd"));
-    };
-    let node = Node::parse(source_name, &asked.wanted)?;
-    let source = match &asked.snapshot {
-        Some(snapshot) => snapshot_of(&node, snapshot)?,
-        None => node.disk()?,
-    };
-    if asked.bitmaps {
-        refuse_bitmaps(&node)?;
+    if asked.bitmaps && names.len() > 1 {
+        return Err(Failure::new("Copying bitmaps only possible with single source"));
     }
+    let source = open_sources(&names, &asked)?;
     if !asked.no_create {
         let kind = Kind::parse(&format)?;
         let options = options_of(&asked, kind, source.size())?;
@@ -66,6 +59,32 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         force_share: false,
     };
     copy(&*source, Target::there(&Node::parse(&target_name, &wanted)?)?, &asked)
+}
+
+/// The images that are read, one behind the other, no faster than was asked for.
+fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, Failure> {
+    let nodes = names.iter().map(|name| Node::parse(name, &asked.wanted)).collect::<Result<Vec<_>, _>>()?;
+    let source: Box<dyn BlockRead> = match (&nodes[..], &asked.snapshot) {
+        ([node], Some(snapshot)) => snapshot_of(node, snapshot)?,
+        ([node], None) => node.disk()?,
+        (_, Some(_)) => return Err(Failure::new("No support for concatenating multiple snapshot")),
+        (nodes, None) => {
+            let disks = nodes.iter().map(Node::disk).collect::<Result<Vec<_>, _>>()?;
+            let joined = Concatenated::new(disks);
+            Box::new(joined.map_err(|error| Failure::new(words::of_chain(&error)))?)
+        }
+    };
+    if let ([node], true) = (&nodes[..], asked.bitmaps) {
+        refuse_bitmaps(node)?;
+    }
+    let source = if asked.rate > 0 { Box::new(RateLimited::new(source, asked.rate)) } else { source };
+    Ok(match asked.salvage {
+        true => Box::new(Salvage::new(source, |range, error| {
+            let (offset, words) = (range.offset(), words::of_chain(error));
+            say(&format!("qemu-img: warning: error while reading offset {offset}: {words}\n"));
+        })),
+        false => source,
+    })
 }
 
 /// The options of the new image, the size and the backing file among them.
@@ -98,8 +117,7 @@ fn copy(source: &dyn BlockRead, target: Target, asked: &Asked) -> Result<u8, Fai
     }
     let percent = Percent::start(asked.progress && !asked.quiet, source.size());
     let failed = |error: image_core::Error| {
-        let salvage = if asked.salvage { " (goldimg does not go on with --salvage)" } else { "" };
-        Failure::new(format!("error while converting: {}{salvage}", words::of_chain(&error)))
+        Failure::new(format!("error while converting: {}", words::of_chain(&error)))
     };
     let options = Options { threads: None, digests: &[], progress: &percent };
     match &target {

@@ -66,6 +66,8 @@ pub(super) struct Asked {
     skip_broken_bitmaps: bool,
     /// What cannot be read becomes zeroes.
     pub(super) salvage: bool,
+    /// Bytes that are read in a second at most; 0: as many as can be.
+    pub(super) rate: u64,
     copy_range: bool,
 }
 
@@ -97,7 +99,7 @@ impl Asked {
             "salvage" => self.salvage = true,
             "parallel" => check_parallel(&value)?,
             "rate" => {
-                size::parse(&value)
+                self.rate = size::parse(&value)
                     .map_err(|_| Failure::new(format!("Invalid rate limit specified: '{value}'.")))?;
             }
             // Writes are out of order anyway.
