@@ -9,6 +9,7 @@
 //! ours says instead where it is different on purpose. A file per subcommand: a table, and what its folder has in it
 //! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together.
 
+mod amend;
 mod bench;
 mod check;
 mod compare;

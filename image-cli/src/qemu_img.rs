@@ -22,6 +22,7 @@
 //! beneath the folder of the image named on the command line; what leads out of it is refused with a message that
 //! says how to allow it.
 
+mod amend;
 mod bench;
 mod cache;
 mod check;
@@ -80,6 +81,7 @@ macro_rules! subcommand {
 
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(bench),
+    subcommand!(amend),
     subcommand!(check),
     subcommand!(compare),
     subcommand!(convert),
