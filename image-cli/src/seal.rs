@@ -80,7 +80,7 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     programs::require(PROGRAMS)?;
     let path = request.output.as_deref().unwrap_or(&request.image);
     if request.output.is_some() && !request.force && path.exists() {
-        return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it").exit_code(USAGE);
+        return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it");
     }
     let (image, view) = open(request)?;
     refuse_other_format(path, image.format())?;
