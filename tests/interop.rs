@@ -17,6 +17,8 @@ mod locks;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod measure;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_bitmaps;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
 mod qcow2_hostile;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -25,6 +27,8 @@ mod qcow2_lies;
 mod qcow2_read;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_repair;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_sequences;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_snapshots;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

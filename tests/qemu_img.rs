@@ -11,6 +11,7 @@
 
 mod amend;
 mod bench;
+mod bitmap;
 mod check;
 mod compare;
 mod comparison;
@@ -21,6 +22,7 @@ mod layers;
 mod map;
 mod prepared;
 mod resize;
+mod snapshot;
 mod usage;
 
 use std::sync::Mutex;

@@ -3,6 +3,7 @@
 pub(crate) mod amend;
 pub(crate) mod audit;
 pub(crate) mod bench;
+pub(crate) mod bitmap;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Compare(compare::Args),
     /// Show where the bytes of an image come from
     Map(map::Args),
+    /// List and change the bitmaps inside an image, which tell a backup what was written
+    Bitmap(bitmap::Args),
     /// List, take, apply and delete the snapshots inside an image
     Snapshot(snapshot::Args),
     /// Tell whether an image is fit to be cloned and started in a cloud
@@ -92,6 +95,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         Command::Audit(args) => audit::run(&args, ui),
         Command::Check(args) => check::run(&args, ui),
+        Command::Bitmap(args) => bitmap::run(&args, ui),
         Command::Snapshot(args) => snapshot::run(&args, ui),
         Command::Info(args) => info::run(&args, ui),
         Command::Build(args) => build::run(args, ui),

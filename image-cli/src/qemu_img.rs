@@ -24,6 +24,7 @@
 
 mod amend;
 mod bench;
+mod bitmap;
 mod cache;
 mod check;
 mod commit;
@@ -44,6 +45,7 @@ mod progress;
 mod rebase;
 mod resize;
 mod size;
+mod snapshot;
 mod snapshot_list;
 mod words;
 
@@ -82,6 +84,7 @@ macro_rules! subcommand {
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(bench),
     subcommand!(amend),
+    subcommand!(bitmap),
     subcommand!(check),
     subcommand!(compare),
     subcommand!(convert),
@@ -91,6 +94,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(commit),
     subcommand!(rebase),
     subcommand!(resize),
+    subcommand!(snapshot),
 ];
 
 /// What may stand in front of the subcommand.

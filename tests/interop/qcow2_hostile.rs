@@ -6,8 +6,11 @@ use crate::support::project;
 
 #[path = "../../fuzz/bodies/open_qcow2.rs"]
 mod body;
+#[path = "../../fuzz/bodies/qcow2_write.rs"]
+mod write_body;
 
 use body::open_qcow2;
+use write_body::qcow2_write;
 
 const FIXTURES: [&str; 5] = ["v3", "v2", "zstd", "extended", "backed"];
 /// Damaged copies of each fixture.
@@ -100,5 +103,35 @@ fn no_damage_makes_reading_panic_or_hang() {
         }
         // Most damage must get past the header, or little is tested.
         assert!(accepted > ROUNDS / 4, "{name}: {accepted} of {ROUNDS}");
+    }
+}
+
+#[test]
+fn random_steps_leave_images_of_our_own_clean() {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    for kind in 0..120_u8 {
+        let mut bytes = vec![0, kind, kind / 13, kind / 3, kind % 2];
+        bytes.extend((0..8 * 20).map(|_| random.next() as u8));
+        qcow2_write(&bytes);
+    }
+}
+
+#[test]
+fn no_damage_makes_writing_panic_or_hang() {
+    for (seed, name) in (1_u64..).zip(FIXTURES) {
+        let sound = fixture(name);
+        let mut random = Random(0x94d0_49bb_1331_11eb ^ seed);
+        let mut accepted = 0;
+        for round in 0..ROUNDS / 20 {
+            let mut image = sound.clone();
+            for _ in 0..=round % 4 {
+                damage(&mut image, &mut random);
+            }
+            let mut bytes = vec![1, 8, 0, 0, 0];
+            bytes.extend((0..8 * 8).map(|_| random.next() as u8));
+            bytes.extend(image);
+            accepted += u64::from(qcow2_write(&bytes));
+        }
+        assert!(accepted > ROUNDS / 80, "{name}: {accepted}");
     }
 }

@@ -49,6 +49,15 @@ impl Prepared {
         file.write_all_at(bytes, offset).expect("a write");
     }
 
+    /// A number of a file.
+    pub(super) fn number(&self, name: &str, offset: u64) -> u64 {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::open(self.path().join(name)).expect("a file");
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, offset).expect("a number");
+        u64::from_be_bytes(bytes)
+    }
+
     fn make(&self) {
         // Data, zeroes and holes at both ends of each.
         self.img("create -q -f raw disk.raw 4M");

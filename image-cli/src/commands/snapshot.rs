@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let image = Image { path: &args.image.path, format: args.image.format };
     let Action { create, apply, delete, .. } = &args.action;
     match (create, apply, delete) {
+        (Some(name), ..) if name.is_empty() => return Err(anyhow!("a snapshot needs a name")),
         (Some(name), ..) => {
             let new = NewSnapshot { name: name.clone().into_bytes(), date: now() };
             let (member, header) = image.open_writable()?;

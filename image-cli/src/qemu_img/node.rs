@@ -17,7 +17,7 @@ use image_core::qcow2::{Header, Qcow2};
 
 use super::failure::Failure;
 use super::options::Given;
-use super::words;
+use super::{Call, words};
 use description::Description;
 
 /// What the command line says about an image.
@@ -248,6 +248,21 @@ impl Node {
              restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.\n",
             self.path
         )
+    }
+
+    /// Opens it for changing what it says of itself, alone; what it names is not opened.
+    pub(super) fn member_to_write(&self, call: &Call, wanted: &Wanted) -> Result<Member, Failure> {
+        let file = self.file()?;
+        if wanted.force_share {
+            return Err(self.failed("force-share=on can only be used with read-only images"));
+        }
+        drop(file);
+        let member = Member::open_writable(&self.path, self.format());
+        let member = member.map_err(|error| self.failed_to_open(&error))?;
+        if member.header.is_none() {
+            call.talk.say(&self.warning_of_probing());
+        }
+        Ok(member)
     }
 
     /// Opens the file for writing, alone.

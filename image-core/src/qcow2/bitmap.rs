@@ -5,14 +5,21 @@
 //!              └─► bitmap table ─► clusters of bits, or "all zeroes", or "all ones"
 //! ```
 //!
-//! Only what is up to date (the autoclear bit is set) is looked at. Section: "Bitmaps".
+//! Only what is up to date (the autoclear bit is set) is looked at. What the bits say is in `bits.rs`; changes are made by
+//! [`change_bitmaps`](super::write::change_bitmaps). Section: "Bitmaps".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+mod bits;
+
+pub use bits::{Bits, GRANULARITY_BITS, MAX_BITMAP_LEN};
+
+use zerocopy::IntoBytes;
 
 use super::corrupt::{Corrupt, Region};
 use super::geometry::HostOffset;
 use super::header::{Header, TablePlace};
-use super::layout::{BITMAP_AUTO, BITMAP_IN_USE, BitmapHead};
+use super::layout::{BITMAP_AUTO, BITMAP_DIRTY_TRACKING, BITMAP_IN_USE, BitmapHead};
 use super::snapshot::Entries;
 use crate::block::BlockRead;
 use crate::error::{Doing, Result};
@@ -33,6 +40,8 @@ pub struct Bitmap {
     pub flags: u32,
     /// Its table.
     pub table: TablePlace,
+    /// Extra data, as they are; none are defined.
+    pub extra: Vec<u8>,
 }
 
 impl Bitmap {
@@ -45,6 +54,28 @@ impl Bitmap {
     pub fn is_enabled(&self) -> bool {
         self.flags & BITMAP_AUTO != 0
     }
+}
+
+/// The bytes of a directory of `bitmaps`, and where in them the flags of each stand.
+pub(super) fn to_bytes(bitmaps: &[Bitmap]) -> (Vec<u8>, Vec<u64>) {
+    let (mut bytes, mut flags) = (Vec::new(), Vec::new());
+    for bitmap in bitmaps {
+        flags.push((bytes.len() as u64).saturating_add(std::mem::offset_of!(BitmapHead, flags) as u64));
+        let head = BitmapHead {
+            table_offset: bitmap.table.offset.0.into(),
+            table_count: bitmap.table.count.into(),
+            flags: bitmap.flags.into(),
+            kind: BITMAP_DIRTY_TRACKING,
+            granularity_bits: bitmap.granularity_bits,
+            name_len: (bitmap.name.len() as u16).into(),
+            extra_len: (bitmap.extra.len() as u32).into(),
+        };
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.extend_from_slice(&bitmap.extra);
+        bytes.extend_from_slice(&bitmap.name);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    (bytes, flags)
 }
 
 /// All bitmaps, in the order of the directory.
@@ -73,7 +104,7 @@ fn entry(entries: &mut Entries<'_>, header: &Header, index: u32) -> Result<Bitma
     if head.table_count.get() > MAX_BITMAP_TABLE_COUNT {
         return Err(broken("its table has more than 2^23 entries").into());
     }
-    entries.bytes(index, head.extra_len.get() as usize)?;
+    let extra = entries.bytes(index, head.extra_len.get() as usize)?;
     let name = entries.bytes(index, usize::from(head.name_len.get()))?;
     entries.pad();
     Ok(Bitmap {
@@ -81,5 +112,6 @@ fn entry(entries: &mut Entries<'_>, header: &Header, index: u32) -> Result<Bitma
         granularity_bits: head.granularity_bits,
         flags: head.flags.get(),
         table: TablePlace { offset: HostOffset(head.table_offset.get()), count: head.table_count.get() },
+        extra,
     })
 }

@@ -144,6 +144,8 @@ pub enum Corrupt {
     RefcountBlockUnaligned { index: u64, host: HostOffset },
     #[error("refcount block {index:#x} at {host} ends past the end of the file ({file_size:#x})")]
     RefcountBlockPastEnd { index: u64, host: HostOffset, file_size: u64 },
+    #[error("refcount block {index:#x} at {host} also counts other clusters")]
+    RefcountBlockShared { index: u64, host: HostOffset },
 
     // Snapshots and bitmaps.
     #[error("entry {index} of the {region} ends past the end of the file or of its limit")]

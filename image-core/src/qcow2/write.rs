@@ -18,6 +18,7 @@
 
 mod allocate;
 mod amend;
+mod bitmaps;
 mod cluster;
 mod commit;
 mod layers;
@@ -27,6 +28,7 @@ mod snapshots;
 mod switch;
 
 pub use amend::{Amendment, amend};
+pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps};
 pub use layers::set_backing;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
@@ -41,8 +43,9 @@ use super::layout;
 use super::marks;
 use super::read::Qcow2;
 use crate::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, ErrorKind, Result};
 use allocate::Allocator;
+use bitmaps::{Recorder, Which};
 use cluster::Sharing;
 use commit::Pending;
 
@@ -65,6 +68,7 @@ struct State {
     staged: Staged,
     /// Whether the header says that the image is being written by someone who knows no bitmaps.
     begun: bool,
+    recorder: Recorder,
 }
 
 impl fmt::Debug for Qcow2Writer {
@@ -90,7 +94,13 @@ impl Qcow2Writer {
         let as_read =
             |disk: &Arc<dyn BlockWrite>| -> Arc<dyn BlockRead> { Arc::<dyn BlockWrite>::clone(disk) };
         let image = Qcow2::new(as_read(&file), header, backing, data_file.as_ref().map(as_read))?;
-        let state = State { allocator, pending: Pending::default(), staged: Staged::default(), begun: false };
+        let state = State {
+            allocator,
+            pending: Pending::default(),
+            staged: Staged::default(),
+            begun: false,
+            recorder: Recorder::default(),
+        };
         Ok(Self { image, file, data_file, order: RwLock::default(), state: Mutex::new(state) })
     }
 
@@ -99,15 +109,24 @@ impl Qcow2Writer {
         &self.image
     }
 
-    /// Completes all that was written and gives freed clusters back. Without it nothing that was flushed is lost, but
-    /// clusters may stay leaked.
+    /// Completes all that was written, gives freed clusters back, and stores the bitmaps that follow every write. Without
+    /// it nothing that was flushed is lost, but clusters may stay leaked, and those bitmaps are not believed any more.
     ///
     /// # Errors
     /// Whatever the storage says.
     pub fn close(self) -> Result<()> {
+        self.complete().map(drop)
+    }
+
+    /// Does so; returns the header as it is on disk then.
+    fn complete(&self) -> Result<Header> {
         // The first commit frees, the second one writes down what is free.
         self.flush()?;
-        self.flush()
+        self.flush()?;
+        let state = &mut *self.state();
+        let refcount_table = state.allocator.table_place();
+        let header = Header { refcount_table, ..Header::clone(&self.image.header()) };
+        state.recorder.finish(&*self.file, header)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,14 +138,23 @@ impl Qcow2Writer {
         self.data_file.as_deref().unwrap_or(&*self.file)
     }
 
-    /// Before the first change: clears the autoclear bits of what is not kept up to date here.
-    fn begin(&self, state: &mut State) -> Result<()> {
-        if state.begun {
+    /// Before a change: marks the bitmaps that follow it as in use, and clears the autoclear bits of what does not.
+    fn begin(&self, state: &mut State, which: Which) -> Result<()> {
+        if state.begun && which == Which::Enabled {
             return Ok(());
         }
         let mut header = Header::clone(&self.image.header());
-        marks::keep_autoclear(&*self.file, &mut header, layout::AUTOCLEAR_DATA_FILE_RAW)?;
-        self.image.set_header(header);
+        let mut kept = layout::AUTOCLEAR_DATA_FILE_RAW;
+        match state.recorder.begin(&*self.file, &header, which) {
+            Ok(()) => kept |= layout::AUTOCLEAR_BITMAPS,
+            // Bitmaps that break a rule cannot follow.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => {}
+            Err(error) => return Err(error),
+        }
+        if header.features.autoclear & !kept != 0 {
+            marks::keep_autoclear(&*self.file, &mut header, kept)?;
+            self.image.set_header(header);
+        }
         state.begun = true;
         Ok(())
     }
@@ -180,10 +208,11 @@ impl Qcow2Writer {
             at = end;
         }
         {
-            let state = self.state();
+            let mut state = self.state();
             if !state.begun {
                 return Ok(false);
             }
+            state.recorder.record(range);
             for &(range, host) in &runs {
                 self.guard(&state, ByteRange::new(host, range.len())?, GuestOffset(range.offset()))?;
             }
@@ -306,7 +335,8 @@ impl BlockWrite for Qcow2Writer {
         }
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
+        self.begin(state, Which::Enabled)?;
+        state.recorder.record(range);
         let mut rest = buf;
         self.for_each_cluster(range, |guest, within| {
             let (part, behind) = rest.split_at_checked(within.len() as usize).unwrap_or((rest, &[]));
@@ -321,7 +351,8 @@ impl BlockWrite for Qcow2Writer {
         range.check_within(self.size())?;
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
+        self.begin(state, Which::Enabled)?;
+        state.recorder.record(range);
         self.for_each_cluster(range, |guest, within| {
             self.zero(state, guest, within, (mode, self.shows_through(guest)))?;
             self.commit_if_large(state)
@@ -337,8 +368,10 @@ impl BlockWrite for Qcow2Writer {
     fn resize(&self, size: u64) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
-        self.change_size(state, size)
+        self.begin(state, Which::All)?;
+        self.change_size(state, size)?;
+        state.recorder.resize(size);
+        Ok(())
     }
 }
 

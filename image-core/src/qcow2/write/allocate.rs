@@ -68,9 +68,16 @@ impl Allocator {
             Ok(())
         })
         .doing(|| format!("reading the refcount table at {}", header.refcount_table.offset))?;
+        // A block that counts several parts of the file makes the search for a free cluster endless.
+        let mut places = BTreeSet::new();
+        for (index, &offset) in (0_u64..).zip(&table).filter(|(_, offset)| **offset != 0) {
+            if !places.insert(offset) {
+                return Err(Corrupt::RefcountBlockShared { index, host: HostOffset(offset) }.into());
+            }
+        }
         Ok(Self {
             geometry: header.geometry,
-            places: table.iter().copied().filter(|&offset| offset != 0).collect(),
+            places,
             table,
             table_place: header.refcount_table,
             dirty_entries: None,

@@ -235,7 +235,7 @@ impl Qcow2Writer {
         }
         // The rests in subclusters that are not whole.
         for run in [
-            ByteRange::between(within.offset(), first_of(geometry, bits)),
+            ByteRange::between(within.offset(), first_of(geometry, bits).min(within.end())),
             ByteRange::between(end_of(geometry, bits), within.end()),
         ] {
             if !run.is_empty() {

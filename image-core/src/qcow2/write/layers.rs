@@ -15,6 +15,7 @@ use super::super::header::{Header, Version};
 use super::super::layout::MAX_BACKING_NAME_LEN;
 use super::super::marks;
 use super::super::read::Treatment;
+use super::bitmaps::Which;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode, is_zero};
 use crate::error::{Doing, Error, Result};
@@ -36,7 +37,7 @@ impl Qcow2Writer {
             {
                 let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
                 let state = &mut *self.state();
-                self.begin(state)?;
+                self.begin(state, Which::Enabled)?;
                 let runs = self.image.runs(range).collect::<Result<Vec<_>>>()?;
                 for run in runs.into_iter().filter(|run| matches!(run.treatment, Treatment::Backing(_))) {
                     self.settle_run(state, run.range, new)?;
@@ -98,7 +99,7 @@ impl Qcow2Writer {
     pub fn clear(&self) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
+        self.begin(state, Which::Enabled)?;
         let mapped = self.image.l1().count().saturating_mul(self.image.geometry().l2_coverage());
         self.drop_mappings(state, ByteRange::whole(mapped))?;
         // The first commit drops, the second one writes down what is free.
@@ -113,16 +114,15 @@ impl Qcow2Writer {
     /// # Errors
     /// As [`set_backing`].
     pub fn close_with_backing(self, backing: Option<(&[u8], Option<&str>)>) -> Result<()> {
-        self.flush()?;
-        self.flush()?;
-        set_backing(&*self.file, &self.image.header(), backing).map(drop)
+        let header = self.complete()?;
+        set_backing(&*self.file, &header, backing).map(drop)
     }
 
     /// Version 2 has no marks for zeroes: each becomes a cluster of zeroes, or nothing where nothing shows through.
     pub(super) fn expand_zeroes(&self, shows_through: bool) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
+        self.begin(state, Which::Enabled)?;
         let geometry = self.image.geometry();
         let zeroes = vec![0; geometry.cluster_size() as usize];
         let mut at = 0;

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
 use super::super::geometry::{GuestOffset, HostOffset};
+use super::bitmaps::Which;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
 use crate::error::{Doing, Error, Result};
@@ -24,7 +25,7 @@ impl Qcow2Writer {
         range.check_within(self.size())?;
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state)?;
+        self.begin(state, Which::Enabled)?;
         let mut run = ByteRange::whole(0);
         self.for_each_cluster(range, |guest, _| {
             let Some(place) = self.preallocate_cluster(state, guest)? else { return Ok(()) };

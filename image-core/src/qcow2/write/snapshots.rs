@@ -30,7 +30,7 @@ const MAX_SNAPSHOT_NAME_LEN: usize = 255;
 /// A snapshot that is going to be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSnapshot {
-    /// Its name: 1 to 255 bytes.
+    /// Its name: at most 255 bytes.
     pub name: Vec<u8>,
     /// The time: seconds since 1970, and nanoseconds.
     pub date: (u32, u32),
@@ -40,13 +40,13 @@ pub struct NewSnapshot {
 /// header.
 ///
 /// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) for a name that is empty or too long; [`Unsupported`](crate::ErrorKind::Unsupported)
+/// [`Invalid`](crate::ErrorKind::Invalid) for a name that is too long; [`Unsupported`](crate::ErrorKind::Unsupported)
 /// where refcounts are too narrow, there are too many snapshots or guest clusters are in a data file;
 /// [`Corrupt`](crate::ErrorKind::Corrupt) for tables that break a rule. The image is as before then.
 pub fn create_snapshot(file: &dyn BlockWrite, header: &Header, new: NewSnapshot) -> Result<Header> {
-    if !(1..=MAX_SNAPSHOT_NAME_LEN).contains(&new.name.len()) {
+    if new.name.len() > MAX_SNAPSHOT_NAME_LEN {
         return Err(Error::invalid(format!(
-            "a snapshot's name of {} bytes: 1 to {MAX_SNAPSHOT_NAME_LEN} are needed",
+            "a snapshot's name of {} bytes: {MAX_SNAPSHOT_NAME_LEN} at most",
             new.name.len()
         )));
     }
@@ -61,7 +61,7 @@ pub fn create_snapshot(file: &dyn BlockWrite, header: &Header, new: NewSnapshot)
             guest_clock_nanoseconds: 0,
             vm_state_size: 0,
             disk_size: Some(header.size),
-            icount: None,
+            icount: Some(0),
             extra: Vec::new(),
         });
         Ok(())

@@ -7,6 +7,8 @@
 //!    └────────────────────────────────────────────────────────────────┘  48 bytes of one sector, flush
 //! ```
 //!
+//! Where an extension of the header changes, it is the whole header that is written.
+//!
 //! Refcounts and copied flags that depend on each other change at one moment: a crash leaves the image as it was
 //! before, or as it is after. The places of the old tables are free by the new refcounts, so nothing leaks either.
 
@@ -41,19 +43,40 @@ pub(super) fn switch(
     let file_size = file.size();
     let mut allocator = Allocator::read(file, &header)?;
     allocator.start_behind_all(file)?;
-    let mut switch = Switch { file, allocator, geometry: header.geometry, header, unused: Unused::default() };
-    if let Err(error) = prepare(&mut switch).and_then(|()| switch.write_refcounts()) {
-        if file.size() > file_size {
-            // As good as before, only longer: nothing is lost if this fails.
-            let _ = file.resize(file_size);
+    let mut switch = Switch {
+        file,
+        allocator,
+        geometry: header.geometry,
+        header: header.clone(),
+        unused: Unused::default(),
+    };
+    let prepared = prepare(&mut switch).and_then(|()| switch.write_refcounts());
+    let bytes = match prepared.and_then(|()| header_bytes(&header, &switch.header)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if file.size() > file_size {
+                // As good as before, only longer: nothing is lost if this fails.
+                let _ = file.resize(file_size);
+            }
+            return Err(error);
         }
-        return Err(error);
+    };
+    if switch.header.extensions == header.extensions {
+        file.write_at(switch.header.tables_field().as_bytes(), layout::TABLES_FIELD_OFFSET)
+            .doing(|| "writing the places of the tables")?;
+    } else {
+        file.write_at(&bytes, 0).doing(|| "writing the header")?;
     }
-    file.write_at(switch.header.tables_field().as_bytes(), layout::TABLES_FIELD_OFFSET)
-        .doing(|| "writing the places of the tables")?;
     file.flush()?;
     switch.unused.give_back(file)?;
     Ok(switch.header)
+}
+
+/// The bytes of the header `new`, as far as they or those of `old` go.
+fn header_bytes(old: &Header, new: &Header) -> Result<Vec<u8>> {
+    let (old_len, mut bytes) = (old.to_bytes()?.len(), new.to_bytes()?);
+    bytes.resize(bytes.len().max(old_len), 0);
+    Ok(bytes)
 }
 
 /// Metadata that are being prepared.

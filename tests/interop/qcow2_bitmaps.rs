@@ -1,0 +1,170 @@
+//! Bitmaps that QEMU keeps, and those that we keep, in turns on one image: each reads what the other marked.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use image_core::block::{BlockWrite, ByteRange, FileDisk, ZeroMode};
+use image_core::format::{ImageWriter, WriteOptions};
+use image_core::qcow2::Header;
+use image_core::qcow2::bitmap::{self, Bits};
+
+use super::qcow2_check::Bench;
+use crate::support::peer::{Peer, peer};
+use crate::support::{folder, goldimg};
+
+/// The parts of the disk that a bitmap marks, as we read it.
+fn ours(image: &Path, name: &str) -> Vec<ByteRange> {
+    let file = FileDisk::open(image).unwrap();
+    let header = Header::read(&file).unwrap();
+    let bitmaps = bitmap::list(&file, &header).unwrap();
+    let found = bitmaps.iter().find(|bitmap| bitmap.name == name.as_bytes()).unwrap();
+    Bits::read(&file, &header, found).unwrap().ranges()
+}
+
+/// An NBD server that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The same as QEMU serves it over NBD.
+fn theirs(img: &Peer, nbd: &Peer, image: &Path, name: &str) -> Vec<ByteRange> {
+    let dir = folder();
+    let socket: PathBuf = dir.path().join("socket");
+    let words =
+        ["-t", "-r", "-f", "qcow2", "-B", name, "-k", socket.to_str().unwrap(), image.to_str().unwrap()];
+    let _server = Server(nbd.command(words).start());
+    while !socket.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let node = format!(
+        "driver=nbd,server.type=unix,server.path={},x-dirty-bitmap=qemu:dirty-bitmap:{name}",
+        socket.display()
+    );
+    let map = img.must(["map", "--output=json", "--image-opts", &node]);
+    let map: serde_json::Value = serde_json::from_str(&map).unwrap();
+    let mut ranges: Vec<ByteRange> = Vec::new();
+    // What is marked is shown as if it had no data.
+    for extent in map.as_array().unwrap().iter().filter(|extent| extent["data"] == false) {
+        let start = extent["start"].as_u64().unwrap();
+        let end = start + extent["length"].as_u64().unwrap();
+        match ranges.last_mut() {
+            Some(last) if last.end() == start => *last = ByteRange::between(last.offset(), end),
+            _ => ranges.push(ByteRange::between(start, end)),
+        }
+    }
+    ranges
+}
+
+/// Names, granularities and numbers of flags, as QEMU shows them.
+fn shown(img: &Peer, image: &Path) -> Vec<(String, u64, usize)> {
+    let info = img.must(["info", "--output=json", image.to_str().unwrap()]);
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let bitmap = |bitmap: &serde_json::Value| {
+        let flags = bitmap["flags"].as_array().unwrap().len();
+        (bitmap["name"].as_str().unwrap().to_owned(), bitmap["granularity"].as_u64().unwrap(), flags)
+    };
+    info["format-specific"]["data"]["bitmaps"].as_array().unwrap().iter().map(bitmap).collect()
+}
+
+/// Runs goldimg, which must end well and have nothing to say; returns what it printed.
+fn must(words: &[&str]) -> String {
+    let outcome = goldimg(words).run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{}", outcome.snapshot());
+    outcome.stdout
+}
+
+#[test]
+fn qemu_and_we_mark_in_turns() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(nbd) = peer("qemu-nbd") else { return };
+    for option in
+        ["cluster_size=64k", "cluster_size=512", "cluster_size=2M", "extended_l2=on,cluster_size=32k"]
+    {
+        let image = bench.path("bitmaps.qcow2");
+        let path = image.to_str().unwrap();
+        bench.img.must(["create", "-f", "qcow2", "-o", option, path, "200M"]);
+        let clean = || {
+            bench.img.must(["check", path]);
+        };
+        must(&["bitmap", "--add", "-g", "4k", path, "fine"]);
+        must(&["bitmap", "--add", "-g", "1M", path, "coarse"]);
+        bench.img.must(["bitmap", "--add", "-g", "64k", path, "theirs"]);
+        must(&["bitmap", "--add", "--disable", path, "off"]);
+        clean();
+        bench.io.must(["-f", "qcow2", "-c", "write 5M 100k", "-c", "write -z 199M 1M", path]);
+        let writer = ImageWriter::open(&image, WriteOptions::default()).unwrap();
+        writer.write_at(&[1; 10_000], 50 << 20).unwrap();
+        writer.write_zeroes(ByteRange::new(51 << 20, 1 << 20).unwrap(), ZeroMode::Punch).unwrap();
+        writer.close().unwrap();
+        clean();
+        for name in ["fine", "coarse", "theirs", "off"] {
+            assert_eq!(ours(&image, name), theirs(&bench.img, &nbd, &image, name), "{option}: {name}");
+        }
+        assert_eq!(ours(&image, "off"), []);
+        let written: u64 = ours(&image, "fine").iter().map(|range| range.len()).sum();
+        assert_eq!(written, (100 << 10) + (1 << 20) + 12_288 + (1 << 20), "{option}");
+        // Merged by us, and by QEMU: the same.
+        must(&["bitmap", "--add", "-g", "32k", path, "a"]);
+        must(&["bitmap", "--merge", "fine", "--merge", "theirs", path, "a"]);
+        bench.img.must(["bitmap", "--add", "-g", "32k", "--merge", "fine", "--merge", "theirs", path, "b"]);
+        assert_eq!(ours(&image, "a"), theirs(&bench.img, &nbd, &image, "b"), "{option}");
+        must(&["bitmap", "--clear", path, "fine"]);
+        must(&["bitmap", "--remove", path, "coarse"]);
+        must(&["bitmap", "--disable", path, "a"]);
+        let shown = shown(&bench.img, &image);
+        let default = [("cluster_size=512", 4096), ("extended_l2=on,cluster_size=32k", 32_768)];
+        let default = default.iter().find(|(known, _)| *known == option).map_or(65_536, |&(_, size)| size);
+        let expected = [
+            ("fine", 4096, 1),
+            ("theirs", 65_536, 1),
+            ("off", default, 0),
+            ("a", 32_768, 0),
+            ("b", 32_768, 1),
+        ];
+        assert_eq!(
+            shown,
+            expected.map(|(name, granularity, flags)| (name.to_owned(), granularity, flags)),
+            "{option}"
+        );
+        clean();
+        bench.img.must(["bitmap", "--merge", "a", path, "fine"]);
+        assert_eq!(ours(&image, "fine"), ours(&image, "a"), "{option}: merged back by QEMU");
+        // Snapshots do not disturb them.
+        must(&["snapshot", "-c", "one", path]);
+        clean();
+        assert_eq!(ours(&image, "fine"), theirs(&bench.img, &nbd, &image, "fine"), "{option}");
+        let outcome = goldimg(["snapshot", "-a", "one", path]).run();
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.stderr.contains("has bitmaps"), "{}", outcome.stderr);
+        for name in ["fine", "theirs", "off", "a", "b"] {
+            must(&["bitmap", "--remove", path, name]);
+        }
+        must(&["snapshot", "-a", "one", path]);
+        assert_eq!(must(&["bitmap", path]), "");
+        clean();
+    }
+}
+
+#[test]
+fn a_bitmap_of_a_writer_that_was_killed_is_inconsistent_for_qemu_too() {
+    let Some(bench) = Bench::new() else { return };
+    let image = bench.path("killed.qcow2");
+    let path = image.to_str().unwrap();
+    bench.img.must(["create", "-f", "qcow2", path, "20M"]);
+    bench.img.must(["bitmap", "--add", path, "b"]);
+    let writer = ImageWriter::open(&image, WriteOptions::default()).unwrap();
+    writer.write_at(&[1; 10_000], 1 << 20).unwrap();
+    drop(writer);
+    let outcome = bench.img.run(["bitmap", "--clear", path, "b"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("inconsistent"), "{}", outcome.snapshot());
+    let outcome = goldimg(["bitmap", path]).run();
+    assert!(outcome.stdout.contains("not saved properly"), "{}", outcome.snapshot());
+    bench.img.must(["bitmap", "--remove", path, "b"]);
+    bench.img.must(["check", "-r", "leaks", path]);
+}
