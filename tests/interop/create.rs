@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::peer::{Peer, peer};
+use crate::support::peer::{Peer, peer, qemu_10};
 use crate::support::{folder, goldimg};
 
 /// What qemu-img says of an image: facts, check, and where it is mapped.
@@ -30,7 +30,7 @@ fn judged(img: &Peer, path: &Path) -> (serde_json::Value, serde_json::Value, u64
 
 #[test]
 fn new_images_are_as_those_of_qemu_img() {
-    let Some(img) = peer("qemu-img") else { return };
+    let Some(img) = qemu_10("qemu-img") else { return };
     let folder = folder();
     let path = |name: &str| folder.path().join(name);
     img.must(["create", "-f", "raw", path("base").to_str().unwrap(), "20M"]);
@@ -91,7 +91,7 @@ fn new_images_are_as_those_of_qemu_img() {
 
 #[test]
 fn what_is_resized_is_sound_and_keeps_its_content() {
-    let (Some(img), Some(io)) = (peer("qemu-img"), peer("qemu-io")) else { return };
+    let (Some(img), Some(io)) = (qemu_10("qemu-img"), peer("qemu-io")) else { return };
     let folder = folder();
     let names = ["a", "b", "base", "a-data", "b-data"].map(|name| folder.path().join(name));
     let [ours, theirs, base, ..] = names.each_ref().map(|path| path.to_str().unwrap());

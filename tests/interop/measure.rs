@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::peer::peer;
+use crate::support::peer::{peer, qemu_10};
 use crate::support::{folder, goldimg};
 
 const OPTIONS: [&str; 8] = [
@@ -21,7 +21,7 @@ fn json(text: &str) -> serde_json::Value {
 }
 
 fn images(folder: &Path) -> Option<[&'static str; 4]> {
-    let (img, io) = (peer("qemu-img")?, peer("qemu-io")?);
+    let (img, io) = (qemu_10("qemu-img")?, peer("qemu-io")?);
     let run = |words: &[&str]| {
         let outcome = img.command(words).folder(folder).run();
         assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
@@ -40,7 +40,7 @@ fn images(folder: &Path) -> Option<[&'static str; 4]> {
 #[test]
 fn the_numbers_are_those_of_qemu_img() {
     let folder = folder();
-    let (Some(images), Some(img)) = (images(folder.path()), peer("qemu-img")) else { return };
+    let (Some(images), Some(img)) = (images(folder.path()), qemu_10("qemu-img")) else { return };
     let sizes = ["0", "1", "1000", "1G", "123456789", "7T"].map(|size| ["--size", size].to_vec());
     let subjects = sizes.into_iter().chain(images.map(|image| vec![image]));
     let mut compared = 0;

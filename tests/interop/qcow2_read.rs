@@ -7,7 +7,7 @@ use image_core::format::{Format, Image, OpenOptions, References};
 use image_core::map::Map;
 
 use crate::support::folder;
-use crate::support::peer::{Peer, peer};
+use crate::support::peer::{Peer, peer, qemu_10};
 
 const MIB: usize = 1 << 20;
 
@@ -114,12 +114,12 @@ fn same_map(bench: &Bench, image: &Image, path: &Path, size: u64) {
     let map: serde_json::Value = serde_json::from_str(&json).unwrap();
     let ours: Vec<_> = Map::new(image).map(|stretch| as_json(&stretch.unwrap())).collect();
     // Where QEMU has rounded the size, the end is another; of nothing it prints one stretch without bytes.
-    if image.size() == size && size.is_multiple_of(512) && size > 0 {
+    let comparable = image.size() == size && size.is_multiple_of(512) && size > 0;
+    if comparable && qemu_10("qemu-img").is_some() {
         assert_eq!(&ours, map.as_array().unwrap(), "{name}: the map differs");
     }
     let extents = image.extents(ByteRange::whole(size)).unwrap();
     assert_eq!(extents.range(), ByteRange::whole(size));
-    let has_data_file = image.as_qcow2().is_some_and(|image| image.header().has_data_file());
     // Point by point: qemu-img joins and splits differently.
     for entry in map.as_array().unwrap() {
         let start = entry["start"].as_u64().unwrap();
@@ -127,13 +127,11 @@ fn same_map(bench: &Bench, image: &Image, path: &Path, size: u64) {
         for extent in extents.iter() {
             let Some(both) = extent.range.intersection(range) else { continue };
             let zero = entry["zero"].as_bool().unwrap();
-            // QEMU does not ask a data file for its holes.
-            let is_hole_of_data_file = has_data_file && extent.kind.reads_as_zero();
-            if is_hole_of_data_file && !zero {
-                assert!(
-                    read(image, both.offset(), both.len()).iter().all(|&byte| byte == 0),
-                    "{name}: {both:?}"
-                );
+            // QEMU does not ask a data file for its holes, and the image's own file only where its length and storage
+            // make it look preallocated, which depends on the filesystem.
+            if extent.kind.reads_as_zero() && !zero {
+                let bytes = read(image, both.offset(), both.len());
+                assert!(bytes.iter().all(|&byte| byte == 0), "{name}: {both:?}");
                 continue;
             }
             assert_eq!(extent.kind.reads_as_zero(), zero, "{name}: {both:?} is {extent:?}, qemu: {entry}");
@@ -276,7 +274,9 @@ fn encryption_is_refused_by_name() {
     let option = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1";
     let path = text(&image);
     let secret = "secret,id=key,data=word";
-    bench.img(&["create", "--object", secret, "-f", "qcow2", "-o", option, path, "1M"]);
+    // QEMU measures how fast it derives keys, and gives up where a busy machine disturbs that.
+    let create = ["create", "--object", secret, "-f", "qcow2", "-o", option, path, "1M"];
+    assert!((0..5).any(|_| bench.img.run(create).code == 0), "qemu-img makes no encrypted image");
     let error = Image::open(&image, OpenOptions::default()).unwrap_err();
     assert_eq!(error.kind(), image_core::ErrorKind::Unsupported);
     assert!(format!("{error:?}").contains("it is encrypted with LUKS"), "{error:?}");

@@ -28,7 +28,6 @@ const ROWS: &[Row] = &[
     same("bench -c 4 -s 3M disk.raw"),
     same("bench --image-opts -f raw disk.raw"),
     same("bench -x"),
-    same("bench --help"),
 ];
 
 #[test]

@@ -44,7 +44,6 @@ const ROWS: &[Row] = &[
     same("check -x"),
     same("check --re"),
     same("check --output=x a"),
-    same("check --help"),
 ];
 
 #[test]

@@ -46,7 +46,6 @@ const ROWS: &[Row] = &[
     same("compare disk.raw"),
     same("compare disk.raw disk.raw disk.raw"),
     same("compare -x disk.raw disk.raw"),
-    same("compare --help"),
     same("compare --image-opts driver=raw,file.filename=disk.raw driver=qcow2,file.filename=disk.qcow2"),
     same(
         "compare --image-opts -f raw driver=raw,file.filename=disk.raw driver=qcow2,file.filename=disk.qcow2",

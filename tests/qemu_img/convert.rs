@@ -11,7 +11,6 @@ const ARGUMENTS: &[Row] = &[
     same("convert --o x"),
     same("convert --t"),
     same("convert --s"),
-    same("convert --help"),
     same("convert nofile out"),
     same("convert -f foo disk.raw out"),
     same("convert -O foo disk.raw out"),

@@ -10,7 +10,6 @@ const ROWS: &[Row] = &[
     same("create --back x"),
     same("create --backing- x"),
     same("create --help=3"),
-    same("create --help"),
     same("create -f qcow2 --"),
     same("create new 1M extra"),
     same("create new 1M extra more"),

@@ -21,7 +21,6 @@ const REBASE: &[Row] = &[
     same("rebase a b"),
     same("rebase -t foo -b '' overlay.qcow2"),
     same("rebase -T foo -b '' overlay.qcow2"),
-    same("rebase --help"),
 ];
 
 const COMMIT: &[Row] = &[
@@ -39,7 +38,6 @@ const COMMIT: &[Row] = &[
     same("commit -t foo overlay.qcow2"),
     same("commit -r x overlay.qcow2"),
     mapped_otherwise("commit -r 1M overlay.qcow2"),
-    same("commit --help"),
 ];
 
 #[test]

@@ -49,7 +49,6 @@ const ROWS: &[Row] = &[
     same("map"),
     same("map disk.raw disk.qcow2"),
     same("map -x"),
-    same("map --help"),
     same("map --image-opts driver=qcow2,file.filename=disk.qcow2"),
     same("map --image-opts --output=json driver=qcow2,file.filename=top.qcow2"),
     same("map --image-opts -f raw disk.raw"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::folder;
-use crate::support::peer::{Peer, peer};
+use crate::support::peer::{Peer, peer, qemu_10};
 
 /// Images of many kinds, made by qemu-img and qemu-io.
 pub(super) struct Prepared {
@@ -15,7 +15,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Makes them; `None` where qemu-img is not installed.
     pub(super) fn new() -> Option<Self> {
-        let prepared = Self { img: peer("qemu-img")?, io: peer("qemu-io")?, folder: folder() };
+        let prepared = Self { img: qemu_10("qemu-img")?, io: peer("qemu-io")?, folder: folder() };
         prepared.make();
         Some(prepared)
     }

@@ -35,7 +35,6 @@ const ROWS: &[Row] = &[
     same("resize -x"),
     same("resize --image-opts driver=qcow2,file.filename=disk.qcow2 300M"),
     same("resize --image-opts -f raw disk.qcow2 300M"),
-    same("resize --help"),
 ];
 
 #[test]

@@ -26,12 +26,32 @@ pub(crate) fn peer(name: &str) -> Option<Peer> {
     if let Some(path) = folders.map(|folder| folder.join(name)).find(|path| path.is_file()) {
         return Some(Peer { path });
     }
+    missing(&format!("{name} is not installed (make test installs it)"));
+    None
+}
+
+/// The program `name` of QEMU, whose words and numbers are those of version 10; else as [`peer`].
+///
+/// # Panics
+/// Where it is older, or not installed, and peers are required.
+pub(crate) fn qemu_10(name: &str) -> Option<Peer> {
+    let peer = peer(name)?;
+    let told = peer.must(["--version"]);
+    let version = told.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or_default();
+    if version.split('.').next().and_then(|major| major.parse().ok()) >= Some(10) {
+        return Some(peer);
+    }
+    missing(&format!("{name} is {version}, and what is compared is as in 10 (bookworm-backports has it)"));
+    None
+}
+
+/// Says aloud that the test is skipped, or fails it where peers are required.
+fn missing(why: &str) {
     let required = std::env::var_os(STRICTNESS).is_some_and(|value| value == "required");
-    assert!(!required, "{name} is not installed: run packages/install packages/test.txt");
+    assert!(!required, "{why}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Not with `eprintln!`: the test harness would keep it to itself.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not installed (make test installs it)");
-    None
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 impl Peer {
