@@ -77,7 +77,8 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
         header.features.compatible ^= COMPATIBLE_LAZY_REFCOUNTS;
         marks::rewrite(&**file, &header)?;
     }
-    Ok(header)
+    // With the names of features that it has now.
+    Header::read(&**file)
 }
 
 /// Refuses to make version 2 of what only version 3 can say.
