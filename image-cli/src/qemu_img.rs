@@ -12,7 +12,7 @@
 //! A subcommand is a file with a table of [`options`] and a function `run(call) -> Result<u8, Failure>`, and a line
 //! in [`SUBCOMMANDS`]; `help/NAME.txt` is what `--help` prints. It takes options one after the other with
 //! [`Call::option`] (help and `--object` are dealt with there), names with [`Call::names`], prints data with
-//! [`Call::print`] and warnings with [`Call::report`]. Everything that ends it early is a [`Failure`]; an exit code
+//! [`Call::print`] and warnings with [`Talk::report`]. Everything that ends it early is a [`Failure`]; an exit code
 //! that is no failure is its `Ok`. The work itself is image-core's: nothing here knows how an image is read or written.
 //!
 //! Its test is `tests/qemu_img/NAME.rs`: command lines that the machine's own qemu-img and this one run on two copies of
