@@ -4,7 +4,6 @@ use super::{Row, differs, same, table_with};
 
 const ROWS: &[Row] = &[
     same("bitmap"),
-    same("bitmap --help"),
     same("bitmap --foo"),
     same("bitmap disk.qcow2"),
     same("bitmap disk.qcow2 b"),

@@ -5,7 +5,6 @@ use super::{Row, differs, same, table_with};
 const ROWS: &[Row] = &[
     same("snapshot"),
     same("snapshot -l"),
-    same("snapshot --help"),
     same("snapshot -x disk.qcow2"),
     same("snapshot disk.qcow2"),
     same("snapshot -l disk.qcow2"),

@@ -61,7 +61,8 @@ fn options(help: &str) -> BTreeSet<String> {
 #[test]
 fn help_names_every_option_that_theirs_names() {
     let Some(theirs) = qemu_10("qemu-img") else { return };
-    let subcommands = "amend bench check commit compare convert create info map rebase resize";
+    let subcommands =
+        "amend bench bitmap check commit compare convert create info map rebase resize snapshot";
     for subcommand in subcommands.split(' ') {
         let expected = options(&theirs.must([subcommand, "--help"]));
         let help = goldimg(["qemu-img", subcommand, "--help"]).run();
