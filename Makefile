@@ -38,10 +38,10 @@ build: cargo
 test: packages test-packages ready cargo
 	$(CARGO) build --locked --workspace --bins --tests
 ifeq ($(NEXTEST),yes)
-	GOLDIMG=$(PROGRAM) $(CARGO) nextest run --locked --workspace
+	GOLDIMG=$(PROGRAM) $(CARGO) nextest run --locked --workspace --no-fail-fast
 	$(CARGO) test --locked --workspace --doc
 else
-	GOLDIMG=$(PROGRAM) $(CARGO) test --locked --workspace
+	GOLDIMG=$(PROGRAM) $(CARGO) test --locked --workspace --no-fail-fast
 endif
 
 test-boot: image

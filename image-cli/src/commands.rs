@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Compare(compare::Args),
     /// Show where the bytes of an image come from
     Map(map::Args),
-    /// List and change the bitmaps inside an image, which tell a backup what was written
+    /// List and change the bitmaps inside an image
     Bitmap(bitmap::Args),
     /// List, take, apply and delete the snapshots inside an image
     Snapshot(snapshot::Args),

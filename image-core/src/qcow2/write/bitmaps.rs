@@ -299,7 +299,9 @@ pub(super) struct Recorder {
     /// What was written, as fine as the finest of them.
     written: Option<Bits>,
     /// The size of the disk that the tables of all bitmaps are for.
-    disk_size: u64,
+    disk_size: Option<u64>,
+    /// The smallest size that the disk has had since: bits behind it are gone, although it may have grown again.
+    smallest_size: u64,
 }
 
 /// Which bitmaps are going to change.
@@ -329,11 +331,12 @@ impl Recorder {
         if marked {
             file.flush()?;
         }
-        if self.written.is_none() {
+        if self.disk_size.is_none() {
             let enabled = bitmaps.iter().filter(|bitmap| bitmap.is_enabled());
             let finest = enabled.map(|bitmap| bitmap.granularity_bits).min();
             self.written = finest.map(|bits| Bits::new(header, bits)).transpose()?;
-            self.disk_size = header.size;
+            self.disk_size = Some(header.size);
+            self.smallest_size = header.size;
         }
         Ok(())
     }
@@ -347,6 +350,7 @@ impl Recorder {
 
     /// The disk has another size now.
     pub(super) fn resize(&mut self, disk_size: u64) {
+        self.smallest_size = self.smallest_size.min(disk_size);
         if let Some(written) = &mut self.written {
             written.resize(disk_size);
         }
@@ -359,13 +363,14 @@ impl Recorder {
         if names.is_empty() || header.bitmaps().is_none() {
             return Ok(header);
         }
-        let then = Header { size: self.disk_size, ..header.clone() };
+        let then = Header { size: self.disk_size.unwrap_or(header.size), ..header.clone() };
         let mut set = BitmapSet::read(file, &header)?;
         for name in names {
             let entry = &mut set.find(&name)?.entry;
             entry.flags &= !BITMAP_IN_USE;
             let is_enabled = entry.is_enabled();
             let bits = set.bits(file, &then, &name)?;
+            bits.resize(self.smallest_size);
             bits.resize(header.size);
             if let Some(written) = self.written.as_ref().filter(|_| is_enabled) {
                 bits.merge(written)?;

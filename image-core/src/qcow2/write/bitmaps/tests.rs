@@ -135,6 +135,26 @@ fn bitmaps_follow_the_size_of_the_disk() {
     assert_eq!(faults(&*file), (0, 0));
 }
 
+#[test]
+fn what_is_cut_off_stays_unmarked_when_the_disk_grows_again() {
+    // With and without a bitmap that follows writes: what is remembered of them is not all that changes.
+    for others in [vec![], vec![BitmapChange::Disable(b"marked".to_vec())]] {
+        let file = KIND.image(SIZE);
+        change(&file, &[add("marked", 9)]).unwrap();
+        let writer = open(&file, None);
+        writer.write_at(&[1; 512], SIZE - 512).unwrap();
+        writer.write_at(&[1; 512], 512).unwrap();
+        writer.close().unwrap();
+        change(&file, &others).unwrap();
+        let writer = open(&file, None);
+        writer.resize(SIZE / 2).unwrap();
+        writer.resize(SIZE * 8).unwrap();
+        writer.close().unwrap();
+        assert_eq!(state(&*file)[0].2, [range(512, 1024)]);
+        assert_eq!(faults(&*file), (0, 0));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
