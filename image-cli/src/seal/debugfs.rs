@@ -176,7 +176,7 @@ mod tests {
         for change in
             [Change::Remove("/a".into()), Change::Empty("/b c".into()), Change::Link("/d/e".into(), "/f")]
         {
-            lines(&change, Path::new("/work/empty"), &mut script).unwrap();
+            lines(&change, Path::new("/scratch/empty"), &mut script).unwrap();
         }
         let text = String::from_utf8(script).unwrap();
         assert_eq!(text, "rm \"/a\"\npunch \"/b c\" 0\nsif \"/b c\" size 0\ncd \"/d\"\nsymlink \"e\" /f\n");

@@ -135,7 +135,7 @@ impl Header {
         let area = bytes.get(v3.header_len as usize..area_end as usize).unwrap_or_default();
         let extensions = extension::parse(area, u64::from(v3.header_len))?;
         refuse_unknown_features(v3.features.incompatible, &extensions)?;
-        let crypt_method = match raw.crypt_method.get() {
+        let crypt_method = match raw.tables.crypt_method.get() {
             layout::CRYPT_NONE => None,
             layout::CRYPT_AES => Some(CryptMethod::Aes),
             layout::CRYPT_LUKS => Some(CryptMethod::Luks),
@@ -154,10 +154,13 @@ impl Header {
         let header = Self {
             version,
             geometry,
-            size: raw.size.get(),
-            l1: place(raw.l1_offset.get(), raw.l1_count.get()),
-            refcount_table: place(raw.refcount_table_offset.get(), raw.refcount_table_clusters.get()),
-            snapshots: place(raw.snapshots_offset.get(), raw.snapshot_count.get()),
+            size: raw.tables.size.get(),
+            l1: place(raw.tables.l1_offset.get(), raw.tables.l1_count.get()),
+            refcount_table: place(
+                raw.tables.refcount_table_offset.get(),
+                raw.tables.refcount_table_clusters.get(),
+            ),
+            snapshots: place(raw.tables.snapshots_offset.get(), raw.tables.snapshot_count.get()),
             features: v3.features,
             compression: v3.compression()?,
             unknown_fields: v3.unknown_fields,
@@ -363,14 +366,7 @@ impl Header {
             backing_name_offset: name_offset.into(),
             backing_name_len: (name.len() as u32).into(),
             cluster_bits: self.geometry.cluster_bits().into(),
-            size: self.size.into(),
-            crypt_method: layout::CRYPT_NONE.into(),
-            l1_count: self.l1.count.into(),
-            l1_offset: self.l1.offset.0.into(),
-            refcount_table_offset: self.refcount_table.offset.0.into(),
-            refcount_table_clusters: self.refcount_table.count.into(),
-            snapshot_count: self.snapshots.count.into(),
-            snapshots_offset: self.snapshots.offset.0.into(),
+            tables: self.tables_field(),
         }
     }
 

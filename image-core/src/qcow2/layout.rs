@@ -41,22 +41,8 @@ pub struct HeaderV2 {
     pub backing_name_len: U32,
     /// log2 of the cluster size.
     pub cluster_bits: U32,
-    /// The virtual size in bytes.
-    pub size: U64,
-    /// 0 none, 1 AES, 2 LUKS.
-    pub crypt_method: U32,
-    /// Entries of the active L1 table.
-    pub l1_count: U32,
-    /// Where the active L1 table starts.
-    pub l1_offset: U64,
-    /// Where the refcount table starts.
-    pub refcount_table_offset: U64,
-    /// How many clusters it takes.
-    pub refcount_table_clusters: U32,
-    /// How many internal snapshots there are.
-    pub snapshot_count: U32,
-    /// Where the snapshot table starts.
-    pub snapshots_offset: U64,
+    /// The size of the disk, and where all tables are.
+    pub tables: TablesField,
 }
 
 /// The part of [`HeaderV2`] that says where the refcount table is, for changing it in place: bytes 48 to 59.
@@ -75,7 +61,7 @@ pub struct RefcountTableField {
 pub struct TablesField {
     /// The virtual size in bytes.
     pub size: U64,
-    /// As in [`HeaderV2`].
+    /// 0 none, 1 AES, 2 LUKS.
     pub crypt_method: U32,
     /// Entries of the active L1 table.
     pub l1_count: U32,
@@ -303,7 +289,10 @@ mod tests {
         assert_eq!(size_of::<HeaderV2>(), 72);
         assert_eq!(size_of::<HeaderV2>() + size_of::<HeaderV3>(), 104);
         assert_eq!(size_of::<HeaderV3More>(), 8);
-        assert_eq!(std::mem::offset_of!(HeaderV2, refcount_table_offset) as u64, REFCOUNT_TABLE_FIELD_OFFSET);
+        assert_eq!(
+            std::mem::offset_of!(HeaderV2, tables.refcount_table_offset) as u64,
+            REFCOUNT_TABLE_FIELD_OFFSET
+        );
         assert_eq!(
             72 + std::mem::offset_of!(HeaderV3, incompatible_features) as u64,
             INCOMPATIBLE_FEATURES_OFFSET
