@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use image_core::block::{BlockRead, ByteRange, FileDisk};
 
 use super::Row;
 use super::prepared::{Prepared, split};
@@ -120,31 +123,64 @@ fn files_alike(
             return Err(format!("{name}: mode THEIRS {:o} OURS {:o}", stamp.mode, our_files[name].mode));
         }
         let (theirs, ours) = (theirs.join(name), ours.join(name));
-        let (their_bytes, our_bytes) = (read(&theirs), read(&ours));
-        if their_bytes != our_bytes {
-            images_alike(img, name, same_map, (&theirs, &their_bytes), (&ours, &our_bytes))?;
+        if Bytes::of(&theirs) != Bytes::of(&ours) {
+            images_alike(img, name, same_map, &theirs, &ours)?;
         }
     }
     Ok(())
 }
 
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).expect("a file")
+/// The bytes of a file, which may be exabytes of holes.
+#[derive(PartialEq, Eq)]
+struct Bytes {
+    size: u64,
+    /// The blocks that are not all zero, by their offset.
+    blocks: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Bytes {
+    const BLOCK: u64 = 64 << 10;
+
+    fn of(path: &Path) -> Self {
+        let file = FileDisk::open(path).expect("a file");
+        let (size, mut blocks) = (file.size(), BTreeMap::new());
+        for extent in file.extents(ByteRange::whole(size)).expect("its holes").iter() {
+            if extent.kind.reads_as_zero() {
+                continue;
+            }
+            let first = extent.range.offset() / Self::BLOCK * Self::BLOCK;
+            for offset in (first..extent.range.end()).step_by(Self::BLOCK as usize) {
+                let mut block = vec![0; Self::BLOCK.min(size - offset) as usize];
+                file.read_at(&mut block, offset).expect("its bytes");
+                if block.iter().any(|&byte| byte != 0) {
+                    blocks.insert(offset, block);
+                }
+            }
+        }
+        Self { size, blocks }
+    }
+
+    /// The first block that differs.
+    fn differs(&self, other: &Self) -> Option<u64> {
+        let offsets = self.blocks.keys().chain(other.blocks.keys()).copied();
+        offsets.filter(|offset| self.blocks.get(offset) != other.blocks.get(offset)).min()
+    }
+}
+
+fn is_qcow2(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"QFI\xfb"
 }
 
 /// Two images: what a guest reads, what it is mapped to, what a check says, and what they are.
-fn images_alike(
-    img: &Peer,
-    name: &str,
-    same_map: bool,
-    theirs: (&Path, &[u8]),
-    ours: (&Path, &[u8]),
-) -> Result<(), String> {
-    let is_qcow2 = |bytes: &[u8]| bytes.starts_with(b"QFI\xfb");
-    if !is_qcow2(theirs.1) || !is_qcow2(ours.1) {
-        let at = theirs.1.iter().zip(ours.1).position(|(one, other)| one != other);
-        let (theirs, ours) = (theirs.1.len(), ours.1.len());
-        return Err(format!("{name}: bytes differ, at {at:?} of {theirs} (theirs), {ours} (ours)"));
+fn images_alike(img: &Peer, name: &str, same_map: bool, theirs: &Path, ours: &Path) -> Result<(), String> {
+    if !is_qcow2(theirs) || !is_qcow2(ours) {
+        let (theirs, ours) = (Bytes::of(theirs), Bytes::of(ours));
+        let at = theirs.differs(&ours);
+        return Err(format!(
+            "{name}: bytes differ, from {at:?} of {} (theirs), {} (ours)",
+            theirs.size, ours.size
+        ));
     }
     let judged = |words: &[&str], path: &Path| {
         let folder = path.parent().expect("a file's folder");
@@ -158,7 +194,7 @@ fn images_alike(
         &["check", "-U", "--output=json"],
         &["info", "-U", "--output=json"],
     ] {
-        let (mut theirs, mut ours) = (judged(words, theirs.0), judged(words, ours.0));
+        let (mut theirs, mut ours) = (judged(words, theirs), judged(words, ours));
         if !same_map && words[0] != "info" {
             // How much is allocated differs with the map; what a check says of it is alike.
             (theirs.1, ours.1) = (serde_json::Value::Null, serde_json::Value::Null);
@@ -172,11 +208,12 @@ fn images_alike(
         let folder = path.parent().expect("a file's folder");
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let outcome = img.command(["convert", "-U", "-O", "raw", &name, ".content"]).folder(folder).run();
-        (outcome.code, outcome.stderr, fs::read(folder.join(".content")).unwrap_or_default())
+        let content = folder.join(".content");
+        (outcome.code, outcome.stderr, content.exists().then(|| Bytes::of(&content)))
     };
-    let (theirs, ours) = (content(theirs.0), content(ours.0));
+    let (theirs, ours) = (content(theirs), content(ours));
     if theirs != ours {
-        let at = theirs.2.iter().zip(&ours.2).position(|(one, other)| one != other);
+        let at = theirs.2.as_ref().zip(ours.2.as_ref()).and_then(|(theirs, ours)| theirs.differs(ours));
         return Err(format!(
             "{name}: content differs at {at:?}: {} {}, {} {}",
             theirs.0, theirs.1, ours.0, ours.1

@@ -43,7 +43,8 @@ const ROWS: &[Row] = &[
     same("create -f raw -o preallocation=metadata new 1M"),
     same("create -f raw -o preallocation=x new 1M"),
     same("create -f raw -o nocow=off new 1M"),
-    same("create -f raw -o extent_size_hint=1M new 1M"),
+    // Any other hint is asked of the filesystem by QEMU alone, which warns where it has none.
+    same("create -f raw -o extent_size_hint=0 new 1M"),
     same("create -f raw -o foo=1 new 1M"),
     same("create -f raw disk.raw 1M"),
     same("create -f raw sub 1M"),

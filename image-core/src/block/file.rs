@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
@@ -46,6 +46,16 @@ pub struct FileDisk {
     device: u64,
     /// Whether that lets files share blocks, once somebody asked.
     shares: OnceLock<bool>,
+    locked: AtomicBool,
+}
+
+impl Drop for FileDisk {
+    fn drop(&mut self) {
+        // A process that another thread is just starting has the descriptor too, and would hold the locks until it runs.
+        if *self.locked.get_mut() {
+            lock::release(&self.file);
+        }
+    }
 }
 
 impl FileDisk {
@@ -100,6 +110,7 @@ impl FileDisk {
             block_device,
             device: metadata.dev(),
             shares: OnceLock::new(),
+            locked: AtomicBool::new(false),
         })
     }
 
@@ -137,6 +148,7 @@ impl FileDisk {
     /// [`InUse`](crate::ErrorKind::InUse) (cause: [`InUse`](super::InUse)) if another program, of this kind or QEMU's,
     /// stands against that.
     pub fn lock(&self, access: Access) -> Result<()> {
+        self.locked.store(true, Ordering::Release);
         lock::hold(&self.file, access).doing(|| format!("opening {}", self.path.display()))
     }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All of them are shared locks of the open file (`F_OFD_SETLK`), so any number of programs may hold the same byte, and
-//! they end with the file's last descriptor. Who wants to do n asks whether byte 200 + n could be locked exclusively;
+//! they end when it is closed. Who wants to do n asks whether byte 200 + n could be locked exclusively;
 //! who forbids n asks so for byte 100 + n. First held, then asked: of two that come at once at most one stays. Where a
 //! filesystem has no locks there are none. Source: QEMU, `block/file-posix.c`, and what its programs hold while they run.
 
@@ -23,6 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 const DOES: libc::off_t = 100;
 /// The byte of the first deed that somebody forbids.
 const FORBIDS: libc::off_t = 200;
+/// More than the number of any deed.
+const DEEDS: libc::off_t = 100;
 
 /// Something that is done with an image; the number is that of QEMU's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +112,13 @@ pub(super) fn hold(file: &File, access: Access) -> Result<()> {
     Ok(())
 }
 
+/// Gives up all that [`hold`] took, whoever else has a descriptor of the open file.
+pub(super) fn release(file: &File) {
+    let all = libc::flock { l_len: FORBIDS + DEEDS - DOES, ..byte(DOES, libc::F_UNLCK) };
+    // Where it fails the locks end with the descriptor.
+    let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&all));
+}
+
 /// Whether nobody else holds the byte at `offset`.
 fn is_free(file: &File, offset: libc::off_t) -> nix::Result<bool> {
     let mut answer = byte(offset, libc::F_WRLCK);
@@ -131,6 +140,7 @@ fn byte(offset: libc::off_t, kind: libc::c_int) -> libc::flock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::FileDisk;
 
     #[test]
     fn who_writes_is_alone_and_who_looks_disturbs_nobody() {
@@ -151,5 +161,24 @@ mod tests {
         assert_eq!(both(Access::WRITE, Access::WRITE), Err(InUse::Forbids(Deed::Write)));
         assert_eq!(both(Access::READ, Access::WRITE), Err(InUse::Forbids(Deed::Write)));
         assert_eq!(both(Access::WRITE, Access::READ), Err(InUse::Does(Deed::Write)));
+    }
+
+    #[test]
+    fn a_second_descriptor_does_not_keep_what_was_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "").unwrap();
+        let disk = FileDisk::open_writable(&path).unwrap();
+        disk.lock(Access::WRITE).unwrap();
+        let inherited = disk.file().try_clone().unwrap();
+        let next = FileDisk::open_writable(&path).unwrap();
+        assert!(next.lock(Access::READ).is_err());
+        drop(next);
+        drop(disk);
+        FileDisk::open_writable(&path).unwrap().lock(Access::WRITE).unwrap();
+        // Nor does a file that was never locked give up what somebody else holds by it.
+        hold(&inherited, Access::WRITE).unwrap();
+        drop(FileDisk::from_file(inherited.try_clone().unwrap(), &path).unwrap());
+        assert!(FileDisk::open_writable(&path).unwrap().lock(Access::READ).is_err());
     }
 }

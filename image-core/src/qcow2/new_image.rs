@@ -164,6 +164,10 @@ impl NewImage {
             return file.flush();
         }
         let header = Header::read(&file)?;
+        // QEMU guesses from what the filesystem has set aside whether an image is preallocated: its own writes this whole
+        // cluster.
+        let written = header.to_bytes_with_names()?.len() as u64;
+        preallocation.set_aside(&file, ByteRange::between(written, self.geometry.cluster_size()))?;
         let writer = Qcow2Writer::new(file, header, None, data_file)?;
         writer.preallocate(ByteRange::whole(self.size), preallocation)?;
         writer.close()
