@@ -1,6 +1,7 @@
 //! What a user sees of the command line itself.
 
 mod convert;
+mod dd;
 mod look;
 
 use crate::support::goldimg;

@@ -17,6 +17,7 @@ mod compare;
 mod comparison;
 mod convert;
 mod create;
+mod dd;
 mod info;
 mod layers;
 mod map;

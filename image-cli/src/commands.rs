@@ -12,6 +12,7 @@ pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod create;
+pub(crate) mod dd;
 pub(crate) mod image;
 pub(crate) mod image_options;
 pub(crate) mod images;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     CheckRecipe(check_recipe::Args),
     /// Convert a disk image: raw and qcow2, compressed or not
     Convert(convert::Args),
+    /// Copy a part of an image, counted in blocks, into a new one
+    Dd(dd::Args),
     /// Make a new, empty image, alone or over a backing file
     Create(create::Args),
     /// Give an image another backing file, or none
@@ -105,6 +108,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Measure(args) => measure::run(&args, ui),
         Command::Map(args) => map::run(&args, ui),
         Command::Convert(args) => convert::run(&args, ui),
+        Command::Dd(args) => dd::run(&args, ui),
         Command::Create(args) => create::run(&args, ui),
         Command::Resize(args) => resize::run(&args, ui),
         Command::Rebase(args) => rebase::run(&args, ui),

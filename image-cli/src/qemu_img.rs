@@ -31,6 +31,7 @@ mod commit;
 mod compare;
 mod convert;
 mod create;
+mod dd;
 mod failure;
 mod format_options;
 mod info;
@@ -89,6 +90,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(compare),
     subcommand!(convert),
     subcommand!(create),
+    subcommand!(dd),
     subcommand!(info),
     subcommand!(map),
     subcommand!(commit),

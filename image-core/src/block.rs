@@ -11,6 +11,7 @@
 
 mod concatenated;
 mod copy;
+mod excerpt;
 mod extent;
 mod file;
 mod lock;
@@ -24,6 +25,7 @@ mod stretch;
 mod window;
 
 pub use concatenated::Concatenated;
+pub use excerpt::Excerpt;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
 pub use file::{FileDisk, Filesystem, InFile};
 pub use lock::{Access, Deed, InUse};

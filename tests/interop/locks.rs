@@ -102,6 +102,32 @@ fn what_a_virtual_machine_or_qemu_io_writes_to_is_refused() {
 }
 
 #[test]
+fn what_is_in_use_is_not_replaced() {
+    let (Some(img), Some(io)) = (peer("qemu-img"), peer("qemu-io")) else { return };
+    let folder = folder();
+    std::fs::write(folder.path().join("source"), [7; 4096]).unwrap();
+    let path = folder.path().join("target");
+    img.must(["create", "-f", "qcow2", path.to_str().unwrap(), "1M"]);
+    let run = |words: &[&str]| goldimg(words).folder(folder.path()).run();
+    let commands: [&[&str]; 3] = [
+        &["convert", "--force", "source", "target"],
+        &["dd", "--force", "if=source", "of=target"],
+        &["create", "--force", "-f", "raw", "target", "1M"],
+    ];
+    let mut writer = Command::new(io.command([""]).path());
+    let holder = Holder::new(writer.args(["-f", "qcow2"]).arg(&path), &path, &[(100, 101)]);
+    for words in commands {
+        let outcome = run(words);
+        assert!(outcome.code == 1 && outcome.stderr.contains("it is in use"), "{}", outcome.snapshot());
+        assert_eq!(std::fs::read(&path).unwrap()[..4], *b"QFI\xfb", "{words:?}");
+    }
+    drop(holder);
+    for words in commands {
+        assert_eq!(run(words).code, 0, "{words:?}");
+    }
+}
+
+#[test]
 fn what_is_open_here_is_refused_by_qemu() {
     let (Some(img), Some(io)) = (peer("qemu-img"), peer("qemu-io")) else { return };
     let folder = folder();

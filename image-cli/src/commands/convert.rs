@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::block::{BlockRead, BlockWrite, Excerpt, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
 use image_core::format::{Image, Share};
@@ -34,7 +34,7 @@ use output::Output;
 use source::Source;
 
 /// The command line of `goldimg convert`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
   goldimg convert disk.raw disk.qcow2
@@ -117,6 +117,9 @@ pub(crate) struct Args {
     pub(crate) source: Vec<PathBuf>,
     /// The image to write; - is standard output (qcow2 by way of a temporary file: its header comes last)
     pub(crate) target: PathBuf,
+    /// Only this part of SOURCE.
+    #[arg(skip)]
+    pub(crate) excerpt: Option<Excerpt>,
 }
 
 impl Args {

@@ -112,7 +112,7 @@ pub(crate) fn unless_shared<T>(opened: image_core::Result<T>) -> anyhow::Result<
 }
 
 /// Whether files that an image names are opened.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Backing {
     /// Open the files that an image names, beneath its own folder
     #[arg(long = "allow-backing", alias = "backing")]

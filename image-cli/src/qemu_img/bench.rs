@@ -53,15 +53,16 @@ struct Asked {
 impl Asked {
     fn take(&mut self, option: Given) -> Result<(), Failure> {
         let value = option.value.as_str();
-        let number = |what, least| size::argument_within(what, value, least, INT_MAX);
+        let number = |what, least| size::integer(what, value, least, INT_MAX);
+        let bytes = |what, least| size::argument_within(what, value, least, INT_MAX);
         match option.name {
             "count" => self.count = number("request count", 1)?,
             "depth" => self.depth = number("queue depth", 1)?,
-            "buffer-size" => self.len = number("buffer size", 1)?,
-            "step-size" => self.step = number("step size", 0)?,
+            "buffer-size" => self.len = bytes("buffer size", 1)?,
+            "step-size" => self.step = bytes("step size", 0)?,
             "flush-interval" => self.flush_every = number("flush interval", 0)?,
             "offset" => self.offset = size::argument("offset", value)?,
-            "pattern" => self.pattern = size::argument_within("pattern byte", value, 0, 255)? as u8,
+            "pattern" => self.pattern = size::integer("pattern byte", value, 0, 255)? as u8,
             "cache" => {
                 cache::check_source(value).map_err(|_| Failure::new("Invalid cache mode"))?;
                 self.direct = matches!(value, "none" | "off" | "directsync");

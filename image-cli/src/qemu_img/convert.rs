@@ -126,7 +126,7 @@ fn copy(source: &dyn BlockRead, target: Target, asked: &Asked) -> Result<u8, Fai
             convert(source, &mut sink, &options).map_err(failed)?;
         }
         Target::Raw { new } => {
-            let zeroes = if asked.sparse == Some(0) { Zeroes::Allocate } else { Zeroes::AlreadyThere };
+            let zeroes = if asked.sparse == Some(0) { Zeroes::Allocate } else { new.zeroes() };
             let mut sink = asked.sparse_sink(DiskSink::new(&**new.disk(), zeroes)).map_err(failed)?;
             convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
         }

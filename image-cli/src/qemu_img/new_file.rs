@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
+use image_core::convert::Zeroes;
 
 use super::failure::Failure;
 use super::format_options::{FormatOptions, Kind};
@@ -53,6 +54,11 @@ impl NewFile {
     /// The file.
     pub(super) fn disk(&self) -> &Arc<FileDisk> {
         &self.disk
+    }
+
+    /// What a copy has to do about zeroes: a device holds something, a new file does not.
+    pub(super) fn zeroes(&self) -> Zeroes {
+        if self.disk.is_block_device() { Zeroes::Write } else { Zeroes::AlreadyThere }
     }
 
     /// It is complete.

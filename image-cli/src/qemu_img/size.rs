@@ -96,12 +96,7 @@ pub(super) fn argument_within(what: &str, text: &str, least: u64, most: u64) -> 
     match parse(text) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(_) | Err(SizeFault::TooLarge) => Err(outside()),
-        // A number, but below zero.
-        Err(SizeFault::Malformed)
-            if text.trim_start().strip_prefix('-').is_some_and(|it| parse(it).is_ok()) =>
-        {
-            Err(outside())
-        }
+        Err(SizeFault::Malformed) if is_negative(text) => Err(outside()),
         Err(SizeFault::Malformed) => Err(Failure::new(format!("Invalid {what} specified: '{text}'."))),
     }
 }
@@ -112,9 +107,7 @@ pub(super) fn of_image(text: &str) -> Result<u64, Failure> {
         let largest = i64::MAX;
         Failure::new(format!("Invalid image size specified. Must be between 0 and {largest}."))
     };
-    // A number below zero is one that is out of range, but not with a suffix.
-    let digits = text.trim_start().strip_prefix('-').unwrap_or_default();
-    if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if is_negative(text) {
         return Err(range());
     }
     match parse(text) {
@@ -122,6 +115,33 @@ pub(super) fn of_image(text: &str) -> Result<u64, Failure> {
         Ok(_) | Err(SizeFault::TooLarge) => Err(range()),
         Err(SizeFault::Malformed) => Err(Failure::new(format!("Invalid image size specified: '{text}'."))),
     }
+}
+
+/// Whether it is a number below zero: then it is out of range, but not with a suffix.
+fn is_negative(text: &str) -> bool {
+    let digits = text.trim_start().strip_prefix('-').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// The integer from `least` to `most` that an option wants: as strtoull(3) reads it, where a "-" in front means 2⁶⁴
+/// minus what follows and a "0" an octal number.
+pub(super) fn integer(what: &str, text: &str, least: u64, most: u64) -> Result<u64, Failure> {
+    let malformed = || Failure::new(format!("Invalid {what} specified: '{text}'."));
+    let outside = || Failure::new(format!("Invalid {what} specified. Must be between {least} and {most}."));
+    let number = text.trim_start();
+    let negative = number.starts_with('-');
+    let number = number.strip_prefix(['-', '+']).unwrap_or(number);
+    let (radix, digits) = match number.strip_prefix("0x").or_else(|| number.strip_prefix("0X")) {
+        Some(digits) => (16, digits),
+        None if number.starts_with('0') => (8, number),
+        None => (10, number),
+    };
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return Err(malformed());
+    }
+    let number = u64::from_str_radix(digits, radix).map_err(|_| outside())?;
+    let number = if negative { number.wrapping_neg() } else { number };
+    if (least..=most).contains(&number) { Ok(number) } else { Err(outside()) }
 }
 
 fn hexadecimal(digits: &str) -> Result<u64, SizeFault> {
@@ -151,6 +171,21 @@ mod tests {
             "16 EiB",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn integers_are_read_as_the_c_library_reads_them() {
+        let read = |text| integer("count", text, 0, 100).map_err(|failure| failure.message);
+        for (text, number) in [("7", 7), ("+7", 7), (" 0x1f", 31), ("010", 8), ("0", 0), ("-0", 0)] {
+            assert_eq!(read(text), Ok(number), "{text}");
+        }
+        assert_eq!(read("-18446744073709551615"), Ok(1));
+        for text in ["101", "-1", "99999999999999999999"] {
+            assert_eq!(read(text).unwrap_err(), "Invalid count specified. Must be between 0 and 100.");
+        }
+        for text in ["", "-", "1k", "08", "0x", "7 ", "--7", "1.0"] {
+            assert_eq!(read(text).unwrap_err(), format!("Invalid count specified: '{text}'."));
+        }
     }
 
     #[test]

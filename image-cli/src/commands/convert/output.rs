@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use image_core::ErrorKind;
-use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
 use image_core::format::{ImageWriter, References, WriteOptions};
 use tempfile::TempPath;
 
@@ -22,8 +22,8 @@ const PREFIX: &str = ".goldimg-";
 /// The target in the making. A file that is not kept is removed.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// A new file under another name.
-    File { disk: FileDisk, unfinished: TempPath, path: PathBuf },
+    /// A new file under another name; nobody may use what it replaces.
+    File { disk: FileDisk, unfinished: TempPath, path: PathBuf, replaced: Option<FileDisk> },
     /// A block device.
     Device { disk: FileDisk },
     /// An image that is there, or a device, written into as it is.
@@ -46,18 +46,20 @@ impl Output {
                 }
             };
         }
+        let mut replaced = None;
         if let Ok(there) = fs::metadata(path) {
             refuse_source(path, &there, args)?;
             if !args.force {
                 return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it");
             }
             if there.file_type().is_block_device() {
-                return Ok(Self::Device { disk: FileDisk::open_writable(path)? });
+                return Ok(Self::Device { disk: alone(FileDisk::open_writable(path)?)? });
             }
             if !there.is_file() {
                 return Err(anyhow!("{} is neither a file nor a block device", path.display()))
                     .hint(|| "- is standard output");
             }
+            replaced = Some(alone(FileDisk::open(path)?)?);
         }
         let folder = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -72,7 +74,7 @@ impl Output {
             .hint(|| "the folder of the target must exist, with room and the right to write")?
             .into_parts();
         let disk = FileDisk::from_file(file, path)?;
-        Ok(Self::File { disk, unfinished, path: path.to_owned() })
+        Ok(Self::File { disk, unfinished, path: path.to_owned(), replaced })
     }
 
     /// Opens what is at `path` to write into it.
@@ -172,8 +174,8 @@ impl Output {
         if sync && let Some(disk) = self.file() {
             disk.flush()?;
         }
-        let (unfinished, path) = match self {
-            Self::File { unfinished, path, .. } => (unfinished, path),
+        let (unfinished, path, replaced) = match self {
+            Self::File { unfinished, path, replaced, .. } => (unfinished, path, replaced),
             Self::Existing { image, .. } => return Ok(image.close()?),
             Self::Spooled { disk } => return to_stdout(&disk),
             Self::Device { .. } | Self::Stream => return Ok(()),
@@ -181,11 +183,18 @@ impl Output {
         unfinished
             .persist(&path)
             .with_context(|| format!("renaming the finished file to {}", path.display()))?;
+        drop(replaced);
         if sync && let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
             fs::File::open(folder).and_then(|folder| folder.sync_all()).context("syncing the folder")?;
         }
         Ok(())
     }
+}
+
+/// The same, if no other program uses it; none will while it is open.
+fn alone(there: FileDisk) -> anyhow::Result<FileDisk> {
+    there.lock(Access::WRITE).hint(|| "stop the program that uses it")?;
+    Ok(there)
 }
 
 /// Copies a complete file to standard output.

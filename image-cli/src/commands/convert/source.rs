@@ -1,14 +1,14 @@
 //! What is read: an image, perhaps as it was when a snapshot was taken, or several one behind the other.
 //!
 //! ```text
-//! SOURCE … ─► images ─► snapshot ─► concatenated ─► not faster than … ─► salvaged ─► disk
+//! SOURCE … ─► images ─► snapshot ─► concatenated ─► a part ─► not faster than … ─► salvaged ─► disk
 //! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, ByteRange, Concatenated, RateLimited, Salvage};
+use image_core::block::{BlockRead, ByteRange, Concatenated, Excerpt, RateLimited, Salvage, Window};
 use image_core::format::Image;
 use image_core::unused::{UsedOnly, survey};
 
@@ -49,11 +49,15 @@ impl<'a> Source<'a> {
             images.push((path.clone(), image.format().into(), image.size()));
             disks.push(Box::new(image));
         }
-        let plain = disks.len() == 1 && args.rate_limit.is_none() && !args.salvage && !args.skip_free;
+        let changed = args.salvage || args.skip_free || args.rate_limit.is_some() || args.excerpt.is_some();
+        let plain = disks.len() == 1 && !changed;
         let mut disk: Box<dyn BlockRead> = match <[Box<dyn BlockRead>; 1]>::try_from(disks) {
             Ok([alone]) => alone,
             Err(several) => Box::new(Concatenated::new(several)?),
         };
+        if let Some(excerpt) = &args.excerpt {
+            disk = part(disk, excerpt)?;
+        }
         if args.skip_free {
             disk = used_only(disk, ui)?;
         }
@@ -88,6 +92,17 @@ impl<'a> Source<'a> {
     pub(super) fn lost(&self) -> Vec<ByteRange> {
         self.salvage.as_ref().map(|salvage| salvage.lost()).unwrap_or_default()
     }
+}
+
+/// The blocks of `disk` that are wanted.
+fn part(disk: Box<dyn BlockRead>, excerpt: &Excerpt) -> anyhow::Result<Box<dyn BlockRead>> {
+    let size = disk.size();
+    let range = excerpt.range(size).ok_or_else(|| {
+        anyhow!("skip={} of {} bytes each is behind the end of {size} bytes", excerpt.skip, excerpt.block_len)
+    });
+    let range =
+        range.hint(|| format!("skip={} is the last block", size.saturating_sub(1) / excerpt.block_len))?;
+    Ok(Box::new(Window::new(disk, range)?))
 }
 
 /// `disk` without the free blocks of its filesystems. Says which filesystems could not be looked into.
