@@ -20,7 +20,11 @@ mod measure;
 mod qcow2_bitmaps;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_discard;
 mod qcow2_hostile;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod qcow2_late;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_lies;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,14 +1,22 @@
 //! Random sequences of writes, zeroes, snapshots and sizes, by us and by qemu-io in turns, on images of every cluster
-//! size and refcount width; QEMU judges each at its end, and the disk is compared with a plain file.
+//! size and refcount width, with data files, subclusters and late refcounts; where these are, either is killed now and
+//! then. QEMU judges each at its end, and the disk is compared with a plain file.
 
 use std::path::Path;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, ZeroMode};
-use image_core::format::{ImageWriter, Member, WriteOptions};
+use image_core::format::{ImageWriter, Member, References, WriteOptions};
 use image_core::qcow2::Version;
 use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use super::qcow2_check::Bench;
+
+/// Opens what an image names beside it.
+const OPTIONS: WriteOptions = WriteOptions {
+    format: None,
+    references: References::AllowBeneath,
+    share: image_core::format::Share::Readers,
+};
 
 /// The size of a new disk, in bytes.
 const SIZE: u64 = 6 << 20;
@@ -39,8 +47,17 @@ impl Model {
     }
 }
 
-/// One step; `image` is closed before and after.
-fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, version: Version) {
+/// What an image can do.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    version: Version,
+    has_snapshots: bool,
+    /// Whether refcounts are right again when it is opened after a kill.
+    is_lazy: bool,
+}
+
+/// One step; `image` is closed, or left behind by a kill, before and after.
+fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kind: Kind) {
     let size = model.now.len() as u64;
     let start = random.below(size);
     let len = (1 + random.below(300_000)).min(size - start);
@@ -53,6 +70,14 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, ver
         bench.io.must(["-f", "qcow2", "-c", &command, image.to_str().unwrap()]);
     };
     match random.below(12) {
+        0 if kind.is_lazy && random.below(2) == 0 => {
+            // What was flushed is there after a kill.
+            let write = format!("write -P {byte} {start} {}", range.len());
+            let commands = ["-f", "qcow2", "-c", &write, "-c", "flush", "-c", "sigraise 9"];
+            let outcome = bench.io.run(commands.into_iter().chain([image.to_str().unwrap()]));
+            assert_eq!(outcome.code, 128 + 9, "{}", outcome.snapshot());
+            model.fill(range, byte);
+        }
         0 => {
             qemu(format!("write -P {byte} {start} {}", range.len()));
             model.fill(range, byte);
@@ -61,16 +86,16 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, ver
             qemu(format!("write -z -u {start} {}", range.len()));
             model.fill(range, 0);
         }
-        2 => snapshots(image, model, random),
-        3 if version == Version::V3 || model.saved.is_empty() => {
+        2 if kind.has_snapshots => snapshots(image, model, random),
+        3 if kind.version == Version::V3 || model.saved.is_empty() => {
             let size = (1 + random.below(2 * SIZE / 512)) * 512;
-            let writer = ImageWriter::open(image, WriteOptions::default()).unwrap();
+            let writer = ImageWriter::open(image, OPTIONS).unwrap();
             writer.resize(size).unwrap();
             writer.close().unwrap();
             model.now.resize(size as usize, 0);
         }
         _ => {
-            let writer = ImageWriter::open(image, WriteOptions::default()).unwrap();
+            let writer = ImageWriter::open(image, OPTIONS).unwrap();
             writer.write_at(&vec![byte; range.len() as usize], start).unwrap();
             model.fill(range, byte);
             let zeroes = ByteRange::between(start, start + (end - start) / 2);
@@ -79,6 +104,10 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, ver
             model.fill(zeroes, 0);
             if random.below(2) == 0 {
                 writer.flush().unwrap();
+                if kind.is_lazy && random.below(2) == 0 {
+                    // As after a kill: it is never closed.
+                    return;
+                }
             }
             writer.close().unwrap();
         }
@@ -112,31 +141,80 @@ fn snapshots(image: &Path, model: &mut Model, random: &mut Random) {
     }
 }
 
+/// Plays a sequence on a new image, and lets QEMU judge what comes of it.
+fn play(bench: &Bench, option: &str, kind: Kind, number: u64) {
+    let (image, raw) = (bench.path("sequence.qcow2"), bench.path("model.raw"));
+    let (path, raw_path) = (image.to_str().unwrap(), raw.to_str().unwrap());
+    bench.img.must(["create", "-f", "qcow2", "-o", option, path, &SIZE.to_string()]);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ number);
+    let mut model = Model { now: vec![0; SIZE as usize], saved: Vec::new() };
+    for _ in 0..STEPS {
+        step(bench, &image, &mut model, &mut random, kind);
+    }
+    if kind.is_lazy {
+        // The last step may have been a kill.
+        ImageWriter::open(&image, OPTIONS).unwrap().close().unwrap();
+    }
+    let (code, result) = bench.qemu(&image);
+    assert!(code == 0 && result.is_clean(), "{option}: {result:?}");
+    std::fs::write(&raw, &model.now).unwrap();
+    bench.img.must(["compare", "-f", "raw", "-F", "qcow2", raw_path, path]);
+    assert_eq!(FileDisk::open(&raw).unwrap().size(), model.now.len() as u64);
+    if option.contains("data_file_raw=on") {
+        // The data file alone is the disk.
+        let data = std::fs::read(bench.path("data.raw")).unwrap();
+        assert!(data.starts_with(&model.now), "{option}: {} bytes", data.len());
+    }
+}
+
 #[test]
 fn sequences_of_everything_are_sound_for_qemu() {
     let Some(bench) = Bench::new() else { return };
+    let plain = |version| Kind { version, has_snapshots: true, is_lazy: false };
     let options = |bits: u32| {
         let size = format!("cluster_size={}", 1_u64 << bits);
         let width = format!("{size},refcount_bits={}", 1 << (bits % 7));
-        let mut options = vec![(format!("{size},compat=0.10"), Version::V2), (width, Version::V3)];
+        let mut options =
+            vec![(format!("{size},compat=0.10"), plain(Version::V2)), (width, plain(Version::V3))];
         if bits >= 14 {
-            options.push((format!("{size},extended_l2=on"), Version::V3));
+            options.push((format!("{size},extended_l2=on"), plain(Version::V3)));
         }
         options
     };
-    for (number, (option, version)) in (1_u64..).zip((9..=21).flat_map(options)) {
-        let (image, raw) = (bench.path("sequence.qcow2"), bench.path("model.raw"));
-        let (path, raw_path) = (image.to_str().unwrap(), raw.to_str().unwrap());
-        bench.img.must(["create", "-f", "qcow2", "-o", &option, path, &SIZE.to_string()]);
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ number);
-        let mut model = Model { now: vec![0; SIZE as usize], saved: Vec::new() };
-        for _ in 0..STEPS {
-            step(&bench, &image, &mut model, &mut random, version);
+    for (number, (option, kind)) in (1_u64..).zip((9..=21).flat_map(options)) {
+        play(&bench, &option, kind, number);
+    }
+}
+
+#[test]
+fn sequences_with_late_refcounts_and_kills_are_sound_for_qemu() {
+    let Some(bench) = Bench::new() else { return };
+    let kind = Kind { version: Version::V3, has_snapshots: true, is_lazy: true };
+    for (number, bits) in (100_u64..).zip([9, 12, 14, 16, 18, 21]) {
+        let option = format!("lazy_refcounts=on,cluster_size={}", 1_u64 << bits);
+        play(&bench, &format!("{option},refcount_bits={}", 1 << (3 + number % 4)), kind, number);
+        if bits >= 14 {
+            play(&bench, &format!("{option},extended_l2=on"), kind, number);
         }
-        let (code, result) = bench.qemu(&image);
-        assert!(code == 0 && result.is_clean(), "{option}: {result:?}");
-        std::fs::write(&raw, &model.now).unwrap();
-        bench.img.must(["compare", "-f", "raw", "-F", "qcow2", raw_path, path]);
-        assert_eq!(FileDisk::open(&raw).unwrap().size(), model.now.len() as u64);
+    }
+}
+
+#[test]
+fn sequences_with_a_data_file_are_sound_for_qemu() {
+    let Some(bench) = Bench::new() else { return };
+    let data = bench.path("data.raw");
+    for (number, bits) in (200_u64..).zip([9, 12, 14, 16, 21]) {
+        for raw in ["off", "on"] {
+            for more in ["", ",extended_l2=on", ",lazy_refcounts=on"] {
+                if bits < 14 && more.contains("extended") {
+                    continue;
+                }
+                let option = format!("data_file={},data_file_raw={raw}", data.display());
+                let option = format!("{option},cluster_size={}{more}", 1_u64 << bits);
+                let is_lazy = more.contains("lazy");
+                let kind = Kind { version: Version::V3, has_snapshots: false, is_lazy };
+                play(&bench, &option, kind, number);
+            }
+        }
     }
 }

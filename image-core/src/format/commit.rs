@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::{Image, ImageWriter, Member, OpenOptions, Share, WriteOptions};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, Result};
+use crate::qcow2::Qcow2Writer;
 
 /// Bytes that are copied at a time.
 const STEP: u64 = 1 << 20;
@@ -50,12 +51,25 @@ pub fn commit(path: &Path, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>
     let below = WriteOptions { format: Some(base_format), references, share: job.options.share };
     let base = ImageWriter::open(&base_path, below)?;
     let doing = || format!("committing {} to {}", path.display(), base_path.display());
-    copy_down(top.image(), depth, &base, done).doing(doing)?;
-    base.close()?;
-    if job.keep || job.base.is_some() {
-        return top.close();
+    let empties = !job.keep && job.base.is_none();
+    put_down(top, depth, (base, ImageWriter::close), empties, done).doing(doing)
+}
+
+/// Puts what `top` and the images above the one that is `depth` below it say into that one, `base`, which `close`
+/// completes. Only then `top` says nothing any more, if it `empties`.
+fn put_down<B: BlockWrite>(
+    top: Qcow2Writer,
+    depth: u32,
+    (base, close): (B, impl FnOnce(B) -> Result<()>),
+    empties: bool,
+    done: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    copy_down(top.image(), depth, &base, done)?;
+    close(base)?;
+    if empties {
+        top.clear().doing(|| "emptying the image")?;
     }
-    top.clear().and_then(|()| top.close()).doing(|| format!("emptying {}", path.display()))
+    top.close()
 }
 
 /// How far down the chain the base is.
@@ -113,3 +127,6 @@ fn copy_down(
     }
     base.flush()
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,16 @@ pub(super) fn rewrite(file: &dyn BlockWrite, header: &Header) -> Result<()> {
     file.flush()
 }
 
+/// Sets the dirty bit: the refcounts on disk are not right from now on.
+pub(super) fn mark_dirty(file: &dyn BlockWrite, header: &mut Header) -> Result<()> {
+    let features = header.features.incompatible | layout::INCOMPATIBLE_DIRTY;
+    file.write_at(&features.to_be_bytes(), layout::INCOMPATIBLE_FEATURES_OFFSET)
+        .doing(|| "marking the image dirty")?;
+    file.flush()?;
+    header.features.incompatible = features;
+    Ok(())
+}
+
 /// Clears the dirty and the corrupt bit of an image that was found to be consistent.
 pub(super) fn mark_consistent(file: &dyn BlockWrite, header: &mut Header) -> Result<()> {
     let marks = layout::INCOMPATIBLE_DIRTY | layout::INCOMPATIBLE_CORRUPT;

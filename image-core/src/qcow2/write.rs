@@ -21,6 +21,7 @@ mod amend;
 mod bitmaps;
 mod cluster;
 mod commit;
+mod late;
 mod layers;
 mod preallocate;
 mod resize;
@@ -81,15 +82,15 @@ impl Qcow2Writer {
     /// The image in `file`, whose header was read from it. As for [`Qcow2::new`], what the header names is handed in.
     ///
     /// # Errors
-    /// [`Refused`](crate::ErrorKind::Refused) for images that are marked dirty or corrupt: they must be repaired
-    /// first. Else as [`Qcow2::new`], and whatever reading the refcount table says.
+    /// [`Refused`](crate::ErrorKind::Refused) for images that are marked corrupt: they must be repaired first; those that
+    /// are marked dirty are repaired here. Else as [`Qcow2::new`], and whatever reading the refcount table says.
     pub fn new(
         file: Arc<dyn BlockWrite>,
         header: Header,
         backing: Option<Arc<dyn BlockRead>>,
         data_file: Option<Arc<dyn BlockWrite>>,
     ) -> Result<Self> {
-        marks::refuse_unsound(&header)?;
+        let header = late::counted(&*file, &header)?;
         let allocator = Allocator::read(&*file, &header)?;
         let as_read =
             |disk: &Arc<dyn BlockWrite>| -> Arc<dyn BlockRead> { Arc::<dyn BlockWrite>::clone(disk) };
@@ -120,10 +121,12 @@ impl Qcow2Writer {
 
     /// Does so; returns the header as it is on disk then.
     fn complete(&self) -> Result<Header> {
-        // The first commit frees, the second one writes down what is free.
-        self.flush()?;
-        self.flush()?;
+        let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
+        // The first commit frees, the second one writes down what is free.
+        self.commit_counted(state)?;
+        self.commit_counted(state)?;
+        self.mark_clean()?;
         let refcount_table = state.allocator.table_place();
         let header = Header { refcount_table, ..Header::clone(&self.image.header()) };
         state.recorder.finish(&*self.file, header)
@@ -376,4 +379,4 @@ impl BlockWrite for Qcow2Writer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -199,3 +199,6 @@ fn copied_flags(
         tell(Step::Found(&finding));
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,6 +189,20 @@ impl Allocator {
         Ok(left)
     }
 
+    /// Whether counts differ from what is on disk.
+    pub(super) fn is_changed(&self) -> bool {
+        self.dirty_entries.is_some() || self.blocks.values().any(|block| block.dirty)
+    }
+
+    /// Whether more blocks are in memory than are kept without need.
+    pub(super) fn holds_much(&self) -> bool {
+        self.blocks.len() > self.most_kept()
+    }
+
+    fn most_kept(&self) -> usize {
+        (CLEAN_BYTES >> self.geometry.cluster_bits()).max(1) as usize
+    }
+
     /// Writes the refcount blocks that changed. Returns whether anything was written.
     pub(super) fn write_blocks(&mut self, file: &dyn BlockWrite) -> Result<bool> {
         let mut any = false;
@@ -200,8 +214,7 @@ impl Allocator {
             block.dirty = false;
             any = true;
         }
-        let keep = (CLEAN_BYTES >> self.geometry.cluster_bits()).max(1) as usize;
-        while self.blocks.len() > keep {
+        while self.blocks.len() > self.most_kept() {
             self.blocks.pop_first();
         }
         Ok(any)

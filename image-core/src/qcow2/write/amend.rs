@@ -21,9 +21,9 @@ use super::super::layout::{AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, COMPATIBL
 use super::super::marks;
 use super::super::refcount::RefcountBlock;
 use super::super::unused::Unused;
-use super::Qcow2Writer;
 use super::allocate::{Allocator, write_growing};
 use super::snapshots::rewrite_snapshots;
+use super::{Qcow2Writer, late};
 use crate::block::BlockWrite;
 use crate::error::{Doing, Error, Result};
 
@@ -45,7 +45,7 @@ pub struct Amendment {
 /// room for: nothing is changed then. [`Refused`](crate::ErrorKind::Refused) for images that must be repaired first;
 /// whatever the storage says.
 pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) -> Result<Header> {
-    marks::refuse_unsound(header)?;
+    let header = &late::counted(&**file, header)?;
     let version = amendment.version.unwrap_or(header.version);
     let bits = amendment.refcount_bits.unwrap_or(header.geometry.refcount_bits());
     let lazy = amendment.lazy_refcounts.unwrap_or(version == Version::V3 && header.has_lazy_refcounts());
@@ -104,8 +104,7 @@ fn refuse_version_2(header: &Header, geometry: Geometry, lazy: bool) -> Result<(
 fn make_version_2(file: &Arc<dyn BlockWrite>, header: &Header) -> Result<Header> {
     let writer = Qcow2Writer::new(file.clone(), header.clone(), None, None)?;
     writer.expand_zeroes(header.backing_name.is_some()).doing(|| "writing the zeroes that were marked")?;
-    let mut header = Header::clone(&writer.image().header());
-    writer.close()?;
+    let mut header = writer.complete()?;
     header.version = Version::V2;
     header.features = Features::default();
     header.unknown_fields.clear();

@@ -18,6 +18,7 @@ use super::super::layout::{
     AUTOCLEAR_BITMAPS, BITMAP_AUTO, BITMAP_ENTRY_ALL_ONES, BITMAP_ENTRY_OFFSET, BITMAP_IN_USE,
 };
 use super::super::table::for_each_u64;
+use super::late;
 use super::switch::{Switch, switch, table_range};
 use crate::block::{BlockWrite, ByteRange, is_zero};
 use crate::error::{Doing, Error, Result};
@@ -103,6 +104,7 @@ pub fn change_bitmaps(file: &dyn BlockWrite, header: &Header, changes: &[BitmapC
     if header.version == Version::V2 {
         return Err(BitmapRule::Version.into());
     }
+    let header = &late::counted(file, header)?;
     let mut set = BitmapSet::read(file, header)?;
     for change in changes {
         set.make(file, header, change)?;

@@ -297,8 +297,7 @@ impl Qcow2Writer {
             return Ok(());
         }
         let (allocated, zero) = (old.allocated & !bits, old.zero | bits);
-        let gives_back =
-            allocated == 0 && (mode == ZeroMode::Punch || !old.in_place) && self.data_file.is_none();
+        let gives_back = allocated == 0 && (mode == ZeroMode::Punch || !old.in_place);
         let host = if gives_back { None } else { old.host };
         if let Some(data_file) = &self.data_file {
             // A data file that is raw has no other way to say it, and others lose nothing.
@@ -310,7 +309,7 @@ impl Qcow2Writer {
                 }
             }
         }
-        if gives_back && let Some(place) = old.freed(geometry) {
+        if gives_back && let Some(place) = old.freed(geometry).filter(|_| self.data_file.is_none()) {
             state.pending.free(place);
         }
         let new = mapping(host, allocated, zero);

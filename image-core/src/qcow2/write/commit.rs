@@ -12,7 +12,8 @@
 //!  5  counts fall, in memory: nothing on disk refers to what is freed any more. Step 1 of the next commit writes them.
 //! ```
 //!
-//! Within a step any part may be lost or late. A step that has nothing to write has no flush.
+//! Within a step any part may be lost or late. A step that has nothing to write has no flush. With lazy refcounts the
+//! header says first that counts are not right (see `late.rs`); they and step 2 then wait until the image is closed.
 
 use std::collections::BTreeSet;
 
@@ -49,17 +50,33 @@ impl Pending {
 }
 
 impl Qcow2Writer {
-    /// Brings everything to the file, in order.
+    /// Brings everything to the file, in order; but for the counts where they may be late.
     pub(super) fn commit(&self, state: &mut State) -> Result<()> {
+        self.commit_all(state, self.counts_are_late())
+    }
+
+    /// Brings everything to the file, in order, the counts too.
+    pub(super) fn commit_counted(&self, state: &mut State) -> Result<()> {
+        self.commit_all(state, false)
+    }
+
+    fn commit_all(&self, state: &mut State, counts_are_late: bool) -> Result<()> {
         self.write_staged(state)?;
         let file = &*self.file;
-        state.allocator.write_blocks(file)?;
+        if counts_are_late {
+            self.mark_dirty(state)?;
+        }
+        if !counts_are_late || state.allocator.holds_much() {
+            state.allocator.write_blocks(file)?;
+        }
         // Overwritten guest bytes are not counted as changes, so this one is never left out.
         file.flush()?;
         if let Some(data_file) = &self.data_file {
             data_file.flush()?;
         }
-        self.commit_refcount_table(state)?;
+        if !counts_are_late {
+            self.commit_refcount_table(state)?;
+        }
         self.commit_l2()?;
         self.commit_l1(state)?;
         self.free(state)

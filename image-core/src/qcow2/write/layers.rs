@@ -16,7 +16,7 @@ use super::super::layout::MAX_BACKING_NAME_LEN;
 use super::super::marks;
 use super::super::read::Treatment;
 use super::bitmaps::Which;
-use super::{Qcow2Writer, State};
+use super::{Qcow2Writer, State, late};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode, is_zero};
 use crate::error::{Doing, Error, Result};
 
@@ -158,8 +158,7 @@ pub fn set_backing(
     header: &Header,
     backing: Option<(&[u8], Option<&str>)>,
 ) -> Result<Header> {
-    marks::refuse_unsound(header)?;
-    let mut header = header.clone();
+    let mut header = late::counted(file, header)?;
     header.extensions.retain(|extension| !matches!(extension, Extension::BackingFormat(_)));
     header.backing_name = None;
     if let Some((name, format)) = backing {
@@ -178,3 +177,6 @@ pub fn set_backing(
     marks::rewrite(file, &header)?;
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use super::super::header::{Header, MAX_SNAPSHOT_COUNT, MAX_SNAPSHOT_TABLE_LEN, T
 use super::super::layout::COPIED;
 use super::super::snapshot::{self, Snapshot};
 use super::super::table::{l2_entry, read_l1, set_l2_entry};
+use super::late;
 use super::switch::{Switch, switch, table_range};
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
@@ -138,6 +139,7 @@ fn change(
     if header.has_data_file() {
         return Err(Error::unsupported("guest clusters are in a data file, which has no snapshots"));
     }
+    let header = &late::counted(file, header)?;
     let (mut snapshots, old_table) = snapshot::list(file, header)?;
     switch(file, header, |switch| {
         let format = EntryFormat {

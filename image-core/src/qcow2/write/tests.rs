@@ -13,24 +13,24 @@ use crate::qcow2::check::check;
 use crate::qcow2::{Compression, Geometry, NewImage, Qcow2Sink};
 
 /// The smallest disk that has several L2 tables, whatever the cluster size.
-pub(super) const SIZE: u64 = 3 << 19;
+pub(crate) const SIZE: u64 = 3 << 19;
 
 /// What an image is like.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
-    pub(super) cluster_bits: u32,
-    pub(super) refcount_order: u32,
-    pub(super) extended: bool,
-    pub(super) version: Version,
+pub(crate) struct Kind {
+    pub(crate) cluster_bits: u32,
+    pub(crate) refcount_order: u32,
+    pub(crate) extended: bool,
+    pub(crate) version: Version,
 }
 
 impl Kind {
-    pub(super) fn geometry(self) -> Geometry {
+    pub(crate) fn geometry(self) -> Geometry {
         Geometry::new(self.cluster_bits, self.refcount_order, self.extended).unwrap()
     }
 
     /// A new image of `size` zeroes.
-    pub(super) fn image(self, size: u64) -> Arc<MemoryDisk> {
+    pub(crate) fn image(self, size: u64) -> Arc<MemoryDisk> {
         let file = Arc::new(MemoryDisk::new(0));
         let image = NewImage::new(size).unwrap().with_geometry(self.geometry()).unwrap();
         let mut sink = Qcow2Sink::new(file.clone(), image.with_version(self.version).unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-pub(super) fn kinds() -> impl Strategy<Value = Kind> {
+pub(crate) fn kinds() -> impl Strategy<Value = Kind> {
     (9..=21_u32, 0..=6_u32, any::<bool>(), any::<bool>()).prop_map(|(cluster_bits, order, extended, old)| {
         let extended = extended && cluster_bits >= 14;
         let version = if old && !extended { Version::V2 } else { Version::V3 };
@@ -48,9 +48,19 @@ pub(super) fn kinds() -> impl Strategy<Value = Kind> {
     })
 }
 
+/// Lets refcounts be late, where the version has that.
+pub(crate) fn make_lazy(file: &MemoryDisk) {
+    let header = Header::read(file).unwrap();
+    if header.version == Version::V3 {
+        let features = header.features.compatible | layout::COMPATIBLE_LAZY_REFCOUNTS;
+        // Between the incompatible and the autoclear features.
+        file.write_at(&features.to_be_bytes(), layout::INCOMPATIBLE_FEATURES_OFFSET + 8).unwrap();
+    }
+}
+
 /// Something that is done to a disk.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Write(u64, usize, u8),
     Zero(u64, u64, ZeroMode),
     Resize(u64),
@@ -58,7 +68,7 @@ pub(super) enum Step {
     Reopen,
 }
 
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Offsets and lengths that are often, not always, at the borders of something.
     let offset = || prop_oneof![(0..SIZE / 4096).prop_map(|block| block * 4096), 0..SIZE];
     let len = || prop_oneof![Just(4096_u64), Just(65536), 1..200_000_u64];
@@ -75,19 +85,19 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..24)
 }
 
-pub(super) fn open(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Qcow2Writer {
+pub(crate) fn open(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Qcow2Writer {
     let header = Header::read(&**file).unwrap();
     let backing = backing.cloned().map(|disk| disk as Arc<dyn BlockRead>);
     Qcow2Writer::new(file.clone(), header, backing, None).unwrap()
 }
 
-pub(super) fn content(disk: &dyn BlockRead) -> Vec<u8> {
+pub(crate) fn content(disk: &dyn BlockRead) -> Vec<u8> {
     let mut bytes = vec![0; disk.size() as usize];
     disk.read_at(&mut bytes, 0).unwrap();
     bytes
 }
 
-pub(super) fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
+pub(crate) fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
     match *step {
         Step::Write(at, len, byte) => {
             let len = len.min(disk.size().saturating_sub(at) as usize);
@@ -113,7 +123,7 @@ pub(super) fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
 }
 
 /// Corruptions and leaks that are found in the image.
-pub(super) fn faults(file: &dyn BlockRead) -> (u64, u64) {
+pub(crate) fn faults(file: &dyn BlockRead) -> (u64, u64) {
     let header = Header::read(file).unwrap();
     let mut told = Vec::new();
     let result = check(file, &header, &mut |finding| told.push(finding.to_string())).unwrap();
@@ -127,8 +137,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn as_a_plain_disk_and_clean_in_the_end(kind in kinds(), steps in steps(), backed: bool) {
+    fn as_a_plain_disk_and_clean_in_the_end(
+        kind in kinds(), steps in steps(), backed: bool, lazy: bool,
+    ) {
         let file = kind.image(SIZE);
+        if lazy {
+            make_lazy(&file);
+        }
         let mut model = vec![0; SIZE as usize];
         let backing = backed.then(|| Arc::new(MemoryDisk::from_bytes(vec![0xb5; SIZE as usize / 2 + 777])));
         if let Some(backing) = &backing {
@@ -150,18 +165,25 @@ proptest! {
 
     #[test]
     fn whatever_is_lost_since_the_last_flush_what_was_flushed_is_there(
-        kind in kinds(), steps in steps(), seed: u64, cut in 0.0..1.0_f64,
+        kind in kinds(), steps in steps(), seed: u64, cut in 0.0..1.0_f64, lazy: bool,
     ) {
         let file = kind.image(SIZE);
-        let before = MemoryDisk::from_bytes(file.to_bytes());
+        if lazy {
+            make_lazy(&file);
+        }
+        let before = Arc::new(MemoryDisk::from_bytes(file.to_bytes()));
         file.record();
-        let writer = open(&file, None);
+        let mut writer = open(&file, None);
         let mut model = vec![0; SIZE as usize];
         // The content at each flush, and how many operations there were before it began and after it ended.
         let mut flushed = vec![(0, model.clone())];
         for step in &steps {
             apply(step, &writer, &mut model);
-            if matches!(step, Step::Flush) {
+            if matches!(step, Step::Reopen) {
+                writer.close().unwrap();
+                writer = open(&file, None);
+            }
+            if matches!(step, Step::Flush | Step::Reopen) {
                 flushed.push((file.operations().len(), model.clone()));
             }
         }
@@ -170,12 +192,19 @@ proptest! {
         let operations = file.operations();
         let cut = (operations.len() as f64 * cut) as usize;
         crash(&before, &operations, cut, seed);
-        prop_assert_eq!(faults(&before).0, 0);
+        let dirty = Header::read(&*before).unwrap().is_dirty();
+        prop_assert!(lazy || !dirty);
+        if !dirty {
+            prop_assert_eq!(faults(&*before).0, 0);
+        }
         // Bytes that nobody wrote since the last flush before the cut are as they were then.
         let at = flushed.iter().rposition(|&(end, _)| end <= cut).unwrap();
         let (_, then) = &flushed[at];
         let touched = touched_since(&steps, at);
-        let after = content(&open(&Arc::new(MemoryDisk::from_bytes(before.to_bytes())), None));
+        let after = content(&open(&before, None));
+        if dirty {
+            prop_assert_eq!(faults(&*before), (0, 0), "repaired when it was opened");
+        }
         for (index, (now, then)) in after.iter().zip(then).enumerate() {
             prop_assert!(now == then || touched.iter().any(|range| range.contains(&(index as u64))),
                 "byte {index:#x} is {now:#x}, was {then:#x} at the last flush");
@@ -189,7 +218,7 @@ fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
     let mut ranges = Vec::new();
     for step in steps {
         match *step {
-            Step::Flush => seen += 1,
+            Step::Flush | Step::Reopen => seen += 1,
             Step::Write(at, len, _) if seen >= flush => ranges.push(at..at + len as u64),
             Step::Zero(at, len, _) if seen >= flush => ranges.push(at..at + len),
             // What a smaller disk has not, a larger one has as zeroes.
@@ -202,7 +231,7 @@ fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
 
 /// Does to `disk` what a machine that loses power after `cut` operations may have done: all up to the last flush, and any
 /// part of what came behind it. Sizes are kept in order, as a filesystem's journal does.
-pub(super) fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
+pub(crate) fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
     let safe = operations[..cut].iter().rposition(|operation| *operation == Operation::Flush).unwrap_or(0);
     let mut random = seed | 1;
     for (index, operation) in operations[..cut].iter().enumerate() {

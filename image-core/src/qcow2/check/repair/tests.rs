@@ -1,0 +1,149 @@
+//! A repair that is cut off at any moment: nothing is worse, and a second one completes it.
+
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use super::super::super::layout::{COPIED, INCOMPATIBLE_DIRTY, INCOMPATIBLE_FEATURES_OFFSET, L1_OFFSET};
+use super::super::super::snapshot;
+use super::super::super::write::tests::{Kind, SIZE, content, crash, open};
+use super::super::super::write::{BitmapChange, NewSnapshot, change_bitmaps, create_snapshot};
+use super::super::super::{Qcow2, Version};
+use super::*;
+use crate::block::MemoryDisk;
+
+/// A damaged image, as its bytes and what stands where.
+struct Damaged {
+    file: Arc<MemoryDisk>,
+    header: Header,
+}
+
+impl Damaged {
+    fn number(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.file.read_at(&mut bytes, at).unwrap();
+        u64::from_be_bytes(bytes)
+    }
+
+    fn put(&self, at: u64, number: u64) {
+        self.file.write_at(&number.to_be_bytes(), at).unwrap();
+    }
+
+    /// Where the L2 entry of guest cluster `index` of the first table stands.
+    fn l2_entry(&self, index: u64) -> u64 {
+        let l2 = self.number(self.header.l1.offset.0) & L1_OFFSET;
+        l2 + index * self.header.geometry.l2_entry_len()
+    }
+
+    fn host(&self, index: u64) -> u64 {
+        self.number(self.l2_entry(index)) & L1_OFFSET
+    }
+
+    /// Sets the refcount, of 16 bits, of the cluster at `host`.
+    fn put_refcount(&self, host: u64, refcount: u16) {
+        let (geometry, per_block) = (self.header.geometry, self.header.geometry.refcounts_per_block());
+        let cluster = geometry.cluster_index(host);
+        let block = self.number(self.header.refcount_table.offset.0 + cluster / per_block * 8);
+        self.file.write_at(&refcount.to_be_bytes(), block + cluster % per_block * 2).unwrap();
+    }
+}
+
+/// An image with data, a snapshot, a bitmap and several refcount blocks.
+fn image(cluster_bits: u32, extended: bool) -> Damaged {
+    let kind = Kind { cluster_bits, refcount_order: 4, extended, version: Version::V3 };
+    let file = kind.image(SIZE);
+    let write = |byte: u8, at: u64, len: usize| {
+        let writer = open(&file, None);
+        writer.write_at(&vec![byte; len], at).unwrap();
+        writer.close().unwrap();
+    };
+    write(1, 0, 700_000);
+    let new = NewSnapshot { name: b"one".to_vec(), date: (0, 0) };
+    create_snapshot(&*file, &Header::read(&*file).unwrap(), new).unwrap();
+    write(2, 4096, 100_000);
+    let add = BitmapChange::Add { name: b"b".to_vec(), granularity_bits: None };
+    change_bitmaps(&*file, &Header::read(&*file).unwrap(), &[add]).unwrap();
+    write(3, 900_000, 50_000);
+    let header = Header::read(&*file).unwrap();
+    Damaged { file, header }
+}
+
+/// The disk and the one that the snapshot holds.
+fn disks(file: &Arc<MemoryDisk>) -> [Vec<u8>; 2] {
+    let header = Header::read(&**file).unwrap();
+    let (snapshots, _) = snapshot::list(&**file, &header).unwrap();
+    let then = snapshots[0].header(&header).unwrap();
+    [header, then].map(|header| content(&Qcow2::new(file.clone(), header, None, None).unwrap()))
+}
+
+/// A way to damage an image.
+type Damage = (&'static str, fn(&Damaged));
+
+fn damages() -> Vec<Damage> {
+    vec![
+        ("a leak", |image| image.put_refcount(image.host(2), 3)),
+        ("many leaks and missing references", |image| {
+            for cluster in 0..30 {
+                image.put_refcount(cluster * image.header.geometry.cluster_size(), cluster as u16 % 5 + 1);
+            }
+        }),
+        ("refcount 0 in use", |image| image.put_refcount(image.host(2), 0)),
+        ("no refcount block", |image| image.put(image.header.refcount_table.offset.0, 0)),
+        ("a misplaced refcount block", |image| image.put(image.header.refcount_table.offset.0, 0x1200 + 8)),
+        ("a refcount block past the end", |image| {
+            image.put(image.header.refcount_table.offset.0 + 8, 1 << 32)
+        }),
+        ("a refcount block shared", |image| {
+            let place = image.header.refcount_table.offset.0;
+            image.put(place + 8, image.number(place));
+        }),
+        ("copied flags", |image| {
+            for index in 0..8 {
+                let at = image.l2_entry(index);
+                image.put(at, image.number(at) ^ COPIED);
+            }
+            let l1 = image.header.l1.offset.0;
+            image.put(l1, image.number(l1) ^ COPIED);
+        }),
+        ("dirty", |image| {
+            image.put(
+                INCOMPATIBLE_FEATURES_OFFSET,
+                image.number(INCOMPATIBLE_FEATURES_OFFSET) | INCOMPATIBLE_DIRTY,
+            );
+            image.put_refcount(image.host(2), 0);
+            image.put_refcount(image.host(3), 9);
+        }),
+    ]
+}
+
+#[test]
+fn a_repair_that_is_cut_off_makes_nothing_worse_and_can_be_done_again() {
+    for (cluster_bits, extended) in [(9, false), (12, false), (14, true), (16, false)] {
+        for (what, damage) in damages() {
+            let damaged = image(cluster_bits, extended);
+            let expected = disks(&damaged.file);
+            damage(&damaged);
+            let start = damaged.file.to_bytes();
+            damaged.file.record();
+            let repaired = repair(&*damaged.file, Repair::All, &mut |_| {}).unwrap();
+            assert!(repaired.left.is_clean(), "{what}: {repaired:?}");
+            let operations = damaged.file.operations();
+            assert!(operations.len() > 1, "{what}");
+            for cut in 0..=operations.len() {
+                for lost in [None, Some(cut as u64 * 991)] {
+                    let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
+                    match lost {
+                        None => operations[..cut].iter().for_each(|done| after.apply(done).unwrap()),
+                        Some(seed) => crash(&after, &operations, cut, seed),
+                    }
+                    let what = format!("{what}, {cluster_bits}, {cut} of {}", operations.len());
+                    assert!(disks(&after) == expected, "{what}");
+                    let again = repair(&*after, Repair::All, &mut |_| {}).unwrap();
+                    assert!(again.left.is_clean(), "{what}: {again:?}");
+                    assert!(disks(&after) == expected, "{what}, repaired");
+                    assert!(!Header::read(&*after).unwrap().is_dirty());
+                }
+            }
+        }
+    }
+}
