@@ -21,6 +21,7 @@ mod dd;
 mod info;
 mod layers;
 mod map;
+mod measure;
 mod prepared;
 mod resize;
 mod snapshot;

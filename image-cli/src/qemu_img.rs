@@ -38,6 +38,7 @@ mod info;
 mod json;
 mod key_values;
 mod map;
+mod measure;
 mod new_file;
 mod node;
 mod objects;
@@ -47,6 +48,7 @@ mod rebase;
 mod resize;
 mod size;
 mod snapshot;
+mod snapshot_disk;
 mod snapshot_list;
 mod words;
 
@@ -93,6 +95,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand!(dd),
     subcommand!(info),
     subcommand!(map),
+    subcommand!(measure),
     subcommand!(commit),
     subcommand!(rebase),
     subcommand!(resize),

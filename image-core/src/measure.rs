@@ -78,7 +78,7 @@ pub fn qcow2(target: Target, content: Content<'_>) -> Result<Measured> {
     let Target { geometry, .. } = target;
     let size = geometry.round_up(content.size());
     if geometry.l1_count_for(size).saturating_mul(TABLE_ENTRY) > MAX_L1_LEN {
-        return Err(Error::unsupported("the image size is too large (try using a larger cluster size)"));
+        return Err(Error::unsupported("the virtual size is too large for these clusters: take larger ones"));
     }
     let data = match content {
         _ if target.preallocated => size,

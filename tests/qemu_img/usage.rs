@@ -62,7 +62,7 @@ fn options(help: &str) -> BTreeSet<String> {
 fn help_names_every_option_that_theirs_names() {
     let Some(theirs) = qemu_10("qemu-img") else { return };
     let subcommands =
-        "amend bench bitmap check commit compare convert create dd info map rebase resize snapshot";
+        "amend bench bitmap check commit compare convert create dd info map measure rebase resize snapshot";
     for subcommand in subcommands.split(' ') {
         let expected = options(&theirs.must([subcommand, "--help"]));
         let help = goldimg(["qemu-img", subcommand, "--help"]).run();

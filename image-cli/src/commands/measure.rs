@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use image_core::block::BlockRead;
+use image_core::block::{BlockRead, Preallocation};
 use image_core::convert::Options;
 use image_core::format::{Image, Share};
 use image_core::measure::{self, Content, Measured, Target};
-use image_core::qcow2::bitmap;
+use image_core::qcow2::{Version, bitmap};
 use serde_json::json;
 
 use super::convert::options::{Format, Job};
 use super::image::{Backing, human_size};
+use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::size::Size;
@@ -32,8 +33,8 @@ pub(crate) struct Args {
     /// The format of the new image [default: qcow2 with -c or --exact, else raw]
     #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
     target_format: Option<Format>,
-    /// Options of the new image, as for convert
-    #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    /// Options of the new image, as for create (with --exact: as for convert)
+    #[arg(short = 'o', value_name = "KEY=VALUE,…")]
     options: Vec<String>,
     /// The new image is compressed; only --exact can tell what comes of it
     #[arg(short, long, requires = "exact")]
@@ -76,48 +77,74 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     if format == Format::Raw && (qcow2 || !args.options.is_empty()) {
         return Err(anyhow!("a raw image has no options")).hint(|| "take -O qcow2").exit_code(USAGE);
     }
-    let job = Job::of(format, args.compress, &args.options, args.level).exit_code(USAGE)?;
+    let wanted = Wanted::parse(args, format).exit_code(USAGE)?;
     let answer = match (&args.image, args.size) {
         (Some(path), _) => {
             let share = if args.force_share { Share::Writers } else { Share::Readers };
             let image = args.backing.open(path, args.source_format.map(Into::into), share, ui)?;
-            of_image(args, &job, &image, ui).with_context(|| format!("measuring {}", path.display()))?
+            of_image(args, &wanted, &image, ui).with_context(|| format!("measuring {}", path.display()))?
         }
         (None, size) => {
             let content = Content::Empty(size.unwrap_or_default().0);
-            Answer { measured: measured(&job, content)?, bitmaps: None, exact: None }
+            Answer { measured: wanted.measure(content)?, bitmaps: None, exact: None }
         }
     };
     show(args, &answer, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_image(args: &Args, job: &Job, image: &Image, ui: &Ui) -> anyhow::Result<Answer> {
-    let measured = measured(job, Content::Of(image))?;
-    let bitmaps = match image.as_qcow2() {
-        Some(qcow2) if job.has_bitmaps() => {
+fn of_image(args: &Args, wanted: &Wanted, image: &Image, ui: &Ui) -> anyhow::Result<Answer> {
+    let measured = wanted.measure(Content::Of(image))?;
+    let bitmaps = match (image.as_qcow2(), &wanted.qcow2) {
+        (Some(qcow2), Some((target, true))) => {
             let list = bitmap::list(&**qcow2.file(), &qcow2.header())?;
-            Some(measure::bitmaps(job.geometry()?, image.size(), &list))
+            Some(measure::bitmaps(target.geometry, image.size(), &list))
         }
         _ => None,
     };
-    let exact = match args.exact {
-        true => {
+    let exact = match &wanted.exact {
+        Some(job) => {
             let watch = ui.bytes("measuring", image.size());
             let options = Options { threads: args.threads, progress: &watch, ..Options::default() };
             Some(measure::exact(image, job.image(image.size())?, &options)?)
         }
-        false => None,
+        None => None,
     };
     Ok(Answer { measured, bitmaps, exact })
 }
 
-fn measured(job: &Job, content: Content<'_>) -> image_core::Result<Measured> {
-    match job.format {
-        Format::Raw => Ok(measure::raw(content)),
-        Format::Qcow2 => {
-            let target = Target { geometry: job.geometry()?, preallocated: false, backed: false };
-            measure::qcow2(target, content)
+/// The new image, as far as its size depends on it.
+struct Wanted {
+    /// A qcow2 image, and whether it can have bitmaps; raw if there is none.
+    qcow2: Option<(Target, bool)>,
+    /// The conversion to do without writing.
+    exact: Option<Job>,
+}
+
+impl Wanted {
+    fn parse(args: &Args, format: Format) -> anyhow::Result<Self> {
+        if format == Format::Raw {
+            return Ok(Self { qcow2: None, exact: None });
+        }
+        let mut options = ImageOptions::default();
+        for list in &args.options {
+            options.read(list)?;
+        }
+        let target = Target {
+            geometry: options.new_image(0)?.geometry(),
+            preallocated: options.preallocation > Preallocation::Metadata,
+            backed: options.backing_file.is_some(),
+        };
+        let list: Vec<String> =
+            args.options.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+        let exact = args.exact.then(|| Job::of(format, args.compress, &list, args.level)).transpose()?;
+        Ok(Self { qcow2: Some((target, options.version != Some(Version::V2))), exact })
+    }
+
+    fn measure(&self, content: Content<'_>) -> image_core::Result<Measured> {
+        match self.qcow2 {
+            None => Ok(measure::raw(content)),
+            Some((target, _)) => measure::qcow2(target, content),
         }
     }
 }

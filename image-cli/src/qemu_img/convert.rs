@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind};
 use super::node::{Node, Wanted};
 use super::progress::Percent;
-use super::{Call, cache, say, words};
+use super::{Call, cache, say, snapshot_disk, words};
 use arguments::Asked;
 pub(super) use arguments::OPTIONS;
 use target::Target;
@@ -65,7 +65,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, Failure> {
     let nodes = names.iter().map(|name| Node::parse(name, &asked.wanted)).collect::<Result<Vec<_>, _>>()?;
     let source: Box<dyn BlockRead> = match (&nodes[..], &asked.snapshot) {
-        ([node], Some(snapshot)) => snapshot_of(node, snapshot)?,
+        ([node], Some(snapshot)) => snapshot_disk::open(node, snapshot)?,
         ([node], None) => node.disk()?,
         (_, Some(_)) => return Err(Failure::new("No support for concatenating multiple snapshot")),
         (nodes, None) => {
@@ -155,19 +155,4 @@ fn refuse_bitmaps(node: &Node) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new("goldimg does not copy bitmaps: leave out --bitmaps to go without them")),
     }
-}
-
-/// The disk that a snapshot holds; it is named, or said to be `snapshot.id=…,snapshot.name=…`.
-fn snapshot_of(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Failure> {
-    let member = node.member()?;
-    let failed = |why: &str| Failure::new(format!("Failed to load snapshot: {why}"));
-    let Some(header) = &member.header else {
-        return Err(failed(
-            "Block format 'raw' used by device '' does not support temporarily loading internal snapshots",
-        ));
-    };
-    let told = |error: image_core::Error| failed(&words::of_opening(&error));
-    let all = image_core::qcow2::snapshot::list(&member.file, header).map_err(told)?.0;
-    let found = arguments::find_snapshot(&all, wanted).ok_or_else(|| failed("Can't find snapshot"))?;
-    node.snapshot_disk(&found.header(header).map_err(told)?)
 }

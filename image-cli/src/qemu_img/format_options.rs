@@ -6,6 +6,7 @@
 //! ```
 
 mod image;
+mod measured;
 mod table;
 
 use std::fmt::Write;

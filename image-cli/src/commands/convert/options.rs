@@ -117,13 +117,8 @@ impl Job {
         Ok(job)
     }
 
-    /// Whether it can have persistent bitmaps.
-    pub(in crate::commands) fn has_bitmaps(&self) -> bool {
-        self.format == Format::Qcow2 && self.version == Version::V3
-    }
-
     /// The sizes of a qcow2 image.
-    pub(in crate::commands) fn geometry(&self) -> image_core::Result<Geometry> {
+    fn geometry(&self) -> image_core::Result<Geometry> {
         Geometry::new(self.cluster_bits, self.refcount_order, false)
     }
 

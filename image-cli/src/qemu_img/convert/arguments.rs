@@ -1,13 +1,12 @@
 //! What `convert` is asked for.
 
 use image_core::convert::DiskSink;
-use image_core::qcow2::snapshot::Snapshot;
 
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::format_options::Lists;
 use crate::qemu_img::node::Wanted;
 use crate::qemu_img::options::{Given, Opt, flag, long_flag, long_valued, valued};
-use crate::qemu_img::{key_values, size};
+use crate::qemu_img::size;
 
 pub(in crate::qemu_img) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -164,16 +163,4 @@ fn check_parallel(text: &str) -> Result<(), Failure> {
         Ok(_) => Err(Failure::new("Invalid number of coroutines specified. Must be between 1 and 16.")),
         Err(_) => Err(Failure::new(format!("Invalid number of coroutines specified: '{text}'."))),
     }
-}
-
-/// The snapshot that `-l` names: by id or name, or as `snapshot.id=…,snapshot.name=…`, where both must fit.
-pub(super) fn find_snapshot<'a>(all: &'a [Snapshot], wanted: &str) -> Option<&'a Snapshot> {
-    if !wanted.starts_with("snapshot.") {
-        return image_core::qcow2::snapshot::find(all, wanted.as_bytes());
-    }
-    let pairs = key_values::parse(wanted, None);
-    let fits = |key: &str, value: &[u8]| {
-        pairs.iter().filter(|(name, _)| name == key).all(|(_, wanted)| wanted.as_bytes() == value)
-    };
-    all.iter().find(|snapshot| fits("snapshot.id", &snapshot.id) && fits("snapshot.name", &snapshot.name))
 }

@@ -13,8 +13,15 @@ const LARGEST: u64 = i64::MAX as u64 - 511;
 const TOO_LARGE: &str =
     "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
 
+pub(super) const CLUSTER_SIZE: &str = "Cluster size must be a power of two between 512 and 2048k";
+
+pub(super) const EXTENDED_L2: &str =
+    "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes";
+
+pub(super) const REFCOUNT_BITS: &str = "Refcount width must be a power of two and may not exceed 64 bits";
+
 /// Why there can be no such image.
-type Fault = String;
+pub(super) type Fault = String;
 
 impl FormatOptions {
     /// A qcow2 image of `size` bytes with these options; `compress`: with compressed clusters.
@@ -73,19 +80,18 @@ impl FormatOptions {
     fn geometry(&self, version: Version) -> Result<Geometry, Fault> {
         let cluster_size = self.size("cluster_size").unwrap_or(65536);
         if !cluster_size.is_power_of_two() || !(512..=2 << 20).contains(&cluster_size) {
-            return Err("Cluster size must be a power of two between 512 and 2048k".to_owned());
+            return Err(CLUSTER_SIZE.to_owned());
         }
         let extended = self.is_on("extended_l2");
         if extended && version == Version::V2 {
             return Err(needs_v3("Extended L2 entries are only supported with compatibility level 1.1 and"));
         }
         if extended && cluster_size < 16384 {
-            return Err("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
-                .to_owned());
+            return Err(EXTENDED_L2.to_owned());
         }
         let bits = self.text("refcount_bits").map_or(Some(16), number);
         let bits = bits.filter(|bits| bits.is_power_of_two() && *bits <= 64);
-        let bits = bits.ok_or("Refcount width must be a power of two and may not exceed 64 bits")?;
+        let bits = bits.ok_or(REFCOUNT_BITS)?;
         if version == Version::V2 && bits != 16 {
             return Err(needs_v3(
                 "Different refcount widths than 16 bits require compatibility level 1.1 or",
@@ -156,7 +162,7 @@ fn needs_v3(what: &str) -> String {
 }
 
 /// A number in decimal or hexadecimal.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
