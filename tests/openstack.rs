@@ -11,6 +11,7 @@
 
 mod authentication;
 mod cloud;
+mod drivers;
 mod faults;
 mod hostile;
 mod misbehaviour;

@@ -50,6 +50,11 @@ impl<T, E: Into<anyhow::Error>> Advise<T> for Result<T, E> {
     }
 }
 
+/// The cause of this kind, behind words and advice.
+pub(crate) fn cause<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.downcast_ref().or_else(|| cause(&error.downcast_ref::<Advice>()?.cause))
+}
+
 /// Shows `error` and answers with its exit code.
 pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> ExitCode {
     ui.error(&render(error));
@@ -125,6 +130,9 @@ mod tests {
             .unwrap_err();
         assert_eq!(render(&error), "reading the recipe: no such file\n\nhint: goldimg plan --help");
         assert_eq!(exit_code_of(&error), USAGE);
+        let rare = Err::<(), _>(std::fmt::Error).hint(|| "inner").context("writing").hint(|| "outer");
+        let rare = rare.unwrap_err();
+        assert!(cause::<std::fmt::Error>(&rare).is_some() && cause::<std::io::Error>(&rare).is_none());
         let plain = anyhow!("no");
         assert_eq!((render(&plain).as_str(), exit_code_of(&plain)), ("no", FAILED));
         let stopped =

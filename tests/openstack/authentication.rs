@@ -1,5 +1,9 @@
 //! Every way to say who one is, against a real Keystone.
 
+use std::fs;
+
+use serde_json::{Value, json};
+
 use super::cloud::{Cloud, raw_image, start};
 use crate::support::goldimg;
 
@@ -27,7 +31,7 @@ fn every_way_to_authenticate() {
         let images = cloud.images(name);
         assert!(images.iter().any(|image| image["id"] == id.as_str()), "{name}: {images:?}");
     }
-    assert_eq!(cloud.images("other"), Vec::<serde_json::Value>::new());
+    assert_eq!(cloud.images("other"), Vec::<Value>::new());
 
     assert!(
         failure(&cloud, "wrong-password")
@@ -55,6 +59,7 @@ fn by_variables(cloud: &Cloud, id: &str) {
     };
     // As it is, and exchanged for one of the same project.
     let token = token.trim();
+    by_files(cloud, id, token);
     for variables in [vec![("OS_TOKEN", token)], vec![("OS_TOKEN", token), ("OS_PROJECT_NAME", "demo")]] {
         let outcome = images(&variables);
         assert!(outcome.code == 0 && outcome.stdout.contains(id), "{}", outcome.snapshot());
@@ -66,6 +71,37 @@ fn by_variables(cloud: &Cloud, id: &str) {
         [("OS_USERNAME", "demo"), ("OS_PASSWORD", "goldimg-password"), ("OS_PROJECT_NAME", "demo")];
     let outcome = images(&password);
     assert!(outcome.code == 0 && outcome.stdout.contains(id), "{}", outcome.snapshot());
+}
+
+/// clouds.yaml where people keep it, a token in it, and a password in a file of its own.
+fn by_files(cloud: &Cloud, id: &str, token: &str) {
+    let text = fs::read_to_string(cloud.dir().join("clouds.yaml")).expect("clouds.yaml");
+    let known: Value = serde_json::from_str(&text).expect("JSON");
+    let mut demo = known["clouds"]["demo"].clone();
+    let auth = demo["auth"].as_object_mut().expect("a table");
+    let password = auth.remove("password").expect("a password");
+    let by_token =
+        json!({ "auth_type": "v3token", "auth": { "auth_url": auth["auth_url"], "token": token } });
+    let home = cloud.dir().join("home");
+    let (kept, here) = (home.join(".config/openstack"), home.join("work"));
+    for (folder, name, content) in [
+        (&kept, "clouds.yaml", json!({ "clouds": { "demo": demo, "token": by_token } })),
+        (&here, "secure.yaml", json!({ "clouds": { "demo": { "auth": { "password": password } } } })),
+    ] {
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(folder.join(name), content.to_string()).expect("a file");
+    }
+    let images = |name: &str| {
+        let run = goldimg(["images", "--json", "--cloud", name]).folder(&here).env("HOME", &home);
+        run.env("XDG_CONFIG_HOME", "").env("NO_PROXY", "127.0.0.1").run()
+    };
+    for name in ["demo", "token"] {
+        let outcome = images(name);
+        assert!(outcome.code == 0 && outcome.stdout.contains(id), "{name}: {}", outcome.snapshot());
+    }
+    fs::remove_file(here.join("secure.yaml")).expect("it goes");
+    let outcome = images("demo");
+    assert!(outcome.code == 1 && outcome.stderr.contains("it has no password"), "{}", outcome.snapshot());
 }
 
 #[test]

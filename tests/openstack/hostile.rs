@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -15,6 +16,9 @@ use crate::support::{folder, goldimg};
 /// What the scripts may not let out.
 pub(super) const PASSWORD: &str = "hush-password";
 pub(super) const TOKEN: &str = "hush-token";
+
+/// More of a request's body is counted, and not kept.
+const KEPT: usize = 1 << 20;
 
 /// What is done with a request.
 pub(super) enum Reply {
@@ -38,6 +42,15 @@ struct State {
     requests: Vec<String>,
     tokens: usize,
     image: Value,
+}
+
+impl State {
+    /// The image's data are where they belong.
+    fn store(&mut self, hash: &str) {
+        self.image["status"] = json!("active");
+        self.image["os_hash_algo"] = json!("sha512");
+        self.image["os_hash_value"] = json!(hash);
+    }
 }
 
 /// The made-up cloud.
@@ -65,7 +78,7 @@ pub(super) fn start(hash: &str, script: Box<Script>) -> Hostile {
 }
 
 impl Hostile {
-    pub(super) fn dir(&self) -> &std::path::Path {
+    pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -76,7 +89,11 @@ impl Hostile {
 
     /// goldimg as a user of this cloud.
     pub(super) fn goldimg(&self, arguments: &[&str]) -> Invocation {
-        goldimg(arguments)
+        self.as_user(goldimg(arguments))
+    }
+
+    fn as_user(&self, invocation: Invocation) -> Invocation {
+        invocation
             .folder(self.dir())
             .env("HOME", self.dir())
             .env("XDG_CONFIG_HOME", self.dir())
@@ -88,12 +105,33 @@ impl Hostile {
             .env("OS_PROJECT_NAME", "p")
     }
 
-    /// Uploads `image`; whatever comes of it, no secret is said.
-    pub(super) fn upload(&self, image: &str) -> Outcome {
-        let outcome = self.goldimg(&["upload", image, "--json"]).run();
+    /// Runs it; whatever comes of it, no secret is said.
+    fn quiet(&self, invocation: Invocation) -> Outcome {
+        let outcome = invocation.run();
         let said = outcome.snapshot();
         assert!(!said.contains(PASSWORD) && !said.contains(TOKEN), "{said}");
         outcome
+    }
+
+    /// Uploads `image` with these options.
+    pub(super) fn upload_by(&self, image: &Path, options: &[&str]) -> Outcome {
+        let image = image.to_string_lossy();
+        self.quiet(
+            self.goldimg(&["upload", &image, "--json"].iter().chain(options).copied().collect::<Vec<_>>()),
+        )
+    }
+
+    /// Uploads `image` by a process that may allocate no more than this.
+    pub(super) fn upload_within(&self, image: &Path, option: &str, memory_kib: u64) -> Outcome {
+        let program = goldimg([""; 0]).path();
+        let words = format!("{} upload --json {option} {}", program.display(), image.display());
+        let script = format!("ulimit -d {memory_kib}; exec {words}");
+        self.quiet(self.as_user(Invocation::new(Path::new("/bin/sh"), ["-c", &script])))
+    }
+
+    /// The image is gone, as if it had never been.
+    pub(super) fn forget(&self) {
+        lock(&self.state).image = Value::Null;
     }
 
     /// "METHOD path" of every request, the identifier of the image replaced by `ID`.
@@ -137,21 +175,27 @@ impl Server {
             Reply::Early(status) => {
                 return answer(&mut stream, status, &json!({ "message": "early" }).to_string(), "");
             }
-            Reply::Cut(count) => return read_body(&mut stream, &mut body, count.min(len)),
-            _ => read_body(&mut stream, &mut body, len),
+            Reply::Cut(count) => {
+                read_body(&mut stream, &mut body, count.min(len));
+                return;
+            }
+            _ => {}
         }
+        let len = read_body(&mut stream, &mut body, len);
         match reply {
             Reply::Status(status, text) => answer(&mut stream, status, &text, ""),
-            Reply::Swallow => drop(self.well(method, &path, &head, &body)),
+            Reply::Swallow => drop(self.well(method, target, &head, &body, len)),
             _ => {
-                let (status, text, extra) = self.well(method, &path, &head, &body);
+                let (status, text, extra) = self.well(method, target, &head, &body, len);
                 answer(&mut stream, status, &text, &extra);
             }
         }
     }
 
-    /// What a good cloud answers: status, body, further header lines.
-    fn well(&self, method: &str, path: &str, head: &str, body: &[u8]) -> (u16, String, String) {
+    /// What a good cloud answers to a request with a body of `len` bytes, which begins with `body`: status, body,
+    /// further header lines.
+    fn well(&self, method: &str, target: &str, head: &str, body: &[u8], len: usize) -> (u16, String, String) {
+        let path = &without_id(target.split('?').next().unwrap_or_default());
         let mut state = lock(&self.state);
         let plain = |status: u16, value: Value| (status, value.to_string(), String::new());
         if path == "/v3/auth/tokens" {
@@ -165,12 +209,15 @@ impl Server {
         if header(head, "x-auth-token") != Some(format!("{TOKEN}-{}", state.tokens)) {
             return plain(401, json!({ "message": "not the newest token" }));
         }
-        match (method, path) {
+        match (method, path.as_str()) {
             ("GET", "/v2/info/import") => {
                 plain(200, json!({ "import-methods": { "value": ["glance-direct"] } }))
             }
             ("GET", "/v2/info/stores") => plain(404, Value::Null),
-            ("GET", "/v2/images") => plain(200, json!({ "images": [] })),
+            ("GET", "/v2/images") => {
+                let shown = !state.image.is_null() && target.contains("os_hidden=false");
+                plain(200, json!({ "images": Vec::from_iter(shown.then_some(&state.image)) }))
+            }
             ("POST", "/v2/images") => {
                 let mut image: Value = serde_json::from_slice(body).unwrap_or_default();
                 if state.image["id"] == image["id"] {
@@ -181,12 +228,19 @@ impl Server {
                 state.image = image.clone();
                 plain(201, image)
             }
-            ("PUT", "/v2/images/ID/file") => {
-                state.image["status"] = json!("active");
-                state.image["size"] = json!(body.len());
-                state.image["os_hash_algo"] = json!("sha512");
-                state.image["os_hash_value"] = json!(self.hash);
+            ("PUT", "/v2/images/ID/stage") => {
+                state.image["status"] = json!("uploading");
+                state.image["size"] = json!(len);
                 plain(204, Value::Null)
+            }
+            ("PUT", "/v2/images/ID/file") => {
+                state.image["size"] = json!(len);
+                state.store(&self.hash);
+                plain(204, Value::Null)
+            }
+            ("POST", "/v2/images/ID/import") => {
+                state.store(&self.hash);
+                plain(202, Value::Null)
             }
             ("DELETE", _) => {
                 state.image = Value::Null;
@@ -214,15 +268,17 @@ fn read_head(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     }
 }
 
-/// Reads until `body` has `len` bytes.
-fn read_body(stream: &mut TcpStream, body: &mut Vec<u8>, len: usize) {
+/// Reads until there are `len` bytes, of which `body` keeps the first. Answers with how many there were.
+fn read_body(stream: &mut TcpStream, body: &mut Vec<u8>, len: usize) -> usize {
+    let mut passed = body.len();
     let mut buf = vec![0; 65536];
-    while body.len() < len {
-        match stream.read(&mut buf) {
-            Ok(count) if count > 0 => body.extend(&buf[..count]),
-            _ => return,
-        }
+    while passed < len {
+        let Ok(count @ 1..) = stream.read(&mut buf) else { break };
+        passed += count;
+        let room = KEPT.saturating_sub(body.len());
+        body.extend(&buf[..count.min(room)]);
     }
+    passed
 }
 
 fn header(head: &str, name: &str) -> Option<String> {

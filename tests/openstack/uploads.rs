@@ -32,6 +32,11 @@ fn every_method_stores_the_same_bytes() {
     assert_eq!((&told["verified"], stores), (&true.into(), vec!["cheap", "fast"]));
     cloud.assert_downloads(id(&told), &image);
 
+    let told = cloud.upload("demo", &image, &["--all-stores", "--name", "everywhere"]);
+    let stores = told["image"]["stores"].as_str().expect("stores");
+    assert_eq!((&told["verified"], stores.split(',').count()), (&true.into(), 2));
+    cloud.assert_downloads(id(&told), &image);
+
     let uri = serve(&image);
     let told = cloud.upload("demo", &image, &["--uri", &uri, "--name", "fetched"]);
     assert_eq!(told["verified"], true);
@@ -43,7 +48,7 @@ fn every_method_stores_the_same_bytes() {
     assert!(outcome.stderr.contains("the cloud stored other bytes than were sent"), "{}", outcome.stderr);
     let outcome = cloud.refused("demo", &image, &["--uri", "http://127.0.0.1:1/x", "--name", "nowhere"]);
     assert!(outcome.stderr.contains("the cloud's import"), "{}", outcome.stderr);
-    assert_eq!(cloud.images("demo").len(), 3, "nothing is left of what failed");
+    assert_eq!(cloud.images("demo").len(), 4, "nothing is left of what failed");
     properties_arrive(&cloud, &image);
 }
 
@@ -113,6 +118,9 @@ fn what_the_cloud_refuses_is_said_and_leaves_nothing() {
     said(cloud.refused("demo", &small, &["--disk-format", "vmdk"]), "it is declared to be vmdk, and is raw");
     let declared = ["--disk-format", "vmdk", "--no-inspect"];
     said(cloud.refused("demo", &small, &declared), "HTTP 415");
+    // The task of an import fails, and the image stays "importing".
+    let staged = [&declared[..], &["--method", "glance-direct"]].concat();
+    said(cloud.refused("demo", &small, &staged), "the cloud's import into store fast failed");
     said(cloud.refused("demo", &small, &["--disk-format", "floppy"]), "HTTP 400");
     let mut hybrid = fs::read(&small).expect("the image");
     hybrid[446 + 4] = 0xee;

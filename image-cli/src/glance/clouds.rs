@@ -74,6 +74,17 @@ pub(crate) enum Auth {
     Token(Secret),
 }
 
+impl Auth {
+    /// What nobody else may know.
+    pub(crate) fn secret(&self) -> &Secret {
+        match self {
+            Self::Password { password: secret, .. }
+            | Self::ApplicationCredential { secret, .. }
+            | Self::Token(secret) => secret,
+        }
+    }
+}
+
 /// Which application credential: by its own id, or by its name and its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {

@@ -47,11 +47,13 @@ pub(crate) struct Request {
     pub(crate) body: Option<Value>,
     /// What is shown of the body where it holds a secret.
     pub(crate) shown_body: Option<Value>,
+    /// The secret in the body.
+    pub(crate) body_secret: Option<Secret>,
 }
 
 impl Request {
     pub(crate) fn new(verb: Verb, url: impl Into<String>) -> Self {
-        Self { verb, url: url.into(), headers: Vec::new(), body: None, shown_body: None }
+        Self { verb, url: url.into(), headers: Vec::new(), body: None, shown_body: None, body_secret: None }
     }
 
     /// With a JSON body.
@@ -79,6 +81,21 @@ impl Request {
     pub(crate) fn secret_header(mut self, name: &'static str, value: &Secret) -> Self {
         self.headers.push((name, HeaderText::Secret(value.clone())));
         self
+    }
+
+    /// With a JSON body that holds `secret`; `shown` is shown of it.
+    #[must_use]
+    pub(crate) fn secret_json(self, body: Value, shown: Value, secret: &Secret) -> Self {
+        Self { shown_body: Some(shown), body_secret: Some(secret.clone()), ..self.json(body) }
+    }
+
+    /// Everything in it that must not be seen.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let in_headers = self.headers.iter().filter_map(|(_, value)| match value {
+            HeaderText::Secret(secret) => Some(secret),
+            HeaderText::Plain(_) => None,
+        });
+        in_headers.chain(&self.body_secret)
     }
 }
 
@@ -108,6 +125,16 @@ impl Answer {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         serde_json::from_slice(&self.body)
             .map_err(|error| anyhow::anyhow!("the answer is not the JSON it should be: {error}"))
+    }
+
+    /// A refusal without the request's secrets: servers and proxies like to repeat what they were sent.
+    #[must_use]
+    pub(crate) fn hiding_secrets_of(mut self, request: &Request) -> Self {
+        if !self.is_success() {
+            let said = String::from_utf8_lossy(&self.body).into_owned();
+            self.body = request.secrets().fold(said, |said, secret| secret.hidden_in(&said)).into_bytes();
+        }
+        self
     }
 
     /// What the server says is wrong, in one line: Keystone and Nova answer in JSON, Glance in HTML.

@@ -110,10 +110,11 @@ impl Exchange for Http {
     fn send(&self, request: &Request, stream: Option<Stream<'_>>) -> Result<Answer, Lost> {
         self.last_words.clear();
         let result = self.transmit(request, stream);
-        result.or_else(|error| match self.last_words.answer() {
+        let answer = result.or_else(|error| match self.last_words.answer() {
             Some(answer) => Ok(answer),
             None => Err(lost(error, &host_of(&request.url))),
-        })
+        });
+        answer.map(|answer| answer.hiding_secrets_of(request))
     }
 }
 

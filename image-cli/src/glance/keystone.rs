@@ -63,11 +63,11 @@ pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> anyhow::Re
         (Auth::Token(token), Scope::Unsaid) => Request::new(Verb::Get, url)
             .secret_header("X-Auth-Token", token)
             .secret_header("X-Subject-Token", token),
-        _ => {
-            let mut request = Request::new(Verb::Post, url).json(body(cloud, Secret::expose));
-            request.shown_body = Some(body(cloud, |_| HIDDEN));
-            request
-        }
+        (auth, _) => Request::new(Verb::Post, url).secret_json(
+            body(cloud, Secret::expose),
+            body(cloud, |_| HIDDEN),
+            auth.secret(),
+        ),
     };
     let answer = patiently(exchange, &request).with_context(doing)?;
     if !answer.is_success() {

@@ -15,6 +15,16 @@ impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+
+    /// `text` with something else in its place, as it is and as JSON writes it.
+    pub(crate) fn hidden_in(&self, text: &str) -> String {
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        let json = serde_json::Value::from(self.0.as_str()).to_string();
+        let inside = json.get(1..json.len().saturating_sub(1)).unwrap_or(&self.0);
+        text.replace(inside, HIDDEN).replace(&self.0, HIDDEN)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -29,6 +39,15 @@ pub(crate) const HIDDEN: &str = "(secret)";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_repeats_it_is_shown_without_it() {
+        let secret = Secret::new("hunter\"2\\");
+        let said = serde_json::json!({ "you sent": "hunter\"2\\" }).to_string();
+        assert_eq!(secret.hidden_in(&said), r#"{"you sent":"(secret)"}"#);
+        assert_eq!(secret.hidden_in("<hunter\"2\\> and hunter2"), "<(secret)> and hunter2");
+        assert_eq!(Secret::new("").hidden_in("as it is"), "as it is");
+    }
 
     #[test]
     fn debug_shows_nothing_of_it() {

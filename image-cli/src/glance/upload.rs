@@ -28,7 +28,7 @@ use super::image_api::{
 use super::payload::{self, Digests, Measured, Payload, digests_of};
 use super::rotate::{self, Rotated};
 use super::session::Session;
-use crate::failure::Advise;
+use crate::failure::{self, Advise};
 use crate::interrupt;
 use crate::ui::Ui;
 
@@ -210,7 +210,7 @@ impl Upload<'_> {
             let verified = self.verify(&image, &digests)?;
             Ok((image, verified))
         });
-        result.map_err(|error| match error.downcast_ref::<wait::Overdue>() {
+        result.map_err(|error| match failure::cause::<wait::Overdue>(&error) {
             // It may yet become what it should: the next run looks.
             Some(_) => error,
             None => self.abandon(&id, error),
