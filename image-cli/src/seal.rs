@@ -3,7 +3,8 @@
 //! ```text
 //! image ─► View ─► Plan: which files go, become empty, are written anew
 //!            │       │
-//!            └► volume, a copy ─► e2fsck (journal) ─► debugfs ─► unused blocks become holes ─► e2fsck ─► read again
+//!            ├► ext4, a copy ─► e2fsck (journal) ─► debugfs ─► unused blocks become holes ─► e2fsck ─► read again
+//!            └► FAT, a copy ──► files go ─► read again
 //!                    └► image with the volume in its place ─► beside the old one ─► audited ─► renamed
 //! ```
 //!
@@ -96,10 +97,7 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
         let volume = Volume::copy_of(&view, place, work.path(), ui)?;
         interrupt::check()?;
         let stage = ui.stage(&format!("seal {}", place.name()));
-        volume.make_clean()?;
-        volume.change(&changes)?;
-        stale_bytes += volume.wipe()?;
-        volume.judge(&changes)?;
+        stale_bytes += volume.seal(&changes).with_context(|| format!("sealing {}", place.name()))?;
         patched.put(place.range, volume.into_disk())?;
         stage.done();
     }

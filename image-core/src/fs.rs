@@ -3,7 +3,7 @@
 //! ```text
 //! Window (a partition) ─► detect ─► which, its UUID, its label
 //!                      └► open   ─► Files: list, read, follow links   ext2/3/4, FAT
-//! make_fat ─► an EFI system partition
+//! make_fat ─► an EFI system partition     remove_from_fat ─► a file less
 //! ext4     ─► the times of inodes, checksums and all        iso9660 ─► small CDs
 //! ```
 //!
@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
-pub use ext4::{Ext4Rule, Superblock, clamp_inode_times, unused_ranges};
-pub use fat::{NewFat, NewFile, make_fat};
+pub use ext4::{Ext4Rule, Superblock, clamp_inode_times, root_security_attribute, unused_ranges};
+pub use fat::{NewFat, NewFile, make_fat, remove_from_fat};
 
 use crate::block::BlockRead;
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@ use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::fs::{
     FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
-    unused_ranges,
+    remove_from_fat, root_security_attribute, unused_ranges,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
 use image_core::unused::{UsedOnly, survey};
@@ -206,6 +206,55 @@ fn fat_is_made_as_others_check_it_and_the_same_each_time() {
         let mut second = vec![0; bytes.len()];
         again.read_at(&mut second, 0).unwrap();
         assert!(second == bytes, "{size} MiB: made twice, it differs");
+    }
+}
+
+#[test]
+fn a_file_goes_from_a_fat_with_all_that_was_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for size in [8, 33] {
+        let path = dir.path().join(format!("{size}.raw"));
+        let disk = FileDisk::create_new(&path, size * MIB).unwrap();
+        let options = NewFat { label: "ESP".into(), serial: 1, seconds: 1_760_000_000, hidden_sectors: 0 };
+        let file = |path: &str, byte: u8| NewFile { path: path.into(), content: vec![byte; 70_000] };
+        // The second name takes more than one entry.
+        let files = [file("loader/keep", 3), file("loader/random-seed of a machine", 0xa5), file("last", 7)];
+        make_fat(&disk, &options, &files).unwrap();
+        remove_from_fat(&disk, "/loader/Random-Seed of a machine".as_ref()).unwrap();
+        let again = remove_from_fat(&disk, "/loader/random-seed of a machine".as_ref()).unwrap_err();
+        assert_eq!(again.to_string(), "removing /loader/random-seed of a machine from the FAT");
+        assert!(remove_from_fat(&disk, "/loader".as_ref()).is_err(), "something is in it");
+
+        let read = open(Arc::new(FileDisk::open(&path).unwrap())).unwrap();
+        for (kept, byte) in [("/loader/keep", 3), ("/last", 7)] {
+            assert!(read.read(kept.as_ref(), 1 << 20).unwrap().unwrap() == [byte; 70_000], "{kept}");
+        }
+        assert_eq!(read.list("/loader".as_ref()).unwrap().unwrap().len(), 1);
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == [0xa5; 8]), "what was in it is there");
+        if let Some(fsck) = peer("fsck.fat") {
+            judge(&fsck, &["-n", "-V", path.to_str().unwrap()]);
+        }
+    }
+}
+
+#[test]
+fn a_label_of_the_root_directory_is_read_wherever_it_is() {
+    let [Some(mke2fs), Some(debugfs)] = ["mke2fs", "debugfs"].map(peer) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // Small inodes have no room for it: it is in a block of its own.
+    for inode_size in ["128", "256"] {
+        let path = dir.path().join(inode_size);
+        let disk = FileDisk::create_new(&path, 16 * MIB).unwrap();
+        let path = path.to_str().unwrap();
+        judge(&mke2fs, &["-q", "-F", "-t", "ext4", "-I", inode_size, path]);
+        assert_eq!(root_security_attribute(&disk, "selinux").unwrap(), None);
+        let label = "system_u:object_r:root_t:s0";
+        for request in ["ea_set / user.other x".into(), format!("ea_set / security.selinux {label}")] {
+            judge(&debugfs, &["-w", "-R", &request, path]);
+        }
+        let read = root_security_attribute(&disk, "selinux").unwrap();
+        assert_eq!(read.as_deref(), Some(label.as_bytes()), "{inode_size}");
     }
 }
 

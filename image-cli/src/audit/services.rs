@@ -1,5 +1,9 @@
 //! Rules of services: who can log in, stop the machine, tell the time and trim the disk.
 
+use std::sync::Arc;
+
+use image_core::fs::root_security_attribute;
+
 use super::Subject;
 use super::kernel::Kernels;
 use super::rule::{Judgement, Rule};
@@ -215,8 +219,14 @@ fn selinux(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     if !enforcing {
         return Ok(Judgement::kept("it does not enforce"));
     }
-    match subject.view.exists("/.autorelabel")? {
-        true => Ok(Judgement::broken("/.autorelabel", "it exists", "label the files when the image is made")),
-        false => Ok(Judgement::Open("labels of files are not read".into())),
+    let fix = "label the files when the image is made (setfiles)";
+    if subject.view.exists("/.autorelabel")? {
+        return Ok(Judgement::broken("/.autorelabel", "it exists", fix));
     }
+    let Some(root) = subject.view.root_volume() else { return Ok(Judgement::kept("")) };
+    let window = root.window(Arc::clone(subject.view.disk()))?;
+    Ok(match root_security_attribute(&window, "selinux")? {
+        Some(label) => Judgement::kept(String::from_utf8_lossy(&label).trim_end_matches('\0')),
+        None => Judgement::broken("/", "it has no label, as if nothing were labelled", fix),
+    })
 }

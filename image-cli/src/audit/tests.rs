@@ -6,8 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Window};
 use image_core::fs::{NewFat, NewFile, make_fat, unused_ranges};
 use image_core::partition::{NewPartition, kind, write_gpt};
 use uuid::{Uuid, uuid};
@@ -327,6 +328,7 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
         put(root, "etc/selinux/config", "SELINUX=enforcing\n");
         put(root, ".autorelabel", "");
     }),
+    ("selinux", |root| put(root, "etc/selinux/config", "SELINUX=enforcing\n")),
     ("hostname", |root| put(root, "etc/hostname", "machine-7\n")),
     ("root-accounts", |root| {
         put(root, "etc/passwd", "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n")
@@ -446,6 +448,44 @@ fn a_partition_behind_the_root_is_told() {
         disk.write_at(&2048_u64.to_le_bytes(), 0x5c).unwrap();
     });
     assert_eq!(broken_rules(&disk, &asked()), BTreeSet::from(["no-swap", "root-last"]));
+}
+
+/// A disk, and how many bytes of it were read.
+struct Counting(FileDisk, AtomicU64);
+
+impl BlockRead for Counting {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> image_core::Result<()> {
+        self.1.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.0.read_at(buf, offset)
+    }
+
+    fn extents(&self, range: ByteRange) -> image_core::Result<Extents> {
+        self.0.extents(range)
+    }
+}
+
+#[test]
+fn unused_space_is_read_once_for_both_of_its_rules() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let (dir, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sound_tree(tree.path());
+    let disk = image(&mke2fs, tree.path(), dir.path(), |disk| in_unused(disk, &vec![1; 2 << 20]));
+    let facts = Facts::of(&Image::open(disk.path(), OpenOptions::default()).unwrap()).unwrap();
+    let counting = Arc::new(Counting(disk, AtomicU64::new(0)));
+    let view = View::open(Arc::clone(&counting) as _).unwrap();
+    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
+    let (_, rules) = RULES.iter().find(|(group, _)| *group == "unused space").unwrap();
+    let read = |rule| {
+        let before = counting.1.load(Ordering::Relaxed);
+        assert!(!matches!(subject.judge(rule), Judgement::Open(_)));
+        counting.1.load(Ordering::Relaxed) - before
+    };
+    let read: Vec<u64> = rules.iter().map(read).collect();
+    assert!(read.len() == 2 && read[0] >= 2 << 20 && read[1] == 0, "{read:?}");
 }
 
 /// What comes of a disk without a partition table, with `bytes` at `offset`.

@@ -12,13 +12,14 @@ mod mounted;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use image_core::block::{BlockRead, ByteRange, Window};
 use image_core::fs::{FileKind, Files, Signature, detect};
 use image_core::partition::{Partition, PartitionTable, kind};
 
+use super::unused::Stale;
 use mounted::Mounted;
 
 /// No file that is looked into is larger, save an initrd.
@@ -39,6 +40,8 @@ pub(crate) struct View {
     /// The root filesystem's place in `volumes`, or why there is none.
     root: Result<usize, String>,
     files: Mounted,
+    /// What is left in unused space, once that was read.
+    pub(super) stale: OnceLock<Stale>,
 }
 
 /// A filesystem, swap space or the like.
@@ -107,7 +110,7 @@ impl View {
         if !unread.is_empty() {
             root = root.map_err(|_| unread.join("; "));
         }
-        Ok(Self { disk, table, volumes, root, files })
+        Ok(Self { disk, table, volumes, root, files, stale: OnceLock::new() })
     }
 
     /// Why the root filesystem cannot be read; `None` if it can.

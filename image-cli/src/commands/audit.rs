@@ -24,29 +24,41 @@ Any image will do, with ext4 and FAT filesystems; it is neither mounted nor chan
 
 Exit code: 0 without a problem, 1 with one, or if something that must be known could not be read.")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    audited: Audited,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is looked into, for whom, and what is no fault of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Audited {
     /// The image
-    image: PathBuf,
+    pub(super) image: PathBuf,
     /// The format: raw or qcow2 (probed if not given)
     #[arg(short = 'f', long, value_name = "FORMAT")]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     /// For whom it is
     #[arg(long, value_enum, default_value_t = Profile::Openstack)]
-    profile: Profile,
+    pub(super) profile: Profile,
     /// A path in the image that is meant to be there (may be given more than once)
     #[arg(long, value_name = "PATH")]
     keep: Vec<PathBuf>,
     /// Passwords are meant to be there
     #[arg(long)]
     keep_passwords: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+}
+
+impl Audited {
+    pub(super) fn expected(&self) -> Expected {
+        Expected { keep: self.keep.clone(), keep_passwords: self.keep_passwords, ..Expected::default() }
+    }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let expected =
-        Expected { keep: args.keep.clone(), keep_passwords: args.keep_passwords, ..Expected::default() };
-    let report = audit::audit(&args.image, args.format, args.profile, &expected)?;
+    let Audited { image, format, profile, .. } = &args.audited;
+    let report = audit::audit(image, *format, *profile, &args.audited.expected())?;
     match args.json {
         true => ui.json(&as_json(&report)?)?,
         false => ui.data(table(&report).as_bytes())?,

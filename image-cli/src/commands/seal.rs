@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use image_core::format::Format;
 use serde_json::json;
 
-use super::audit::{as_json, table};
+use super::audit::{Audited, as_json, table};
 use super::image::human_size;
-use crate::audit::{Expected, Profile};
 use crate::failure::FAILED;
 use crate::printable::printable;
 use crate::seal::{self, Request};
@@ -23,15 +21,13 @@ Examples:
 
 Ids, keys, passwords, leases, logs, histories, credentials and caches go; unused space becomes empty. The image needs
 an ext4 root filesystem; it is neither mounted nor booted, no root is needed, and it stays as it was until all is done.
+What --keep names stays; the audit at the end is that of --profile.
 
 Exit code: 0 if the sealed image passes the audit, 1 if a problem is left that sealing does not repair.")]
 pub(crate) struct Args {
-    /// The image; it is replaced when all is done, unless -o is given
-    image: PathBuf,
-    /// The format: raw or qcow2 (probed if not given)
-    #[arg(short = 'f', long, value_name = "FORMAT")]
-    format: Option<Format>,
-    /// Where the sealed image goes
+    #[command(flatten)]
+    audited: Audited,
+    /// Where the sealed image goes; default: into the image's place, when all is done
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace an output that exists
@@ -40,30 +36,15 @@ pub(crate) struct Args {
     /// Say what would be done, and do nothing
     #[arg(long)]
     plan: bool,
-    /// For whom it is: what the audit in the end looks after
-    #[arg(long, value_enum, default_value_t = Profile::Openstack)]
-    profile: Profile,
-    /// A path in the image that stays (may be given more than once)
-    #[arg(long, value_name = "PATH")]
-    keep: Vec<PathBuf>,
-    /// Passwords stay
-    #[arg(long)]
-    keep_passwords: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let expected = Expected { keep: args.keep, keep_passwords: args.keep_passwords, ..Expected::default() };
-    let request = Request {
-        image: args.image,
-        format: args.format,
-        output: args.output,
-        force: args.force,
-        profile: args.profile,
-        expected,
-    };
+    let expected = args.audited.expected();
+    let Audited { image, format, profile, .. } = args.audited;
+    let request = Request { image, format, output: args.output, force: args.force, profile, expected };
     let words = |changes: &[seal::Change]| -> Vec<String> {
         changes.iter().map(|change| printable(&change.to_string())).collect()
     };

@@ -99,21 +99,13 @@ impl Plan {
         }
         plan.identity(files, expected)?;
         plan.resolvers(files, expected)?;
-        // Of other filesystems (the EFI system partition) nothing is changed: an audit tells of them.
-        let is_ext =
-            |path: &Path| view.place_of(path).is_some_and(|(place, _)| place.signature.kind.is_ext());
-        plan.changes.retain(|change| is_ext(change.path()));
         Ok(plan)
     }
 
     /// The changes of each filesystem, with paths in there.
     pub(super) fn by_volume<'a>(&self, view: &'a View) -> anyhow::Result<Vec<(&'a Volume, Vec<Change>)>> {
-        // Where nothing is changed, blocks may be unused and not empty.
-        let mut volumes: Vec<(&Volume, Vec<Change>)> = view
-            .mounted()
-            .filter(|volume| volume.signature.kind.is_ext())
-            .map(|volume| (volume, Vec::new()))
-            .collect();
+        let mut volumes: Vec<(&Volume, Vec<Change>)> =
+            view.mounted().map(|volume| (volume, Vec::new())).collect();
         for change in &self.changes {
             let place = view.place_of(change.path());
             let own = place.and_then(|(place, inside)| {
@@ -121,9 +113,11 @@ impl Plan {
             });
             match own {
                 Some(((_, changes), inside)) => changes.push(change.at(inside)),
-                None => return Err(anyhow!("{}: its filesystem is not ext4", change.path().display())),
+                None => return Err(anyhow!("{} is in no filesystem", change.path().display())),
             }
         }
+        // In an ext4 where nothing is changed, blocks may be unused and not empty.
+        volumes.retain(|(volume, changes)| volume.signature.kind.is_ext() || !changes.is_empty());
         Ok(volumes)
     }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use image_core::block::{BlockRead, BlockWrite};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window, ZeroMode};
+use image_core::fs::{NewFat, NewFile, make_fat};
 
 use super::*;
 use crate::args::{ProgressMode, Talk};
@@ -114,8 +115,34 @@ fn the_rest_of_the_disk_stays_and_what_was_removed_cannot_be_recovered() {
     assert!(view.root().list("/var/tmp".as_ref()).unwrap().unwrap().is_empty());
 }
 
+#[test]
+fn a_random_seed_goes_from_the_efi_system_partition() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let (dir, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sound_tree(tree.path());
+    let place = ByteRange::between(2 << 20, 10 << 20);
+    let disk = disk_of(&mke2fs, tree.path(), dir.path(), |disk| {
+        let seed = NewFile { path: "loader/random-seed".into(), content: b"seed of one machine".into() };
+        let other = NewFile { path: "loader/loader.conf".into(), content: b"timeout 0".into() };
+        let options = NewFat { label: "ESP".into(), serial: 1, seconds: 0, hidden_sectors: 4096 };
+        disk.write_zeroes(place, ZeroMode::Punch).unwrap();
+        make_fat(&Window::new(disk, place).unwrap(), &options, &[seed, other]).unwrap();
+    });
+    let request = request(disk.path());
+    let audit = || audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+    assert!(repairable(&audit()).contains(&"random-seed"));
+    let sealed = seal(&request, &ui()).unwrap();
+    assert_eq!(repairable(&sealed.report), Vec::<&str>::new(), "{:?}", sealed.changes);
+    let bytes = fs::read(disk.path()).unwrap();
+    assert!(!bytes.windows(19).any(|window| window == b"seed of one machine"));
+    let esp = Window::new(FileDisk::open(disk.path()).unwrap(), place).unwrap();
+    let files = image_core::fs::open(Arc::new(esp)).unwrap();
+    let left = files.list("/loader".as_ref()).unwrap().unwrap();
+    assert_eq!(left.iter().map(|entry| &entry.name).collect::<Vec<_>>(), ["loader.conf"]);
+}
+
 /// What is left of an image whose sealing fails: all of it, and nothing beside it.
-fn fails(disk: &image_core::block::FileDisk, folder: &Path, words: &str) {
+fn fails(disk: &FileDisk, folder: &Path, words: &str) {
     let mut before = vec![0; disk.size() as usize];
     disk.read_at(&mut before, 0).unwrap();
     let error = format!("{:#}", seal(&request(disk.path()), &ui()).unwrap_err());

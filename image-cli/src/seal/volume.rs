@@ -22,6 +22,8 @@ pub(super) struct Volume {
     disk: FileDisk,
     path: PathBuf,
     work: PathBuf,
+    /// Whether it is an ext4; else it is a FAT.
+    is_ext: bool,
 }
 
 impl Volume {
@@ -36,16 +38,45 @@ impl Volume {
         let options = Options { progress: &watch, ..Options::default() };
         convert(&window, &mut sink, &options).with_context(doing)?;
         drop(watch);
-        Ok(Self { disk, path, work: work.to_owned() })
+        Ok(Self { disk, path, work: work.to_owned(), is_ext: place.signature.kind.is_ext() })
+    }
+
+    /// Makes `changes`, and holes of unused blocks. Answers with how many bytes other than zero were in those.
+    ///
+    /// # Errors
+    /// If it is broken, or a change cannot be made in it.
+    pub(super) fn seal(&self, changes: &[Change]) -> anyhow::Result<u64> {
+        if !self.is_ext {
+            self.change_fat(changes)?;
+            return Ok(0);
+        }
+        self.make_clean()?;
+        self.change(changes)?;
+        let stale_bytes = self.wipe()?;
+        debugfs::check(&self.path, false).context("after the changes")?;
+        self.judge(changes)?;
+        Ok(stale_bytes)
+    }
+
+    /// Of an EFI system partition files can go, and nothing else is asked for.
+    fn change_fat(&self, changes: &[Change]) -> anyhow::Result<()> {
+        for change in changes {
+            match change {
+                Change::Remove(path) | Change::RemoveFolder(path) => fs::remove_from_fat(&self.disk, path)?,
+                _ => bail!("a FAT has no such thing: {change}"),
+            }
+        }
+        self.disk.flush()?;
+        self.judge(changes)
     }
 
     /// Replays its journal, and repairs what can be repaired without asking.
-    pub(super) fn make_clean(&self) -> anyhow::Result<()> {
+    fn make_clean(&self) -> anyhow::Result<()> {
         debugfs::check(&self.path, true)
     }
 
     /// Makes `changes`.
-    pub(super) fn change(&self, changes: &[Change]) -> anyhow::Result<()> {
+    fn change(&self, changes: &[Change]) -> anyhow::Result<()> {
         debugfs::change(&self.path, &self.work, changes)?;
         for change in changes {
             if let Change::Rewrite(path, content) = change {
@@ -80,8 +111,7 @@ impl Volume {
         debugfs::set_size(&self.path, &self.work, path, content.len())
     }
 
-    /// Makes holes of all unused blocks. Answers with how many bytes other than zero were in them.
-    pub(super) fn wipe(&self) -> anyhow::Result<u64> {
+    fn wipe(&self) -> anyhow::Result<u64> {
         let mut stale = 0;
         for range in unused_ranges(&self.disk)? {
             stale += stale_bytes(&self.disk, range)?;
@@ -91,9 +121,8 @@ impl Volume {
         Ok(stale)
     }
 
-    /// Reads everything that was changed, and lets e2fsck look at all of it.
-    pub(super) fn judge(&self, changes: &[Change]) -> anyhow::Result<()> {
-        debugfs::check(&self.path, false).context("after the changes")?;
+    /// Reads everything that was changed.
+    fn judge(&self, changes: &[Change]) -> anyhow::Result<()> {
         let files = fs::open(Arc::new(FileDisk::open(&self.path)?))?;
         let size = |path: &Path| anyhow::Ok(files.link_metadata(path)?.map(|metadata| metadata.size));
         for (index, change) in changes.iter().enumerate() {
@@ -107,7 +136,7 @@ impl Volume {
                 Change::Link(_, target) => files.read_link(path)?.as_deref() == Some(Path::new(target)),
             };
             if !done {
-                bail!("debugfs did not do it: {change}");
+                bail!("it was not done: {change}");
             }
         }
         Ok(())

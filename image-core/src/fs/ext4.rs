@@ -1,5 +1,6 @@
 //! ext2, ext3 and ext4: files read by the `ext4-view` crate, the layout and the times of inodes by our own code.
 
+mod attribute;
 mod layout;
 mod times;
 mod unused;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType};
 
+pub use attribute::root_security_attribute;
 pub use layout::{Ext4Rule, Superblock};
 pub use times::clamp_inode_times;
 pub use unused::unused_ranges;

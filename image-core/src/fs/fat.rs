@@ -1,11 +1,10 @@
-//! FAT: read, and made for EFI system partitions (Microsoft's "FAT: General Overview of On-Disk Format", 1.03).
+//! FAT: read, rid of a file, and made for EFI system partitions (Microsoft's "FAT: General Overview of On-Disk Format", 1.03).
 //!
 //! What is made is the same for the same input: serial number and times are given, not taken from the machine. Its
 //! clusters are small enough for enough of them: firmware tells FAT32 from FAT16 by their number alone.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter};
 use hadris_fat::time::{FatDateTime, StaticTimeProvider};
@@ -81,8 +80,17 @@ fn write<D: BlockWrite>(volume: &FatVolume<FatStream<D>>, file: &NewFile) -> Res
         };
     }
     let entry = volume.create_file(&directory, name).map_err(invalid)?;
-    let mut writer = volume.write_file(&entry).map_err(invalid)?;
-    let mut rest = &file.content[..];
+    overwrite(volume, &entry, &file.content)
+}
+
+/// Writes `content` where the file of `entry` has its own, and behind it.
+fn overwrite<D: BlockWrite>(
+    volume: &FatVolume<FatStream<D>>,
+    entry: &FileEntry,
+    content: &[u8],
+) -> Result<()> {
+    let mut writer = volume.write_file(entry).map_err(invalid)?;
+    let mut rest = content;
     while !rest.is_empty() {
         let count = writer.write(rest).map_err(invalid)?;
         if count == 0 {
@@ -167,15 +175,33 @@ fn io_error(error: std::io::Error) -> hadris_fat::sync::Error<hadris_fat::sync::
     })
 }
 
-type Directory<'a> = FatDir<'a, FatStream<Arc<dyn BlockRead>>>;
-
-/// The files of a FAT. Names are compared without regard to the case of ASCII letters.
-pub(super) struct FatFiles {
-    volume: FatVolume<FatStream<Arc<dyn BlockRead>>>,
+/// Removes the file or empty directory `path` from the FAT that is all of `disk`. Zeroes are written over what was in it.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) if there is no such file, or something is in that directory;
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for a FAT that is broken; whatever the disk says.
+pub fn remove_from_fat(disk: &impl BlockWrite, path: &Path) -> Result<()> {
+    let doing = || format!("removing {} from the FAT", path.display());
+    let files = FatFiles::open(disk)?;
+    let Some(Some(entry)) = files.find(path).doing(doing)? else {
+        return Err(Error::invalid("it is not there")).doing(doing);
+    };
+    if !entry.is_directory() {
+        let zeroes = vec![0; entry.len() as usize];
+        overwrite(&files.volume, &entry, &zeroes).doing(doing)?;
+    }
+    files.volume.delete(&entry).and_then(|()| files.volume.sync()).map_err(invalid).doing(doing)
 }
 
-impl FatFiles {
-    pub(super) fn open(disk: Arc<dyn BlockRead>) -> Result<Self> {
+type Directory<'a, D> = FatDir<'a, FatStream<D>>;
+
+/// The files of a FAT. Names are compared without regard to the case of ASCII letters.
+pub(super) struct FatFiles<D: BlockRead> {
+    volume: FatVolume<FatStream<D>>,
+}
+
+impl<D: BlockRead> FatFiles<D> {
+    pub(super) fn open(disk: D) -> Result<Self> {
         let volume = FatVolume::open(FatStream(Stream::new(disk)));
         Ok(Self { volume: volume.map_err(broken).doing(|| "opening the FAT")? })
     }
@@ -196,7 +222,7 @@ impl FatFiles {
         Ok(Some(found))
     }
 
-    fn directory(&self, entry: Option<&FileEntry>) -> Result<Option<Directory<'_>>> {
+    fn directory(&self, entry: Option<&FileEntry>) -> Result<Option<Directory<'_, D>>> {
         match entry {
             None => Ok(Some(self.volume.root_dir())),
             Some(entry) if entry.is_directory() => {
@@ -206,7 +232,7 @@ impl FatFiles {
         }
     }
 
-    fn entries(&self, directory: &Directory<'_>) -> Result<Vec<FileEntry>> {
+    fn entries(&self, directory: &Directory<'_, D>) -> Result<Vec<FileEntry>> {
         let mut entries = Vec::new();
         let mut iter = directory.entries();
         while let Some(entry) = iter.next_entry() {
@@ -233,7 +259,7 @@ fn metadata_of(entry: Option<&FileEntry>) -> Metadata {
     }
 }
 
-impl Files for FatFiles {
+impl<D: BlockRead> Files for FatFiles<D> {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
         Ok(self.find(path)?.map(|entry| metadata_of(entry.as_ref())))
     }
