@@ -195,9 +195,29 @@ fn entry(placed: &Placed, identity: &Identity) -> PartitionEntry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::golden::recipe::example;
+
+    /// Hands over the origin of an image of `recipe` whose root filesystem has `root_size` bytes.
+    pub(in crate::golden) fn with_origin<T>(
+        recipe: &Recipe,
+        root_size: u64,
+        act: impl FnOnce(Origin<'_>) -> T,
+    ) -> T {
+        let epoch = Epoch::new(1_760_000_000).unwrap();
+        let identity = Identity::new(recipe, epoch).unwrap();
+        let layout = Layout::new(recipe, root_size).unwrap();
+        let properties = BTreeMap::from([("hw_cdrom_bus".to_owned(), "scsi".to_owned())]);
+        act(Origin {
+            recipe,
+            identity: &identity,
+            epoch,
+            layout: &layout,
+            packages: &[],
+            properties: &properties,
+        })
+    }
 
     #[test]
     fn packages_that_are_removed_are_left_out() {
@@ -210,26 +230,16 @@ mod tests {
 
     #[test]
     fn the_manifest_says_what_a_cloud_asks() {
-        let recipe = example();
-        let epoch = Epoch::new(1_760_000_000).unwrap();
-        let identity = Identity::new(&recipe, epoch).unwrap();
-        let layout = Layout::new(&recipe, 1 << 30).unwrap();
-        let properties = BTreeMap::from([("hw_cdrom_bus".to_owned(), "scsi".to_owned())]);
-        let origin = Origin {
-            recipe: &recipe,
-            identity: &identity,
-            epoch,
-            layout: &layout,
-            packages: &[],
-            properties: &properties,
-        };
-        let json = Manifest::new(origin, "1", layout.size, &[]).to_json().unwrap();
+        let (json, root) = with_origin(&example(), 1 << 30, |origin| {
+            let json = Manifest::new(origin, "1", origin.layout.size, &[]).to_json().unwrap();
+            (json, origin.identity.uuid(Purpose::RootFilesystem))
+        });
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["min_disk"], 2);
         assert_eq!(value["min_ram"], 512);
         assert_eq!(value["build_date"], "2025-10-09 08:53:20");
         assert_eq!(value["partitions"][2]["filesystem"], "ext4");
-        assert_eq!(value["partitions"][2]["uuid"], identity.uuid(Purpose::RootFilesystem).to_string());
+        assert_eq!(value["partitions"][2]["uuid"], root.to_string());
         assert_eq!(value["firmware"][1], "uefi");
         assert_eq!(value["properties"]["hw_cdrom_bus"], "scsi");
     }

@@ -184,9 +184,7 @@ fn sums(old: &str, images: &[(ImageFile, TempPath)]) -> String {
 mod tests {
     use super::*;
     use crate::args::{ProgressMode, Talk};
-    use crate::golden::disk::Layout;
-    use crate::golden::epoch::Epoch;
-    use crate::golden::identity::Identity;
+    use crate::golden::manifest::tests::with_origin;
     use crate::golden::recipe::example;
 
     const TEXT: &[u8] = b"a disk";
@@ -195,24 +193,12 @@ mod tests {
     fn build(folder: &Path, force: bool) -> anyhow::Result<Outputs> {
         let mut recipe = example();
         recipe.output.formats = vec![OutputFormat::Qcow2, OutputFormat::Raw];
-        let epoch = Epoch::new(1_760_000_000).unwrap();
-        let identity = Identity::new(&recipe, epoch).unwrap();
-        let layout = Layout::new(&recipe, 1 << 20).unwrap();
         let work = tempfile::tempdir().unwrap();
         let path = work.path().join("disk.raw");
         let disk = FileDisk::create_new(&path, 3 << 20).unwrap();
         disk.write_at(TEXT, 1 << 20).unwrap();
-        let properties = std::collections::BTreeMap::new();
-        let origin = Origin {
-            recipe: &recipe,
-            identity: &identity,
-            epoch,
-            layout: &layout,
-            packages: &[],
-            properties: &properties,
-        };
         let ui = Ui::new(&Talk { quiet: true, progress: ProgressMode::None });
-        make(origin, &path, folder, force, &ui)
+        with_origin(&recipe, 1 << 20, |origin| make(origin, &path, folder, force, &ui))
     }
 
     #[test]
