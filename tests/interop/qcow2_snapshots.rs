@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
-use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
-use image_core::qcow2::{Header, Qcow2, snapshot};
+use image_core::qcow2::write::{
+    Amendment, NewSnapshot, amend, apply_snapshot, create_snapshot, delete_snapshot,
+};
+use image_core::qcow2::{Header, Qcow2, Version, snapshot};
 
 use super::qcow2_check::Bench;
 
@@ -113,4 +115,29 @@ fn qemu_and_we_take_turns() {
         assert!(list.trim().is_empty(), "{option}: {list}");
         assert!(disk(&bench, &image) == third, "{option}");
     }
+}
+
+#[test]
+fn what_snapshots_hold_stays_in_version_2() {
+    let Some(bench) = Bench::new() else { return };
+    let image = bench.image("compat=1.1");
+    let path = image.to_str().unwrap();
+    bench.io.must(["-f", "qcow2", "-c", "write -z 1M 1M", "-c", "write -z -u 12M 1M", path]);
+    bench.img.must(["snapshot", "-c", "two", path]);
+    bench.io.must(["-f", "qcow2", "-c", "write -P 9 1536k 64k", path]);
+    let before = [disk(&bench, &image), disk_of(&bench, &image, "one"), disk_of(&bench, &image, "two")];
+    let file: Arc<dyn BlockWrite> = Arc::new(FileDisk::open_writable(&image).unwrap());
+    let to_2 = Amendment { version: Some(Version::V2), ..Amendment::default() };
+    amend(&file, &Header::read(&*file).unwrap(), to_2).unwrap();
+    drop(file);
+    let (code, result) = bench.qemu(&image);
+    assert!(code == 0 && result.is_clean(), "{result:?}");
+    let after = [disk(&bench, &image), disk_of(&bench, &image, "one"), disk_of(&bench, &image, "two")];
+    assert!(before == after);
+    // QEMU drops and applies what is left.
+    bench.img.must(["snapshot", "-a", "two", path]);
+    bench.img.must(["snapshot", "-d", "one", path]);
+    assert!(disk(&bench, &image) == before[2]);
+    let (code, result) = bench.qemu(&image);
+    assert!(code == 0 && result.is_clean(), "{result:?}");
 }

@@ -13,6 +13,15 @@ const ROWS: &[Row] = &[
     same("amend -o refcount_bits=8 v2.qcow2"),
     same("amend -o refcount_bits=8,compat=0.10 empty.qcow2"),
     same("amend -o compat=0.9 empty.qcow2"),
+    same(
+        "bitmap --remove states.qcow2 b0 && bitmap --remove states.qcow2 b1 && amend -o compat=0.10 states.qcow2 && snapshot -l states.qcow2",
+    ),
+    same(
+        "resize -q empty.qcow2 20M && snapshot -c x empty.qcow2 && resize -q empty.qcow2 30M && amend -o compat=0.10 empty.qcow2",
+    ),
+    same("amend -o lazy_refcounts=on empty.qcow2 && amend -o compat=0.10 empty.qcow2 && info empty.qcow2"),
+    same("amend -o compat=0.10 subclusters.qcow2"),
+    same("amend -o compat=0.10 outside.qcow2"),
     same("amend -o foo=1 empty.qcow2"),
     same("amend -o cluster_size=4k empty.qcow2"),
     same("amend -o backing_file=x empty.qcow2"),

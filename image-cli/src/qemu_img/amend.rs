@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use image_core::block::{BlockWrite, FileDisk};
-use image_core::qcow2::write::{Amendment, amend};
+use image_core::qcow2::write::{Amendment, Version2Rule, amend};
 use image_core::qcow2::{Header, Version};
 
 use super::failure::Failure;
@@ -82,7 +82,14 @@ fn change(node: &Node, file: FileDisk, header: &Header, options: &FormatOptions)
     let amendment = amendment(header, options)?;
     let file: Arc<dyn BlockWrite> = Arc::new(file);
     let failed = |error: image_core::Error| Failure::new(words::of_chain(&error));
-    amend(&file, header, amendment).map_err(failed)?;
+    amend(&file, header, amendment).map_err(|error| match error.cause() {
+        Some(Version2Rule::Snapshots) => Failure::new("Internal snapshots prevent downgrade of image"),
+        Some(Version2Rule::DataFile) => Failure::new("Cannot downgrade an image with a data file"),
+        Some(Version2Rule::ExtendedL2) => {
+            Failure::new("Cannot downgrade an image with incompatible features 0x10 set")
+        }
+        _ => failed(error),
+    })?;
     drop(file);
     match options.size("size") {
         Some(size) if size != header.size => {

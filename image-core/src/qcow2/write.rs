@@ -28,7 +28,7 @@ mod resize;
 mod snapshots;
 mod switch;
 
-pub use amend::{Amendment, amend};
+pub use amend::{Amendment, Version2Rule, amend};
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps};
 pub use layers::set_backing;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version 2 → 3    snapshots get the sizes that version 3 requires ─► header
-//! version 3 → 2    marks for zeroes become clusters ─► header, without features
+//! version 3 → 2    bitmaps go, marks for zeroes become clusters or nothing, in snapshots too ─► header, without features
 //! refcount bits    header │ … in use … │ new blocks │ new table     flush ─► header ─► the old places are free
 //! ```
 //!
@@ -15,17 +15,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::corrupt::Unsupported;
+use super::super::extension::Extension;
 use super::super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
 use super::super::header::{Compression, Features, Header, MAX_REFCOUNT_TABLE_LEN, TablePlace, Version};
 use super::super::layout::{AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, COMPATIBLE_LAZY_REFCOUNTS};
 use super::super::marks;
 use super::super::refcount::RefcountBlock;
 use super::super::unused::Unused;
+use super::super::{bitmap, snapshot};
 use super::allocate::{Allocator, write_growing};
-use super::snapshots::rewrite_snapshots;
-use super::{Qcow2Writer, late};
+use super::snapshots::{rewrite_snapshots, unmark_zeroes};
+use super::{BitmapChange, change_bitmaps, late};
 use crate::block::BlockWrite;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, ErrorKind, Result};
 
 /// What is to change; `None` leaves it as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,11 +40,43 @@ pub struct Amendment {
     pub lazy_refcounts: Option<bool>,
 }
 
-/// Changes the image in `file`, which `header` describes; returns the header as it is then.
+/// What keeps an image from becoming one of version 2 (compat 0.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Version2Rule {
+    /// Refcounts of another width than 16 bits.
+    #[error("version 2 (compat 0.10) has only refcounts of 16 bits")]
+    RefcountBits,
+    /// Refcounts that may be late.
+    #[error("version 2 (compat 0.10) has no lazy refcounts")]
+    LazyRefcounts,
+    /// Subclusters.
+    #[error("version 2 (compat 0.10) has no extended L2 entries")]
+    ExtendedL2,
+    /// zstd.
+    #[error("version 2 (compat 0.10) has no other compression than deflate")]
+    Compression,
+    /// Guest clusters in another file.
+    #[error("version 2 (compat 0.10) has no data file")]
+    DataFile,
+    /// A snapshot of a virtual machine, or of a disk of another size.
+    #[error(
+        "version 2 (compat 0.10) does not record the state of a machine, nor another size, of a snapshot"
+    )]
+    Snapshots,
+}
+
+impl From<Version2Rule> for Error {
+    fn from(source: Version2Rule) -> Self {
+        Self::new(ErrorKind::Unsupported, source)
+    }
+}
+
+/// Changes the image in `file`, which `header` describes; returns the header as it is then. Version 2 has no bitmaps:
+/// they are removed, as the version is asked for by name.
 ///
 /// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for what the version does not have, and counts that the width has no
-/// room for: nothing is changed then. [`Refused`](crate::ErrorKind::Refused) for images that must be repaired first;
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for what the version does not have (cause: [`Version2Rule`]), and
+/// counts that the width has no room for: nothing is changed then. [`Refused`](crate::ErrorKind::Refused) for images that must be repaired first;
 /// whatever the storage says.
 pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) -> Result<Header> {
     let header = &late::counted(&**file, header)?;
@@ -55,7 +89,7 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
     }
     let geometry = Geometry::new(old.cluster_bits(), bits.trailing_zeros(), old.extended_l2())?;
     if version == Version::V2 {
-        refuse_version_2(header, geometry, lazy)?;
+        refuse_version_2(&**file, header, geometry, lazy)?;
     }
     let mut header = header.clone();
     let known = AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW;
@@ -71,7 +105,7 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
         header = change_width(&**file, &header, geometry)?;
     }
     if version == Version::V2 && header.version == Version::V3 {
-        header = make_version_2(file, &header)?;
+        header = make_version_2(&**file, &header)?;
     }
     if version == Version::V3 && lazy != header.has_lazy_refcounts() {
         header.features.compatible ^= COMPATIBLE_LAZY_REFCOUNTS;
@@ -82,33 +116,42 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
 }
 
 /// Refuses to make version 2 of what only version 3 can say.
-fn refuse_version_2(header: &Header, geometry: Geometry, lazy: bool) -> Result<()> {
+fn refuse_version_2(file: &dyn BlockWrite, header: &Header, geometry: Geometry, lazy: bool) -> Result<()> {
+    let (snapshots, _) = snapshot::list(file, header)?;
     let obstacles = [
-        (geometry.refcount_order() != DEFAULT_REFCOUNT_ORDER, "other refcounts than of 16 bits"),
-        (lazy, "lazy refcounts"),
-        (geometry.extended_l2(), "extended L2 entries"),
-        (header.compression != Compression::Deflate, "another compression than deflate"),
-        (header.has_data_file(), "a data file"),
-        (header.bitmaps().is_some(), "bitmaps"),
-        // Their marks for zeroes would have to go too, and the sizes that they record.
-        (header.version == Version::V3 && header.snapshots.count > 0, "snapshots taken in version 3"),
+        (geometry.refcount_order() != DEFAULT_REFCOUNT_ORDER, Version2Rule::RefcountBits),
+        (lazy, Version2Rule::LazyRefcounts),
+        (geometry.extended_l2(), Version2Rule::ExtendedL2),
+        (header.compression != Compression::Deflate, Version2Rule::Compression),
+        (header.has_data_file(), Version2Rule::DataFile),
+        (
+            snapshots.iter().any(|snapshot| {
+                snapshot.vm_state_size != 0 || snapshot.disk_size.is_some_and(|size| size != header.size)
+            }),
+            Version2Rule::Snapshots,
+        ),
     ];
     match obstacles.into_iter().find(|&(there, _)| there) {
-        Some((_, what)) => {
-            Err(Error::unsupported(format!("version 2 (compat 0.10) has no place for {what}")))
-        }
+        Some((_, rule)) => Err(rule.into()),
         None => Ok(()),
     }
 }
 
-fn make_version_2(file: &Arc<dyn BlockWrite>, header: &Header) -> Result<Header> {
-    let writer = Qcow2Writer::new(file.clone(), header.clone(), None, None)?;
-    writer.expand_zeroes(header.backing_name.is_some()).doing(|| "writing the zeroes that were marked")?;
-    let mut header = writer.complete()?;
+fn make_version_2(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
+    let mut header = header.clone();
+    if header.bitmaps().is_some() {
+        let bitmaps = bitmap::list(file, &header)?.into_iter();
+        let changes: Vec<_> = bitmaps.map(|bitmap| BitmapChange::Remove(bitmap.name)).collect();
+        header = change_bitmaps(file, &header, &changes)?;
+    }
+    let over_backing = header.backing_name.is_some();
+    header = unmark_zeroes(file, &header, over_backing)?;
     header.version = Version::V2;
     header.features = Features::default();
     header.unknown_fields.clear();
-    marks::rewrite(&**file, &header)?;
+    // Some may be left that were not believed.
+    header.extensions.retain(|extension| !matches!(extension, Extension::Bitmaps(_)));
+    marks::rewrite(file, &header)?;
     Ok(header)
 }
 

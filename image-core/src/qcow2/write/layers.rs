@@ -8,9 +8,7 @@
 use std::sync::PoisonError;
 
 use super::super::corrupt::Corrupt;
-use super::super::entry::Mapping;
 use super::super::extension::Extension;
-use super::super::geometry::GuestOffset;
 use super::super::header::{Header, Version};
 use super::super::layout::MAX_BACKING_NAME_LEN;
 use super::super::marks;
@@ -116,34 +114,6 @@ impl Qcow2Writer {
     pub fn close_with_backing(self, backing: Option<(&[u8], Option<&str>)>) -> Result<()> {
         let header = self.complete()?;
         set_backing(&*self.file, &header, backing).map(drop)
-    }
-
-    /// Version 2 has no marks for zeroes: each becomes a cluster of zeroes, or nothing where nothing shows through.
-    pub(super) fn expand_zeroes(&self, shows_through: bool) -> Result<()> {
-        let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
-        let geometry = self.image.geometry();
-        let zeroes = vec![0; geometry.cluster_size() as usize];
-        let mut at = 0;
-        while at < self.size() {
-            let next = geometry.l2_start(at).saturating_add(geometry.l2_coverage());
-            if self.image.l1().entry(GuestOffset(at)).table().is_some() {
-                self.for_each_cluster(ByteRange::between(at, next.min(self.size())), |guest, _| {
-                    if let Mapping::Zero(_) = self.image.mapping(guest)? {
-                        match shows_through || self.data_file.is_some() {
-                            true => self.store(state, guest, 0, &zeroes)?,
-                            false => self.unmap(state, guest)?,
-                        }
-                    }
-                    self.commit_if_large(state)
-                })?;
-            }
-            at = next;
-        }
-        self.write_staged(state)?;
-        self.commit(state)?;
-        self.commit(state)
     }
 }
 

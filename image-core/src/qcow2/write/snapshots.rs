@@ -11,6 +11,10 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+mod unmark;
+
+pub(super) use unmark::unmark_zeroes;
+
 use std::collections::BTreeMap;
 
 use super::super::corrupt::Corrupt;
@@ -65,7 +69,7 @@ pub fn create_snapshot(file: &dyn BlockWrite, header: &Header, new: NewSnapshot)
             icount: Some(0),
             extra: Vec::new(),
         });
-        Ok(())
+        Ok(true)
     })
     .doing(|| "taking a snapshot")
 }
@@ -92,7 +96,7 @@ pub fn apply_snapshot(file: &dyn BlockWrite, header: &Header, index: usize) -> R
         change.switch.remove(table_range(header.l1)?)?;
         change.switch.header.size = then.size;
         change.switch.header.l1 = l1;
-        Ok(())
+        Ok(true)
     })
     .doing(|| "applying a snapshot")
 }
@@ -108,7 +112,8 @@ pub fn delete_snapshot(file: &dyn BlockWrite, header: &Header, index: usize) -> 
         let tree = change.read_l1(l1)?;
         change.drop_tree(&tree)?;
         change.switch.remove(table_range(l1)?)?;
-        change.own_what_is_left()
+        change.own_what_is_left()?;
+        Ok(true)
     })
     .doing(|| "deleting a snapshot")
 }
@@ -127,14 +132,14 @@ fn leading_number(id: &[u8]) -> Option<u64> {
 
 /// Writes the snapshot table anew, with all that version 3 requires of it.
 pub(super) fn rewrite_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
-    change(file, header, |_, _| Ok(()))
+    change(file, header, |_, _| Ok(true))
 }
 
-/// Lets `with` change tables and the list of snapshots, and writes a new snapshot table.
+/// Lets `with` change tables and the list of snapshots, and writes a new snapshot table if it says so.
 fn change(
     file: &dyn BlockWrite,
     header: &Header,
-    with: impl FnOnce(&mut Change<'_, '_>, &mut Vec<Snapshot>) -> Result<()>,
+    with: impl FnOnce(&mut Change<'_, '_>, &mut Vec<Snapshot>) -> Result<bool>,
 ) -> Result<Header> {
     if header.has_data_file() {
         return Err(Error::unsupported("guest clusters are in a data file, which has no snapshots"));
@@ -147,7 +152,9 @@ fn change(
             zero_flag: header.version == Version::V3,
             data_file: false,
         };
-        with(&mut Change { switch, format }, &mut snapshots)?;
+        if !with(&mut Change { switch, format }, &mut snapshots)? {
+            return Ok(());
+        }
         let bytes = snapshot::to_bytes(&snapshots, header.size);
         if snapshots.len() > MAX_SNAPSHOT_COUNT as usize || bytes.len() as u64 > MAX_SNAPSHOT_TABLE_LEN {
             return Err(Error::unsupported("there would be more snapshots than an image can have"));

@@ -26,7 +26,8 @@ use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
 
 /// Changes the metadata of the image in `file`, which is as `header` describes it with nothing waiting to be written:
-/// `prepare` puts new tables beside the old ones and into the header. Returns the header as it is then.
+/// `prepare` puts new tables beside the old ones and into the header. Returns the header as it is then. Where nothing is
+/// prepared, nothing is written.
 ///
 /// # Errors
 /// Whatever `prepare` says; the image is as before then. Whatever the storage says.
@@ -50,7 +51,11 @@ pub(super) fn switch(
         header: header.clone(),
         unused: Unused::default(),
     };
-    let prepared = prepare(&mut switch).and_then(|()| switch.write_refcounts());
+    let prepared = prepare(&mut switch);
+    if prepared.is_ok() && switch.header == header && !switch.allocator.is_changed() {
+        return Ok(header);
+    }
+    let prepared = prepared.and_then(|()| switch.write_refcounts());
     let bytes = match prepared.and_then(|()| header_bytes(&header, &switch.header)) {
         Ok(bytes) => bytes,
         Err(error) => {

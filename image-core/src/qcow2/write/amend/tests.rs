@@ -3,11 +3,12 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::super::layers::set_backing;
-use super::super::snapshots::{NewSnapshot, create_snapshot};
+use super::super::snapshots::{NewSnapshot, create_snapshot, delete_snapshot};
 use super::super::tests::{Kind, SIZE, Step, apply, content, faults, open};
 use super::*;
 use crate::ErrorKind;
 use crate::block::{BlockRead, ByteRange, MemoryDisk, ZeroMode};
+use crate::qcow2::Qcow2;
 
 /// An image with data and marked zeroes, and what it reads as.
 fn written(kind: Kind) -> (Arc<MemoryDisk>, Vec<u8>) {
@@ -70,8 +71,94 @@ fn a_width_that_cannot_say_what_is_counted_is_refused_and_nothing_changes() {
     assert!(file.to_bytes() == before);
     let odd = Amendment { refcount_bits: Some(3), ..Amendment::default() };
     assert_eq!(amend(&disk, &header, odd).unwrap_err().kind(), ErrorKind::Invalid);
-    let old = Amendment { version: Some(Version::V2), ..Amendment::default() };
-    assert!(amend(&disk, &header, old).is_err(), "snapshots of version 3");
+}
+
+/// The disk, and those that the snapshots hold.
+fn disks(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Vec<Vec<u8>> {
+    let header = Header::read(&**file).unwrap();
+    let (snapshots, _) = snapshot::list(&**file, &header).unwrap();
+    let then = snapshots.iter().map(|snapshot| snapshot.header(&header).unwrap());
+    let headers: Vec<Header> = std::iter::once(header.clone()).chain(then).collect();
+    let backing = || backing.cloned().map(|disk| disk as Arc<dyn BlockRead>);
+    headers
+        .into_iter()
+        .map(|header| content(&Qcow2::new(file.clone(), header, backing(), None).unwrap()))
+        .collect()
+}
+
+/// An image with marked zeroes of every kind, two snapshots and a bitmap.
+fn with_snapshots(cluster_bits: u32, backing: Option<&Arc<MemoryDisk>>) -> Arc<MemoryDisk> {
+    let file = kind(cluster_bits, 4).image(SIZE);
+    if backing.is_some() {
+        set_backing(&*file, &Header::read(&*file).unwrap(), Some((b"b", None))).unwrap();
+    }
+    let snapshot = |name: &[u8]| {
+        let new = NewSnapshot { name: name.to_vec(), date: (0, 0) };
+        create_snapshot(&*file, &Header::read(&*file).unwrap(), new).unwrap();
+    };
+    let write = |at: u64| {
+        let writer = open(&file, backing);
+        writer.write_at(&[at as u8 | 1; 100_000], at).unwrap();
+        for (step, mode) in [(0, ZeroMode::Keep), (40_000, ZeroMode::Punch), (300_000, ZeroMode::Keep)] {
+            writer.write_zeroes(ByteRange::new(at + step, 35_000).unwrap(), mode).unwrap();
+        }
+        writer.close().unwrap();
+    };
+    write(0);
+    write(600_000);
+    snapshot(b"one");
+    write(620_000);
+    snapshot(b"two");
+    // Shared with both, with one, and with none.
+    write(900_000);
+    let add = BitmapChange::Add { name: b"b".to_vec(), granularity_bits: None };
+    change_bitmaps(&*file, &Header::read(&*file).unwrap(), &[add]).unwrap();
+    file
+}
+
+#[test]
+fn version_2_keeps_snapshots_and_drops_bitmaps() {
+    let backing = Arc::new(MemoryDisk::from_bytes(vec![7; SIZE as usize]));
+    for (cluster_bits, backing) in [(9, None), (9, Some(&backing)), (12, Some(&backing)), (16, None)] {
+        let file = with_snapshots(cluster_bits, backing);
+        let expected = disks(&file, backing);
+        assert_eq!((expected.len(), faults(&*file)), (3, (0, 0)));
+        let before = Arc::new(MemoryDisk::from_bytes(file.to_bytes()));
+        file.record();
+        let disk: Arc<dyn BlockWrite> = file.clone();
+        let to_2 = Amendment { version: Some(Version::V2), ..Amendment::default() };
+        let header = amend(&disk, &Header::read(&*file).unwrap(), to_2).unwrap();
+        assert_eq!(header.version, Version::V2);
+        assert!(!header.extensions.iter().any(|extension| matches!(extension, Extension::Bitmaps(_))));
+        for operation in file.operations() {
+            before.apply(&operation).unwrap();
+            assert_eq!(faults(&*before).0, 0);
+            assert!(disks(&before, backing) == expected, "{cluster_bits}: {operation:?}");
+        }
+        assert_eq!(faults(&*file), (0, 0));
+        // All of it can be written and dropped again.
+        let header = delete_snapshot(&*file, &header, 0).unwrap();
+        delete_snapshot(&*file, &header, 0).unwrap();
+        let writer = open(&file, backing);
+        writer.write_at(&[1; SIZE as usize], 0).unwrap();
+        writer.close().unwrap();
+        assert_eq!(faults(&*file), (0, 0));
+    }
+}
+
+#[test]
+fn what_version_2_cannot_say_of_a_snapshot_is_refused() {
+    let file = with_snapshots(16, None);
+    let writer = open(&file, None);
+    writer.resize(2 * SIZE).unwrap();
+    writer.close().unwrap();
+    let before = file.to_bytes();
+    let disk: Arc<dyn BlockWrite> = file.clone();
+    let to_2 = Amendment { version: Some(Version::V2), ..Amendment::default() };
+    let error = amend(&disk, &Header::read(&*file).unwrap(), to_2).unwrap_err();
+    assert_eq!(error.cause(), Some(&Version2Rule::Snapshots), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(file.to_bytes() == before);
 }
 
 #[test]
