@@ -54,7 +54,7 @@ test-boot: image
 test-openstack: packages test-packages cargo
 	tests/openstack/services prepare
 	$(CARGO) build --locked --workspace --bins --tests
-	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --package tests openstack::
+	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --workspace --test suite openstack::
 
 # The newest image in $(OUT)/, or one that is built now.
 openstack-demo: packages test-packages ready build

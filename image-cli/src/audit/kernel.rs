@@ -25,6 +25,13 @@ pub(super) const RULES: &[Rule] = &[
         config_drive_bus,
     )
     .openstack(),
+    Rule::must(
+        "network-card",
+        "the kernel drives a virtio network card",
+        "OpenStack image guide, virtio drivers",
+        network_card,
+    )
+    .openstack(),
     Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy)
         .openstack(),
     Rule::should(
@@ -93,6 +100,11 @@ fn config_drive(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 fn config_drive_bus(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let fix = "upload with hw_cdrom_bus=scsi and hw_scsi_model=virtio-scsi, or install the general kernel";
     Ok(Kernels::of(subject.view)?.judge(&["ata_piix", "ahci"], fix))
+}
+
+fn network_card(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let fix = "install a kernel with virtio_net, or upload with hw_vif_model=e1000 if it has that";
+    Ok(Kernels::of(subject.view)?.judge(&["virtio_net"], fix))
 }
 
 fn entropy(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

@@ -53,7 +53,7 @@ const CLOUD: &[(&str, &str)] = &[
     (
         "usr/lib/modules/6/modules.dep",
         "kernel/fs/isofs/isofs.ko: x\nkernel/sr_mod.ko.xz:\nvirtio_scsi.ko:\nvirtio-rng.ko:\nvirtio_console.ko:\n\
-         ahci.ko:\nata_piix.ko:\ni6300esb.ko:\n",
+         virtio_net.ko:\nahci.ko:\nata_piix.ko:\ni6300esb.ko:\n",
     ),
 ];
 
@@ -263,6 +263,7 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("histories", |root| put(root, "root/.bash_history", "ls\n")),
     ("config-drive", |root| edit(root, "usr/lib/modules/6/modules.dep", "isofs.ko", "x.ko")),
     ("config-drive-bus", |root| edit(root, "usr/lib/modules/6/modules.dep", "ahci.ko", "x.ko")),
+    ("network-card", |root| edit(root, "usr/lib/modules/6/modules.dep", "virtio_net.ko", "x.ko")),
     ("entropy", |root| edit(root, "usr/lib/modules/6/modules.dep", "virtio-rng.ko", "x.ko")),
     ("watchdog", |root| edit(root, "usr/lib/modules/6/modules.dep", "i6300esb.ko", "x.ko")),
     ("guest-agent", |root| edit(root, "usr/lib/modules/6/modules.dep", "virtio_console.ko", "x.ko")),
