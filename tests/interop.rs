@@ -17,6 +17,8 @@ mod locks;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod measure;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod nbd;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_bitmaps;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;

@@ -22,6 +22,7 @@ mod info;
 mod layers;
 mod map;
 mod measure;
+mod nbd;
 mod prepared;
 mod resize;
 mod snapshot;

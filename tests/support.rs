@@ -7,6 +7,7 @@
 
 pub(crate) mod peer;
 pub(crate) mod program;
+pub(crate) mod server;
 
 pub(crate) use program::goldimg;
 

@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "convert", &["block", "error", "digest", "progress"]),
     ("image-core", "qcow2", &["block", "deflate", "error"]),
     ("image-core", "raw", &["block", "error"]),
-    ("image-core", "format", &["block", "error", "qcow2", "raw"]),
+    ("image-core", "format", &["block", "error", "nbd", "qcow2", "raw"]),
     ("image-core", "nbd", &["block", "error"]),
     ("image-core", "partition", &["block", "error"]),
     ("image-core", "fs", &["block", "error"]),

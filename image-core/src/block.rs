@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   file ─┐                       ┌─► format (raw, qcow2)  ─► again a disk
-//! memory ─┼─► BlockRead/BlockWrite ┼─► partition (a window) ─► again a disk
-//! window ─┘                       └─► convert, nbd, fs
+//! memory ─┤                       │
+//! export ─┼─► BlockRead/BlockWrite ┼─► partition (a window) ─► again a disk
+//! window ─┘                       └─► convert, fs
 //! ```
 //!
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from

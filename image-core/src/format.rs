@@ -1,11 +1,11 @@
 //! Images by name: which format a file has, and opening it with all that belongs to it.
 //!
 //! ```text
-//! path ─► file ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
-//!                                   └─ qcow2: header ─┬─ backing file? ─┐      ▲
-//!                                                     └─ data file? ────┤      │
-//!                                                         the gate (reference) │
-//!                                         refused · ignored · opened beneath ──┘
+//! name ─► medium ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
+//!         file, or                    └─ qcow2: header ─┬─ backing file? ─┐      ▲
+//!         an export                                     └─ data file? ────┤      │
+//!                                                           the gate (reference) │
+//!                                           refused · ignored · opened beneath ──┘
 //! ```
 //!
 //! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
@@ -13,6 +13,7 @@
 
 mod ambiguity;
 mod commit;
+mod medium;
 mod member;
 mod rebase;
 mod reference;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
+pub use medium::Medium;
 pub use member::Member;
 pub use rebase::{NewBacking, rebase};
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
@@ -179,7 +181,7 @@ pub enum Disk {
 }
 
 impl Image {
-    /// Opens the image at `path` for reading.
+    /// Opens the image at `path` (or the address of an export: [`Medium::open`]) for reading.
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) (cause: [`ReferenceRule`]) if it names files that are not allowed;
@@ -187,12 +189,19 @@ impl Image {
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Unsupported`](crate::ErrorKind::Unsupported) or
     /// [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let file = FileDisk::open(path)?;
-        let mut chain = reference::Chain::starting_with(&file, options.references)?.sharing(options.share);
-        let disk =
-            open_file(file, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), disk })
+        Self::in_medium(Medium::open(path.as_ref())?, options)
+    }
+
+    /// Opens the image in `medium` for reading.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn in_medium(medium: Medium, options: OpenOptions) -> Result<Self> {
+        let path = medium.path().to_owned();
+        let mut chain = reference::Chain::starting_with(&medium, options.references)?.sharing(options.share);
+        let disk = open_medium(medium, options.format, &mut chain)
+            .doing(|| format!("opening {}", path.display()))?;
+        Ok(Self { path, disk })
     }
 
     /// The image as it was when the snapshot with this id or, where there is none, this name was taken.
@@ -243,8 +252,8 @@ impl Image {
     }
 }
 
-/// Opens an image whose file is open; what it names, by way of `chain`.
-fn open_file(file: FileDisk, format: Option<Format>, chain: &mut reference::Chain) -> Result<Disk> {
+/// Opens an image whose medium is open; what it names, by way of `chain`.
+fn open_medium(file: Medium, format: Option<Format>, chain: &mut reference::Chain) -> Result<Disk> {
     let path = file.path().to_owned();
     let probed = match format {
         Some(format) => format,
@@ -276,8 +285,8 @@ fn open_backing(
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
     let file = chain.open(&reference, image, Access::LOOK)?;
     let name = file.path().display().to_string();
-    let disk =
-        open_file(file, reference.format(), chain).doing(|| format!("opening the backing file {name:?}"))?;
+    let disk = open_medium(file.into(), reference.format(), chain)
+        .doing(|| format!("opening the backing file {name:?}"))?;
     Ok(Some(match disk {
         Disk::Raw(raw) => Arc::new(raw),
         Disk::Qcow2(image) => Arc::<Qcow2>::from(image),

@@ -1,7 +1,7 @@
 //! Disk images: raw and qcow2, converted in parallel, checked, and taken apart without mounting.
 //!
 //! ```text
-//!            file, device, memory
+//!            file, device, memory, nbd
 //!                     │  block: BlockRead, BlockWrite, extents
 //!        ┌────────────┼──────────────┐
 //!     format       partition        fs
@@ -25,6 +25,7 @@ pub mod format;
 pub mod fs;
 pub mod map;
 pub mod measure;
+pub mod nbd;
 pub mod partition;
 pub mod progress;
 pub mod qcow2;

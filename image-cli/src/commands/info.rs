@@ -103,8 +103,8 @@ fn as_text(known: &Known) -> image_core::Result<String> {
     };
     lines.push(("format", format!("{}{version}{probed}", member.format)));
     lines.push(("virtual size", format!("{} ({size} bytes)", human_size(size))));
-    let (file_size, on_disk) = (member.file.size(), member.file.allocated_size()?);
-    lines.push(("file size", format!("{}, {} on disk", human_size(file_size), human_size(on_disk))));
+    let on_disk = member.file.allocated_size()?.map(|bytes| format!(", {} on disk", human_size(bytes)));
+    lines.push(("file size", human_size(member.file.size()) + &on_disk.unwrap_or_default()));
     if let Some(header) = &member.header {
         header_lines(header, &mut lines);
     }
@@ -174,13 +174,14 @@ fn flags(bitmap: &Bitmap) -> Vec<&'static str> {
 fn as_json(known: &Known) -> image_core::Result<Value> {
     let member = &known.member;
     let on_disk = member.file.allocated_size()?;
+    let protocol = if member.file.is_export() { "nbd" } else { "file" };
     let file = json!({
         "children": [],
         "virtual-size": member.file.size().next_multiple_of(512),
         "filename": known.path(),
-        "format": "file",
+        "format": protocol,
         "actual-size": on_disk,
-        "format-specific": { "type": "file", "data": {} },
+        "format-specific": { "type": protocol, "data": {} },
         "dirty-flag": false,
     });
     let mut value = Map::new();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use image_core::block::{BlockWrite, FileDisk};
+use image_core::block::BlockWrite;
+use image_core::format::Medium;
 use image_core::qcow2::write::{Amendment, Version2Rule, amend};
 use image_core::qcow2::{Header, Version};
 
@@ -69,7 +70,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     done.map(|()| 0)
 }
 
-fn change(node: &Node, file: FileDisk, header: &Header, options: &FormatOptions) -> Result<(), Failure> {
+fn change(node: &Node, file: Medium, header: &Header, options: &FormatOptions) -> Result<(), Failure> {
     if let Some(name) = OF_CREATION.into_iter().find(|name| options.text(name).is_some()) {
         return Err(Failure::new(format!("Invalid parameter '{name}'"))
             .hint("This option is only supported for image creation\n"));

@@ -159,7 +159,8 @@ fn begin(call: &Call, asked: &Asked, node: &Node) -> Result<u8, Failure> {
 fn writer(node: &Node) -> Result<ImageWriter, Failure> {
     drop(node.member()?);
     let options = WriteOptions { format: node.format(), references: references(), ..WriteOptions::default() };
-    let image = ImageWriter::open(node.path(), options).map_err(|error| node.failed_to_open(&error))?;
+    let image = ImageWriter::in_medium(node.medium_to_write()?, options);
+    let image = image.map_err(|error| node.failed_to_open(&error))?;
     if node.layer() == Layer::Probed && image.format() == Format::Raw {
         say(&format!(
             "WARNING: Image format was not specified for '{}' and probing guessed raw.\n         \

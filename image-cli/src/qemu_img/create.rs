@@ -3,7 +3,7 @@
 use super::Call;
 use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind, Lists};
-use super::node::{Node, backing_path, plain_path};
+use super::node::{Node, backing_path, check_name};
 use super::options::{Opt, flag, long_valued, valued};
 use super::{new_file, size};
 
@@ -64,9 +64,8 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 fn create(call: &Call, asked: &Asked, kind: Kind, name: &str) -> Result<(), Failure> {
     if !name.is_empty() {
-        let path = plain_path(name);
         // Nothing is made by description.
-        path.map_err(|failure| match name.starts_with("json:") {
+        check_name(name).map_err(|failure| match name.starts_with("json:") {
             true => Failure::new("Unknown protocol 'json'"),
             false => failure,
         })?;

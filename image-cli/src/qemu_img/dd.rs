@@ -9,7 +9,7 @@ use image_core::qcow2::{NewImage, Qcow2Sink};
 use super::failure::Failure;
 use super::format_options::{FormatOptions, Kind, Lists};
 use super::new_file::{self, NewFile};
-use super::node::{Node, Wanted, plain_path};
+use super::node::{Node, Wanted, check_name};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::{Call, size, words};
 
@@ -77,7 +77,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let source = Node::parse(input, &wanted)?.disk()?;
     let kind = Kind::parse(&format).map_err(|_| Failure::new("Unknown file format"))?;
     if !output.is_empty() {
-        plain_path(output)?;
+        check_name(output)?;
     }
     // A file's end within a sector is none.
     let size = source.size().next_multiple_of(SECTOR);
@@ -130,7 +130,7 @@ impl Target {
                 new
             }
         };
-        new.keep();
+        new.keep().map_err(failed)?;
         Ok(0)
     }
 }

@@ -1,7 +1,6 @@
 //! `qemu-img map`: where the bytes of an image come from.
 
 use image_core::block::{BlockRead, ByteRange, Stretch};
-use image_core::format::Member;
 use image_core::map::Map;
 
 use super::failure::Failure;
@@ -55,7 +54,7 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
     if matches!(node.layer(), Layer::File | Layer::Part { .. }) {
         return Ok(vec![above]);
     }
-    let members = Member::chain(node.path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let members = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut names = Vec::new();
     for member in members {
         let header = member.header.as_ref();

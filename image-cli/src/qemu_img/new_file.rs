@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
 use image_core::convert::Zeroes;
+use image_core::format::Medium;
 
 use super::failure::Failure;
 use super::format_options::{FormatOptions, Kind};
-use super::node::plain_path;
+use super::node::{export_to_write, plain_path};
 use super::words;
 
 /// What the umask leaves of it, as QEMU wants it.
@@ -19,14 +20,17 @@ const MODE: u32 = 0o644;
 /// A new file. It stays if [`keep`](Self::keep) is called.
 #[derive(Debug)]
 pub(super) struct NewFile {
-    disk: Arc<FileDisk>,
+    disk: Arc<Medium>,
     path: String,
     kept: bool,
 }
 
 impl NewFile {
-    /// Makes the file `name`, empty, or empties it.
+    /// Makes the file `name`, empty, or empties it; a device, or an export, stays as it is.
     pub(super) fn at(name: &str) -> Result<Self, Failure> {
+        if let Some(export) = export_to_write(name)? {
+            return Ok(Self { disk: Arc::new(export), path: name.to_owned(), kept: true });
+        }
         let path = if name.is_empty() { name } else { plain_path(name)? };
         let opened =
             File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(path);
@@ -41,7 +45,7 @@ impl NewFile {
         if !disk.is_block_device() {
             disk.resize(0).map_err(failed)?;
         }
-        Ok(Self { disk: Arc::new(disk), path: path.to_owned(), kept: false })
+        Ok(Self { disk: Arc::new(disk.into()), path: path.to_owned(), kept: false })
     }
 
     /// As [`at`](Self::at); the file stays whatever happens, as QEMU's raw images do.
@@ -52,18 +56,26 @@ impl NewFile {
     }
 
     /// The file.
-    pub(super) fn disk(&self) -> &Arc<FileDisk> {
+    pub(super) fn disk(&self) -> &Arc<Medium> {
         &self.disk
     }
 
-    /// What a copy has to do about zeroes: a device holds something, a new file does not.
+    /// What a copy has to do about zeroes: a device or an export holds something, a new file does not.
     pub(super) fn zeroes(&self) -> Zeroes {
-        if self.disk.is_block_device() { Zeroes::Write } else { Zeroes::AlreadyThere }
+        if self.disk.is_block_device() || self.disk.is_export() {
+            Zeroes::Write
+        } else {
+            Zeroes::AlreadyThere
+        }
     }
 
     /// It is complete.
-    pub(super) fn keep(mut self) {
+    ///
+    /// # Errors
+    /// Whatever a server says that is to have it on its disk; QEMU's programs end with that too.
+    pub(super) fn keep(mut self) -> image_core::Result<()> {
         self.kept = true;
+        if self.disk.is_export() { self.disk.flush() } else { Ok(()) }
     }
 }
 
@@ -81,8 +93,7 @@ pub(super) fn create(name: &str, kind: Kind, options: &FormatOptions, size: u64)
     match kind {
         Kind::Raw | Kind::File => {
             let new = create_raw(name, options, size)?;
-            new.keep();
-            Ok(())
+            completed(new)
         }
         Kind::Qcow2 => create_qcow2(name, options, size),
     }
@@ -98,6 +109,12 @@ pub(super) fn create_raw(name: &str, options: &FormatOptions, size: u64) -> Resu
     }
     let new = NewFile::to_stay(name)?;
     let disk = new.disk();
+    if disk.is_export() && disk.size() < size {
+        return Err(Failure::new("Cannot grow NBD nodes"));
+    }
+    if disk.is_export() {
+        return Ok(new);
+    }
     if disk.is_block_device() {
         return match disk.size() < size {
             true => Err(Failure::new("Device is too small")),
@@ -120,9 +137,10 @@ fn create_qcow2(name: &str, options: &FormatOptions, size: u64) -> Result<(), Fa
     let data_disk = data.as_ref().map(|data| Arc::clone(data.disk()) as Arc<dyn BlockWrite>);
     let made = image.create(Arc::clone(new.disk()) as Arc<dyn BlockWrite>, data_disk, preallocation);
     made.map_err(|error| Failure::new(words::of_opening(&error)))?;
-    new.keep();
-    if let Some(data) = data {
-        data.keep();
-    }
-    Ok(())
+    completed(new)?;
+    data.map_or(Ok(()), completed)
+}
+
+fn completed(new: NewFile) -> Result<(), Failure> {
+    new.keep().map_err(|error| Failure::new(words::of_chain(&error)))
 }

@@ -5,20 +5,26 @@
 //! -f raw disk.qcow2                            file ◄─ raw
 //! driver=raw,offset=1M,file.filename=disk.raw  file ◄─ raw, from 1 MiB on
 //! driver=file,filename=disk.raw                file
+//! nbd:unix:/run/s, driver=nbd,path=/run/s      export: in place of a file in all of these
 //! ```
 
 mod description;
+mod remote;
 
 use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, Window};
-use image_core::format::{Format, Image, ImageWriter, Member, OpenOptions, References, Share, WriteOptions};
+use image_core::format::{
+    Format, Image, ImageWriter, Medium, Member, OpenOptions, References, Share, WriteOptions,
+};
+use image_core::nbd::Address;
 use image_core::qcow2::{Header, Qcow2};
 
 use super::failure::Failure;
 use super::options::Given;
 use super::{Call, words};
 use description::Description;
+use remote::Remote;
 
 /// What the command line says about an image.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +75,9 @@ pub(super) struct Node {
     name: Option<String>,
     /// The name as QEMU shows it.
     shown: String,
-    /// The file.
+    /// The file; where it is an export, its name.
     path: String,
+    export: Option<Remote>,
     layer: Layer,
     share: Share,
     /// What is wrong with it, noticed when it is open.
@@ -111,13 +118,30 @@ impl Node {
             let node = described.node(name).map_err(failed)?;
             return Ok(Self { share: share_of(wanted), ..node });
         }
-        let path = plain_path(name).map_err(failed)?;
         let layer = match &wanted.format {
             None => Layer::Probed,
             Some(driver) => layer_of(driver).map_err(failed)?,
         };
-        let (name, shown) = (Some(name.to_owned()), path.to_owned());
-        Ok(Self { name, shown, path: path.to_owned(), layer, share: share_of(wanted), late: None })
+        let export = match wanted.format.as_deref() {
+            Some("nbd") => Some(Remote::named(name)),
+            Some("file" | "host_device") => None,
+            _ => Remote::parse(name),
+        };
+        let export = export.transpose().map_err(failed)?;
+        let path = match &export {
+            Some(export) => export.shown(),
+            // The driver for files takes every name as it is.
+            None if wanted.format.is_some() && Address::is_meant_by(name) => name.to_owned(),
+            None => match plain_path(name).map_err(failed)? {
+                // What is left must not be read as a protocol once more.
+                path if path.split('/').next().is_some_and(|first| first.contains(':')) => {
+                    format!("./{path}")
+                }
+                path => path.to_owned(),
+            },
+        };
+        let (name, shown) = (Some(name.to_owned()), path.clone());
+        Ok(Self { name, shown, path, export, layer, share: share_of(wanted), late: None })
     }
 
     /// What another image names as its backing file; failures do not begin with its name.
@@ -125,7 +149,8 @@ impl Node {
         let wanted = Wanted { format: format.map(str::to_owned), ..Wanted::default() };
         let layer = format.map_or(Ok(Layer::Probed), layer_of)?;
         let path = plain_path(path)?.to_owned();
-        Ok(Self { name: None, shown: path.clone(), path, layer, share: share_of(&wanted), late: None })
+        let (shown, share) = (path.clone(), share_of(&wanted));
+        Ok(Self { name: None, shown, path, export: None, layer, share, late: None })
     }
 
     /// The name as QEMU shows it.
@@ -172,8 +197,8 @@ impl Node {
 
     /// Opens the file and reads its header; what it names is not opened.
     pub(super) fn member(&self) -> Result<Member, Failure> {
-        let file = self.file()?;
-        let member = Member::from_file(file, self.format(), self.share);
+        let medium = self.medium()?;
+        let member = Member::in_medium(medium, self.format(), self.share);
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         match &self.late {
             Some(fault) => Err(self.failed(fault.clone())),
@@ -186,8 +211,8 @@ impl Node {
         // What a look at the file alone finds wrong is told first.
         let member = self.member()?;
         self.look_for_backing(&member)?;
-        let image = Image::open(&self.path, self.options()).map_err(|error| self.failed_to_open(&error))?;
-        drop(member);
+        let image = Image::in_medium(member.file, self.options());
+        let image = image.map_err(|error| self.failed_to_open(&error))?;
         let Layer::Part { offset, size } = self.layer else { return Ok(Box::new(image)) };
         let len = size.unwrap_or_else(|| image.size().saturating_sub(offset));
         let part = ByteRange::new(offset, len).and_then(|range| Window::new(image, range));
@@ -197,7 +222,7 @@ impl Node {
     /// Opens what a snapshot holds, whose header is `header`.
     pub(super) fn snapshot_disk(&self, header: &Header) -> Result<Box<dyn BlockRead>, Failure> {
         let failed = |error| self.failed_to_open(&error);
-        let image = Image::open(&self.path, self.options()).map_err(failed)?;
+        let image = Image::in_medium(self.medium()?, self.options()).map_err(failed)?;
         let Some(qcow2) = image.as_qcow2() else { return Ok(Box::new(image)) };
         let (file, backing) = (Arc::clone(qcow2.file()), qcow2.backing().cloned());
         Ok(Box::new(Qcow2::new(file, header.clone(), backing, None).map_err(failed)?))
@@ -207,7 +232,7 @@ impl Node {
     pub(super) fn writer(&self) -> Result<ImageWriter, Failure> {
         self.look_for_backing(&self.member()?)?;
         let options = WriteOptions { format: self.format(), references: references(), share: self.share };
-        ImageWriter::open(&self.path, options).map_err(|error| self.failed_to_open(&error))
+        ImageWriter::in_medium(self.medium_to_write()?, options).map_err(|error| self.failed_to_open(&error))
     }
 
     /// Whether the backing file is there, in the words for that; all else is told by who opens it.
@@ -215,6 +240,9 @@ impl Node {
         let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
             return Ok(());
         };
+        if self.export.is_some() {
+            return Ok(());
+        }
         let path = backing_path(&self.path, &String::from_utf8_lossy(name));
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -223,6 +251,23 @@ impl Node {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Opens what the image lies in.
+    fn medium(&self) -> Result<Medium, Failure> {
+        match &self.export {
+            Some(export) => export.medium().map_err(|error| self.failed_to_open(&error)),
+            None => self.file().map(Medium::from),
+        }
+    }
+
+    /// The same, for writing too.
+    pub(super) fn medium_to_write(&self) -> Result<Medium, Failure> {
+        let medium = match &self.export {
+            Some(export) => export.medium_to_write(),
+            None => FileDisk::open_writable(&self.path).map(Medium::from),
+        };
+        medium.map_err(|error| self.failed_to_open(&error))
     }
 
     /// Opens the file.
@@ -252,12 +297,11 @@ impl Node {
 
     /// Opens it for changing what it says of itself, alone; what it names is not opened.
     pub(super) fn member_to_write(&self, call: &Call, wanted: &Wanted) -> Result<Member, Failure> {
-        let file = self.file()?;
+        drop(self.medium()?);
         if wanted.force_share {
             return Err(self.failed("force-share=on can only be used with read-only images"));
         }
-        drop(file);
-        let member = Member::open_writable(&self.path, self.format());
+        let member = Member::in_medium_to_write(self.medium_to_write()?, self.format());
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         if member.header.is_none() {
             call.talk.say(&self.warning_of_probing());
@@ -266,11 +310,11 @@ impl Node {
     }
 
     /// Opens the file for writing, alone.
-    pub(super) fn file_to_write(&self) -> Result<FileDisk, Failure> {
-        self.file()?;
-        let opened =
-            FileDisk::open_writable(&self.path).and_then(|file| file.lock(Access::WRITE).map(|()| file));
-        opened.map_err(|error| self.failed_to_open(&error))
+    pub(super) fn file_to_write(&self) -> Result<Medium, Failure> {
+        drop(self.medium()?);
+        let medium = self.medium_to_write()?;
+        let locked = medium.as_file().map_or(Ok(()), |file| file.lock(Access::WRITE));
+        locked.map(|()| medium).map_err(|error| self.failed_to_open(&error))
     }
 }
 
@@ -306,12 +350,32 @@ pub(super) fn plain_path(name: &str) -> Result<&str, Failure> {
     }
 }
 
+/// Whether the name of a new image can be one: that of a file, or of an export.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    match Remote::parse(name) {
+        Some(export) => export.map(drop),
+        None => plain_path(name).map(drop),
+    }
+}
+
+/// The export that a name means, for writing, if it means one.
+pub(super) fn export_to_write(name: &str) -> Result<Option<Medium>, Failure> {
+    let Some(export) = Remote::parse(name).transpose()? else { return Ok(None) };
+    let failed = |error| {
+        Failure::new(words::of_opening(&error)).hint(&words::hint_of(&error, name)).context(
+            "Protocol driver 'nbd' does not support creating new images, so an existing image must be selected as the \
+             target; however, opening the given target as an existing image failed",
+        )
+    };
+    export.medium_to_write().map(Some).map_err(failed)
+}
+
 /// What a driver's name means.
 fn layer_of(driver: &str) -> Result<Layer, Failure> {
     match driver {
         "raw" => Ok(Layer::Format(Format::Raw)),
         "qcow2" => Ok(Layer::Format(Format::Qcow2)),
-        "file" | "host_device" => Ok(Layer::File),
+        "file" | "host_device" | "nbd" => Ok(Layer::File),
         _ => Err(Failure::new(format!("Unknown driver '{driver}'"))),
     }
 }

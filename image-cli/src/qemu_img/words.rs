@@ -3,7 +3,10 @@
 use image_core::Error;
 use image_core::block::InUse;
 use image_core::format::ReferenceRule;
+use image_core::nbd::{NotConnected, Refusal};
 use image_core::qcow2::{Corrupt, Unsupported};
+
+use crate::printable::printable;
 
 /// The operating system's words for an error, as `strerror(3)` has them.
 pub(super) fn of_system(error: &std::io::Error) -> String {
@@ -22,6 +25,9 @@ pub(super) fn of_opening(error: &Error) -> String {
     if let Some(ReferenceRule::NotBeneath { what, name, .. }) = error.cause::<ReferenceRule>() {
         return format!("The {what} {name:?} is outside of the image's folder: {HOW_TO_ALLOW}");
     }
+    if let Some(words) = of_server(error) {
+        return words;
+    }
     match error.cause::<InUse>() {
         Some(InUse::Does(deed)) => return format!("Failed to get shared \"{deed}\" lock"),
         Some(InUse::Forbids(deed)) => return format!("Failed to get \"{deed}\" lock"),
@@ -37,9 +43,24 @@ pub(super) fn of_opening(error: &Error) -> String {
 
 /// The line below, if there is one.
 pub(super) fn hint_of(error: &Error, path: &str) -> String {
+    if let Some(Refusal::NoExport { words, .. }) = error.cause() {
+        return format!("server reported: {}\n", printable(words));
+    }
     match error.cause::<InUse>() {
         Some(_) => format!("Is another process using the image [{path}]?\n"),
         None => String::new(),
+    }
+}
+
+/// Why there is no export.
+fn of_server(error: &Error) -> Option<String> {
+    match (error.cause(), error.cause()) {
+        (Some(NotConnected::Failed { server, source }), _) => {
+            Some(format!("Failed to connect to '{server}': {}", of_system(source)))
+        }
+        (_, Some(Refusal::NoExport { .. })) => Some("Requested export not available".to_owned()),
+        (_, Some(Refusal::ReadOnly)) => Some("Could not open image: Permission denied".to_owned()),
+        _ => None,
     }
 }
 

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::ambiguity::refuse_ambiguous;
 use super::reference::Chain;
-use super::{Format, OpenOptions, Reference, Share, probe};
-use crate::block::{Access, BlockRead, FileDisk};
+use super::{Format, Medium, OpenOptions, Reference, Share, probe};
+use crate::block::{Access, BlockRead};
 use crate::error::{Doing, Result};
 use crate::qcow2::Header;
 
-/// An image file, alone or in a chain.
+/// An image, alone or in a chain.
 #[derive(Debug)]
 pub struct Member {
-    /// The file.
-    pub file: FileDisk,
+    /// What it lies in: its file.
+    pub file: Medium,
     /// Its format.
     pub format: Format,
     /// Whether the format was probed, not chosen by the caller or recorded by the image before.
@@ -23,12 +23,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// Opens the file at `path` and reads its header; what it names is not opened, whatever `options` allow.
+    /// Opens the image at `path` (or the address of an export: [`Medium::open`]) and reads its header; what it names is not opened, whatever `options` allow.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::from_file(FileDisk::open(path)?, options.format, options.share)
+        Self::in_medium(Medium::open(path.as_ref())?, options.format, options.share)
     }
 
     /// Opens the file at `path` for changing what it says of itself: its snapshots, its bitmaps, its refcounts. What it
@@ -37,12 +37,19 @@ impl Member {
     /// # Errors
     /// As [`ImageWriter::open`](super::ImageWriter::open), but names of other files are no reason to refuse it.
     pub fn open_writable(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
-        let path = path.as_ref();
-        let file = FileDisk::open_writable(path)?;
-        file.lock(Access::WRITE)?;
-        let member = Self::parse(file, format)?;
+        Self::in_medium_to_write(Medium::open_writable(path.as_ref())?, format)
+    }
+
+    /// As [`open_writable`](Self::open_writable), in a medium that is open for writing.
+    ///
+    /// # Errors
+    /// As [`open_writable`](Self::open_writable).
+    pub fn in_medium_to_write(medium: Medium, format: Option<Format>) -> Result<Self> {
+        medium.lock(Access::WRITE)?;
+        let member = Self::parse(medium, format)?;
         if member.probed && member.format != Format::Raw {
-            refuse_ambiguous(&member.file, member.format).doing(|| format!("opening {}", path.display()))?;
+            let doing = || format!("opening {}", member.file.path().display());
+            refuse_ambiguous(&member.file, member.format).doing(doing)?;
         }
         Ok(member)
     }
@@ -52,7 +59,15 @@ impl Member {
     /// # Errors
     /// As [`Image::open`](super::Image::open).
     pub fn chain(path: impl AsRef<Path>, options: OpenOptions) -> Result<Vec<Self>> {
-        let first = Self::open(path, options)?;
+        Self::open(path, options)?.with_chain(options)
+    }
+
+    /// This image, as [`chain`](Self::chain).
+    ///
+    /// # Errors
+    /// As [`Image::open`](super::Image::open).
+    pub fn with_chain(self, options: OpenOptions) -> Result<Vec<Self>> {
+        let first = self;
         let mut chain = Chain::starting_with(&first.file, options.references.at_least_beneath())?;
         let mut members = vec![first];
         while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
@@ -61,16 +76,16 @@ impl Member {
             let file = chain
                 .open(&reference, &image, Access::LOOK)
                 .doing(|| format!("opening {}", image.display()))?;
-            members.push(Self::from_file(file, reference.format(), options.share)?);
+            members.push(Self::in_medium(file.into(), reference.format(), options.share)?);
         }
         Ok(members)
     }
 
-    /// As [`open`](Self::open), of a file that is open already.
+    /// As [`open`](Self::open), in a medium that is open already.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn from_file(file: FileDisk, format: Option<Format>, share: Share) -> Result<Self> {
+    pub fn in_medium(file: Medium, format: Option<Format>, share: Share) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
@@ -83,7 +98,7 @@ impl Member {
     }
 
     /// Reads the header of a file that is locked.
-    fn parse(file: FileDisk, format: Option<Format>) -> Result<Self> {
+    fn parse(file: Medium, format: Option<Format>) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,

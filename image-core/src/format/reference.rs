@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Format, References, Share};
-use crate::block::{Access, FileDisk};
+use super::{Format, Medium, References, Share};
+use crate::block::{Access, BlockRead, FileDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::qcow2::{Corrupt, Header};
 
@@ -37,6 +37,8 @@ pub enum ReferenceRule {
     NotAPath { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is not beneath the folder {folder:?}")]
     NotBeneath { what: &'static str, name: String, folder: PathBuf },
+    #[error("it names the {what} {name:?}, and lies in an export, which has no folder")]
+    NoFolder { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is not a regular file")]
     NotAFile { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is already part of the chain")]
@@ -124,6 +126,8 @@ pub(super) struct Chain {
     references: References,
     /// The folder of the first image, without symbolic links.
     folder: PathBuf,
+    /// The name of the first image, if it lies in an export.
+    export: Option<PathBuf>,
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
     share: Share,
@@ -131,7 +135,11 @@ pub(super) struct Chain {
 
 impl Chain {
     /// A chain of one image.
-    pub(super) fn starting_with(file: &FileDisk, references: References) -> Result<Self> {
+    pub(super) fn starting_with(medium: &Medium, references: References) -> Result<Self> {
+        let Some(file) = medium.as_file() else {
+            let (folder, export) = (PathBuf::new(), Some(medium.path().to_owned()));
+            return Ok(Self { references, folder, export, opened: Vec::new(), share: Share::default() });
+        };
         let folder = match references {
             References::Refuse | References::AllowAnywhere => PathBuf::new(),
             References::AllowBeneath => {
@@ -140,7 +148,8 @@ impl Chain {
                 path.parent().unwrap_or(Path::new("/")).to_owned()
             }
         };
-        Ok(Self { references, folder, opened: vec![identity(file)?], share: Share::default() })
+        let opened = vec![identity(file)?];
+        Ok(Self { references, folder, export: None, opened, share: Share::default() })
     }
 
     /// With other programs that may do this with the images of the chain.
@@ -163,6 +172,9 @@ impl Chain {
         if self.opened.len() > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
         }
+        if self.has_no_folder(reference, image) {
+            return Err(ReferenceRule::NoFolder { what, name }.into());
+        }
         let (file, path) = match self.references {
             References::AllowAnywhere => open_anywhere(reference, image, access)?,
             _ => self.open_beneath(reference, image, access)?,
@@ -181,6 +193,15 @@ impl Chain {
             if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
         disk.lock(access)?;
         Ok(disk)
+    }
+
+    /// Whether a name leads nowhere, since it starts at an export.
+    fn has_no_folder(&self, reference: &Reference, image: &Path) -> bool {
+        let absolute = reference.name.first() == Some(&b'/');
+        match self.references {
+            References::AllowAnywhere => !absolute && self.export.as_deref() == Some(image),
+            References::Refuse | References::AllowBeneath => self.export.is_some(),
+        }
     }
 
     fn open_beneath(
@@ -235,7 +256,6 @@ fn identity(file: &FileDisk) -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::BlockRead;
 
     fn reference(name: &str) -> Reference {
         Reference { what: "backing file", name: name.into(), format: None }
@@ -264,7 +284,7 @@ mod tests {
         }
 
         fn open(&self, name: &str) -> Result<FileDisk> {
-            let top = FileDisk::open(self.top()).unwrap();
+            let top = Medium::open(&self.top()).unwrap();
             Chain::starting_with(&top, References::AllowBeneath)?.open(
                 &reference(name),
                 &self.top(),
@@ -280,7 +300,7 @@ mod tests {
     #[test]
     fn nothing_is_opened_unless_allowed() {
         let folder = Folder::new();
-        let top = FileDisk::open(folder.top()).unwrap();
+        let top = Medium::open(&folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::Refuse).unwrap();
         let error = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -313,7 +333,7 @@ mod tests {
     #[test]
     fn a_caller_may_allow_every_folder_but_nothing_else_than_files() {
         let folder = Folder::new();
-        let top = FileDisk::open(folder.top()).unwrap();
+        let top = Medium::open(&folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::AllowAnywhere).unwrap();
         let secret = chain.open(&reference("../secret"), &folder.top(), Access::READ).unwrap();
         assert_eq!(secret.size(), 6);
@@ -329,7 +349,7 @@ mod tests {
     #[test]
     fn a_name_is_relative_to_the_image_that_has_it_but_the_folder_stays() {
         let folder = Folder::new();
-        let top = FileDisk::open(folder.top()).unwrap();
+        let top = Medium::open(&folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
         let base = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap();
         std::fs::write(folder.temporary.path().join("images/other"), "x").unwrap();
@@ -341,7 +361,7 @@ mod tests {
     #[test]
     fn the_chain_has_an_end() {
         let folder = Folder::new();
-        let top = FileDisk::open(folder.top()).unwrap();
+        let top = Medium::open(&folder.top()).unwrap();
         let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
         for index in 0..MAX_CHAIN_DEPTH {
             let name = format!("base{index}");

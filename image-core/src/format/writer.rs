@@ -1,10 +1,10 @@
 //! An image by name, open for writing: alone, with what it reads through, and nobody misled by its first bytes.
 //!
 //! ```text
-//! path ─► file, locked ─► chosen or probed ─┬─ raw ────────────────────────────────────► ImageWriter
-//!                           ambiguous? no    └─ qcow2: header ─┬─ backing file, to read ─┐    ▲
-//!                                                              └─ data file, to write ───┤    │
-//!                                                                     the gate (reference) ───┘
+//! name ─► medium, locked ─► chosen or probed ─┬─ raw ────────────────────────────────────► ImageWriter
+//!                             ambiguous? no    └─ qcow2: header ─┬─ backing file, to read ─┐    ▲
+//!                                                                └─ data file, to write ───┤    │
+//!                                                                       the gate (reference) ───┘
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::ambiguity::{refuse_ambiguous, refuse_disguise};
 use super::reference::Chain;
-use super::{Format, Reference, References, Share, open_backing, probe};
-use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, ZeroMode};
+use super::{Format, Medium, Reference, References, Share, open_backing, probe};
+use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, Result};
 use crate::qcow2::{Header, Qcow2Writer};
 
@@ -37,7 +37,7 @@ pub struct ImageWriter {
 
 #[derive(Debug)]
 enum Disk {
-    Raw { file: FileDisk, assumed: bool },
+    Raw { file: Medium, assumed: bool },
     Qcow2(Box<Qcow2Writer>),
 }
 
@@ -50,11 +50,18 @@ impl ImageWriter {
     /// must be repaired first; [`InUse`](crate::ErrorKind::InUse); [`Corrupt`](crate::ErrorKind::Corrupt),
     /// [`Unsupported`](crate::ErrorKind::Unsupported) or [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: WriteOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let file = FileDisk::open_writable(path)?;
-        file.lock(Access::WRITE)?;
-        let disk = Disk::open(file, options).doing(|| format!("opening {} for writing", path.display()))?;
-        Ok(Self { path: path.to_owned(), disk })
+        Self::in_medium(Medium::open_writable(path.as_ref())?, options)
+    }
+
+    /// Opens the image in `medium`, which is open for reading and writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn in_medium(medium: Medium, options: WriteOptions) -> Result<Self> {
+        let path = medium.path().to_owned();
+        medium.lock(Access::WRITE)?;
+        let disk = Disk::open(medium, options).doing(|| format!("opening {} for writing", path.display()))?;
+        Ok(Self { path, disk })
     }
 
     /// Its format.
@@ -107,7 +114,7 @@ impl ImageWriter {
 }
 
 impl Disk {
-    fn open(file: FileDisk, options: WriteOptions) -> Result<Self> {
+    fn open(file: Medium, options: WriteOptions) -> Result<Self> {
         let format = match options.format {
             Some(format) => format,
             None => probe(&file)?,

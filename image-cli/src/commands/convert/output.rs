@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
 use image_core::format::{ImageWriter, References, WriteOptions};
+use image_core::nbd::Address;
 use tempfile::TempPath;
 
 use super::Args;
@@ -45,6 +46,10 @@ impl Output {
                     Ok(Self::Spooled { disk: FileDisk::from_file(file, "a temporary file")? })
                 }
             };
+        }
+        if path.to_str().is_some_and(Address::is_meant_by) {
+            return Err(anyhow!("{} is an export, which is written into as it is", path.display()))
+                .hint(|| "-n writes into an export");
         }
         let mut replaced = None;
         if let Ok(there) = fs::metadata(path) {

@@ -1,7 +1,7 @@
 //! What a conversion writes to.
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation, ZeroMode};
-use image_core::format::ImageWriter;
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
+use image_core::format::{ImageWriter, Medium};
 use image_core::map::Map;
 use image_core::progress::Progress;
 use image_core::qcow2::{NewImage, Qcow2Sink};
@@ -75,10 +75,7 @@ impl Target {
     /// Completes it.
     pub(super) fn keep(self) -> image_core::Result<()> {
         match self {
-            Self::Sink { new, .. } | Self::Raw { new } => {
-                new.keep();
-                Ok(())
-            }
+            Self::Sink { new, .. } | Self::Raw { new } => new.keep(),
             Self::InPlace { writer, .. } => writer.close(),
         }
     }
@@ -88,7 +85,7 @@ impl Target {
 pub(super) fn qcow2_sink<'a>(
     new: &'a NewFile,
     image: &NewImage,
-) -> image_core::Result<Qcow2Sink<&'a FileDisk>> {
+) -> image_core::Result<Qcow2Sink<&'a Medium>> {
     Qcow2Sink::new(&**new.disk(), image.clone())
 }
 

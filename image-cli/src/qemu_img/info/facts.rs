@@ -1,7 +1,7 @@
 //! What is known of an image, and QEMU's JSON of it.
 
 use image_core::block::BlockRead;
-use image_core::format::{Format, Member};
+use image_core::format::{Format, Medium, Member};
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::{Compression, Header, Version};
@@ -24,7 +24,8 @@ pub(super) struct Facts {
     pub(super) virtual_size: u64,
     /// The length of the file in bytes, in whole sectors.
     pub(super) file_size: u64,
-    pub(super) disk_size: u64,
+    /// Not known of an export.
+    pub(super) disk_size: Option<u64>,
     pub(super) protocol: &'static str,
     pub(super) qcow2: Option<OfQcow2>,
 }
@@ -88,7 +89,7 @@ impl Facts {
             virtual_size: member.virtual_size().next_multiple_of(SECTOR),
             file_size,
             disk_size: member.file.allocated_size()?,
-            protocol: if member.file.is_block_device() { "host_device" } else { "file" },
+            protocol: protocol(&member.file),
             qcow2,
         })
     }
@@ -102,10 +103,14 @@ impl Facts {
         put("virtual-size", json!(self.virtual_size));
         put("filename", json!(self.name));
         put("format", json!(self.format));
-        put("actual-size", json!(self.disk_size));
-        put("dirty-flag", json!(false));
+        if let Some(size) = self.disk_size {
+            put("actual-size", json!(size));
+            put("dirty-flag", json!(false));
+        }
         if is_file {
-            put("format-specific", json!({ "type": self.protocol, "data": {} }));
+            if self.disk_size.is_some() {
+                put("format-specific", json!({ "type": self.protocol, "data": {} }));
+            }
         } else {
             put("children", json!([{ "name": "file", "info": self.file().to_json() }]));
         }
@@ -137,6 +142,15 @@ impl Facts {
             qcow2: None,
             ..*self
         }
+    }
+}
+
+/// The driver of what an image lies in.
+fn protocol(medium: &Medium) -> &'static str {
+    match medium {
+        export if export.is_export() => "nbd",
+        device if device.is_block_device() => "host_device",
+        _ => "file",
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) fn of(facts: &Facts) -> String {
     line("image", &printable(&facts.name));
     line("file format", facts.format);
     line("virtual size", &sized(facts.virtual_size));
-    line("disk size", &size::for_people(facts.disk_size));
+    let disk_size = facts.disk_size.map_or_else(|| "unavailable".to_owned(), size::for_people);
+    line("disk size", &disk_size);
     if let Some(qcow2) = &facts.qcow2 {
         text.push_str(&of_qcow2(qcow2));
     }
@@ -29,7 +30,7 @@ pub(super) fn of(facts: &Facts) -> String {
             printable(&facts.path),
             facts.protocol,
             sized(facts.file_size),
-            size::for_people(facts.disk_size),
+            disk_size,
         );
     }
     text

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use image_core::format::{Format, Share};
 use serde_json::{Map, Value};
 
+use super::remote::Remote;
 use super::{Layer, Node, layer_of};
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::{json, key_values, size};
@@ -101,13 +102,33 @@ impl Description {
             layer => ("file.", self.part(layer)?),
         };
         self.check_switches()?;
-        let path = self.file(prefix)?;
-        let late = self.unknown_of_format(layer);
+        let (export, of_protocol) = self.export(prefix)?;
+        let path = match &export {
+            Some(export) => export.shown(),
+            None => self.file(prefix)?,
+        };
+        let late = of_protocol.or_else(|| self.unknown_of_format(layer));
         let shown = match self.is_plain(prefix) {
             true => path.clone(),
             false => format!("json:{}", json::compact(&self.nested())),
         };
-        Ok(Node { name: Some(name.to_owned()), shown, path, layer, share: Share::default(), late })
+        Ok(Node { name: Some(name.to_owned()), shown, path, export, layer, share: Share::default(), late })
+    }
+
+    /// The export whose options begin with `prefix`, if it is one, and what is wrong with an option.
+    fn export(&self, prefix: &str) -> Result<(Option<Remote>, Option<String>), Failure> {
+        if self.text(&format!("{prefix}driver")).is_none_or(|driver| driver != "nbd") {
+            return Ok((None, None));
+        }
+        let options: BTreeMap<&str, String> = self
+            .options
+            .keys()
+            .filter_map(|key| Some((key.strip_prefix(prefix)?, self.text(key)?)))
+            .filter(|(key, _)| !GENERIC.iter().any(|(name, _)| name == key))
+            .collect();
+        let unknown = Remote::unknown(options.keys().copied())
+            .map(|key| format!("Block protocol 'nbd' doesn't support the option '{key}'"));
+        Ok((Some(Remote::from_options(&options)?), unknown))
     }
 
     /// The path of the file whose options begin with `prefix`.

@@ -3,6 +3,7 @@
 use super::super::{Image, OpenOptions, ProbeRule, ReferenceRule};
 use super::*;
 use crate::ErrorKind;
+use crate::block::FileDisk;
 use crate::convert::Sink;
 use crate::qcow2::{NewImage, Qcow2Sink};
 

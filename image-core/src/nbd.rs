@@ -1,0 +1,30 @@
+//! NBD: an export of a server as a disk.
+//!
+//! ```text
+//! Address ─► Socket ─► handshake ──────────────────────► session ─────────────────────────────► Export
+//! nbd://…    TCP,      magic, structured replies,        requests of many threads at once,      BlockRead,
+//!            unix      base:allocation, GO or            each thread reads the replies to its   BlockWrite
+//!                      EXPORT_NAME                       own, in turns, into its own buffer
+//! ```
+//!
+//! Source: NetworkBlockDevice/nbd, `doc/proto.md`. The bytes are in `wire`, what a reply means in `reply`, both without
+//! any I/O; every rule a server can break is a variant of [`Violation`]. Rules that hold throughout:
+//!
+//! - The server is not trusted: what it says is checked before anything is allocated, and what breaks a rule ends the
+//!   connection. Only an error that it reports leaves it of use.
+//! - Nobody waits for ever: see [`Patience`].
+//! - Encryption is not offered: an address that asks for it is refused, and so is a server.
+
+mod address;
+mod export;
+mod handshake;
+#[deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod reply;
+mod session;
+mod socket;
+mod violation;
+mod wire;
+
+pub use address::{Address, AddressRule, Server};
+pub use export::{Export, Patience};
+pub use violation::{Fault, NotConnected, Refusal, Violation};

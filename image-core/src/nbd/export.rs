@@ -1,0 +1,317 @@
+//! An export as a disk: requests of any size at any offset, within what its server takes.
+//!
+//! ```text
+//!  smallest block  ├────────┼────────┼────────┼────────┤
+//!  a request            ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
+//!  is made of      [part] [whole blocks, at most the largest payload] [part]
+//! ```
+//!
+//! A part of a block is read by way of the whole block, and written by reading the block before: while that goes on, no
+//! other write does.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use super::address::Address;
+use super::handshake::{Agreed, shake_hands};
+use super::session::Session;
+use super::socket::Socket;
+use super::violation::Refusal;
+use super::wire::{CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
+use crate::error::{Doing, Error, Result};
+
+/// The most bytes whose status is asked for at once.
+const MAX_STATUS: u64 = 1 << 31;
+/// Zeroes sent at a time to a server that does not write them by itself.
+const ZERO_CHUNK: usize = 1 << 20;
+
+/// How long a server may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// To accept a connection, and for each step of the negotiation.
+    pub connect: Duration,
+    /// To begin a reply while one is due, and to complete each part of one.
+    pub reply: Duration,
+}
+
+/// A flush of a slow disk takes its time.
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(20), reply: Duration::from_secs(120) }
+    }
+}
+
+/// An export, connected.
+#[derive(Debug)]
+pub struct Export {
+    session: Session,
+    address: Address,
+    /// The address as text.
+    name: PathBuf,
+    /// Held for writing by who writes a part of a block.
+    blocks: RwLock<()>,
+}
+
+impl Export {
+    /// Connects to the export at `address`.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) with one of the causes [`NotConnected`](super::NotConnected),
+    /// [`Refusal`] and [`Violation`](super::Violation); [`Unsupported`](crate::ErrorKind::Unsupported) for a server
+    /// that wants encryption or is too old.
+    pub fn open(address: &Address, patience: Patience) -> Result<Self> {
+        Self::connect(address, patience).doing(|| format!("opening {address}"))
+    }
+
+    /// As [`open`](Self::open), for reading and writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Refusal::ReadOnly`].
+    pub fn open_writable(address: &Address, patience: Patience) -> Result<Self> {
+        let export = Self::open(address, patience)?;
+        match export.is_read_only() {
+            true => Err(Error::from(Refusal::ReadOnly).doing(format!("opening {address}"))),
+            false => Ok(export),
+        }
+    }
+
+    fn connect(address: &Address, patience: Patience) -> Result<Self> {
+        let mut socket = Socket::connect(&address.server, patience.connect)?;
+        socket.prepare(patience.connect)?;
+        let agreed = shake_hands(&mut socket, &address.export, patience.connect)
+            .doing(|| "negotiating with the server")?;
+        socket.prepare(patience.reply)?;
+        Ok(Self {
+            session: Session::new(socket, agreed, patience.reply)?,
+            name: address.to_string().into(),
+            address: address.clone(),
+            blocks: RwLock::new(()),
+        })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Where it is, as it is shown.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Whether its server lets nobody write it.
+    pub fn is_read_only(&self) -> bool {
+        self.agreed().is_read_only()
+    }
+
+    fn agreed(&self) -> &Agreed {
+        self.session.agreed()
+    }
+
+    /// The next request of a range that goes from `at` to `end`: whole blocks, or a part of one.
+    fn piece(&self, at: u64, end: u64) -> Piece {
+        let (smallest, largest) = (u64::from(self.agreed().smallest), u64::from(self.agreed().largest));
+        let block = at - at % smallest;
+        if at == block && end - at >= smallest {
+            let len = (end - at).min(largest);
+            return Piece::Whole(ByteRange::between(at, at + (len - len % smallest)));
+        }
+        let block = ByteRange::between(block, (block + smallest).min(self.size()));
+        Piece::Part { block, part: ByteRange::between(at, end.min(block.end())) }
+    }
+
+    /// Does `whole` and `part` with all of `range`, piece by piece.
+    fn each_piece(&self, range: ByteRange, mut each: impl FnMut(Piece) -> Result<()>) -> Result<()> {
+        range.check_within(self.size())?;
+        let mut at = range.offset();
+        while at < range.end() {
+            let piece = self.piece(at, range.end());
+            each(piece)?;
+            at = piece.range().end();
+        }
+        Ok(())
+    }
+
+    /// Reads a block of which not all is wanted.
+    fn read_block(&self, block: ByteRange) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; block.len() as usize];
+        self.session.read(&mut bytes, block.offset())?;
+        Ok(bytes)
+    }
+
+    /// Writes `bytes` into a block whose other bytes stay.
+    fn write_part(&self, block: ByteRange, part: ByteRange, bytes: &[u8]) -> Result<()> {
+        let _alone = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.read_block(block)?;
+        all[within(part, block)].copy_from_slice(bytes);
+        self.session.command(CMD_WRITE, 0, block, &all)
+    }
+
+    fn write_whole(&self, range: ByteRange, bytes: &[u8]) -> Result<()> {
+        let _with_others = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+        self.session.command(CMD_WRITE, 0, range, bytes)
+    }
+
+    fn doing(&self, what: &str, range: ByteRange) -> String {
+        let (len, offset) = (range.len(), range.offset());
+        format!("{what} {len} bytes at offset {offset:#x} of {}", self.name.display())
+    }
+
+    /// Sends zeroes.
+    fn send_zeroes(&self, range: ByteRange) -> Result<()> {
+        let zeroes = vec![0; ZERO_CHUNK.min(range.len() as usize)];
+        let mut at = range.offset();
+        while at < range.end() {
+            let len = (range.end() - at).min(zeroes.len() as u64);
+            self.write_at(&zeroes[..len as usize], at)?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// The status of all of `range`, part by part; without such a context, all of it is data.
+    fn statuses(&self, range: ByteRange, mut each: impl FnMut(ByteRange, u32)) -> Result<()> {
+        range.check_within(self.size())?;
+        if self.agreed().allocation.is_none() {
+            each(range, 0);
+            return Ok(());
+        }
+        let smallest = u64::from(self.agreed().smallest);
+        let mut at = range.offset();
+        while at < range.end() {
+            let start = at - at % smallest;
+            let end = range.end().next_multiple_of(smallest).min(self.size()).min(start + MAX_STATUS);
+            for (told, flags) in self.session.status(ByteRange::between(start, end))? {
+                if let Some(of_range) = told.intersection(ByteRange::between(at, range.end())) {
+                    each(of_range, flags);
+                    at = of_range.end();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A request that a server takes.
+#[derive(Debug, Clone, Copy)]
+enum Piece {
+    Whole(ByteRange),
+    Part { block: ByteRange, part: ByteRange },
+}
+
+impl Piece {
+    fn range(self) -> ByteRange {
+        match self {
+            Self::Whole(range) | Self::Part { part: range, .. } => range,
+        }
+    }
+}
+
+/// Where the bytes of `inner` are among those of `outer`.
+fn within(inner: ByteRange, outer: ByteRange) -> std::ops::Range<usize> {
+    (inner.offset() - outer.offset()) as usize..(inner.end() - outer.offset()) as usize
+}
+
+impl BlockRead for Export {
+    fn size(&self) -> u64 {
+        self.agreed().size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let all = ByteRange::new(offset, buf.len() as u64)?;
+        let read = self.each_piece(all, |piece| {
+            let place = &mut buf[within(piece.range(), all)];
+            match piece {
+                Piece::Whole(range) => self.session.read(place, range.offset()),
+                Piece::Part { block, part } => {
+                    place.copy_from_slice(&self.read_block(block)?[within(part, block)]);
+                    Ok(())
+                }
+            }
+        });
+        read.doing(|| self.doing("reading", all))
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Extents> {
+        let mut extents = Extents::starting_at(range.offset());
+        let told = self.statuses(range, |range, flags| {
+            // What a hole reads as is not known, unless it is said to be zeroes.
+            let kind = match (flags & STATE_ZERO != 0, flags & STATE_HOLE != 0) {
+                (true, true) => ExtentKind::Hole,
+                (true, false) => ExtentKind::Zero,
+                (false, _) => ExtentKind::Data,
+            };
+            extents.push(range.len(), kind);
+        });
+        told.doing(|| self.doing("asking for the status of", range))?;
+        Ok(extents)
+    }
+
+    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+        let file: std::sync::Arc<Path> = self.name.as_path().into();
+        let mut list: Vec<Stretch> = Vec::new();
+        let told = self.statuses(range, |range, flags| {
+            let (zero, data) = (flags & STATE_ZERO != 0, flags & STATE_HOLE == 0);
+            let host = HostPlace { file: Some(file.clone()), offset: range.offset() };
+            let next =
+                Stretch { present: zero || data, zero, data, host: Some(host), ..Stretch::nothing(range) };
+            match list.last_mut().map_or(Err(next.clone()), |last| last.join(next)) {
+                Ok(()) => {}
+                Err(next) => list.push(next),
+            }
+        });
+        told.doing(|| self.doing("asking for the status of", range))?;
+        Ok(list)
+    }
+}
+
+impl BlockWrite for Export {
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let all = ByteRange::new(offset, buf.len() as u64)?;
+        let written = self.each_piece(all, |piece| {
+            let bytes = &buf[within(piece.range(), all)];
+            match piece {
+                Piece::Whole(range) => self.write_whole(range, bytes),
+                Piece::Part { block, part } => self.write_part(block, part, bytes),
+            }
+        });
+        written.doing(|| self.doing("writing", all))
+    }
+
+    fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
+        if !self.agreed().can_write_zeroes() {
+            return self.send_zeroes(range);
+        }
+        let flags = match mode {
+            ZeroMode::Punch => 0,
+            ZeroMode::Keep => CMD_FLAG_NO_HOLE,
+        };
+        let written = self.each_piece(range, |piece| match piece {
+            Piece::Whole(range) => {
+                let _with_others = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+                self.session.command(CMD_WRITE_ZEROES, flags, range, &[])
+            }
+            Piece::Part { block, part } => self.write_part(block, part, &vec![0; part.len() as usize]),
+        });
+        written.doing(|| self.doing("zeroing", range))
+    }
+
+    fn flush(&self) -> Result<()> {
+        if !self.agreed().can_flush() {
+            return Ok(());
+        }
+        let flushed = self.session.command(CMD_FLUSH, 0, ByteRange::EMPTY, &[]);
+        flushed.doing(|| format!("flushing {}", self.name.display()))
+    }
+
+    fn resize(&self, size: u64) -> Result<()> {
+        let name = self.name.display();
+        Err(Error::unsupported("the size of an export is fixed")
+            .doing(format!("resizing {name} to {size} bytes")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

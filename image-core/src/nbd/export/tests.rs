@@ -1,0 +1,210 @@
+//! An honest server of our own, with the sizes of blocks that a test gives it; it refuses what does not keep to them.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use proptest::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::*;
+use crate::ErrorKind;
+use crate::nbd::wire::{CMD_DISC, CMD_READ, Request, SIMPLE_REPLY, SimpleReply};
+use crate::nbd::{Fault, NotConnected, Server};
+
+/// A server of `bytes` at a socket; it has no structured replies.
+struct Served {
+    folder: tempfile::TempDir,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// The command, the flags and the length of each request.
+    requests: Arc<Mutex<Vec<(u16, u16, u32)>>>,
+}
+
+impl Served {
+    /// With `flags`, and blocks of `smallest` to `largest` bytes.
+    fn new(size: usize, flags: u16, smallest: u32, largest: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let served = Self { folder, bytes: Arc::new(Mutex::new(vec![0; size])), requests: Arc::default() };
+        let (bytes, requests) = (Arc::clone(&served.bytes), Arc::clone(&served.requests));
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let facts = [&(size as u64).to_be_bytes()[..], &(flags | 1).to_be_bytes()].concat();
+            let numbers: Vec<u8> = [smallest, 4096, largest].into_iter().flat_map(u32::to_be_bytes).collect();
+            greet(&mut stream, &facts, &numbers);
+            let mut request = [0; size_of::<Request>()];
+            while stream.read_exact(&mut request).is_ok() {
+                let request = Request::read_from_bytes(&request).unwrap();
+                let (command, len) = (request.command.get(), request.len.get());
+                if command == CMD_DISC {
+                    return;
+                }
+                let mut payload = vec![0; if command == CMD_WRITE { len as usize } else { 0 }];
+                stream.read_exact(&mut payload).unwrap();
+                requests.lock().unwrap().push((command, request.flags.get(), len));
+                let offset = request.offset.get() as usize;
+                let wrong = command != CMD_FLUSH
+                    && (!offset.is_multiple_of(smallest as usize)
+                        || !len.is_multiple_of(smallest)
+                        || len == 0
+                        || len > largest);
+                let mut bytes = bytes.lock().unwrap();
+                let place = offset..offset + len as usize;
+                match command {
+                    _ if wrong => {}
+                    CMD_WRITE => bytes[place.clone()].copy_from_slice(&payload),
+                    CMD_WRITE_ZEROES => bytes[place.clone()].fill(0),
+                    _ => {}
+                }
+                let error = if wrong { 22 } else { 0 };
+                let reply =
+                    SimpleReply { magic: SIMPLE_REPLY.into(), error: error.into(), cookie: request.cookie };
+                stream.write_all(reply.as_bytes()).unwrap();
+                if command == CMD_READ && !wrong {
+                    stream.write_all(&bytes[place]).unwrap();
+                }
+            }
+        });
+        served
+    }
+
+    fn address(&self) -> Address {
+        Address::new(Server::Unix(self.folder.path().join("s")), String::new()).unwrap()
+    }
+
+    fn open(&self) -> Export {
+        Export::open_writable(&self.address(), Patience::default()).unwrap()
+    }
+
+    fn requests(&self) -> Vec<(u16, u16, u32)> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+}
+
+/// The handshake: no chunks, then GO.
+fn greet(stream: &mut (impl Read + Write), facts: &[u8], blocks: &[u8]) {
+    let reply = |option: u32, kind: u32, data: &[u8]| {
+        let head = [option, kind, data.len() as u32].map(u32::to_be_bytes).concat();
+        [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &head, data].concat()
+    };
+    stream.write_all(b"NBDMAGICIHAVEOPT\0\x03").unwrap();
+    stream.read_exact(&mut [0; 4 + 16]).unwrap();
+    stream.write_all(&reply(8, 0x8000_0001, b"")).unwrap();
+    stream.read_exact(&mut [0; 16 + 8]).unwrap();
+    stream.write_all(&reply(7, 3, &[&[0, 0], facts].concat())).unwrap();
+    stream.write_all(&reply(7, 3, &[&[0, 3], blocks].concat())).unwrap();
+    stream.write_all(&reply(7, 1, b"")).unwrap();
+}
+
+const ZEROES: u16 = 1 << 6;
+const FLUSH: u16 = 1 << 2;
+
+#[test]
+fn requests_are_of_whole_blocks_and_not_too_long() {
+    let served = Served::new(1 << 16, ZEROES | FLUSH, 512, 4096);
+    let export = served.open();
+    export.write_at(&[7; 10_000], 700).unwrap();
+    let (read, write) = (CMD_READ, CMD_WRITE);
+    let expected = [
+        (read, 0, 512),
+        (write, 0, 512),
+        (write, 0, 4096),
+        (write, 0, 4096),
+        (write, 0, 1024),
+        (read, 0, 512),
+        (write, 0, 512),
+    ];
+    assert_eq!(served.requests(), expected);
+    let mut buf = [0; 10_002];
+    export.read_at(&mut buf, 699).unwrap();
+    assert_eq!((buf[0], buf[10_001]), (0, 0));
+    assert!(buf[1..10_001].iter().all(|byte| *byte == 7));
+    assert!(
+        served.requests().iter().all(|(command, _, len)| *command == CMD_READ && len.is_multiple_of(512))
+    );
+    export.write_zeroes(ByteRange::between(1024, 3072), ZeroMode::Punch).unwrap();
+    export.write_zeroes(ByteRange::between(1024, 1536), ZeroMode::Keep).unwrap();
+    export.flush().unwrap();
+    assert_eq!(
+        served.requests(),
+        [(CMD_WRITE_ZEROES, 0, 2048), (CMD_WRITE_ZEROES, 2, 512), (CMD_FLUSH, 0, 0)]
+    );
+    assert_eq!(export.extents(ByteRange::whole(1 << 16)).unwrap().total(ExtentKind::Data), 1 << 16);
+    let error = export.read_at(&mut [0; 2], 65_535).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(export.resize(1).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(served.requests().is_empty());
+}
+
+#[test]
+fn a_server_that_can_do_less_is_sent_more() {
+    let served = Served::new(4096, 0, 1, 1000);
+    let export = served.open();
+    export.write_at(&[7; 4096], 0).unwrap();
+    served.requests();
+    export.write_zeroes(ByteRange::between(5, 2005), ZeroMode::Punch).unwrap();
+    // It has no flush: nothing can be asked of it.
+    export.flush().unwrap();
+    assert_eq!(served.requests(), [(CMD_WRITE, 0, 1000), (CMD_WRITE, 0, 1000)]);
+    assert_eq!(served.bytes.lock().unwrap()[4..2006].iter().filter(|byte| **byte == 0).count(), 2000);
+}
+
+#[test]
+fn errors_name_the_offset_and_the_export() {
+    let served = Served::new(8192, 0, 1, 4096);
+    // It is told of no size of blocks here, and refuses.
+    let export = served.open();
+    let error = export.session.read(&mut [0; 5000], 0).unwrap_err();
+    assert_eq!(error.cause::<Fault>().unwrap().system.raw_os_error(), Some(22));
+    drop(export);
+    let read_only = Served::new(512, 2, 1, 4096);
+    let error = Export::open_writable(&read_only.address(), Patience::default()).unwrap_err();
+    assert!(format!("{error:?}").ends_with("/s: the export is read-only (Io)"), "{error:?}");
+    let nobody = Address::new(Server::Unix("/nonexistent/s".into()), "x".to_owned()).unwrap();
+    let error = Export::open(&nobody, Patience::default()).unwrap_err();
+    assert!(matches!(error.cause(), Some(NotConnected::Failed { .. })));
+    let text = format!("{error:?}");
+    assert!(
+        text.starts_with(
+            "opening nbd+unix:///x?socket=/nonexistent/s: failed to connect to '/nonexistent/s': "
+        )
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Any requests, against a list of bytes; the server judges that all keep to its blocks.
+    #[test]
+    fn an_export_is_a_list_of_bytes(
+        size in 1_usize..20_000, bits in 0_u32..12, zeroes in any::<bool>(),
+        requests in prop::collection::vec((0_u8..3, any::<prop::sample::Index>(), 0_usize..9000, any::<u8>()), 1..20),
+    ) {
+        let smallest = 1_u32 << bits;
+        // The bytes behind the last whole block cannot be reached.
+        let size = size.next_multiple_of(smallest as usize);
+        let served = Served::new(size, if zeroes { ZEROES } else { 0 }, smallest, smallest * 3);
+        let (export, mut model) = (served.open(), vec![0; size]);
+        for (what, start, len, byte) in requests {
+            let start = start.index(size);
+            let end = (start + len).min(size);
+            match what {
+                0 => {
+                    export.write_at(&vec![byte; end - start], start as u64).unwrap();
+                    model[start..end].fill(byte);
+                }
+                1 => {
+                    export.write_zeroes(ByteRange::between(start as u64, end as u64), ZeroMode::Punch).unwrap();
+                    model[start..end].fill(0);
+                }
+                _ => {
+                    let mut buf = vec![1; end - start];
+                    export.read_at(&mut buf, start as u64).unwrap();
+                    prop_assert_eq!(&buf, &model[start..end]);
+                }
+            }
+        }
+        prop_assert_eq!(&*served.bytes.lock().unwrap(), &model);
+    }
+}
