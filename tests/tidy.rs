@@ -76,7 +76,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[("image-core/src/qcow2/stream.rs", "convert")];
 
 /// The one file with unsafe code: the holes of host files.
-const UNSAFE: &str = "image-core/src/block/sparse.rs";
+const UNSAFE: &str = "image-core/src/block/fiemap.rs";
 
 /// A file of this project that people wrote.
 struct Source {

@@ -1,6 +1,6 @@
 //! The command line: global options, and a subcommand with arguments of its own (in `commands/`).
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, ValueEnum};
 
 use crate::commands::Command;
 
@@ -40,6 +40,35 @@ pub(crate) enum ProgressMode {
     Json,
     /// None
     None,
+}
+
+/// The arguments of a subcommand, described when that is the one: describing all of them takes as long as converting a
+/// small image.
+#[derive(Debug)]
+pub(crate) struct Later<A>(pub(crate) A);
+
+impl<A: Args> Args for Later<A> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(|command| {
+            // What the subcommand was called in the list of all stays.
+            let about = command.get_about().cloned().unwrap_or_default();
+            A::augment_args(command).about(about).long_about(None::<&str>)
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        A::augment_args_for_update(command)
+    }
+}
+
+impl<A: Args> FromArgMatches for Later<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        A::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 #[cfg(test)]

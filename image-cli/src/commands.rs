@@ -33,94 +33,95 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::args::Later;
 use crate::ui::Ui;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build a golden image from a recipe
-    Build(build::Args),
+    Build(Later<build::Args>),
     /// Find every mistake in recipes
-    CheckRecipe(check_recipe::Args),
+    CheckRecipe(Later<check_recipe::Args>),
     /// Convert a disk image: raw and qcow2, compressed or not
-    Convert(convert::Args),
+    Convert(Later<convert::Args>),
     /// Copy a part of an image, counted in blocks, into a new one
-    Dd(dd::Args),
+    Dd(Later<dd::Args>),
     /// Make a new, empty image, alone or over a backing file
-    Create(create::Args),
+    Create(Later<create::Args>),
     /// Give an image another backing file, or none
-    Rebase(rebase::Args),
+    Rebase(Later<rebase::Args>),
     /// Put what an image says into its backing file
-    Commit(commit::Args),
+    Commit(Later<commit::Args>),
     /// Change options of a qcow2 image: version, refcounts, backing file
-    Amend(amend::Args),
+    Amend(Later<amend::Args>),
     /// Give an image another virtual size
-    Resize(resize::Args),
+    Resize(Later<resize::Args>),
     /// Show what an image is
-    Info(info::Args),
+    Info(Later<info::Args>),
     /// Check whether an image is consistent
-    Check(check::Args),
+    Check(Later<check::Args>),
     /// Compare what two images hold, whatever their formats
-    Compare(compare::Args),
+    Compare(Later<compare::Args>),
     /// Show where the bytes of an image come from
-    Map(map::Args),
+    Map(Later<map::Args>),
     /// List and change the bitmaps inside an image
-    Bitmap(bitmap::Args),
+    Bitmap(Later<bitmap::Args>),
     /// List, take, apply and delete the snapshots inside an image
-    Snapshot(snapshot::Args),
+    Snapshot(Later<snapshot::Args>),
     /// Tell whether an image is fit to be cloned and started in a cloud
-    Audit(audit::Args),
+    Audit(Later<audit::Args>),
     /// Measure how fast an image takes requests
-    Bench(bench::Args),
+    Bench(Later<bench::Args>),
     /// Show how large the file of a new image will be
-    Measure(measure::Args),
+    Measure(Later<measure::Args>),
     /// Remove from an image what must not be cloned
-    Seal(seal::Args),
+    Seal(Later<seal::Args>),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
-    Upload(Box<upload::Args>),
+    Upload(Later<Box<upload::Args>>),
     /// List the images of an OpenStack cloud
-    Images(images::Args),
+    Images(Later<images::Args>),
     /// Print what a build would do, without doing it
-    Plan(plan::Args),
+    Plan(Later<plan::Args>),
     /// Print the JSON Schema of recipes
-    Schema(schema::Args),
+    Schema(Later<schema::Args>),
     /// Print shell completions
-    Completions(completions::Args),
+    Completions(Later<completions::Args>),
     /// Boot an image as a cloud would, and check it
-    Test(test::Args),
+    Test(Later<test::Args>),
     /// Answer a guest as the metadata service does; started by QEMU
     #[command(hide = true)]
-    Metadata(metadata::Args),
+    Metadata(Later<metadata::Args>),
 }
 
 /// Does it.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Audit(args) => audit::run(&args, ui),
-        Command::Check(args) => check::run(&args, ui),
-        Command::Bitmap(args) => bitmap::run(&args, ui),
-        Command::Snapshot(args) => snapshot::run(&args, ui),
-        Command::Info(args) => info::run(&args, ui),
-        Command::Build(args) => build::run(args, ui),
-        Command::CheckRecipe(args) => check_recipe::run(&args, ui),
-        Command::Compare(args) => compare::run(&args, ui),
-        Command::Bench(args) => bench::run(&args, ui),
-        Command::Measure(args) => measure::run(&args, ui),
-        Command::Map(args) => map::run(&args, ui),
-        Command::Convert(args) => convert::run(&args, ui),
-        Command::Dd(args) => dd::run(&args, ui),
-        Command::Create(args) => create::run(&args, ui),
-        Command::Resize(args) => resize::run(&args, ui),
-        Command::Rebase(args) => rebase::run(&args, ui),
-        Command::Commit(args) => commit::run(&args, ui),
-        Command::Amend(args) => amend::run(&args, ui),
-        Command::Upload(args) => upload::run(&args, ui),
-        Command::Images(args) => images::run(&args, ui),
-        Command::Plan(args) => plan::run(&args, ui),
-        Command::Seal(args) => seal::run(args, ui),
-        Command::Schema(args) => schema::run(&args, ui),
-        Command::Completions(args) => completions::run(&args, ui),
-        Command::Test(args) => test::run(args, ui),
-        Command::Metadata(args) => metadata::run(&args),
+        Command::Audit(Later(args)) => audit::run(&args, ui),
+        Command::Check(Later(args)) => check::run(&args, ui),
+        Command::Bitmap(Later(args)) => bitmap::run(&args, ui),
+        Command::Snapshot(Later(args)) => snapshot::run(&args, ui),
+        Command::Info(Later(args)) => info::run(&args, ui),
+        Command::Build(Later(args)) => build::run(args, ui),
+        Command::CheckRecipe(Later(args)) => check_recipe::run(&args, ui),
+        Command::Compare(Later(args)) => compare::run(&args, ui),
+        Command::Bench(Later(args)) => bench::run(&args, ui),
+        Command::Measure(Later(args)) => measure::run(&args, ui),
+        Command::Map(Later(args)) => map::run(&args, ui),
+        Command::Convert(Later(args)) => convert::run(&args, ui),
+        Command::Dd(Later(args)) => dd::run(&args, ui),
+        Command::Create(Later(args)) => create::run(&args, ui),
+        Command::Resize(Later(args)) => resize::run(&args, ui),
+        Command::Rebase(Later(args)) => rebase::run(&args, ui),
+        Command::Commit(Later(args)) => commit::run(&args, ui),
+        Command::Amend(Later(args)) => amend::run(&args, ui),
+        Command::Upload(Later(args)) => upload::run(&args, ui),
+        Command::Images(Later(args)) => images::run(&args, ui),
+        Command::Plan(Later(args)) => plan::run(&args, ui),
+        Command::Seal(Later(args)) => seal::run(args, ui),
+        Command::Schema(Later(args)) => schema::run(&args, ui),
+        Command::Completions(Later(args)) => completions::run(&args, ui),
+        Command::Test(Later(args)) => test::run(args, ui),
+        Command::Metadata(Later(args)) => metadata::run(&args),
     }
 }

@@ -14,6 +14,7 @@ mod concatenated;
 mod copy;
 mod excerpt;
 mod extent;
+mod fiemap;
 mod file;
 mod lock;
 mod memory;

@@ -96,26 +96,27 @@ pub fn convert_over(
     sink: &mut dyn Sink,
     options: &Options,
 ) -> Result<Summary> {
-    let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
-    let threads = threads.map_or(1, NonZeroUsize::get);
-    let mut encoders = (0..threads).map(|_| sink.encoder()).collect::<Result<Vec<_>>>()?;
     let unit = sink.unit_size();
-    let first = encoders.pop().flatten();
+    let encoder = sink.encoder()?;
     // The digests want to see the bytes, and so does who compares them.
     let unseen = options.digests.is_empty() && base.is_none() && begins_in_file(source);
-    let copies = if first.is_none() && unseen { sink.copies() } else { None };
+    let copies = if encoder.is_none() && unseen { sink.copies() } else { None };
     let batch_len = batch::batch_len(unit, copies);
     let planner = planner::Planner::new(source, unit, batch_len);
     let worker = |encoder| worker::Worker { source, base, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {
         let digests = digests::Digests::start(scope, options.digests);
-        let line = line::Line::new(planner, sink, &digests, options.progress, threads);
+        let target = batch::Target::new(sink, source, copies);
+        let line = line::Line::new(planner, target, &digests, options.progress);
         std::thread::scope(|scope| {
-            for encoder in encoders {
-                let (line, worker) = (&line, worker(encoder));
-                scope.spawn(move || worker.run(line));
-            }
-            worker(first).run(&line);
+            let call_others = || {
+                let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
+                for encoder in line.widen(threads.map_or(1, NonZeroUsize::get)) {
+                    let (line, worker) = (&line, worker(encoder));
+                    scope.spawn(move || worker.run(line, || {}));
+                }
+            };
+            worker(encoder).run(&line, call_others);
         });
         line.finish().map(|totals| (totals, digests.finish()))
     })?;

@@ -3,14 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::{
-    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, lock, sparse,
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, fiemap, lock, sparse,
 };
 use crate::error::{Doing, Error, Result};
 
@@ -46,6 +46,10 @@ pub struct FileDisk {
     device: u64,
     /// Whether that lets files share blocks, once somebody asked.
     shares: OnceLock<bool>,
+    /// Whether copies into it go through a pipe, once somebody asked.
+    spliced: OnceLock<bool>,
+    /// That pipe, while nobody copies.
+    pipe: Mutex<Option<copy::Pipe>>,
     locked: AtomicBool,
 }
 
@@ -110,6 +114,8 @@ impl FileDisk {
             block_device,
             device: metadata.dev(),
             shares: OnceLock::new(),
+            spliced: OnceLock::new(),
+            pipe: Mutex::new(None),
             locked: AtomicBool::new(false),
         })
     }
@@ -194,6 +200,20 @@ impl FileDisk {
 
     fn shares(&self) -> bool {
         *self.shares.get_or_init(|| copy::can_share(&self.file))
+    }
+
+    /// Copies what it can through a pipe, where that is the best there is; returns how many bytes.
+    fn splice_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> u64 {
+        if !*self.spliced.get_or_init(|| fiemap::is_ext4(&self.file)) {
+            return 0;
+        }
+        let kept = || self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pipe) = kept().take().or_else(copy::Pipe::new) else { return 0 };
+        let copied = pipe.copy(&source.file, from, &self.file, offset);
+        if copied == from.len() {
+            *kept() = Some(pipe);
+        }
+        copied
     }
 
     fn range(&self, offset: u64, len: usize) -> Result<ByteRange> {
@@ -290,7 +310,9 @@ impl BlockWrite for FileDisk {
         if !self.shares() {
             copy::prepare(&self.file, ByteRange::new(offset, from.len())?);
         }
-        copy::copy(&source.file, from, &self.file, offset).doing(doing)
+        let copied = self.splice_from(source, from, offset);
+        let rest = ByteRange::between(from.offset() + copied, from.end());
+        copy::copy(&source.file, rest, &self.file, offset + copied).doing(doing)
     }
 
     fn resize(&self, size: u64) -> Result<()> {

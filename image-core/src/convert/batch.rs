@@ -7,7 +7,7 @@
 //! pieces:   Zero     Plain          Zero    Packed       what the sink is given, in order
 //! ```
 
-use super::sink::{Copies, Piece, Sink};
+use super::sink::{Copies, Encoder, Piece, Sink};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 
@@ -18,15 +18,14 @@ pub(super) const BATCH_LEN: u64 = 256 * 1024;
 /// The same where the sink copies: the bytes stay outside of the cores' caches, and calls cost more.
 const COPIED_BATCH_LEN: u64 = 1024 * 1024;
 
-/// The same where the sink shares storage.
-const SHARED_BATCH_LEN: u64 = 8 * 1024 * 1024;
+/// How much is shared in one call: what costs is the call. Bounds the time until the work can be stopped.
+const SHARED_LEN: u64 = 256 * 1024 * 1024;
 
 /// The bytes of units that a batch holds at most.
 pub(super) fn batch_len(unit: u64, copies: Option<Copies>) -> u64 {
     let len = match copies {
         None => BATCH_LEN,
-        Some(Copies { shares: false, .. }) => COPIED_BATCH_LEN,
-        Some(Copies { shares: true, .. }) => SHARED_BATCH_LEN,
+        Some(_) => COPIED_BATCH_LEN,
     };
     len.max(unit)
 }
@@ -98,14 +97,12 @@ impl Pieces {
 }
 
 impl Batch {
-    /// Gives the pieces of `source` to `sink`; returns how many bytes of the disk were not zeroes.
-    pub(super) fn put_into(&self, source: &dyn BlockRead, sink: &mut dyn Sink) -> Result<u64> {
+    /// Gives the pieces to `target`; returns how many bytes of the disk were not zeroes.
+    pub(super) fn put_into(&self, target: &mut Target<'_>) -> Result<u64> {
         let mut stored_bytes = 0;
         for &(range, stored) in &self.pieces.0 {
             if let Stored::InFile = stored {
-                put_from_files(range, source, sink).doing(|| {
-                    format!("copying the {} bytes at guest offset {:#x}", range.len(), range.offset())
-                })?;
+                target.copy(range)?;
                 stored_bytes += range.len();
                 continue;
             }
@@ -118,9 +115,7 @@ impl Batch {
             if !matches!(piece, Piece::Zero | Piece::Unchanged) {
                 stored_bytes += range.len();
             }
-            sink.put(range, piece).doing(|| {
-                format!("storing the {} bytes at guest offset {:#x}", range.len(), range.offset())
-            })?;
+            target.put(range, piece)?;
         }
         Ok(stored_bytes)
     }
@@ -137,16 +132,59 @@ impl Batch {
     }
 }
 
-/// Gives `range` of `source`, all of it in host files, to `sink`.
-fn put_from_files(range: ByteRange, source: &dyn BlockRead, sink: &mut dyn Sink) -> Result<()> {
-    let mut at = range.offset();
-    while at < range.end() {
-        let Some(from) = source.in_file(ByteRange::between(at, range.end()))? else {
-            return Err(Error::invalid("the source changed while it was converted"));
-        };
-        let end = at + from.range.len();
-        sink.put_from(ByteRange::between(at, end), from)?;
-        at = end;
+/// The sink, with what it shares next: neighbours are put together, whatever batches they are from.
+pub(super) struct Target<'a> {
+    sink: &'a mut dyn Sink,
+    source: &'a dyn BlockRead,
+    /// How much is put together at most.
+    join: u64,
+    joined: ByteRange,
+}
+
+impl<'a> Target<'a> {
+    /// What copies of `source` are given to.
+    pub(super) fn new(sink: &'a mut dyn Sink, source: &'a dyn BlockRead, copies: Option<Copies>) -> Self {
+        let join = if copies.is_some_and(|copies| copies.shares) { SHARED_LEN } else { 0 };
+        Self { sink, source, join, joined: ByteRange::EMPTY }
     }
-    Ok(())
+
+    /// A new encoder of the sink.
+    pub(super) fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+        self.sink.encoder()
+    }
+
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+        self.end()?;
+        self.sink.put(range, piece).doing(|| {
+            format!("storing the {} bytes at guest offset {:#x}", range.len(), range.offset())
+        })
+    }
+
+    /// Copies `range` of the source, all of it in host files, now or with what follows.
+    fn copy(&mut self, range: ByteRange) -> Result<()> {
+        let both = ByteRange::between(self.joined.offset(), range.end());
+        if self.joined.end() == range.offset() && both.len() <= self.join {
+            self.joined = both;
+            return Ok(());
+        }
+        self.end()?;
+        self.joined = range;
+        if range.len() >= self.join { self.end() } else { Ok(()) }
+    }
+
+    /// Copies what is put together.
+    pub(super) fn end(&mut self) -> Result<()> {
+        let range = std::mem::take(&mut self.joined);
+        let doing = || format!("copying the {} bytes at guest offset {:#x}", range.len(), range.offset());
+        let mut at = range.offset();
+        while at < range.end() {
+            let Some(from) = self.source.in_file(ByteRange::between(at, range.end())).doing(doing)? else {
+                return Err(Error::invalid("the source changed while it was converted").doing(doing()));
+            };
+            let end = at + from.range.len();
+            self.sink.put_from(ByteRange::between(at, end), from).doing(doing)?;
+            at = end;
+        }
+        Ok(())
+    }
 }

@@ -11,11 +11,10 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::batch::{self, Batch};
+use super::batch::{self, Batch, Target};
 use super::digests::Digests;
 use super::planner::Planner;
-use super::sink::Sink;
-use crate::block::BlockRead;
+use super::sink::Encoder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -30,16 +29,17 @@ pub(super) struct Totals {
 pub(super) struct Line<'a> {
     state: Mutex<State<'a>>,
     changed: Condvar,
-    sink: Mutex<&'a mut dyn Sink>,
-    source: &'a dyn BlockRead,
+    target: Mutex<Target<'a>>,
     digests: &'a Digests<'a>,
     progress: &'a dyn Progress,
-    /// How many batches may be taken before the first of them is committed.
-    ahead: usize,
 }
 
 struct State<'a> {
     planner: Planner<'a>,
+    /// How many batches may be taken before the first of them is committed.
+    ahead: usize,
+    /// How many workers wait for that.
+    asleep: usize,
     /// The batches from ticket `committed` on: `None` while being worked on.
     waiting: VecDeque<Option<Result<Batch>>>,
     committed: u64,
@@ -52,36 +52,48 @@ struct State<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A line from `planner` to `sink` for so many workers, on batches of so many bytes.
+    /// A line from `planner` to `target` for one worker.
     pub(super) fn new(
         planner: Planner<'a>,
-        sink: &'a mut dyn Sink,
+        target: Target<'a>,
         digests: &'a Digests<'a>,
         progress: &'a dyn Progress,
-        threads: usize,
     ) -> Self {
-        // Enough that one slow batch does not stop the others; few where batches are large.
-        let ahead = if planner.batch_len() > batch::BATCH_LEN { threads + 2 } else { 2 * threads + 4 };
-        let source = planner.source();
         let state = State {
             planner,
-            waiting: VecDeque::with_capacity(ahead),
+            ahead: 1,
+            asleep: 0,
+            waiting: VecDeque::new(),
             committed: 0,
             committing: false,
-            spare: Vec::with_capacity(ahead),
+            spare: Vec::new(),
             totals: Totals::default(),
             ended: false,
             failed: None,
         };
-        Self {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            sink: Mutex::new(sink),
-            source,
-            digests,
-            progress,
-            ahead,
-        }
+        let (state, target) = (Mutex::new(state), Mutex::new(target));
+        Self { state, changed: Condvar::new(), target, digests, progress }
+    }
+
+    /// Whether there are more batches than those that were taken.
+    pub(super) fn has_more(&self) -> bool {
+        !self.lock().planner.is_done()
+    }
+
+    /// Makes room for so many workers; returns encoders for all but the first. After a failure none.
+    pub(super) fn widen(&self, threads: usize) -> Vec<Option<Box<dyn Encoder>>> {
+        let encoders: Result<Vec<_>> = {
+            let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+            (1..threads).map(|_| target.encoder()).collect()
+        };
+        let mut state = self.lock();
+        // Enough that one slow batch does not stop the others; few where batches are large.
+        state.ahead =
+            if state.planner.batch_len() > batch::BATCH_LEN { threads + 2 } else { 2 * threads + 4 };
+        encoders.unwrap_or_else(|error| {
+            self.end(&mut state, Some(error));
+            Vec::new()
+        })
     }
 
     /// The next batch to work on, with its ticket; waits while too many are ahead. `None`: go home.
@@ -94,10 +106,12 @@ impl<'a> Line<'a> {
             if state.ended {
                 return None;
             }
-            if state.waiting.len() < self.ahead {
+            if state.waiting.len() < state.ahead {
                 break;
             }
+            state.asleep += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
         }
         let mut batch = state.spare.pop().or_else(|| self.digests.returned()).unwrap_or_default();
         match state.planner.next(&mut batch) {
@@ -150,7 +164,7 @@ impl<'a> Line<'a> {
                 Err(error) => self.end(&mut state, Some(error)),
             }
             // Who waits for room sleeps until there is some to work with: a wake-up costs as much as a small batch.
-            if state.waiting.len() <= self.ahead / 2 {
+            if state.asleep > 0 && state.waiting.len() <= state.ahead / 2 {
                 self.changed.notify_all();
             }
         }
@@ -159,8 +173,8 @@ impl<'a> Line<'a> {
 
     /// Gives one batch to the sink and the digests; returns it if it can be used again at once.
     fn put(&self, batch: Batch) -> Result<(Totals, Option<Batch>)> {
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = batch.put_into(self.source, &mut **sink)?;
+        let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = batch.put_into(&mut target)?;
         let totals = Totals { read: batch.data.iter().map(|range| range.len()).sum(), stored };
         self.progress.advance(batch.range.len());
         Ok((totals, self.digests.feed(batch)))
@@ -170,7 +184,9 @@ impl<'a> Line<'a> {
     pub(super) fn finish(self) -> Result<Totals> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         debug_assert!(state.failed.is_some() || state.waiting.is_empty(), "batches wait for ever");
-        state.failed.map_or(Ok(state.totals), Err)
+        let totals = state.failed.map_or(Ok(state.totals), Err)?;
+        self.target.into_inner().unwrap_or_else(PoisonError::into_inner).end()?;
+        Ok(totals)
     }
 
     /// Ends the line if the thread panics while the returned value lives.
@@ -193,7 +209,9 @@ impl<'a> Line<'a> {
         if state.failed.is_none() {
             state.failed = error;
         }
-        self.changed.notify_all();
+        if state.asleep > 0 {
+            self.changed.notify_all();
+        }
     }
 
     // A panic elsewhere is told by `end_on_panic`; what the lock guards is whole at any time.

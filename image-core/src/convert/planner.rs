@@ -45,9 +45,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What it plans for.
-    pub(super) fn source(&self) -> &'a dyn BlockRead {
-        self.source
+    /// Whether all of the disk is in a batch.
+    pub(super) fn is_done(&self) -> bool {
+        self.planned >= self.size
     }
 
     /// The bytes of units that a batch holds at most.

@@ -6,8 +6,9 @@ use super::sink::{Copies, Encoder};
 use crate::block::{BlockRead, ByteRange, is_zero};
 use crate::error::{Doing, Result};
 
-/// How much of a unit is looked at before all of it is read, only to know whether it is zeroes.
-const GLANCE: usize = 512;
+/// How much of a unit is looked at before all of it is read, only to know whether it is zeroes: a line of the cache, for
+/// that memory is cold.
+const GLANCE: usize = 64;
 
 /// What a worker works with.
 pub(super) struct Worker<'a> {
@@ -22,11 +23,18 @@ pub(super) struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Works until the line ends.
-    pub(super) fn run(mut self, line: &Line<'_>) {
+    /// Works until the line ends; `call_others` when it turns out that there is work for more than one.
+    pub(super) fn run(mut self, line: &Line<'_>, call_others: impl FnOnce()) {
         // Should this thread panic, the others must not wait for its batch.
         let _ends_line = line.end_on_panic();
+        let mut call_others = Some(call_others);
         while let Some((ticket, mut batch)) = line.take() {
+            if !batch.data.is_empty()
+                && line.has_more()
+                && let Some(call_others) = call_others.take()
+            {
+                call_others();
+            }
             let done = self.process(&mut batch);
             line.deliver(ticket, done.map(|()| batch));
         }
@@ -56,15 +64,7 @@ impl Worker<'_> {
             let (run, behind) = data.split_at(count);
             data = behind;
             guest_at = end.min(batch_range.end());
-            let rest;
-            let run = match run {
-                [alone] if alone.offset() == start => {
-                    start = self.leave_to_sink(*alone, pieces)?;
-                    rest = [ByteRange::between(start, alone.end())];
-                    rest.as_slice()
-                }
-                _ => run,
-            };
+            start = self.leave_to_sink(ByteRange::between(start, end), run, pieces)?;
             if start >= end {
                 continue;
             }
@@ -123,11 +123,14 @@ impl Worker<'_> {
         Ok(there == bytes)
     }
 
-    /// Makes pieces of the units at the start of `data` that the sink can copy from a file; returns their end.
-    fn leave_to_sink(&self, data: ByteRange, pieces: &mut Pieces) -> Result<u64> {
-        let mut at = data.offset();
+    /// Makes pieces of the first of `units` as far as the sink can copy them from a file, holes between `data` with
+    /// them; returns their end.
+    fn leave_to_sink(&self, units: ByteRange, data: &[ByteRange], pieces: &mut Pieces) -> Result<u64> {
+        let mut at = units.offset();
         let Some(copies) = self.copies else { return Ok(at) };
-        let whole_end = data.end() / self.unit * self.unit;
+        let mut data = data.iter().copied().peekable();
+        // A unit that the disk ends in is filled up.
+        let whole_end = units.end().min(self.source.size()) / self.unit * self.unit;
         while at < whole_end {
             let part = match self.source.in_file(ByteRange::between(at, whole_end))? {
                 Some(part) if part.file.device() == copies.device => part.range.len() / self.unit * self.unit,
@@ -136,26 +139,34 @@ impl Worker<'_> {
             if part == 0 {
                 break;
             }
-            for guest in (at..at + part).step_by(self.unit as usize) {
-                let range = ByteRange::new(guest, self.unit)?;
-                let zero = copies.find_zeroes && self.reads_as_zero(range)?;
-                pieces.push(range, if zero { Stored::Zero } else { Stored::InFile });
+            let end = at + part;
+            if !copies.find_zeroes {
+                pieces.push(ByteRange::between(at, end), Stored::InFile);
+                at = end;
             }
-            at += part;
+            while at < end {
+                while data.next_if(|range| range.end() <= at).is_some() {}
+                let first = data.peek().map_or(at, |range| range.offset().max(at));
+                let unit = ByteRange::between(at, at + self.unit);
+                let zero = self.reads_as_zero(unit, first.min(unit.end() - 1))?;
+                pieces.push(unit, if zero { Stored::Zero } else { Stored::InFile });
+                at = unit.end();
+            }
         }
         Ok(at)
     }
 
-    /// Whether `range` is zeroes: a glance at its start tells of most that it is not.
-    fn reads_as_zero(&self, range: ByteRange) -> Result<bool> {
-        let doing = || format!("reading {} bytes at guest offset {:#x}", range.len(), range.offset());
+    /// Whether `unit` is zeroes: a glance from `first` on tells of most that it is not.
+    fn reads_as_zero(&self, unit: ByteRange, first: u64) -> Result<bool> {
+        let doing = || format!("reading {} bytes at guest offset {:#x}", unit.len(), unit.offset());
         let mut glance = [0; GLANCE];
-        self.source.read_at(&mut glance, range.offset()).doing(doing)?;
-        if !is_zero(&glance) {
+        let glance = &mut glance[..(unit.end() - first).min(GLANCE as u64) as usize];
+        self.source.read_at(glance, first).doing(doing)?;
+        if !is_zero(glance) {
             return Ok(false);
         }
-        let mut bytes = vec![0; range.len() as usize];
-        self.source.read_at(&mut bytes, range.offset()).doing(doing)?;
+        let mut bytes = vec![0; unit.len() as usize];
+        self.source.read_at(&mut bytes, unit.offset()).doing(doing)?;
         Ok(is_zero(&bytes))
     }
 }
@@ -163,7 +174,9 @@ impl Worker<'_> {
 /// Fills `run`, which begins at `start` of the disk, with `data`, and with zeroes between.
 fn fill(source: &dyn BlockRead, run: &mut [u8], start: u64, data: &[ByteRange]) -> Result<()> {
     let mut filled = 0;
-    for range in data {
+    let run_range = ByteRange::between(start, start + run.len() as u64);
+    // What is before it, the sink copies.
+    for range in data.iter().filter_map(|range| range.intersection(run_range)) {
         let at = (range.offset() - start) as usize;
         run[filled..at].fill(0);
         filled = at + range.len() as usize;
