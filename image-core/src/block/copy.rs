@@ -59,7 +59,9 @@ impl Pipe {
         while from_offset < from.end() {
             let left = usize::try_from(from.end() - from_offset).unwrap_or(usize::MAX).min(self.room);
             let flags = SpliceFlags::empty();
-            let Ok(mut held) = splice(source, Some(&mut from_offset), &self.into, None, left, flags) else { break };
+            let Ok(mut held) = splice(source, Some(&mut from_offset), &self.into, None, left, flags) else {
+                break;
+            };
             if held == 0 {
                 break;
             }

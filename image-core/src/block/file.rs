@@ -3,14 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::{
-    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, fiemap, lock, sparse,
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, fiemap, lock,
+    sparse,
 };
 use crate::error::{Doing, Error, Result};
 

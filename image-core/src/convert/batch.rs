@@ -155,9 +155,9 @@ impl<'a> Target<'a> {
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
         self.end()?;
-        self.sink.put(range, piece).doing(|| {
-            format!("storing the {} bytes at guest offset {:#x}", range.len(), range.offset())
-        })
+        self.sink
+            .put(range, piece)
+            .doing(|| format!("storing the {} bytes at guest offset {:#x}", range.len(), range.offset()))
     }
 
     /// Copies `range` of the source, all of it in host files, now or with what follows.
