@@ -3,6 +3,7 @@
 //! Where an image has bitmaps and snapshots, QEMU 10.0's repair forgets the snapshots and frees what they alone had; ours
 //! keeps them.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use image_core::block::FileDisk;
@@ -10,6 +11,7 @@ use image_core::qcow2::Header;
 use image_core::qcow2::check::{CheckResult, Repair, Repaired, repair};
 
 use super::qcow2_check::{Bench, COPIED, Tables, result_of};
+use crate::support::goldimg;
 
 /// A way to damage an image, and its name.
 type Damage = (&'static str, fn(&Tables));
@@ -57,6 +59,17 @@ fn damages() -> Vec<Damage> {
             tables.change(72, |features| features | 3);
             tables.put(tables.number(48), 0);
         }),
+        ("zeroes at a misplaced cluster of version 3", |tables| {
+            tables.put(tables.l2_entry(17 << 20), 0x5_1200 | 1 | COPIED);
+            tables.change(tables.l2_entry(4 << 20), |entry| entry | 0x200);
+        }),
+        ("a short snapshot of version 3", |tables| {
+            let at = tables.number(64);
+            tables.file.write_all_at(&[0; 4], at + 36).unwrap();
+            tables.file.write_all_at(b"1one", at + 40).unwrap();
+        }),
+        ("the refcount table past the end", |tables| tables.put(48, 1 << 40)),
+        ("no refcount table", |tables| tables.file.write_all_at(&[0; 4], 56).unwrap()),
         ("past the end", |tables| tables.put(tables.l2_entry(15 << 20), 1 << 40 | COPIED)),
         ("reserved bits in L2", |tables| tables.change(tables.l2_entry(0), |entry| entry | 1 << 58)),
         ("compressed and copied", |tables| {
@@ -97,7 +110,8 @@ fn damage_is_repaired_as_qemu_repairs_it() {
             bench.img.must(["bitmap", "--remove", sound_image.to_str().unwrap(), "b0"]);
         }
         for (what, damage) in damages() {
-            if option == "compat=0.10" && (what.contains("dirty") || what.contains("marked")) {
+            let of_version_3 = ["dirty", "marked", "version 3"].into_iter().any(|word| what.contains(word));
+            if option == "compat=0.10" && of_version_3 {
                 continue;
             }
             for (mode, name) in MODES {
@@ -140,6 +154,31 @@ fn compare(bench: &Bench, (one, other): (&Path, &Path), (mode, name): (Repair, &
     assert_eq!(marks(one), marks(other), "{what}");
     if our.left.is_clean() {
         bench.img.must(["compare", "-f", "qcow2", one.to_str().unwrap(), other.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_refcount_table_at_an_impossible_place_is_made_anew() {
+    let Some(bench) = Bench::new() else { return };
+    let sound = bench.image("compat=1.1");
+    let damages: [Damage; 5] = [
+        ("over the header", |tables| tables.put(48, 0)),
+        ("over the L1 table", |tables| tables.put(48, tables.l1())),
+        ("over an L2 table", |tables| tables.put(48, tables.l2())),
+        ("misplaced", |tables| tables.change(48, |place| place + 512)),
+        ("too long", |tables| tables.file.write_all_at(&[0, 0, 1, 0], 56).unwrap()),
+    ];
+    let image = bench.path("damaged.qcow2");
+    for (what, damage) in damages {
+        std::fs::copy(&sound, &image).unwrap();
+        damage(&Tables::open(&image));
+        for command in [&["check", "-r", "all"][..], &["qemu-img", "check", "-r", "all"]] {
+            let outcome = goldimg(command.iter().copied().chain([image.to_str().unwrap()])).run();
+            assert_eq!(outcome.code, 0, "{what}: {}", outcome.snapshot());
+        }
+        let (code, result) = bench.qemu(&image);
+        assert!(code == 0 && result.is_clean(), "{what}: {result:?}");
+        bench.img.must(["compare", sound.to_str().unwrap(), image.to_str().unwrap()]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::ValueEnum;
 use image_core::ErrorKind;
-use image_core::format::Member;
+use image_core::format::{Medium, Member};
 use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check, repair};
 use serde_json::json;
 
@@ -47,7 +47,10 @@ enum What {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let member = match args.repair {
-        Some(_) => Member::open_writable(&args.image.path, args.image.format)?,
+        Some(What::All) => {
+            Member::in_medium_to_repair(Medium::open_writable(&args.image.path)?, args.image.format)?
+        }
+        Some(What::Leaks) => Member::open_writable(&args.image.path, args.image.format)?,
         None => unless_shared(Member::open(&args.image.path, args.image.options()))?,
     };
     let name = printable(&args.image.path.display().to_string());

@@ -59,7 +59,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if repair.is_some() && wanted.force_share {
         return Err(node.failed("force-share=on can only be used with read-only images"));
     }
-    let member = node.member()?;
+    let member = if repair == Some(Repair::All) { node.member_to_repair()? } else { node.member()? };
     let Some(header) = &member.header else {
         if repair.is_some() {
             call.talk.say(&node.warning_of_probing());

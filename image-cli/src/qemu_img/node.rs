@@ -309,6 +309,13 @@ impl Node {
         Ok(member)
     }
 
+    /// Opens it for a repair, alone: its header may be without a refcount table.
+    pub(super) fn member_to_repair(&self) -> Result<Member, Failure> {
+        drop(self.medium()?);
+        let member = Member::in_medium_to_repair(self.medium_to_write()?, self.format());
+        member.map_err(|error| self.failed_to_open(&error))
+    }
+
     /// Opens the file for writing, alone.
     pub(super) fn file_to_write(&self) -> Result<Medium, Failure> {
         drop(self.medium()?);

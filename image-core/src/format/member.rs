@@ -45,8 +45,25 @@ impl Member {
     /// # Errors
     /// As [`open_writable`](Self::open_writable).
     pub fn in_medium_to_write(medium: Medium, format: Option<Format>) -> Result<Self> {
+        Self::open_alone(medium, format, Header::read)
+    }
+
+    /// As [`in_medium_to_write`](Self::in_medium_to_write), for a repair: the header may lack a refcount table
+    /// ([`Header::read_to_repair`]).
+    ///
+    /// # Errors
+    /// As [`open_writable`](Self::open_writable).
+    pub fn in_medium_to_repair(medium: Medium, format: Option<Format>) -> Result<Self> {
+        Self::open_alone(medium, format, |file| Ok(Header::read_to_repair(file)?.0))
+    }
+
+    fn open_alone(
+        medium: Medium,
+        format: Option<Format>,
+        read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
+    ) -> Result<Self> {
         medium.lock(Access::WRITE)?;
-        let member = Self::parse(medium, format)?;
+        let member = Self::parse(medium, format, read)?;
         if member.probed && member.format != Format::Raw {
             let doing = || format!("opening {}", member.file.path().display());
             refuse_ambiguous(&member.file, member.format).doing(doing)?;
@@ -92,13 +109,17 @@ impl Member {
             None => probe(&file).doing(doing)?,
         };
         file.lock(share.access(found))?;
-        let mut member = Self::parse(file, Some(found))?;
+        let mut member = Self::parse(file, Some(found), Header::read)?;
         member.probed = format.is_none();
         Ok(member)
     }
 
     /// Reads the header of a file that is locked.
-    fn parse(file: Medium, format: Option<Format>) -> Result<Self> {
+    fn parse(
+        file: Medium,
+        format: Option<Format>,
+        read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
+    ) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
@@ -106,7 +127,7 @@ impl Member {
         };
         let header = match found {
             Format::Raw => None,
-            Format::Qcow2 => Some(Header::read(&file).doing(doing)?),
+            Format::Qcow2 => Some(read(&file).doing(doing)?),
         };
         Ok(Self { format: found, probed: format.is_none(), header, file })
     }

@@ -105,16 +105,43 @@ impl Header {
     /// ([`Corrupt`], [`Unsupported`]) as cause; whatever reading says.
     pub fn read(file: &dyn BlockRead) -> Result<Self> {
         let doing = || "reading the qcow2 header";
+        let bytes = Self::first_cluster(file).doing(doing)?;
+        Self::from_bytes(&bytes, file.size()).doing(doing)
+    }
+
+    /// As [`read`](Self::read), for a repair: where the refcount table cannot be where it is said to be, the header has
+    /// an empty one, with which nothing can be written, and the rule that is broken is returned too.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for all else.
+    pub fn read_to_repair(file: &dyn BlockRead) -> Result<(Self, Option<Corrupt>)> {
+        let doing = || "reading the qcow2 header";
+        let bytes = Self::first_cluster(file).doing(doing)?;
+        let mut header = Self::parse(&bytes, file.size()).doing(doing)?;
+        let Err(error) = header.check(file.size()) else { return Ok((header, None)) };
+        let Some(rule) = error.cause::<Corrupt>().filter(|rule| is_about_refcount_table(rule)).cloned()
+        else {
+            return Err(error).doing(doing);
+        };
+        header.refcount_table = TablePlace::default();
+        match header.check(file.size()) {
+            // Which is told when nothing else is wrong.
+            Err(error) if error.cause() == Some(&Corrupt::NoRefcountTable) => Ok((header, Some(rule))),
+            done => done.map(|()| (header, None)).doing(doing),
+        }
+    }
+
+    fn first_cluster(file: &dyn BlockRead) -> Result<Vec<u8>> {
         let file_size = file.size();
         // Enough for the fixed fields first, so that a lie about the cluster size costs nothing.
         let mut bytes = vec![0; file_size.min(u64::from(layout::HEADER_V3_LEN)) as usize];
-        file.read_at(&mut bytes, 0).doing(doing)?;
-        let (raw, _) = parse_v2(&bytes, file_size).doing(doing)?;
+        file.read_at(&mut bytes, 0)?;
+        let (raw, _) = parse_v2(&bytes, file_size)?;
         let cluster_size =
-            Geometry::new(raw.cluster_bits.get(), DEFAULT_REFCOUNT_ORDER, false).doing(doing)?.cluster_size();
+            Geometry::new(raw.cluster_bits.get(), DEFAULT_REFCOUNT_ORDER, false)?.cluster_size();
         bytes.resize(file_size.min(cluster_size) as usize, 0);
-        file.read_at(&mut bytes, 0).doing(doing)?;
-        Self::from_bytes(&bytes, file_size).doing(doing)
+        file.read_at(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
     /// Parses and checks `bytes`, the first cluster of a file of `file_size` bytes (or all of a shorter file).
@@ -122,6 +149,13 @@ impl Header {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(bytes: &[u8], file_size: u64) -> Result<Self> {
+        let header = Self::parse(bytes, file_size)?;
+        header.check(file_size)?;
+        Ok(header)
+    }
+
+    /// Parses `bytes`; the places of tables are not checked.
+    fn parse(bytes: &[u8], file_size: u64) -> Result<Self> {
         let (raw, rest) = parse_v2(bytes, file_size)?;
         let version = if raw.version.get() == 2 { Version::V2 } else { Version::V3 };
         let v3 = V3Fields::parse(version, rest, file_size)?;
@@ -151,7 +185,7 @@ impl Header {
                 .ok_or(Corrupt::BackingName { offset: range.offset(), len: range.len() as u32 })
         });
         let place = |offset: u64, count: u32| TablePlace { offset: HostOffset(offset), count };
-        let header = Self {
+        Ok(Self {
             version,
             geometry,
             size: raw.tables.size.get(),
@@ -166,9 +200,7 @@ impl Header {
             unknown_fields: v3.unknown_fields,
             extensions,
             backing_name: backing_name.transpose()?,
-        };
-        header.check(file_size)?;
-        Ok(header)
+        })
     }
 
     fn check(&self, file_size: u64) -> Result<()> {
@@ -182,9 +214,6 @@ impl Header {
         }
         if self.features.autoclear & layout::AUTOCLEAR_DATA_FILE_RAW != 0 && !self.has_data_file() {
             return Err(Corrupt::RawWithoutDataFile.into());
-        }
-        if self.refcount_table.count == 0 {
-            return Err(Corrupt::NoRefcountTable.into());
         }
         if self.snapshots.count > MAX_SNAPSHOT_COUNT {
             let len =
@@ -209,6 +238,9 @@ impl Header {
                     .into());
                 }
             }
+        }
+        if self.refcount_table.count == 0 {
+            return Err(Corrupt::NoRefcountTable.into());
         }
         Ok(())
     }
@@ -386,6 +418,18 @@ impl Header {
             refcount_order: self.geometry.refcount_order().into(),
             header_len: header_len.into(),
         }
+    }
+}
+
+/// Whether `rule` is about the place of the refcount table, without which a repair can do.
+fn is_about_refcount_table(rule: &Corrupt) -> bool {
+    match *rule {
+        Corrupt::NoRefcountTable => true,
+        Corrupt::RegionUnaligned { region, .. }
+        | Corrupt::RegionTooLong { region, .. }
+        | Corrupt::RegionPastEnd { region, .. } => region == Region::RefcountTable,
+        Corrupt::RegionsOverlap { one, other, .. } => [one, other].contains(&Region::RefcountTable),
+        _ => false,
     }
 }
 

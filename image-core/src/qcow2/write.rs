@@ -31,6 +31,7 @@ mod switch;
 pub use amend::{Amendment, Version2Rule, amend};
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps};
 pub use layers::set_backing;
+pub(super) use snapshots::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use std::fmt;

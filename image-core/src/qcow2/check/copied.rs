@@ -96,7 +96,7 @@ fn walk_l2(
 
 impl Image<'_> {
     /// Whether an L2 table at `host` can be written: it is a whole cluster of the file that the header does not use.
-    fn is_place_of_table(&self, host: HostOffset) -> bool {
+    pub(super) fn is_place_of_table(&self, host: HostOffset) -> bool {
         let end = host.0.saturating_add(self.geometry.cluster_size());
         let range = ByteRange::between(host.0, end);
         self.geometry.is_aligned(host.0)

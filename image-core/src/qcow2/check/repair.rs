@@ -1,10 +1,12 @@
 //! Repairing an image: what a check finds, put right where nothing is lost by it.
 //!
 //! ```text
-//! ① check ─┬─ refcounts differ ──────────────────────► set where they are     in_place.rs ─┐
+//! ① places that cannot be and hold nothing are taken out of L2 entries         misplaced.rs
+//! ② check ─┬─ refcounts differ ──────────────────────► set where they are     in_place.rs ─┐
 //!          └─ refcounts lost, unreadable or shared ──► new structures          rebuild.rs ─┤
-//! ② the copied flags of the active tables follow the refcounts ◄───────────────────────────┘
-//! ③ check again: an image that is consistent is no longer marked dirty or corrupt
+//! ③ the copied flags of the active tables follow the refcounts ◄───────────────────────────┘
+//! ④ snapshots get the sizes that version 3 requires, if all else is in order
+//! ⑤ check again: an image that is consistent is no longer marked dirty or corrupt
 //! ```
 //!
 //! What is repaired and how it is counted is what `qemu-img check -r` does. Guest content never changes: references that
@@ -13,10 +15,12 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 mod in_place;
+mod misplaced;
 mod rebuild;
 
 use super::super::corrupt::Corrupt;
 use super::super::header::Header;
+use super::super::write::rewrite_snapshots;
 use super::super::{layout, marks};
 use super::refcounts::Refcounts;
 use super::{CheckResult, Finding, Image, Severity, check, copied, references};
@@ -64,11 +68,20 @@ pub struct Repaired {
 /// [`Unsupported`](crate::ErrorKind::Unsupported) if the image is too large for rebuilding; as
 /// [`check`](super::check()).
 pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>)) -> Result<Repaired> {
-    let mut header = Header::read(file)?;
+    let (mut header, table_rule) = Header::read_to_repair(file)?;
     let known = layout::AUTOCLEAR_BITMAPS | layout::AUTOCLEAR_DATA_FILE_RAW;
     marks::keep_autoclear(file, &mut header, known)?;
     let mut repaired = Repaired::default();
+    if what == Repair::All {
+        misplaced::mend(file, &header, &mut repaired, tell)?;
+    }
     let mut found = Found::look(file, &header, tell)?;
+    // A table of no length is not counted, as QEMU does not.
+    if let Some(rule) = table_rule.filter(|rule| *rule != Corrupt::NoRefcountTable) {
+        let finding = Finding::Rule { rule, times: 1 };
+        found.see(&finding);
+        tell(Step::Found(&finding));
+    }
     if found.needs_rebuild(what) {
         if what == Repair::Leaks {
             return Err(Error::refused("the refcounts must be rebuilt, which is more than repairing leaks"));
@@ -76,7 +89,8 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
         tell(Step::Rebuilding);
         rebuild::rebuild(file, &mut header).doing(|| "rebuilding the refcounts")?;
         let left = Found::look(file, &header, &mut |_| {})?;
-        repaired.corruptions_fixed = found.result.corruptions.saturating_sub(left.result.corruptions);
+        let fixed = found.result.corruptions.saturating_sub(left.result.corruptions);
+        repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(fixed);
         repaired.leaks_fixed = found.result.leaks.saturating_sub(left.result.leaks);
         found = left;
     } else if found.refcounts_differ {
@@ -85,6 +99,10 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
     // With leaks only, flags are believed to be repairable where all else is in order.
     let in_order = found.result.is_clean();
     copied_flags(file, &header, what == Repair::All || in_order, (&mut repaired, &mut found.result), tell)?;
+    if what == Repair::All && found.only_snapshots_are_short() {
+        header = complete_snapshots(file, &header)?;
+        repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(found.short_snapshots);
+    }
     repaired.left = found.result;
     if repaired.leaks_fixed != 0 || repaired.corruptions_fixed != 0 {
         file.flush()?;
@@ -105,13 +123,20 @@ struct Found {
     lost: bool,
     /// A refcount block lies past the end of the file.
     past_end: bool,
+    /// Snapshots with less than version 3 requires.
+    short_snapshots: u64,
 }
 
 impl Found {
     fn look(file: &dyn BlockRead, header: &Header, tell: &mut dyn FnMut(Step<'_>)) -> Result<Self> {
         let image = Image::new(file, header);
-        let mut found =
-            Self { result: CheckResult::default(), refcounts_differ: false, lost: false, past_end: false };
+        let mut found = Self {
+            result: CheckResult::default(),
+            refcounts_differ: false,
+            lost: false,
+            past_end: false,
+            short_snapshots: 0,
+        };
         let totals = references(&image, &mut Refcounts::read(file, header)?, &mut |finding| {
             found.see(&finding);
             tell(Step::Found(&finding));
@@ -131,15 +156,33 @@ impl Found {
             Finding::Rule { rule, .. } => match rule {
                 Corrupt::RefcountReserved { .. } | Corrupt::RefcountBlockUnaligned { .. } => self.lost = true,
                 Corrupt::RefcountBlockPastEnd { .. } => self.past_end = true,
+                Corrupt::SnapshotShort { .. } => {
+                    self.short_snapshots = self.short_snapshots.saturating_add(1)
+                }
                 _ => {}
             },
             Finding::Copied { .. } => {}
         }
     }
 
+    fn only_snapshots_are_short(&self) -> bool {
+        let left = (self.result.check_errors, self.result.corruptions);
+        self.short_snapshots > 0 && left == (0, self.short_snapshots)
+    }
+
     fn needs_rebuild(&self, what: Repair) -> bool {
         self.lost || (self.past_end && what == Repair::All)
     }
+}
+
+/// Writes the snapshot table anew, with all that version 3 requires; returns the header as it is then.
+fn complete_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
+    // The refcounts are right by now, whatever the image is still marked as.
+    let marks = layout::INCOMPATIBLE_DIRTY | layout::INCOMPATIBLE_CORRUPT;
+    let mut sound = header.clone();
+    sound.features.incompatible &= !marks;
+    let written = rewrite_snapshots(file, &sound)?;
+    Ok(Header { features: header.features, ..written })
 }
 
 /// Sets refcounts that differ, as far as that may be repaired; returns what is left.

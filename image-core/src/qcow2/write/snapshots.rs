@@ -131,7 +131,7 @@ fn leading_number(id: &[u8]) -> Option<u64> {
 }
 
 /// Writes the snapshot table anew, with all that version 3 requires of it.
-pub(super) fn rewrite_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
+pub(in super::super) fn rewrite_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
     change(file, header, |_, _| Ok(true))
 }
 

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::super::super::layout::{COPIED, INCOMPATIBLE_DIRTY, INCOMPATIBLE_FEATURES_OFFSET, L1_OFFSET};
+use super::super::super::layout::{
+    COPIED, INCOMPATIBLE_DIRTY, INCOMPATIBLE_FEATURES_OFFSET, L1_OFFSET, REFCOUNT_TABLE_FIELD_OFFSET,
+};
 use super::super::super::snapshot;
 use super::super::super::write::tests::{Kind, SIZE, content, crash, open};
 use super::super::super::write::{BitmapChange, NewSnapshot, change_bitmaps, create_snapshot};
@@ -70,7 +72,7 @@ fn image(cluster_bits: u32, extended: bool) -> Damaged {
 
 /// The disk and the one that the snapshot holds.
 fn disks(file: &Arc<MemoryDisk>) -> [Vec<u8>; 2] {
-    let header = Header::read(&**file).unwrap();
+    let (header, _) = Header::read_to_repair(&**file).unwrap();
     let (snapshots, _) = snapshot::list(&**file, &header).unwrap();
     let then = snapshots[0].header(&header).unwrap();
     [header, then].map(|header| content(&Qcow2::new(file.clone(), header, None, None).unwrap()))
@@ -97,6 +99,24 @@ fn damages() -> Vec<Damage> {
             let place = image.header.refcount_table.offset.0;
             image.put(place + 8, image.number(place));
         }),
+        ("a refcount table past the end", |image| image.put(REFCOUNT_TABLE_FIELD_OFFSET, 1 << 40)),
+        ("a misplaced refcount table", |image| image.put(REFCOUNT_TABLE_FIELD_OFFSET, 0x10210)),
+        ("a refcount table over the L1 table", |image| {
+            image.put(REFCOUNT_TABLE_FIELD_OFFSET, image.header.l1.offset.0);
+        }),
+        ("no refcount table", |image| image.file.write_at(&[0; 4], REFCOUNT_TABLE_FIELD_OFFSET + 8).unwrap()),
+        ("a refcount table that is too long", |image| {
+            image.file.write_at(&[0x7f; 4], REFCOUNT_TABLE_FIELD_OFFSET + 8).unwrap();
+        }),
+        ("a short snapshot", |image| shorten_snapshot(image)),
+        ("a short snapshot of a dirty image", |image| {
+            image.put(
+                INCOMPATIBLE_FEATURES_OFFSET,
+                image.number(INCOMPATIBLE_FEATURES_OFFSET) | INCOMPATIBLE_DIRTY,
+            );
+            image.put_refcount(image.host(2), 9);
+            shorten_snapshot(image);
+        }),
         ("copied flags", |image| {
             for index in 0..8 {
                 let at = image.l2_entry(index);
@@ -114,6 +134,71 @@ fn damages() -> Vec<Damage> {
             image.put_refcount(image.host(3), 9);
         }),
     ]
+}
+
+/// Takes the extra data away from the only snapshot, whose id has one byte and whose name three.
+fn shorten_snapshot(image: &Damaged) {
+    let at = image.header.snapshots.offset.0;
+    image.file.write_at(&[0; 4], at + 36).unwrap();
+    image.file.write_at(b"1one", at + 40).unwrap();
+}
+
+#[test]
+fn places_that_cannot_be_are_taken_from_entries_that_store_nothing() {
+    for (cluster_bits, extended) in [(12, false), (14, true), (16, false)] {
+        let damaged = image(cluster_bits, extended);
+        let expected = disks(&damaged.file);
+        let index = 1_400_000 >> cluster_bits;
+        let at = damaged.l2_entry(index);
+        match extended {
+            // Two subclusters of zeroes; and nothing but a place.
+            true => {
+                damaged.put(at, 0x9200 | COPIED);
+                damaged.put(at + 8, 3 << 32);
+                damaged.put(at - 16, 0x9200);
+            }
+            false => {
+                damaged.put(at, 0x9200 | COPIED | 1);
+                damaged.put(at - 8, 0x9200 | 1);
+            }
+        }
+        let start = damaged.file.to_bytes();
+        let header = Header::read(&*damaged.file).unwrap();
+        assert!(!check(&*damaged.file, &header, &mut |_| {}).unwrap().is_clean());
+        repair(&*damaged.file, Repair::Leaks, &mut |_| {}).unwrap();
+        assert_eq!(damaged.number(at) & !COPIED, if extended { 0x9200 } else { 0x9201 }, "leaks only");
+        damaged.file.write_at(&start, 0).unwrap();
+        damaged.file.record();
+        let repaired = repair(&*damaged.file, Repair::All, &mut |_| {}).unwrap();
+        assert!(repaired.left.is_clean(), "{repaired:?}");
+        assert_eq!((repaired.corruptions_fixed, repaired.leaks_fixed), (2, 0));
+        assert!(disks(&damaged.file) == expected);
+        let entry = (damaged.number(at), damaged.number(at + 8));
+        assert!(entry == (0, 3 << 32) || !extended && entry.0 == 1, "{entry:x?}");
+        let operations = damaged.file.operations();
+        for cut in 0..=operations.len() {
+            let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
+            crash(&after, &operations, cut, cut as u64 * 991);
+            assert!(repair(&*after, Repair::All, &mut |_| {}).unwrap().left.is_clean());
+            assert!(disks(&after) == expected, "{cut} of {}", operations.len());
+        }
+    }
+}
+
+#[test]
+fn a_refcount_table_that_is_lost_is_more_than_leaks() {
+    let damaged = image(16, false);
+    damaged.put(REFCOUNT_TABLE_FIELD_OFFSET, 1 << 40);
+    let before = damaged.file.to_bytes();
+    let error = repair(&*damaged.file, Repair::Leaks, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Refused);
+    assert!(damaged.file.to_bytes() == before);
+    // Without it, what else is wrong with the header is told as ever.
+    damaged.put(40, 0x10200);
+    assert!(matches!(
+        Header::read_to_repair(&*damaged.file).unwrap_err().cause(),
+        Some(Corrupt::RegionUnaligned { .. })
+    ));
 }
 
 #[test]
