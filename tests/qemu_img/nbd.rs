@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{Row, same, table_with};
+use super::{Row, differs, same, table_with};
 use crate::support::folder;
 use crate::support::peer::peer;
 use crate::support::server::{Place, Server};
@@ -77,6 +77,19 @@ const ROWS: &[Row] = &[
     same("info --image-opts driver=nbd,path=run/raw,bogus=1"),
     same("info --image-opts driver=nbd,server.type=bogus,server.path=run/raw"),
     same("info --image-opts driver=raw,file.driver=nbd,file.path=run/raw,bogus=1"),
+    differs(
+        "info --object tls-creds-x509,id=t,dir=/nonexistent,endpoint=client --image-opts \
+         driver=nbd,path=run/raw,tls-creds=t",
+        "qemu-img: Could not open 'driver=nbd,path=run/raw,tls-creds=t': goldimg does not offer encrypted connections: \
+         leave out 'tls-creds'\n",
+        1,
+    ),
+    differs(
+        "map --image-opts driver=nbd,path=run/raw,x-dirty-bitmap=qemu:dirty-bitmap:b",
+        "qemu-img: Could not open 'driver=nbd,path=run/raw,x-dirty-bitmap=qemu:dirty-bitmap:b': goldimg does not offer \
+         bitmaps of a server: leave out 'x-dirty-bitmap'\n",
+        1,
+    ),
     // What is in them.
     same("map nbd+unix://?socket=run/raw"),
     same("map --output=json nbd+unix://?socket=run/raw"),

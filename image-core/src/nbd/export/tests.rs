@@ -172,6 +172,30 @@ fn errors_name_the_offset_and_the_export() {
     );
 }
 
+/// This server does one thing at a time: while it sends a reply it takes no request, and the other way round.
+#[test]
+fn a_server_that_does_one_thing_at_a_time_is_never_stuck() {
+    const LEN: u64 = 1 << 20;
+    let served = Served::new(8 * LEN as usize, 0, 1, 32 << 20);
+    let patience = Duration::from_secs(10);
+    let export = Export::open(&served.address(), Patience { connect: patience, reply: patience }).unwrap();
+    thread::scope(|scope| {
+        for index in 0..8_u64 {
+            let export = &export;
+            scope.spawn(move || {
+                let mut buf = vec![0; LEN as usize];
+                for round in 0..40 {
+                    let byte = (index * 40 + round) as u8;
+                    buf.fill(byte);
+                    export.write_at(&buf, index * LEN).unwrap();
+                    export.read_at(&mut buf, index * LEN).unwrap();
+                    assert!(buf.iter().all(|there| *there == byte));
+                }
+            });
+        }
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
