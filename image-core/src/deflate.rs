@@ -173,11 +173,7 @@ impl Encoder {
     fn is_incompressible(&mut self, segment: Range<usize>) -> bool {
         /// Repetitions of 4 bytes that chance may bring. Copying one saves 7 bits at most.
         const MAX_REPEATS: usize = 2;
-        if !probe::looks_random(self.window.bytes(segment.clone())) {
-            return false;
-        }
-        self.window.link_up_to(segment.end);
-        self.window.repeats(segment) <= MAX_REPEATS
+        probe::looks_random(self.window.bytes(segment.clone())) && self.window.repeats(segment) <= MAX_REPEATS
     }
 }
 

@@ -440,3 +440,32 @@ fn over_a_base_only_what_differs_is_given() {
         assert_eq!(summary.digests, alone.digests);
     }
 }
+
+#[test]
+fn what_is_shared_is_joined_across_batches_and_holes_within_units_go_with_it() {
+    const UNIT: u64 = 65_536;
+    let folder = tempfile::tempdir().unwrap();
+    let source = FileDisk::create_new(folder.path().join("disk"), 80 * UNIT + 100).unwrap();
+    // A hole in the first unit and between the next two, a unit of written zeroes, zeroes at the start of a unit, the end.
+    source.write_at(&[1; 4096], 0).unwrap();
+    source.write_at(&[2; 4096], UNIT + 61_440).unwrap();
+    source.write_at(&vec![3; 58 * UNIT as usize], 2 * UNIT + 8192).unwrap();
+    source.write_at(&vec![0; UNIT as usize], 20 * UNIT).unwrap();
+    source.write_at(&[0; 300], 40 * UNIT).unwrap();
+    source.write_at(&[4; 100], 80 * UNIT).unwrap();
+    for threads in 1..4 {
+        let copies = Some(Copies { device: source.device(), find_zeroes: true, shares: true });
+        let mut sink = Recorder { copies, ..Recorder::new(UNIT, false) };
+        convert(&source, &mut sink, &with_threads(threads)).unwrap();
+        let copied: Vec<ByteRange> = sink
+            .given
+            .iter()
+            .filter_map(|given| if let Given::Copied(range, ..) = given { Some(*range) } else { None })
+            .collect();
+        let expected = [ByteRange::between(0, 20 * UNIT), ByteRange::between(21 * UNIT, 61 * UNIT)];
+        assert_eq!(copied, expected, "{threads} threads");
+        let mut content = vec![0; source.size() as usize];
+        source.read_at(&mut content, 0).unwrap();
+        assert!(sink.content() == content);
+    }
+}

@@ -57,7 +57,7 @@ impl<D: BlockWrite> HostSpace<D> {
             gaps: Vec::new(),
             file_size,
             grown: false,
-            pending: Vec::with_capacity(WRITE_LEN + DIRECT_LEN),
+            pending: Vec::new(),
             pending_at: 0,
         };
         space.take_clusters(1)?;

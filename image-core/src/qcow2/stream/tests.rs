@@ -272,3 +272,27 @@ fn an_older_image_is_gone_before_the_new_one_is_written() {
     assert_eq!(file.size(), 1 << 20, "a disk that need not grow keeps its size");
     assert_eq!(Header::read(&file).unwrap().size, 1 << 16);
 }
+
+/// Sizes are exact, so nobody makes an image larger without seeing it; qemu-img 10.0.2 wrote the others.
+#[test]
+fn images_are_exactly_so_long() {
+    let samples: [&[u8]; 4] = [
+        include_bytes!("../../deflate/tests/corpus/listing.json"),
+        include_bytes!("../../deflate/tests/corpus/machine-code.bin"),
+        include_bytes!("../../deflate/tests/corpus/prose.txt"),
+        include_bytes!("../../deflate/tests/corpus/source.txt"),
+    ];
+    let mut bytes = Vec::new();
+    for sample in samples {
+        bytes.extend_from_slice(sample);
+        bytes.resize(bytes.len().next_multiple_of(65_536), 0);
+    }
+    bytes.resize(bytes.len() + 65_536, 0);
+    let found = |method| {
+        let file = written(&bytes, &new_image(bytes.len(), 16, 4, method), 2);
+        (file.len(), take_apart(&file).packed_len)
+    };
+    assert_eq!(found(None), (524_800, 0), "qemu-img: 589,824");
+    assert_eq!(found(Some(Compression::Deflate)), (328_192, 49_468), "qemu-img: 377,344");
+    assert_eq!(found(Some(Compression::Zstd)), (328_192, 49_129), "qemu-img: 376,320");
+}
