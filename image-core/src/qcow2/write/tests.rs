@@ -7,10 +7,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::{FileDisk, MemoryDisk, Operation};
-use crate::convert::Sink;
+use crate::block::{FileDisk, MemoryDisk, Operation, Preallocation};
+use crate::convert::{Options, Sink, convert};
 use crate::qcow2::check::check;
-use crate::qcow2::{Compression, Geometry, NewImage, Qcow2Sink};
+use crate::qcow2::{Codec, Compression, Geometry, NewImage, Qcow2Sink};
 
 /// The smallest disk that has several L2 tables, whatever the cluster size.
 pub(crate) const SIZE: u64 = 3 << 19;
@@ -410,4 +410,112 @@ fn an_l1_table_longer_than_a_refcount_block_counts_is_moved_in_one_piece() {
         writer.resize(SIZE).unwrap();
         assert!(content(&writer) == model);
     }
+}
+
+#[test]
+fn after_a_snapshot_a_crash_loses_nothing_of_what_both_have() {
+    for cluster_bits in [9, 16] {
+        let kind = Kind { cluster_bits, refcount_order: 4, extended: false, version: Version::V3 };
+        let file = kind.image(SIZE);
+        let writer = open(&file, None);
+        let mut model = vec![0; SIZE as usize];
+        apply(&Step::Write(0, SIZE as usize / 2, 3), &writer, &mut model);
+        writer.close().unwrap();
+        let new = NewSnapshot { name: b"one".to_vec(), date: (0, 0) };
+        create_snapshot(&*file, &Header::read(&*file).unwrap(), new).unwrap();
+        let start = file.to_bytes();
+        file.record();
+        let writer = open(&file, None);
+        // L2 tables are shared: each gets a copy by the first write.
+        for number in 0..4 {
+            writer.write_at(&[0xee; 1000], number * 200_000).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.close().unwrap();
+        let operations = file.operations();
+        for cut in 0..=operations.len() {
+            for lost in [None, Some(cut as u64 * 613)] {
+                let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
+                match lost {
+                    None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
+                    Some(seed) => crash(&after, &operations, cut, seed),
+                }
+                assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
+                let now = content(&open(&after, None));
+                let differs = |at: usize| now[at] != model[at] && now[at] != 0xee;
+                assert_eq!((0..now.len()).find(|&at| differs(at)), None, "{cut} of {}", operations.len());
+            }
+        }
+    }
+}
+
+/// An image of compressed clusters.
+fn packed(bytes: &[u8]) -> Arc<MemoryDisk> {
+    let file = Arc::new(MemoryDisk::new(0));
+    let image = NewImage::new(bytes.len() as u64).unwrap().with_codec(Codec::default(), true).unwrap();
+    let mut sink = Qcow2Sink::new(file.clone(), image).unwrap();
+    let source = MemoryDisk::from_bytes(bytes.to_vec());
+    convert(&source, &mut sink, &Options::default()).unwrap();
+    file
+}
+
+#[test]
+fn what_a_thread_keeps_of_a_compressed_cluster_is_not_shown_once_it_changed() {
+    // Alike in length, so that both images have their clusters in the same places.
+    let [mut one, other] = [1_u8, 2].map(|byte| vec![byte; 4 * 65_536]);
+    let (file, other_file) = (packed(&one), packed(&other));
+    assert_eq!(file.size(), other_file.size());
+    let (writer, other_writer) = (open(&file, None), open(&other_file, None));
+    assert!(matches!(writer.image().mapping(GuestOffset(0)).unwrap(), Mapping::Compressed(_)));
+    let part = |disk: &dyn BlockRead, at: u64| {
+        let mut bytes = [0; 100];
+        disk.read_at(&mut bytes, at).unwrap();
+        bytes
+    };
+    for _ in 0..2 {
+        assert_eq!(part(&writer, 5000), [1; 100]);
+        assert_eq!(part(&other_writer, 5000), [2; 100], "of another image");
+    }
+    // A part of it, then another image's cluster in between, then what is around the part.
+    assert_eq!(part(&writer, 5000), [1; 100]);
+    writer.write_at(&[9; 300], 5000).unwrap();
+    one[5000..5300].fill(9);
+    assert_eq!(part(&writer, 5050), [9; 100]);
+    assert_eq!(part(&writer, 4900), [1; 100]);
+    writer.flush().unwrap();
+    // The places of compressed clusters become those of plain ones.
+    for at in [65_536_u64, 131_072, 196_608] {
+        assert_eq!(part(&writer, at), [1; 100]);
+        writer.write_at(&[at as u8 | 7; 65_536], at).unwrap();
+        one[at as usize..at as usize + 65_536].fill(at as u8 | 7);
+        writer.flush().unwrap();
+        assert!(content(&writer) == one);
+    }
+    writer.close().unwrap();
+    assert!(content(&open(&file, None)) == one);
+    assert_eq!(faults(&*file), (0, 0));
+}
+
+#[test]
+fn no_entry_says_what_a_data_file_could_not_keep() {
+    let (file, data) = (Arc::new(MemoryDisk::new(0)), Arc::new(MemoryDisk::new(0)));
+    let image = NewImage::new(SIZE).unwrap().with_data_file(b"data", false).unwrap();
+    image.create(file.clone(), Some(data.clone()), Preallocation::Off).unwrap();
+    let header = Header::read(&*file).unwrap();
+    let writer = Qcow2Writer::new(file.clone(), header.clone(), None, Some(data.clone())).unwrap();
+    data.record();
+    writer.write_at(&[1; 65_536], 0).unwrap();
+    // The write gets through, the flush does not.
+    data.fail_changes_after(0);
+    assert!(writer.flush().is_err());
+    let mut entry = [0; 8];
+    file.read_at(&mut entry, header.l1.offset.0).unwrap();
+    assert_eq!(entry, [0; 8]);
+    data.fail_changes_after(u64::MAX);
+    writer.flush().unwrap();
+    assert!(matches!(data.operations()[..], [Operation::Write { .. }, Operation::Flush]));
+    file.read_at(&mut entry, header.l1.offset.0).unwrap();
+    assert_ne!(entry, [0; 8]);
+    writer.close().unwrap();
+    assert_eq!(faults(&*file), (0, 0));
 }
