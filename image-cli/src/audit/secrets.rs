@@ -67,6 +67,9 @@ pub(crate) const HOME_FILES: &[&str] = &[
 
 /// Files of credentials elsewhere.
 const FILES: &[&str] = &[
+    // apt_auth.conf(5)
+    "/etc/apt/auth.conf",
+    "/etc/apt/auth.conf.d/*",
     "/etc/openstack/clouds.yaml",
     "/etc/openstack/secure.yaml",
     "/etc/pki/consumer/key.pem",

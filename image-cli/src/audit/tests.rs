@@ -352,6 +352,7 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("ssh-root", |root| put(root, "etc/ssh/sshd_config", "PermitRootLogin yes\n")),
     ("private-keys", |root| put(root, "etc/ssl/private/x.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n")),
     ("credentials", |root| put(root, "home/x/.config/openstack/clouds.yaml", "clouds:\n")),
+    ("credentials", |root| put(root, "etc/apt/auth.conf.d/9", "machine x.example login a password b\n")),
     ("tokens", |root| put(root, "etc/apt/auth.list", "deb https://ann:secret@example.com/ x main\n")),
     ("build-proxy", |root| {
         put(root, "etc/apt/apt.conf.d/9", "Acquire::http::Proxy \"http://127.0.0.1:1/\";\n")
