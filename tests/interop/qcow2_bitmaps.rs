@@ -152,6 +152,75 @@ fn qemu_and_we_mark_in_turns() {
 }
 
 #[test]
+fn a_conversion_takes_bitmaps_along_bit_for_bit() {
+    let (Some(bench), Some(nbd)) = (Bench::new(), peer("qemu-nbd")) else { return };
+    let source = bench.path("source.qcow2");
+    let path = source.to_str().unwrap();
+    bench.img.must(["create", "-f", "qcow2", path, "200M"]);
+    for (name, granularity) in [("fine", "512"), ("coarse", "1M"), ("all", "64k"), ("off", "4k")] {
+        bench.img.must(["bitmap", "--add", "-g", granularity, path, name]);
+    }
+    bench.io.must(["-f", "qcow2", "-c", "write 5M 100k", "-c", "write -z 199M 1M", path]);
+    bench.img.must(["bitmap", "--disable", path, "off"]);
+    bench.img.must(["bitmap", "--disable", path, "fine"]);
+    // Every bit of this one: tables say so without any clusters of bits.
+    bench.io.must(["-f", "qcow2", "-c", "write -z 0 200M", path]);
+    bench.img.must(["bitmap", "--enable", path, "fine"]);
+    let target = bench.path("target.qcow2");
+    let to = target.to_str().unwrap();
+    let existing = bench.path("existing.qcow2");
+    bench.img.must(["create", "-f", "qcow2", existing.to_str().unwrap(), "200M"]);
+    let conversions: [(&Path, &[&str]); 5] = [
+        (&target, &["convert", "-q", "--bitmaps", "--force", "-O", "qcow2", path, to]),
+        (&target, &["convert", "-q", "--bitmaps", "--force", "-c", "-o", "cluster_size=4k", path, to]),
+        (&existing, &["convert", "-q", "--bitmaps", "-n", path, existing.to_str().unwrap()]),
+        (&target, &["qemu-img", "convert", "--bitmaps", "-O", "qcow2", path, to]),
+        (&target, &["qemu-img", "convert", "--bitmaps", "-O", "qcow2", "-o", "cluster_size=2M", path, to]),
+    ];
+    for (target, words) in conversions {
+        must(words);
+        bench.img.must(["check", target.to_str().unwrap()]);
+        assert_eq!(shown(&bench.img, target), shown(&bench.img, &source), "{words:?}");
+        for name in ["fine", "coarse", "all", "off"] {
+            let expected = theirs(&bench.img, &nbd, &source, name);
+            assert!(!expected.is_empty(), "{name}");
+            assert_eq!(theirs(&bench.img, &nbd, target, name), expected, "{words:?}: {name}");
+        }
+    }
+    assert_eq!(ours(&source, "all"), [ByteRange::between(0, 200 << 20)]);
+    assert_eq!(ours(&source, "off").len(), 2);
+}
+
+#[test]
+fn bitmaps_that_cannot_be_taken_along_are_told_before_anything_is_written() {
+    let Some(bench) = Bench::new() else { return };
+    let source = bench.path("source.qcow2");
+    let path = source.to_str().unwrap();
+    bench.img.must(["create", "-f", "qcow2", path, "20M"]);
+    bench.img.must(["bitmap", "--add", path, "b"]);
+    bench.img.must(["bitmap", "--add", path, "c"]);
+    let target = bench.path("target");
+    let to = target.to_str().unwrap();
+    let refused = |words: &[&str], code: i32, told: &str| {
+        let outcome = goldimg(["convert", "--bitmaps"].iter().chain(words)).run();
+        assert!(outcome.code == code && outcome.stderr.contains(told), "{}", outcome.snapshot());
+        assert!(!target.exists());
+    };
+    refused(&["-O", "raw", path, to], 64, "the target has no place for bitmaps");
+    refused(&["-O", "qcow2", "-o", "compat=0.10", path, to], 64, "the target has no place for bitmaps");
+    refused(&["-O", "qcow2", path, path, to], 64, "bitmaps of several images at once");
+    refused(&["-f", "raw", "-O", "qcow2", path, to], 1, "has no place for bitmaps");
+    bench.img.must(["bitmap", "--disable", path, "c"]);
+    let writer = ImageWriter::open(&source, WriteOptions::default()).unwrap();
+    writer.write_at(&[1; 10_000], 1 << 20).unwrap();
+    drop(writer);
+    refused(&["-O", "qcow2", path, to], 1, "\"b\" was not saved properly");
+    let outcome = goldimg(["convert", "--bitmaps", "--skip-broken-bitmaps", "-O", "qcow2", path, to]).run();
+    assert!(outcome.code == 0 && outcome.stderr.contains("it is left out"), "{}", outcome.snapshot());
+    assert_eq!(shown(&bench.img, &target), [("c".to_owned(), 65_536, 0)]);
+}
+
+#[test]
 fn a_bitmap_of_a_writer_that_was_killed_is_inconsistent_for_qemu_too() {
     let Some(bench) = Bench::new() else { return };
     let image = bench.path("killed.qcow2");

@@ -1,5 +1,6 @@
 //! `qemu-img bitmap`.
 
+use super::prepared::Prepared;
 use super::{Row, differs, same, table_with};
 
 const ROWS: &[Row] = &[
@@ -76,17 +77,20 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+/// Images with a bitmap that marks something, and with one that was not saved properly.
+pub(super) fn prepare(prepared: &Prepared) {
+    prepared.img("convert -f raw -O qcow2 disk.raw marked.qcow2");
+    prepared.img("bitmap --add -g 32k marked.qcow2 m");
+    prepared.io("marked.qcow2", "write -P 8 1M 100k");
+    prepared.img("convert -f raw -O qcow2 disk.raw torn.qcow2");
+    prepared.img("bitmap --add torn.qcow2 t");
+    prepared.img("bitmap --add torn.qcow2 u");
+    // The flags of the first bitmap of the directory: in use, and enabled.
+    let directory = prepared.number("torn.qcow2", 0x210);
+    prepared.patch("torn.qcow2", directory + 12, &3_u32.to_be_bytes());
+}
+
 #[test]
 fn bitmaps_are_theirs() {
-    table_with(ROWS, |prepared| {
-        prepared.img("convert -f raw -O qcow2 disk.raw marked.qcow2");
-        prepared.img("bitmap --add -g 32k marked.qcow2 m");
-        prepared.io("marked.qcow2", "write -P 8 1M 100k");
-        prepared.img("convert -f raw -O qcow2 disk.raw torn.qcow2");
-        prepared.img("bitmap --add torn.qcow2 t");
-        prepared.img("bitmap --add torn.qcow2 u");
-        // The flags of the first bitmap of the directory: in use, and enabled.
-        let directory = prepared.number("torn.qcow2", 0x210);
-        prepared.patch("torn.qcow2", directory + 12, &3_u32.to_be_bytes());
-    });
+    table_with(ROWS, prepare);
 }

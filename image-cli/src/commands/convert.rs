@@ -5,6 +5,7 @@
 //! (source)               into TARGET as it is (-n), a device, standard output
 //! ```
 
+mod bitmaps;
 pub(super) mod options;
 mod output;
 mod source;
@@ -21,7 +22,7 @@ use image_core::block::{BlockRead, BlockWrite, Excerpt, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
 use image_core::format::{Image, Share};
-use image_core::qcow2::Qcow2Sink;
+use image_core::qcow2::{Header, Qcow2Sink};
 use serde::Serialize;
 
 use super::image::Backing;
@@ -70,6 +71,12 @@ pub(crate) struct Args {
     /// Take SOURCE as it was when this snapshot (id or name) was taken
     #[arg(short = 'l', long, value_name = "SNAPSHOT")]
     pub(crate) snapshot: Option<String>,
+    /// Take the persistent bitmaps of SOURCE along (qcow2)
+    #[arg(long)]
+    pub(crate) bitmaps: bool,
+    /// Leave out bitmaps that were not saved properly
+    #[arg(long, requires = "bitmaps")]
+    pub(crate) skip_broken_bitmaps: bool,
     /// What cannot be read becomes zeroes, and is told
     #[arg(long)]
     pub(crate) salvage: bool,
@@ -183,10 +190,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     };
     let base = args.backing_file.as_ref().map(|name| source::base(args, name, ui)).transpose()?;
     let job = job.writing_into(&output).over(args.backing_file.as_deref(), base.as_ref());
+    if args.bitmaps {
+        bitmaps::check_target(&job, &output)?;
+    }
     let names: Vec<String> = args.source.iter().map(|path| path.display().to_string()).collect();
     let doing = || format!("converting {} to {}", names.join(" and "), args.target.display());
     let (mut done, output) = write(args, &job, (&source, base.as_ref()), output, ui).with_context(doing)?;
+    let written_in_place = output.image().is_some();
     output.keep(args.sync).with_context(doing)?;
+    if let Some(bitmaps) = source.bitmaps.as_ref().filter(|_| written_in_place) {
+        bitmaps.write_into(&args.target).with_context(doing)?;
+    }
     done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     report(args, &done, ui)?;
     Ok(ExitCode::SUCCESS)
@@ -218,6 +232,9 @@ fn write(
         let base = base.map(|base| base as &dyn BlockRead);
         convert_over(base, disk, job.sink(disk.size(), &output)?.as_mut(), &options)?
     };
+    if let (Some(bitmaps), Some(file)) = (&source.bitmaps, output.file()) {
+        bitmaps.write(file, Header::read(file)?)?;
+    }
     let mut content_digests = summary.digests;
     if raw && !shared {
         digests = content_digests.split_off(args.content_hash.len());

@@ -8,6 +8,7 @@
 //! ```
 
 mod arguments;
+mod bitmaps;
 mod target;
 
 use image_core::block::{BlockRead, Concatenated, RateLimited, Salvage};
@@ -20,6 +21,7 @@ use super::progress::Percent;
 use super::{Call, cache, say, snapshot_disk, words};
 use arguments::Asked;
 pub(super) use arguments::OPTIONS;
+use bitmaps::Bitmaps;
 use target::Target;
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
@@ -42,6 +44,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         return Err(Failure::new("Copying bitmaps only possible with single source"));
     }
     let source = open_sources(&names, &asked)?;
+    let bitmaps = bitmaps_of(&names, &asked)?;
     if !asked.no_create {
         let kind = Kind::parse(&format)?;
         let options = options_of(&asked, kind, source.size())?;
@@ -50,7 +53,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
             // The empty target stays.
             return target.keep().map_err(|error| Failure::new(words::of_chain(&error))).and(Err(failure));
         }
-        return copy(&*source, target, &asked);
+        return copy(&*source, target, &asked, bitmaps.as_ref());
     }
     cache::check_target(&asked.target_cache)?;
     let wanted = Wanted {
@@ -58,7 +61,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         image_opts: asked.target_image_opts,
         force_share: false,
     };
-    copy(&*source, Target::there(&Node::parse(&target_name, &wanted)?)?, &asked)
+    copy(&*source, Target::there(&Node::parse(&target_name, &wanted)?)?, &asked, bitmaps.as_ref())
 }
 
 /// The images that are read, one behind the other, no faster than was asked for.
@@ -74,17 +77,23 @@ fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, F
             Box::new(joined.map_err(|error| Failure::new(words::of_chain(&error)))?)
         }
     };
-    if let ([node], true) = (&nodes[..], asked.bitmaps) {
-        refuse_bitmaps(node)?;
-    }
     let source = if asked.rate > 0 { Box::new(RateLimited::new(source, asked.rate)) } else { source };
     Ok(match asked.salvage {
+        true if asked.quiet => Box::new(Salvage::new(source, |_, _| ())),
         true => Box::new(Salvage::new(source, |range, error| {
-            let (offset, words) = (range.offset(), words::of_chain(error));
+            let (offset, words) = (range.offset(), words::of_reading(error));
             say(&format!("qemu-img: warning: error while reading offset {offset}: {words}\n"));
         })),
         false => source,
     })
+}
+
+/// The bitmaps to be copied, if that is asked for.
+fn bitmaps_of(names: &[String], asked: &Asked) -> Result<Option<Bitmaps>, Failure> {
+    match (names, asked.bitmaps) {
+        ([name], true) => Bitmaps::of(&Node::parse(name, &asked.wanted)?, asked).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The options of the new image, the size and the backing file among them.
@@ -111,7 +120,15 @@ fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Fai
 }
 
 /// Copies all of `source`, and completes the target.
-fn copy(source: &dyn BlockRead, target: Target, asked: &Asked) -> Result<u8, Failure> {
+fn copy(
+    source: &dyn BlockRead,
+    target: Target,
+    asked: &Asked,
+    bitmaps: Option<&Bitmaps>,
+) -> Result<u8, Failure> {
+    if let (Some(_), Err(format)) = (bitmaps, target.check_bitmaps()) {
+        return Err(Failure::new(format!("Format driver '{format}' does not support bitmaps")));
+    }
     if target.size().is_some_and(|size| size < source.size()) {
         return Err(Failure::new("output file is smaller than input file"));
     }
@@ -140,19 +157,9 @@ fn copy(source: &dyn BlockRead, target: Target, asked: &Asked) -> Result<u8, Fai
             convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
         }
     }
+    let path = target.path().to_owned();
     target.keep().map_err(failed)?;
     percent.complete();
     percent.end();
-    Ok(0)
-}
-
-/// Bitmaps cannot be taken along: what would be lost is not lost silently.
-fn refuse_bitmaps(node: &Node) -> Result<(), Failure> {
-    let member = node.member()?;
-    let Some(header) = &member.header else { return Err(Failure::new("Source lacks bitmap support")) };
-    let all = image_core::qcow2::bitmap::list(&member.file, header);
-    match all.map_err(|error| node.failed_to_open(&error))?.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::new("goldimg does not copy bitmaps: leave out --bitmaps to go without them")),
-    }
+    bitmaps.map_or(Ok(()), |bitmaps| bitmaps.write_into(&path)).and(Ok(0))
 }

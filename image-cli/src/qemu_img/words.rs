@@ -64,6 +64,14 @@ fn of_server(error: &Error) -> Option<String> {
     }
 }
 
+/// Why a part of a disk could not be read: what is no failure of the system is a failure of the disk for QEMU.
+pub(super) fn of_reading(error: &Error) -> String {
+    match error.cause::<std::io::Error>() {
+        Some(io) => of_system(io),
+        None => "Input/output error".to_owned(),
+    }
+}
+
 /// The operating system's words if it was it, else all that the library says.
 pub(super) fn of_chain(error: &Error) -> String {
     if let Some(io) = error.cause::<std::io::Error>() {

@@ -29,7 +29,7 @@ mod snapshots;
 mod switch;
 
 pub use amend::{Amendment, Version2Rule, amend};
-pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps};
+pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps, copy_bitmaps};
 pub use layers::set_backing;
 pub(super) use snapshots::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};

@@ -117,6 +117,11 @@ impl Job {
         Ok(job)
     }
 
+    /// Whether it can have persistent bitmaps.
+    pub(super) fn has_bitmaps(&self) -> bool {
+        self.format == Format::Qcow2 && self.version == Version::V3
+    }
+
     /// The sizes of a qcow2 image.
     fn geometry(&self) -> image_core::Result<Geometry> {
         Geometry::new(self.cluster_bits, self.refcount_order, false)

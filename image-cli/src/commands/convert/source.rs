@@ -13,6 +13,7 @@ use image_core::format::Image;
 use image_core::unused::{UsedOnly, survey};
 
 use super::Args;
+use super::bitmaps::Bitmaps;
 use super::options::Format;
 use crate::failure::{Advise, USAGE};
 use crate::printable::printable;
@@ -24,6 +25,8 @@ pub(super) struct Source<'a> {
     disk: Box<dyn BlockRead + 'a>,
     /// Each image, its format and its virtual size.
     pub(super) images: Vec<(PathBuf, Format, u64)>,
+    /// Its bitmaps, if they are wanted.
+    pub(super) bitmaps: Option<Bitmaps>,
     salvage: Option<Arc<Salvage<'a, Box<dyn BlockRead>>>>,
     /// Whether it is one image and nothing is done to it.
     plain: bool,
@@ -32,16 +35,20 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Opens all that `args` name.
     pub(super) fn open(args: &Args, ui: &'a Ui) -> anyhow::Result<Self> {
-        if args.snapshot.is_some() && args.source.len() > 1 {
-            return Err(anyhow!("a snapshot of several images at once"))
-                .hint(|| "-l takes one SOURCE")
+        let of_one = [(args.snapshot.is_some(), "a snapshot", "-l"), (args.bitmaps, "bitmaps", "--bitmaps")];
+        if let Some((_, what, option)) = of_one.iter().find(|(asked, ..)| *asked && args.source.len() > 1) {
+            return Err(anyhow!("{what} of several images at once"))
+                .hint(|| format!("{option} takes one SOURCE"))
                 .exit_code(USAGE);
         }
         let format = args.source_format.map(Into::into);
         let mut disks: Vec<Box<dyn BlockRead>> = Vec::new();
-        let mut images = Vec::new();
+        let (mut images, mut bitmaps) = (Vec::new(), None);
         for path in &args.source {
             let image = args.backing.open(path, format, args.share(), ui)?;
+            if args.bitmaps {
+                bitmaps = Some(Bitmaps::of(&image, args, ui)?);
+            }
             let image = match &args.snapshot {
                 Some(name) => at_snapshot(&image, name)?,
                 None => image,
@@ -69,10 +76,10 @@ impl<'a> Source<'a> {
             ui.warning(&format!("{len} bytes at guest offset {offset:#x} are lost: {}", chain(error)));
         };
         if !args.salvage {
-            return Ok(Self { disk, images, salvage: None, plain });
+            return Ok(Self { disk, images, bitmaps, salvage: None, plain });
         }
         let salvage = Arc::new(Salvage::new(disk, tell));
-        Ok(Self { disk: Box::new(salvage.clone()), images, salvage: Some(salvage), plain })
+        Ok(Self { disk: Box::new(salvage.clone()), images, bitmaps, salvage: Some(salvage), plain })
     }
 
     /// The disk itself.

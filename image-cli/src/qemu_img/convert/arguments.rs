@@ -62,7 +62,8 @@ pub(super) struct Asked {
     pub(super) quiet: bool,
     /// The source's bitmaps are wanted too.
     pub(super) bitmaps: bool,
-    skip_broken_bitmaps: bool,
+    /// But not those that were not saved properly.
+    pub(super) skip_broken_bitmaps: bool,
     /// What cannot be read becomes zeroes.
     pub(super) salvage: bool,
     /// Bytes that are read in a second at most; 0: as many as can be.

@@ -1,10 +1,12 @@
 //! What a conversion writes to.
 
+use std::path::Path;
+
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
-use image_core::format::{ImageWriter, Medium};
+use image_core::format::{Format, ImageWriter, Medium};
 use image_core::map::Map;
 use image_core::progress::Progress;
-use image_core::qcow2::{NewImage, Qcow2Sink};
+use image_core::qcow2::{NewImage, Qcow2Sink, Version};
 
 use super::arguments::Asked;
 use crate::qemu_img::failure::Failure;
@@ -47,7 +49,9 @@ impl Target {
         }
         let preallocation = options.preallocation().map_err(|fault| failed(Failure::new(fault)))?;
         let has = |option: &str| options.text(option).is_some();
-        if preallocation == Preallocation::Off && !has("backing_file") && !has("data_file") {
+        // Where bitmaps cannot be had it stays, empty.
+        let refused = asked.bitmaps && matches!(options.text("compat"), Some("0.10" | "v2"));
+        if preallocation == Preallocation::Off && !has("backing_file") && !has("data_file") && !refused {
             let new = NewFile::at(name).map_err(failed)?;
             let image = options.new_image(size, asked.compress);
             let image = image.map_err(|fault| failed(Failure::new(fault)))?;
@@ -69,6 +73,26 @@ impl Target {
         match self {
             Self::InPlace { writer, .. } => Some(writer.size()),
             Self::Sink { .. } | Self::Raw { .. } => None,
+        }
+    }
+
+    /// Whether it can have bitmaps; the error is its format.
+    pub(super) fn check_bitmaps(&self) -> Result<(), Format> {
+        match self {
+            Self::Sink { .. } => Ok(()),
+            Self::Raw { .. } => Err(Format::Raw),
+            Self::InPlace { writer, .. } => match writer.as_qcow2() {
+                Some(image) if image.image().header().version != Version::V2 => Ok(()),
+                _ => Err(writer.format()),
+            },
+        }
+    }
+
+    /// The path of its file.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Sink { new, .. } | Self::Raw { new } => new.disk().path(),
+            Self::InPlace { writer, .. } => writer.path(),
         }
     }
 

@@ -10,6 +10,10 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+mod copied;
+
+pub use copied::copy_bitmaps;
+
 use super::super::bitmap::{self, Bitmap, Bits, MAX_BITMAP_NAME_LEN};
 use super::super::extension::{BitmapsPlace, Extension};
 use super::super::geometry::HostOffset;

@@ -155,6 +155,36 @@ fn what_is_cut_off_stays_unmarked_when_the_disk_grows_again() {
     }
 }
 
+#[test]
+fn bitmaps_are_copied_with_all_that_they_say() {
+    let source = KIND.image(SIZE);
+    change(&source, &[add("a", 9), add("b", 16), add("c", 12)]).unwrap();
+    let writer = open(&source, None);
+    writer.write_at(&[1; 5000], 100_000).unwrap();
+    writer.close().unwrap();
+    change(&source, &[BitmapChange::Disable(b"b".to_vec())]).unwrap();
+    let header = Header::read(&*source).unwrap();
+    let list = bitmap::list(&*source, &header).unwrap();
+    let copy = |list: &[Bitmap], target: &MemoryDisk| {
+        let to = Header::read(target).unwrap();
+        copy_bitmaps((&*source, &header), list, target, to)
+    };
+    for cluster_bits in [9, 12, 16] {
+        let target = Kind { cluster_bits, ..KIND }.image(SIZE);
+        copy(&list, &target).unwrap();
+        assert_eq!(state(&*target), state(&*source));
+        assert_eq!(faults(&*target), (0, 0));
+    }
+    let smaller = KIND.image(SIZE / 2);
+    assert_eq!(copy(&list, &smaller).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(state(&*smaller).is_empty());
+    // Two names, one table.
+    let shared = [list[0].clone(), Bitmap { name: b"again".to_vec(), ..list[0].clone() }];
+    let target = KIND.image(SIZE);
+    assert_eq!(copy(&shared, &target).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(state(&*target).is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
