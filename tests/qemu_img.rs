@@ -12,6 +12,7 @@
 mod amend;
 mod bench;
 mod bitmap;
+mod chains;
 mod check;
 mod compare;
 mod comparison;
@@ -43,26 +44,33 @@ struct Row {
     only_words: bool,
     /// Whether images may be mapped in another way, as long as a guest reads the same.
     other_map: bool,
+    /// Whether ours may open backing files in any folder.
+    allowed: bool,
 }
 
 /// It is as with qemu-img.
 const fn same(words: &'static str) -> Row {
-    Row { words, differs: None, only_words: false, other_map: false }
+    Row { words, differs: None, only_words: false, other_map: false, allowed: false }
 }
 
 /// It is as with qemu-img, but the images that come of it are mapped in another way, for a reason that stands beside the row.
 const fn mapped_otherwise(words: &'static str) -> Row {
-    Row { words, differs: None, only_words: false, other_map: true }
+    Row { words, differs: None, only_words: false, other_map: true, allowed: false }
+}
+
+/// It is as with qemu-img where ours may open backing files in any folder.
+const fn allowed(words: &'static str) -> Row {
+    Row { words, differs: None, only_words: false, other_map: false, allowed: true }
 }
 
 /// It is different on purpose: ours ends with `code` and says `stderr`, and theirs does not.
 const fn differs(words: &'static str, stderr: &'static str, code: i32) -> Row {
-    Row { words, differs: Some((stderr, code)), only_words: false, other_map: false }
+    Row { words, differs: Some((stderr, code)), only_words: false, other_map: false, allowed: false }
 }
 
 /// It is different in nothing but what it says on standard error, which is `stderr`.
 const fn says(words: &'static str, stderr: &'static str) -> Row {
-    Row { words, differs: Some((stderr, 0)), only_words: true, other_map: false }
+    Row { words, differs: Some((stderr, 0)), only_words: true, other_map: false, allowed: false }
 }
 
 /// Runs all rows, on two threads, and fails with every one that is not as expected.

@@ -51,13 +51,15 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     ("image-cli", "trial", TALK),
     ("image-cli", "glance", TALK),
-    ("image-cli", "qemu_img", &["printable"]),
+    ("image-cli", "facts", &[]),
+    ("image-cli", "qemu_img", &["facts", "printable"]),
     (
         "image-cli",
         "commands",
         &[
             "args",
             "audit",
+            "facts",
             "failure",
             "golden",
             "glance",

@@ -11,6 +11,7 @@
 mod args;
 mod audit;
 mod commands;
+mod facts;
 mod failure;
 mod glance;
 mod golden;

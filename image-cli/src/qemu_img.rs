@@ -25,6 +25,7 @@
 mod amend;
 mod bench;
 mod bitmap;
+mod bytes;
 mod cache;
 mod check;
 mod commit;
@@ -54,6 +55,7 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -119,7 +121,7 @@ pub(crate) fn words(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsS
 
 /// Does what `words` ask for.
 pub(crate) fn run(words: Vec<OsString>) -> ExitCode {
-    let mut strings = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let mut strings = words.into_iter().map(|word| bytes::to_text(word.as_bytes()));
     let program = strings.next().unwrap_or_default();
     let talk = Talk::of(&program);
     let mut options = Options::before_names(STANDARD_OPTIONS, strings.collect());
@@ -275,10 +277,10 @@ impl Talk {
 /// Nothing can be done where standard output is closed.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(&bytes::of_text(text)).and_then(|()| out.flush());
 }
 
 /// Nothing can be done where standard error is closed.
 fn say(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(&bytes::of_text(text));
 }

@@ -120,6 +120,9 @@ fn damaged_headers_are_theirs() {
         same("info dirty.qcow2"),
         same("info --output=json dirty.qcow2"),
         same("info huge.qcow2"),
+        // It has a data file, and does not say which.
+        same("info nameless.qcow2"),
+        same("info --output=json nameless.qcow2"),
     ];
     table_with(rows, |prepared| {
         let whole = std::fs::read(prepared.path().join("empty.qcow2")).expect("an image");
@@ -127,6 +130,10 @@ fn damaged_headers_are_theirs() {
         for name in ["version", "clusters", "features", "dirty", "huge"] {
             prepared.file(&format!("{name}.qcow2"), &whole);
         }
+        let outside = std::fs::read(prepared.path().join("outside.qcow2")).expect("an image");
+        prepared.file("nameless.qcow2", &outside);
+        let name = outside.windows(4).position(|bytes| bytes == b"DATA").expect("an extension");
+        prepared.patch("nameless.qcow2", name as u64, b"Data");
         prepared.patch("version.qcow2", 4, &4_u32.to_be_bytes());
         prepared.patch("clusters.qcow2", 20, &64_u32.to_be_bytes());
         prepared.patch("features.qcow2", 72, &0x80_u64.to_be_bytes());

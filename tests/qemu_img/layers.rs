@@ -1,6 +1,6 @@
 //! `qemu-img rebase` and `qemu-img commit`.
 
-use super::{Row, mapped_otherwise, same, table};
+use super::{Row, bitmap, mapped_otherwise, same, table, table_with};
 
 // Where QEMU writes zeroes out, they are only marked here.
 const REBASE: &[Row] = &[
@@ -28,6 +28,10 @@ const COMMIT: &[Row] = &[
     mapped_otherwise("commit -q overlay.qcow2"),
     mapped_otherwise("commit -d overlay.qcow2"),
     mapped_otherwise("commit top.qcow2"),
+    // Bitmaps of the backing file follow what is committed.
+    mapped_otherwise("commit on-marked.qcow2"),
+    mapped_otherwise("commit on-marked.qcow2 && bitmap --add --merge m marked.qcow2 n"),
+    mapped_otherwise("commit on-torn.qcow2"),
     same("commit -b nofile top.qcow2"),
     same("commit disk.qcow2"),
     same("commit disk.raw"),
@@ -47,5 +51,11 @@ fn images_get_other_backing_files_as_with_theirs() {
 
 #[test]
 fn images_go_into_their_backing_files_as_with_theirs() {
-    table(COMMIT);
+    table_with(COMMIT, |prepared| {
+        bitmap::prepare(prepared);
+        for base in ["marked", "torn"] {
+            prepared.img(&format!("create -q -f qcow2 -b {base}.qcow2 -F qcow2 on-{base}.qcow2"));
+            prepared.io(&format!("on-{base}.qcow2"), "write -P 9 2M 70k");
+        }
+    });
 }

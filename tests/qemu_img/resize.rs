@@ -1,6 +1,6 @@
 //! `qemu-img resize`.
 
-use super::{Row, mapped_otherwise, same, table};
+use super::{Row, bitmap, mapped_otherwise, same, table_with};
 
 const ROWS: &[Row] = &[
     same("resize disk.qcow2 200M"),
@@ -35,9 +35,18 @@ const ROWS: &[Row] = &[
     same("resize -x"),
     same("resize --image-opts driver=qcow2,file.filename=disk.qcow2 300M"),
     same("resize --image-opts -f raw disk.qcow2 300M"),
+    same("resize states.qcow2 8M"),
+    same("resize --shrink states.qcow2 1M"),
+    same("resize marked.qcow2 8M"),
+    same("resize marked.qcow2 +512"),
+    same("resize marked.qcow2 8M && bitmap --add --merge m marked.qcow2 n"),
+    same("resize --shrink marked.qcow2 1M"),
+    same("resize --shrink marked.qcow2 1088k && resize marked.qcow2 4M"),
+    same("resize torn.qcow2 8M"),
+    same("resize --shrink torn.qcow2 1M"),
 ];
 
 #[test]
 fn sizes_change_as_with_theirs() {
-    table(ROWS);
+    table_with(ROWS, bitmap::prepare);
 }

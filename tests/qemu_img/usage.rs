@@ -1,6 +1,10 @@
 //! Wrong command lines, help, and the ways to be started.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use super::{Row, differs, same, table};
 use crate::support::peer::qemu_10;
@@ -75,6 +79,20 @@ fn help_names_every_option_that_theirs_names() {
 }
 
 #[test]
+fn help_fits_a_terminal() {
+    for subcommand in
+        ["", "amend", "bench", "bitmap", "check", "commit", "compare", "convert", "create", "dd"]
+            .into_iter()
+            .chain(["info", "map", "measure", "rebase", "resize", "snapshot"])
+    {
+        let words = ["qemu-img", subcommand, "--help"];
+        let help = goldimg(words.into_iter().filter(|word| !word.is_empty())).run();
+        let long: Vec<_> = help.stdout.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty() && !help.stdout.is_empty(), "{subcommand}: {long:#?}");
+    }
+}
+
+#[test]
 fn it_is_started_under_its_name_or_as_a_subcommand() {
     let folder = folder();
     let link = folder.path().join("qemu-img");
@@ -88,4 +106,69 @@ fn it_is_started_under_its_name_or_as_a_subcommand() {
     assert_eq!((as_subcommand.code, as_subcommand.stderr.as_str()), (1, expected));
     let version = goldimg(["qemu-img", "--version"]).run();
     assert!(version.stdout.starts_with("qemu-img version 10.0.2 (goldimg "), "{}", version.stdout);
+}
+
+/// Names of files are bytes, and so is what is said of them. "@" is a byte that is not UTF-8.
+const LINES: &[&str] = &[
+    "info n@",
+    "create -f qcow2 n@ 1M",
+    "info n@",
+    "info --output=json n@",
+    "info --image-opts driver=qcow2,file.filename=n@",
+    "create -f qcow2 -b n@ -F qcow2 o@",
+    "info --backing-chain o@",
+    "info --output=json o@",
+    "map o@",
+    "map --output=json o@",
+    "convert -O qcow2 o@ p@",
+    "convert -n -O qcow2 o@ p@",
+    "bitmap --add p@ b@",
+    "bitmap --clear p@ b@",
+    "convert --bitmaps -O qcow2 p@ q@",
+    "snapshot -d s@ o@",
+    "snapshot -c s@ o@",
+    "snapshot -a s@ o@",
+    "convert -l s@ o@ r@",
+    "dd if=p@ of=d@ bs=1k count=3",
+    "resize -f raw d@ 2M",
+    "rebase -u -b d@ -F raw o@",
+    "commit o@",
+    "compare n@ nofile@",
+    "convert nofile@ x",
+    "convert n@ nofolder@/x",
+    "check -q p@",
+    "check nofile@",
+    "foo@",
+    "info --@",
+    "create -o @=1 -f qcow2 x 1M",
+];
+
+#[test]
+fn names_that_are_not_utf_8_are_names() {
+    let Some(theirs) = qemu_10("qemu-img") else { return };
+    let (their_folder, our_folder) = (folder(), folder());
+    let (theirs, ours) = (theirs.command([""; 0]), goldimg([""; 0]));
+    for line in LINES {
+        let word = |word: &str| {
+            OsString::from_vec(word.bytes().map(|byte| if byte == b'@' { 0xe9 } else { byte }).collect())
+        };
+        let words: Vec<OsString> = line.split(' ').map(word).collect();
+        // Not by way of `Outcome`, in which texts are UTF-8.
+        let run = |program: &Path, folder: &Path| {
+            let mut command = std::process::Command::new(program);
+            command.arg0("qemu-img").args(&words).current_dir(folder);
+            let output = command.output().expect("it runs");
+            let entries = std::fs::read_dir(folder).expect("a folder");
+            let names: BTreeSet<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+            // How much of a new file is set aside is up to the filesystem.
+            let is_size = |line: &String| line.contains("disk size: ") || line.contains("actual-size");
+            let shown = |bytes: &[u8]| -> Vec<String> {
+                let lines = bytes.split(|&byte| byte == b'\n');
+                lines.map(|line| line.escape_ascii().to_string()).filter(|line| !is_size(line)).collect()
+            };
+            (output.status.code(), shown(&output.stdout), shown(&output.stderr), names)
+        };
+        let expected = run(&theirs.path(), their_folder.path());
+        assert_eq!(run(&ours.path(), our_folder.path()), expected, "{line}");
+    }
 }

@@ -11,6 +11,7 @@ use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
 use super::image::{ImageArgs, human_size, unless_shared};
+use crate::facts;
 use crate::printable::printable;
 use crate::ui::Ui;
 
@@ -112,7 +113,7 @@ fn as_text(known: &Known) -> image_core::Result<String> {
         lines.push(("snapshot", snapshot_line(snapshot)));
     }
     for bitmap in &known.bitmaps {
-        let states = flags(bitmap).join(", ");
+        let states = facts::flags(bitmap).join(", ");
         let granularity =
             1_u64.checked_shl(bitmap.granularity_bits.into()).map_or_else(String::new, human_size);
         lines.push((
@@ -165,11 +166,6 @@ pub(super) fn snapshot_line(snapshot: &Snapshot) -> String {
     format!("{} {}, {date}{state}", shown(&snapshot.id), shown(&snapshot.name))
 }
 
-fn flags(bitmap: &Bitmap) -> Vec<&'static str> {
-    let in_use = bitmap.is_in_use().then_some("in-use");
-    in_use.into_iter().chain(bitmap.is_enabled().then_some("auto")).collect()
-}
-
 /// The keys of `qemu-img info --output=json`, and `file-size`, `format-probed` of our own.
 fn as_json(known: &Known) -> image_core::Result<Value> {
     let member = &known.member;
@@ -196,7 +192,7 @@ fn as_json(known: &Known) -> image_core::Result<Value> {
     put("dirty-flag", json!(member.header.as_ref().is_some_and(Header::is_dirty)));
     if let Some(header) = &member.header {
         put("cluster-size", json!(header.geometry.cluster_size()));
-        put("format-specific", json!({ "type": "qcow2", "data": specific(header, &known.bitmaps) }));
+        put("format-specific", json!({ "type": "qcow2", "data": facts::of_qcow2(header, &known.bitmaps) }));
         if let Some(name) = &header.backing_name {
             put("backing-filename", json!(text(name)));
             let full = member.backing_path().unwrap_or_default();
@@ -206,57 +202,8 @@ fn as_json(known: &Known) -> image_core::Result<Value> {
             put("backing-filename-format", json!(text(format)));
         }
         if !known.snapshots.is_empty() {
-            put("snapshots", known.snapshots.iter().map(snapshot_json).collect());
+            put("snapshots", known.snapshots.iter().map(facts::of_snapshot).collect());
         }
     }
     Ok(Value::Object(value))
-}
-
-fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {
-    let mut data = Map::new();
-    let mut put = |key: &str, item: Value| data.insert(key.to_owned(), item);
-    let compression = match header.compression {
-        Compression::Deflate => "zlib",
-        Compression::Zstd => "zstd",
-    };
-    put("compression-type", json!(compression));
-    put("refcount-bits", json!(header.geometry.refcount_bits()));
-    if header.version == Version::V2 {
-        put("compat", json!("0.10"));
-        return Value::Object(data);
-    }
-    put("compat", json!("1.1"));
-    put("lazy-refcounts", json!(header.has_lazy_refcounts()));
-    put("corrupt", json!(header.is_corrupt()));
-    put("extended-l2", json!(header.geometry.extended_l2()));
-    if header.has_data_file() {
-        put("data-file", json!(header.data_file_name().map(text)));
-        put("data-file-raw", json!(header.is_data_file_raw()));
-    }
-    if !bitmaps.is_empty() {
-        let bitmap = |bitmap: &Bitmap| {
-            let granularity = 1_u64.checked_shl(bitmap.granularity_bits.into());
-            json!({ "name": text(&bitmap.name), "granularity": granularity, "flags": flags(bitmap) })
-        };
-        put("bitmaps", bitmaps.iter().map(bitmap).collect());
-    }
-    Value::Object(data)
-}
-
-/// A snapshot with the keys of `qemu-img info --output=json`.
-pub(super) fn snapshot_json(snapshot: &Snapshot) -> Value {
-    let clock = snapshot.guest_clock_nanoseconds;
-    let mut value = json!({
-        "id": text(&snapshot.id),
-        "name": text(&snapshot.name),
-        "vm-state-size": snapshot.vm_state_size,
-        "date-sec": snapshot.date.0,
-        "date-nsec": snapshot.date.1,
-        "vm-clock-sec": clock / 1_000_000_000,
-        "vm-clock-nsec": clock % 1_000_000_000,
-    });
-    if let (Some(icount), Some(fields)) = (snapshot.icount, value.as_object_mut()) {
-        fields.insert("icount".to_owned(), json!(icount));
-    }
-    value
 }

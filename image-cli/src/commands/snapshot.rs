@@ -11,6 +11,7 @@ use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, del
 
 use super::image::{ImageArgs, human_size, unless_shared};
 use super::info;
+use crate::facts;
 use crate::failure::Advise;
 use crate::printable::printable;
 use crate::ui::Ui;
@@ -113,7 +114,7 @@ fn list(image: &Image<'_>, args: &Args, ui: &Ui) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     if args.image.wants_json() {
-        let values: Vec<_> = snapshots.iter().map(info::snapshot_json).collect();
+        let values: Vec<_> = snapshots.iter().map(facts::of_snapshot).collect();
         ui.json(&values)?;
         return Ok(());
     }

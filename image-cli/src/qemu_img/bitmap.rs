@@ -8,7 +8,7 @@ use image_core::{Error, ErrorKind};
 use super::failure::Failure;
 use super::node::{Node, Wanted};
 use super::options::{Given, Opt, flag, long_flag, long_valued, valued};
-use super::{Call, size, words};
+use super::{Call, bytes, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -114,11 +114,11 @@ fn make(
     source: Option<&Member>,
     (name, asked, granularity): (&str, &Asked, Option<u64>),
 ) -> Result<(), String> {
-    let name = name.as_bytes().to_vec();
+    let name = bytes::of_text(name);
     let Some(header) = &image.header else {
         return Err(match asked.what {
             "add" => "the image format has no persistent bitmaps: Operation not supported".to_owned(),
-            _ => format!("Dirty bitmap '{}' not found", String::from_utf8_lossy(&name)),
+            _ => format!("Dirty bitmap '{}' not found", bytes::to_text(&name)),
         });
     };
     let change = match asked.what {
@@ -129,7 +129,7 @@ fn make(
         "disable" => BitmapChange::Disable(name),
         _ => match source {
             Some(source) => BitmapChange::Merge { name, source: bits_of(source, &asked.source)? },
-            None => BitmapChange::MergeOwn { name, source: asked.source.clone().into_bytes() },
+            None => BitmapChange::MergeOwn { name, source: bytes::of_text(&asked.source) },
         },
     };
     image.header = Some(change_bitmaps(&image.file, header, &[change]).map_err(|error| why(&error))?);
@@ -151,14 +151,15 @@ fn bits_of(source: &Member, name: &str) -> Result<Bits, String> {
     let missing = || format!("Dirty bitmap '{name}' not found");
     let header = source.header.as_ref().ok_or_else(missing)?;
     let bitmaps = bitmap::list(&source.file, header).map_err(|error| words::of_opening(&error))?;
-    let found = bitmaps.iter().find(|bitmap| bitmap.name == name.as_bytes()).ok_or_else(missing)?;
+    let found = bitmaps.iter().find(|bitmap| bitmap.name == bytes::of_text(name)).ok_or_else(missing)?;
     if found.is_in_use() {
         return Err(inconsistent(name));
     }
     Bits::read(&source.file, header, found).map_err(|error| words::of_opening(&error))
 }
 
-fn inconsistent(name: &str) -> String {
+/// What is said of a bitmap that was not saved properly.
+pub(super) fn inconsistent(name: &str) -> String {
     format!(
         "Bitmap '{name}' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this bitmap from disk"
     )

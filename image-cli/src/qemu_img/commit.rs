@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::node::{Node, Wanted, backing_path, references};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::progress::Percent;
-use super::{Call, cache, size};
+use super::{Call, bytes, cache, size};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -67,7 +67,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         Ok(())
     };
     let job = Commit { options, base, keep };
-    let committed = commit(node.path().as_ref(), &job, &mut done);
+    let committed = commit(&node.file_path(), &job, &mut done);
     committed.map_err(|error| node.failed_to_open(&error))?;
     percent.complete();
     percent.end();
@@ -79,13 +79,14 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 /// The path of the backing file that is called `base`, as the images of the chain call it.
 fn find(node: &Node, base: &str) -> Result<PathBuf, Failure> {
-    let chain = Member::chain(node.path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let chain =
+        Member::chain(node.file_path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut above = node.path().to_owned();
     for member in &chain {
         let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
             break;
         };
-        let name = String::from_utf8_lossy(name).into_owned();
+        let name = bytes::to_text(name);
         let path = backing_path(&above, &name);
         if name == base || path == base {
             return Ok(path.into());

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::bytes;
+
 /// The buckets of QEMU's dictionaries.
 const BUCKETS: u32 = 512;
 
@@ -102,6 +104,8 @@ fn write_string(text: &mut String, string: &str) {
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
             ' '..='~' => text.push(c),
+            // What is no UTF-8 is shown as such.
+            c if bytes::byte_of(c).is_some() => text.push_str("\\uFFFD"),
             c => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     let _ = write!(text, "\\u{unit:04X}");

@@ -6,7 +6,7 @@ use image_core::map::Map;
 use super::failure::Failure;
 use super::node::{Layer, Node, Wanted, backing_path};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
-use super::{Call, Output, size, words};
+use super::{Call, Output, bytes, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -58,7 +58,7 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for member in members {
         let header = member.header.as_ref();
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let text = |name: &[u8]| bytes::to_text(name);
         let data_file = header.and_then(|header| header.data_file_name()).map(text);
         let below = header.and_then(|header| header.backing_name.as_deref()).map(text);
         let below = below.map(|name| backing_path(&above, &name)).unwrap_or_default();

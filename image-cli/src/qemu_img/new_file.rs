@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
@@ -12,7 +11,7 @@ use image_core::format::Medium;
 use super::failure::Failure;
 use super::format_options::{FormatOptions, Kind};
 use super::node::{export_to_write, plain_path};
-use super::words;
+use super::{bytes, words};
 
 /// What the umask leaves of it, as QEMU wants it.
 const MODE: u32 = 0o644;
@@ -32,15 +31,20 @@ impl NewFile {
             return Ok(Self { disk: Arc::new(export), path: name.to_owned(), kept: true });
         }
         let path = if name.is_empty() { name } else { plain_path(name)? };
-        let opened =
-            File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(path);
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .open(bytes::path(path));
         let file = opened.map_err(|error| {
             Failure::new(format!("Could not create '{path}': {}", words::of_system(&error)))
         })?;
         let failed = |error: image_core::Error| {
             Failure::new(words::of_opening(&error)).hint(&words::hint_of(&error, path))
         };
-        let disk = FileDisk::from_file(file, path).map_err(failed)?;
+        let disk = FileDisk::from_file(file, bytes::path(path)).map_err(failed)?;
         disk.lock(Access::WRITE).map_err(failed)?;
         if !disk.is_block_device() {
             disk.resize(0).map_err(failed)?;
@@ -83,7 +87,7 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.kept && !self.disk.is_block_device() {
             // Nothing can be done about a file that stays.
-            let _ = std::fs::remove_file(Path::new(&self.path));
+            let _ = std::fs::remove_file(bytes::path(&self.path));
         }
     }
 }

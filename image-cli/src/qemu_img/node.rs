@@ -11,6 +11,7 @@
 mod description;
 mod remote;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, Window};
@@ -22,7 +23,7 @@ use image_core::qcow2::{Header, Qcow2};
 
 use super::failure::Failure;
 use super::options::Given;
-use super::{Call, words};
+use super::{Call, bytes, words};
 use description::Description;
 use remote::Remote;
 
@@ -163,9 +164,14 @@ impl Node {
         self.layer
     }
 
-    /// The path of the file.
+    /// The path of the file, as text.
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The path of the file, to open it.
+    pub(super) fn file_path(&self) -> PathBuf {
+        bytes::path(&self.path)
     }
 
     /// Puts the name in front of what is wrong with it.
@@ -243,8 +249,8 @@ impl Node {
         if self.export.is_some() {
             return Ok(());
         }
-        let path = backing_path(&self.path, &String::from_utf8_lossy(name));
-        match std::fs::metadata(&path) {
+        let path = backing_path(&self.path, &bytes::to_text(name));
+        match std::fs::metadata(bytes::path(&path)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let words = words::of_system(&error);
                 Err(self.failed(format!("Could not open backing file: Could not open '{path}': {words}")))
@@ -265,7 +271,7 @@ impl Node {
     pub(super) fn medium_to_write(&self) -> Result<Medium, Failure> {
         let medium = match &self.export {
             Some(export) => export.medium_to_write(),
-            None => FileDisk::open_writable(&self.path).map(Medium::from),
+            None => FileDisk::open_writable(self.file_path()).map(Medium::from),
         };
         medium.map_err(|error| self.failed_to_open(&error))
     }
@@ -273,10 +279,10 @@ impl Node {
     /// Opens the file.
     fn file(&self) -> Result<FileDisk, Failure> {
         let path = &self.path;
-        if std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        if std::fs::metadata(self.file_path()).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(self.failed(format!("'file' driver requires '{path}' to be a regular file")));
         }
-        FileDisk::open(path).map_err(|error| {
+        FileDisk::open(self.file_path()).map_err(|error| {
             let why = words::of_chain(&error);
             self.failed(format!("Could not open '{path}': {why}"))
         })

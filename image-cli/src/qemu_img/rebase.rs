@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::node::{Node, Wanted, backing_path, references};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::progress::Percent;
-use super::{Call, cache, words};
+use super::{Call, bytes, cache, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -77,10 +77,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if is_raw {
         return Err(changing("Operation not supported"));
     }
-    let new = match (&backing, new) {
+    let name = backing.as_deref().map(bytes::of_text);
+    let new = match (&name, new) {
         (Some(name), Some(format)) => {
             let format = format.ok_or_else(|| changing("backing format must be specified"))?;
-            Some(NewBacking { name: name.as_bytes(), format })
+            Some(NewBacking { name, format })
         }
         _ => None,
     };
@@ -92,7 +93,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     };
     let compared: Option<&mut dyn FnMut(u64) -> image_core::Result<()>> =
         if by_name { None } else { Some(&mut done) };
-    let rebased = rebase(node.path().as_ref(), options, new, compared);
+    let rebased = rebase(&node.file_path(), options, new, compared);
     rebased.map_err(|error| node.failed(words::of_chain(&error)))?;
     percent.complete();
     percent.end();

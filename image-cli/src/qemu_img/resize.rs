@@ -2,12 +2,13 @@
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation};
 use image_core::format::{Format, ImageWriter};
+use image_core::qcow2::bitmap;
 
 use super::failure::Failure;
 use super::node::{Node, Wanted};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::size::{self, SizeFault};
-use super::{Call, words};
+use super::{Call, bytes, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -84,12 +85,25 @@ fn resize(image: &ImageWriter, new: u64, preallocation: Preallocation) -> Result
     if image.format() == Format::Qcow2 && !new.is_multiple_of(512) {
         return Err(Failure::new("The new size must be a multiple of 512"));
     }
+    refuse_inconsistent_bitmaps(image)?;
     image.resize(new).map_err(failed)?;
     let added = ByteRange::between(old, new);
     match image.as_qcow2() {
         _ if preallocation == Preallocation::Off || added.is_empty() => Ok(()),
         Some(qcow2) => qcow2.preallocate(added, preallocation).map_err(failed),
         None => preallocation.set_aside(image, added).map_err(failed),
+    }
+}
+
+/// Bitmaps that were not saved properly cannot follow the size of the disk.
+fn refuse_inconsistent_bitmaps(image: &ImageWriter) -> Result<(), Failure> {
+    let Some(qcow2) = image.as_qcow2() else { return Ok(()) };
+    let list = bitmap::list(&**qcow2.image().file(), &qcow2.image().header());
+    let list = list.map_err(|error| Failure::new(words::of_opening(&error)))?;
+    // The last one is met first.
+    match list.iter().rev().find(|bitmap| bitmap.is_in_use()) {
+        Some(broken) => Err(Failure::new(super::bitmap::inconsistent(&bytes::to_text(&broken.name)))),
+        None => Ok(()),
     }
 }
 

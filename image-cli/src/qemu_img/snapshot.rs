@@ -9,7 +9,7 @@ use image_core::{Error, ErrorKind};
 use super::failure::Failure;
 use super::node::{Node, Wanted};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
-use super::{Call, snapshot_list, words};
+use super::{Call, bytes, snapshot_list, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -98,7 +98,7 @@ fn create(image: &Member, name: &str) -> Result<(), Failure> {
     let header = image.header.as_ref().ok_or_else(|| failed("Operation not supported"))?;
     let now = jiff::Timestamp::now();
     let date = (u32::try_from(now.as_second()).unwrap_or(u32::MAX), now.subsec_nanosecond().unsigned_abs());
-    let new = NewSnapshot { name: name.as_bytes().to_vec(), date };
+    let new = NewSnapshot { name: bytes::of_text(name), date };
     create_snapshot(&image.file, header, new).map(drop).map_err(|error| failed(&why(&error)))
 }
 
@@ -109,7 +109,7 @@ fn apply(image: &Member, name: &str) -> Result<(), Failure> {
         return Err(failed("Device has active dirty bitmaps"));
     }
     let snapshots = snapshots_of(image, header).map_err(|error| failed(&why(&error)))?;
-    let found = snapshot::find(&snapshots, name.as_bytes());
+    let found = snapshot::find(&snapshots, &bytes::of_text(name));
     let index = found.and_then(|found| snapshots.iter().position(|one| one == found));
     let index = index.ok_or_else(|| failed("Failed to load snapshot: No such file or directory"))?;
     apply_snapshot(&image.file, header, index).map(drop).map_err(|error| failed(&why(&error)))
@@ -121,7 +121,7 @@ fn delete(image: &Member, name: &str) -> Result<(), Failure> {
     let not_found = || failed("snapshot not found");
     let header = image.header.as_ref().ok_or_else(not_found)?;
     let snapshots = snapshots_of(image, header).map_err(|error| failed(&why(&error)))?;
-    let index = snapshots.iter().position(|snapshot| snapshot.name == name.as_bytes());
+    let index = snapshots.iter().position(|snapshot| snapshot.name == bytes::of_text(name));
     delete_snapshot(&image.file, header, index.ok_or_else(not_found)?)
         .map(drop)
         .map_err(|error| failed(&why(&error)))

@@ -5,7 +5,7 @@ use image_core::qcow2::snapshot::{self, Snapshot};
 
 use super::failure::Failure;
 use super::node::Node;
-use super::{key_values, words};
+use super::{bytes, key_values, words};
 
 /// Opens the disk that the snapshot `wanted` of an image holds.
 pub(super) fn open(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Failure> {
@@ -25,11 +25,11 @@ pub(super) fn open(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Fail
 /// The snapshot that is meant: by id or name, or by both where `wanted` says so.
 fn find<'a>(all: &'a [Snapshot], wanted: &str) -> Option<&'a Snapshot> {
     if !wanted.starts_with("snapshot.") {
-        return snapshot::find(all, wanted.as_bytes());
+        return snapshot::find(all, &bytes::of_text(wanted));
     }
     let pairs = key_values::parse(wanted, None);
     let fits = |key: &str, value: &[u8]| {
-        pairs.iter().filter(|(name, _)| name == key).all(|(_, wanted)| wanted.as_bytes() == value)
+        pairs.iter().filter(|(name, _)| name == key).all(|(_, wanted)| bytes::of_text(wanted) == value)
     };
     all.iter().find(|snapshot| fits("snapshot.id", &snapshot.id) && fits("snapshot.name", &snapshot.name))
 }

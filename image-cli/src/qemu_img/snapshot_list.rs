@@ -6,6 +6,7 @@ use image_core::qcow2::snapshot::Snapshot;
 use jiff::tz::TimeZone;
 
 use super::size;
+use crate::facts;
 use crate::printable::printable;
 
 /// The table, with its heading.
@@ -13,7 +14,7 @@ pub(super) fn of(snapshots: &[Snapshot]) -> String {
     let mut text = row(["ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"].map(str::to_owned));
     for snapshot in snapshots {
         let name = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
-        let icount = icount(snapshot).map(|count| count.to_string()).unwrap_or_default();
+        let icount = facts::icount(snapshot).map(|count| count.to_string()).unwrap_or_default();
         text.push_str(&row([
             name(&snapshot.id),
             name(&snapshot.name),
@@ -24,11 +25,6 @@ pub(super) fn of(snapshots: &[Snapshot]) -> String {
         ]));
     }
     text
-}
-
-/// The instruction count, if one was kept; all ones say that none was.
-pub(super) fn icount(snapshot: &Snapshot) -> Option<u64> {
-    snapshot.icount.filter(|count| *count != u64::MAX)
 }
 
 fn row([id, name, size, date, clock, icount]: [String; 6]) -> String {

@@ -10,7 +10,7 @@ use image_core::qcow2::{Header, Version};
 use super::arguments::Asked;
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::node::Node;
-use crate::qemu_img::{say, words};
+use crate::qemu_img::{bytes, say, words};
 
 /// What is said of a bitmap that may be wrong.
 const HOW_TO_SKIP: &str = "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n";
@@ -71,5 +71,5 @@ impl Bitmaps {
 }
 
 fn name_of(bitmap: &Bitmap) -> String {
-    String::from_utf8_lossy(&bitmap.name).into_owned()
+    bytes::to_text(&bitmap.name)
 }

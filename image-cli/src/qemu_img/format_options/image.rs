@@ -5,7 +5,7 @@ use image_core::block::Preallocation;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
 use super::FormatOptions;
-use crate::qemu_img::words;
+use crate::qemu_img::{bytes, words};
 
 /// The largest virtual size that can be rounded up to sectors.
 const LARGEST: u64 = i64::MAX as u64 - 511;
@@ -139,7 +139,7 @@ impl FormatOptions {
                     .to_owned(),
             );
         }
-        image.with_backing(name.as_bytes(), format).map_err(|error| words::of_opening(&error))
+        image.with_backing(&bytes::of_text(name), format).map_err(|error| words::of_opening(&error))
     }
 
     fn with_data_file(&self, image: NewImage, version: Version) -> Result<NewImage, Fault> {
@@ -153,7 +153,7 @@ impl FormatOptions {
         if version == Version::V2 {
             return Err(needs_v3("External data files are only supported with compatibility level 1.1 and"));
         }
-        image.with_data_file(name.as_bytes(), raw).map_err(|error| words::of_opening(&error))
+        image.with_data_file(&bytes::of_text(name), raw).map_err(|error| words::of_opening(&error))
     }
 }
 

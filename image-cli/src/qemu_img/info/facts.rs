@@ -1,15 +1,18 @@
 //! What is known of an image, and QEMU's JSON of it.
 
+use std::os::unix::ffi::OsStrExt;
+
 use image_core::block::BlockRead;
 use image_core::format::{Format, Medium, Member};
-use image_core::qcow2::bitmap::{self, Bitmap};
+use image_core::qcow2::Header;
+use image_core::qcow2::bitmap;
 use image_core::qcow2::snapshot::{self, Snapshot};
-use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
+use crate::facts;
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::node::{Layer, Node, backing_path};
-use crate::qemu_img::{snapshot_list, words};
+use crate::qemu_img::{bytes, words};
 
 /// Raw images are counted in units of so many bytes.
 const SECTOR: u64 = 512;
@@ -83,7 +86,11 @@ impl Facts {
             None => None,
         };
         Ok(Self {
-            path: if is_description(&name) { member.file.path().display().to_string() } else { name.clone() },
+            path: if is_description(&name) {
+                bytes::to_text(member.file.path().as_os_str().as_bytes())
+            } else {
+                name.clone()
+            },
             name,
             format: if member.format == Format::Raw { "raw" } else { "qcow2" },
             virtual_size: member.virtual_size().next_multiple_of(SECTOR),
@@ -126,7 +133,7 @@ impl Facts {
                 }
             }
             if !qcow2.snapshots.is_empty() {
-                put("snapshots", qcow2.snapshots.iter().map(snapshot_json).collect());
+                put("snapshots", qcow2.snapshots.iter().map(facts::of_snapshot).collect());
             }
         }
         Value::Object(object)
@@ -188,7 +195,7 @@ impl OfQcow2 {
             dirty: header.is_dirty(),
             backing,
             snapshots: snapshot::list(&member.file, header)?.0,
-            specific: specific(header, &bitmaps),
+            specific: facts::of_qcow2(header, &bitmaps),
         })
     }
 }
@@ -198,59 +205,6 @@ fn is_description(name: &str) -> bool {
     name.starts_with("json:")
 }
 
-fn specific(header: &Header, bitmaps: &[Bitmap]) -> Value {
-    let mut data = Map::new();
-    let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
-    let compression = match header.compression {
-        Compression::Deflate => "zlib",
-        Compression::Zstd => "zstd",
-    };
-    put("compression-type", json!(compression));
-    put("refcount-bits", json!(header.geometry.refcount_bits()));
-    if header.version == Version::V2 {
-        put("compat", json!("0.10"));
-        return Value::Object(data);
-    }
-    put("compat", json!("1.1"));
-    put("lazy-refcounts", json!(header.has_lazy_refcounts()));
-    put("corrupt", json!(header.is_corrupt()));
-    put("extended-l2", json!(header.geometry.extended_l2()));
-    if header.has_data_file() {
-        if let Some(name) = header.data_file_name() {
-            put("data-file", json!(text(name)));
-        }
-        put("data-file-raw", json!(header.is_data_file_raw()));
-    }
-    if !bitmaps.is_empty() {
-        put("bitmaps", bitmaps.iter().map(bitmap_json).collect());
-    }
-    Value::Object(data)
-}
-
-fn bitmap_json(bitmap: &Bitmap) -> Value {
-    let in_use = bitmap.is_in_use().then_some("in-use");
-    let flags: Vec<&str> = in_use.into_iter().chain(bitmap.is_enabled().then_some("auto")).collect();
-    let granularity = 1_u64.checked_shl(bitmap.granularity_bits.into()).unwrap_or_default();
-    json!({ "name": text(&bitmap.name), "granularity": granularity, "flags": flags })
-}
-
-fn snapshot_json(snapshot: &Snapshot) -> Value {
-    let clock = snapshot.guest_clock_nanoseconds;
-    let mut value = json!({
-        "id": text(&snapshot.id),
-        "name": text(&snapshot.name),
-        "vm-state-size": snapshot.vm_state_size,
-        "date-sec": snapshot.date.0,
-        "date-nsec": snapshot.date.1,
-        "vm-clock-sec": clock / 1_000_000_000,
-        "vm-clock-nsec": clock % 1_000_000_000,
-    });
-    if let (Some(icount), Some(fields)) = (snapshot_list::icount(snapshot), value.as_object_mut()) {
-        fields.insert("icount".to_owned(), json!(icount));
-    }
-    value
-}
-
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    bytes::to_text(bytes)
 }

@@ -7,6 +7,7 @@ use image_core::format::Medium;
 use image_core::nbd::{Address, AddressRule, Export, Patience, Refusal, Server};
 use image_core::{Error, Result};
 
+use crate::qemu_img::bytes;
 use crate::qemu_img::failure::Failure;
 
 /// Options of the driver, but for those below `server.`.
@@ -71,7 +72,7 @@ impl Remote {
             (Some(_), Some(_), _) => {
                 return Err(Failure::new("path and host may not be used at the same time"));
             }
-            (Some(path), None, _) => Server::Unix(path.into()),
+            (Some(path), None, _) => Server::Unix(bytes::path(path)),
             (None, Some(host), _) => tcp(host, port.unwrap_or("10809"))?,
             (None, None, true) => server(&option)?,
             (None, None, false) => return Err(Failure::new(words_of(&AddressRule::NoServer))),
@@ -114,7 +115,7 @@ fn server<'a>(option: &impl Fn(&str) -> Option<&'a str>) -> Result<Server, Failu
         option(&format!("server.{key}")).ok_or_else(|| Failure::new(format!("Parameter '{key}' is missing")))
     };
     match needed("type")? {
-        "unix" => Ok(Server::Unix(needed("path")?.into())),
+        "unix" => Ok(Server::Unix(bytes::path(needed("path")?))),
         "inet" => tcp(needed("host")?, needed("port")?),
         kind @ ("vsock" | "fd") => {
             Err(Failure::new(format!("goldimg does not connect to a server of type '{kind}'")))

@@ -46,8 +46,9 @@ fn refuse_shared_tables(bitmaps: &[Bitmap]) -> Result<()> {
     let mut tables = bitmaps.iter().map(|bitmap| table_range(bitmap.table)).collect::<Result<Vec<_>>>()?;
     tables.retain(|table| !table.is_empty());
     tables.sort_unstable_by_key(|table| table.offset());
-    match tables.array_windows().find(|[first, second]| first.end() > second.offset()) {
-        Some([_, second]) => {
+    let mut neighbours = tables.iter().zip(tables.iter().skip(1));
+    match neighbours.find(|(first, second)| first.end() > second.offset()) {
+        Some((_, second)) => {
             Err(Error::corrupt(format!("two bitmaps have one table, at {:#x}", second.offset())))
         }
         None => Ok(()),
