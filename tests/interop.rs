@@ -10,6 +10,7 @@ mod convert;
 mod convert_into;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod create;
+mod fuzzed;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod layers;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -2,15 +2,8 @@
 
 use std::path::Path;
 
+use super::fuzzed::{open_qcow2, qcow2_write};
 use crate::support::project;
-
-#[path = "../../fuzz/bodies/open_qcow2.rs"]
-mod body;
-#[path = "../../fuzz/bodies/qcow2_write.rs"]
-mod write_body;
-
-use body::open_qcow2;
-use write_body::qcow2_write;
 
 const FIXTURES: [&str; 5] = ["v3", "v2", "zstd", "extended", "backed"];
 /// Damaged copies of each fixture.

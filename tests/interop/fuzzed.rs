@@ -1,0 +1,57 @@
+//! What hours of fuzzing found to be different from each other, done again: the smallest set of inputs that reaches all
+//! that any of them reached. To renew an archive, run the target of its name with `-set_cover_merge=1`, and pack the folder:
+//!
+//! ```text
+//! tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | zstd -19 --long=27 > NAME.tar.zst
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::{folder, project};
+
+#[path = "../../fuzz/bodies/deflate.rs"]
+mod deflate_body;
+#[path = "../../fuzz/bodies/open_qcow2.rs"]
+mod open_body;
+#[path = "../../fuzz/bodies/qcow2_write.rs"]
+mod write_body;
+
+use deflate_body::deflate;
+pub(super) use open_body::open_qcow2;
+pub(super) use write_body::qcow2_write;
+
+/// Does `body` with every input of the archive called `name`; how many of them it has accepted, and how many there are.
+fn each(name: &str, body: impl Fn(&[u8]) -> bool) -> (usize, usize) {
+    let archive = project().join("tests/fixtures/fuzz").join(name).with_extension("tar.zst");
+    let unpacked = folder();
+    let status =
+        Command::new("tar").args(["-I", "zstd", "-xf"]).arg(archive).arg("-C").arg(unpacked.path()).status();
+    assert!(status.expect("tar runs").success());
+    let entries = fs::read_dir(unpacked.path()).expect("a folder");
+    let inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let accepted = inputs.iter().filter(|path| body(&fs::read(path).expect("an input"))).count();
+    (accepted, inputs.len())
+}
+
+#[test]
+fn images_that_fuzzing_made_are_read() {
+    let (accepted, all) = each("open_qcow2", open_qcow2);
+    assert!(all > 100 && accepted > all / 2, "{accepted} of {all}");
+}
+
+#[test]
+fn images_that_fuzzing_made_are_written() {
+    let (accepted, all) = each("qcow2_write", qcow2_write);
+    assert!(all > 100 && accepted > all / 2, "{accepted} of {all}");
+}
+
+#[test]
+fn what_fuzzing_made_is_compressed() {
+    let (_, all) = each("deflate", |bytes| {
+        deflate(bytes);
+        true
+    });
+    assert!(all > 100, "{all}");
+}
