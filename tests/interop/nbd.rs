@@ -172,10 +172,9 @@ fn nbdkit_is_written_and_read_within_its_limits() {
             for stretch in ours.as_array_mut().unwrap() {
                 let stretch = stretch.as_object_mut().unwrap();
                 stretch.remove("filename");
-                let compressed = stretch.remove("compressed");
-                assert_eq!(compressed, Some(false.into()), "{words:?}");
-                if tells_compressed {
-                    stretch.extend([("compressed".to_owned(), false.into())]);
+                assert_eq!(stretch["compressed"], false, "{words:?}");
+                if !tells_compressed {
+                    stretch.remove("compressed");
                 }
             }
             assert_eq!(ours, theirs, "{words:?}");
