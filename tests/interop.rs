@@ -20,6 +20,8 @@ mod measure;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod nbd;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod nbd_tls;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_bitmaps;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod qcow2_check;

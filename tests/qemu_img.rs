@@ -24,6 +24,7 @@ mod layers;
 mod map;
 mod measure;
 mod nbd;
+mod nbd_tls;
 mod prepared;
 mod resize;
 mod snapshot;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! Address ─► Socket ─► handshake ──────────────────────► session ─────────────────────────────► Export
-//! nbd://…    TCP,      magic, structured replies,        requests of many threads at once,      BlockRead,
-//!            unix      base:allocation, GO or            each thread reads the replies to its   BlockWrite
-//!                      EXPORT_NAME                       own, in turns, into its own buffer
+//! nbd://…    TCP,      magic, STARTTLS, structured       requests of many threads at once,      BlockRead,
+//!            unix      replies, base:allocation,         each thread reads the replies to its   BlockWrite
+//!                      GO or EXPORT_NAME                 own, in turns, into its own buffer
 //! ```
 //!
 //! Source: NetworkBlockDevice/nbd, `doc/proto.md`. The bytes are in `wire`, what a reply means in `reply`, both without
@@ -13,9 +13,11 @@
 //! - The server is not trusted: what it says is checked before anything is allocated, and what breaks a rule ends the
 //!   connection. Only an error that it reports leaves it of use.
 //! - Nobody waits for ever: see [`Patience`].
-//! - Encryption is not offered: an address that asks for it is refused, and so is a server.
+//! - What is to be encrypted is never sent otherwise. An address alone cannot ask for it: it needs [`Credentials`].
 
 mod address;
+mod connection;
+mod encryption;
 mod export;
 mod handshake;
 #[deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
@@ -26,5 +28,7 @@ mod violation;
 mod wire;
 
 pub use address::{Address, AddressRule, Server};
-pub use export::{Export, Patience};
+pub use connection::{ExportOptions, Patience};
+pub use encryption::{Cipher, Credentials};
+pub use export::Export;
 pub use violation::{Fault, NotConnected, Refusal, Violation};

@@ -1,7 +1,24 @@
-//! `--object`: what a guest or an encrypted image would need. Nothing here needs one; they are looked at and forgotten.
+//! `--object`: what an image's options name by its id. Credentials are used; of all else only the name is looked at.
+//!
+//! ```text
+//! --object tls-creds-x509,id=t,dir=D,endpoint=client ─► x509: D's files ─► a configuration of TLS
+//! driver=nbd,host=h,tls-creds=t[,tls-hostname=n] ─────────────────────────► with a host's name ─► cipher
+//! ```
+//!
+//! A command line has one set of objects, whichever of its words names one.
+
+mod cipher;
+mod validity;
+mod x509;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image_core::nbd::Credentials;
 
 use super::failure::Failure;
 use super::key_values;
+use x509::X509;
 
 /// The kinds of object that can be made on a command line.
 const KINDS: [&str; 12] = [
@@ -36,22 +53,136 @@ List of user creatable objects:
   tls-creds-x509
 ";
 
-/// Checks an object's kind and that it has an id.
+/// Below what is said of an id.
+const ID_HINT: &str = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n";
+
+/// The objects so far, by id.
+static OBJECTS: Mutex<BTreeMap<String, Object>> = Mutex::new(BTreeMap::new());
+
+/// An object.
+#[derive(Debug, Clone)]
+enum Object {
+    Credentials(Arc<X509>),
+    /// Credentials for a server.
+    OfServer,
+    /// Credentials that are not used here, by their kind.
+    Unused(String),
+    Other,
+}
+
+/// Makes the object that `text` describes.
 pub(super) fn accept(text: &str) -> Result<(), Failure> {
-    if text.starts_with('{') {
-        return Ok(());
-    }
     if key_values::asks_for_help(text) {
         return Err(Failure::answer(LIST));
     }
-    let pairs = key_values::parse(text, Some("qom-type"));
-    let value = |key: &str| pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-    match value("qom-type") {
-        None => Err(Failure::new("Parameter 'qom-type' is missing")),
+    let properties = Properties::parse(text)?;
+    let kind = match properties.text("qom-type") {
+        None => return Err(Failure::new("Parameter 'qom-type' is missing")),
         Some(kind) if !KINDS.contains(&kind) => {
-            Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'")))
+            return Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'")));
         }
-        Some(_) if value("id").is_none() => Err(Failure::new("Parameter 'id' is missing")),
-        Some(_) => Ok(()),
+        Some(kind) => kind,
+    };
+    let id = properties.text("id").ok_or_else(|| Failure::new("Parameter 'id' is missing"))?;
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !id.starts_with(|c: char| c.is_ascii_alphabetic()) || !id.chars().all(fine) {
+        return Err(Failure::new("Parameter 'id' expects an identifier").hint(ID_HINT));
+    }
+    let object = match kind {
+        "tls-creds-x509" => x509(&properties)?,
+        "tls-creds-anon" | "tls-creds-psk" => Object::Unused(kind.to_owned()),
+        _ => Object::Other,
+    };
+    match objects().insert(id.to_owned(), object) {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("attempt to add duplicate property '{id}' to object (type 'container')");
+            Err(Failure::new(message))
+        }
+    }
+}
+
+/// Nothing is left half done by a thread that panics: an object is there or not.
+fn objects() -> std::sync::MutexGuard<'static, BTreeMap<String, Object>> {
+    OBJECTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The credentials called `id`, for a server that is to be `host`.
+pub(super) fn credentials(id: &str, host: Option<&str>) -> Result<Arc<dyn Credentials>, Failure> {
+    match objects().get(id) {
+        Some(Object::Credentials(x509)) => Ok(x509.for_host(host)),
+        Some(Object::OfServer) => Err(Failure::new("Expected TLS credentials for a client endpoint")),
+        Some(Object::Unused(kind)) => {
+            Err(Failure::new(format!("goldimg does not use '{kind}': make credentials of 'tls-creds-x509'")))
+        }
+        Some(Object::Other) => Err(Failure::new(format!("Object with id '{id}' is not TLS credentials"))),
+        None => Err(Failure::new(format!("No TLS credentials with id '{id}'"))),
+    }
+}
+
+/// What `tls-creds-x509` makes of its properties.
+fn x509(properties: &Properties) -> Result<Object, Failure> {
+    const KNOWN: [&str; 8] =
+        ["qom-type", "id", "dir", "endpoint", "verify-peer", "sanity-check", "priority", "passwordid"];
+    if let Some(unknown) = properties.pairs.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+        return Err(Failure::new(format!("Parameter '{unknown}' is unexpected")));
+    }
+    let (verify, sane) = (properties.switch("verify-peer")?, properties.switch("sanity-check")?);
+    let of_server = match properties.text("endpoint") {
+        None | Some("client") => false,
+        Some("server") => true,
+        Some(other) => {
+            return Err(Failure::new(format!("Parameter 'endpoint' does not accept value '{other}'")));
+        }
+    };
+    if properties.text("passwordid").is_some() {
+        return Err(Failure::new("goldimg does not read encrypted keys: leave out 'passwordid'"));
+    }
+    // What a string of GnuTLS allows and forbids is not known here, and is not to be guessed.
+    if properties.text("priority").is_some_and(|priority| priority != "NORMAL") {
+        return Err(Failure::new("goldimg does not read priorities of GnuTLS: leave out 'priority'"));
+    }
+    let folder = properties.text("dir").ok_or_else(|| Failure::new("Missing 'dir' property value"))?;
+    match of_server {
+        true => Ok(Object::OfServer),
+        false => X509::load(folder, verify, sane).map(|x509| Object::Credentials(Arc::new(x509))),
+    }
+}
+
+/// What an object is made with.
+#[derive(Debug)]
+struct Properties {
+    pairs: BTreeMap<String, String>,
+}
+
+impl Properties {
+    /// `kind,key=value,…`, or an object of JSON.
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if !text.starts_with('{') {
+            return Ok(Self { pairs: key_values::parse(text, Some("qom-type")).into_iter().collect() });
+        }
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|error| match error.is_eof() {
+                true => Failure::new("JSON parse error, premature EOI"),
+                false => Failure::new(format!("JSON parse error, {error}")),
+            })?;
+        let value = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Ok(Self { pairs: object.into_iter().map(|(key, given)| (key, value(given))).collect() })
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
+    /// A switch that is on where it is not given.
+    fn switch(&self, key: &str) -> Result<bool, Failure> {
+        match self.text(key) {
+            None | Some("on" | "yes" | "true" | "y") => Ok(true),
+            Some("off" | "no" | "false" | "n") => Ok(false),
+            Some(_) => Err(Failure::new(format!("Parameter '{key}' expects 'on' or 'off'"))),
+        }
     }
 }

@@ -5,6 +5,7 @@ use image_core::block::InUse;
 use image_core::format::ReferenceRule;
 use image_core::nbd::{NotConnected, Refusal};
 use image_core::qcow2::{Corrupt, Unsupported};
+use rustls::CertificateError;
 
 use crate::printable::printable;
 
@@ -43,8 +44,18 @@ pub(super) fn of_opening(error: &Error) -> String {
 
 /// The line below, if there is one.
 pub(super) fn hint_of(error: &Error, path: &str) -> String {
-    if let Some(Refusal::NoExport { words, .. }) = error.cause() {
-        return format!("server reported: {}\n", printable(words));
+    let reported = |words: &String| match words.as_str() {
+        "" => String::new(),
+        words => format!("server reported: {}\n", printable(words)),
+    };
+    match error.cause() {
+        Some(Refusal::OnlyEncrypted { words }) => {
+            return format!("Did you forget a valid tls-creds?\n{}", reported(words));
+        }
+        Some(Refusal::NoExport { words, .. } | Refusal::NeverEncrypted { words, .. }) => {
+            return reported(words);
+        }
+        _ => {}
     }
     match error.cause::<InUse>() {
         Some(_) => format!("Is another process using the image [{path}]?\n"),
@@ -59,8 +70,50 @@ fn of_server(error: &Error) -> Option<String> {
             Some(format!("Failed to connect to '{server}': {}", of_system(source)))
         }
         (_, Some(Refusal::NoExport { .. })) => Some("Requested export not available".to_owned()),
+        (Some(NotConnected::NotEncrypted(why)), _) => Some(of_encryption(why)),
+        (_, Some(Refusal::OnlyEncrypted { .. })) => {
+            Some("TLS negotiation required before option 7 (go)".to_owned())
+        }
+        (_, Some(Refusal::NeverEncrypted { code: NOT_ALLOWED, .. })) => {
+            Some("Denied by server for option 5 (starttls)".to_owned())
+        }
+        (_, Some(Refusal::NeverEncrypted { .. })) => Some("Server don't support STARTTLS option".to_owned()),
+        (_, Some(Refusal::NoContext { .. })) => Some("Could not open image: Invalid argument".to_owned()),
         (_, Some(Refusal::ReadOnly)) => Some("Could not open image: Permission denied".to_owned()),
         _ => None,
+    }
+}
+
+/// A server's answer to an option: it could, and will not.
+const NOT_ALLOWED: u32 = 1 << 31 | 2;
+
+/// Why a connection is not encrypted.
+fn of_encryption(why: &std::io::Error) -> String {
+    let rule = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match rule {
+        None => why.to_string(),
+        Some(rustls::Error::InvalidCertificate(rule)) => of_certificate(rule),
+        Some(rule) => format!("TLS handshake failed: {rule}"),
+    }
+}
+
+/// What is wrong with the certificate of a server.
+fn of_certificate(rule: &CertificateError) -> String {
+    match rule {
+        CertificateError::NotValidForNameContext { expected, .. } => {
+            format!("Certificate does not match the hostname {}", expected.to_str())
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "The certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "The certificate is not yet activated".to_owned()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "The certificate hasn't got a known issuer".to_owned()
+        }
+        CertificateError::Revoked => "The certificate has been revoked".to_owned(),
+        rule => format!("The certificate is not trusted: {rule}"),
     }
 }
 

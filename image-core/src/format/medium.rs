@@ -11,7 +11,7 @@ use crate::block::{
     Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Filesystem, InFile, Stretch, ZeroMode,
 };
 use crate::error::Result;
-use crate::nbd::{Address, Export, Patience};
+use crate::nbd::{Address, Export, ExportOptions};
 
 /// What an image lies in, and its name.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Medium {
     /// As [`FileDisk::open`] or [`Export::open`]; [`AddressRule`](crate::nbd::AddressRule).
     pub fn open(name: &Path) -> Result<Self> {
         match address(name)? {
-            Some(address) => Ok(Arc::new(Export::open(&address, Patience::default())?).into()),
+            Some(address) => Ok(Arc::new(Export::open(&address, &ExportOptions::default())?).into()),
             None => Ok(FileDisk::open(name)?.into()),
         }
     }
@@ -59,7 +59,7 @@ impl Medium {
     /// As [`FileDisk::open_writable`] or [`Export::open_writable`].
     pub fn open_writable(name: &Path) -> Result<Self> {
         match address(name)? {
-            Some(address) => Ok(Arc::new(Export::open_writable(&address, Patience::default())?).into()),
+            Some(address) => Ok(Arc::new(Export::open_writable(&address, &ExportOptions::default())?).into()),
             None => Ok(FileDisk::open_writable(name)?.into()),
         }
     }

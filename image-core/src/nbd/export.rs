@@ -11,12 +11,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use super::address::Address;
-use super::handshake::{Agreed, shake_hands};
-use super::session::Session;
-use super::socket::Socket;
+use super::connection::{Connection, ExportOptions};
+use super::handshake::Agreed;
 use super::violation::Refusal;
 use super::wire::{CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
@@ -27,27 +25,10 @@ const MAX_STATUS: u64 = 1 << 31;
 /// Zeroes sent at a time to a server that does not write them by itself.
 const ZERO_CHUNK: usize = 1 << 20;
 
-/// How long a server may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// To accept a connection, and for each step of the negotiation.
-    pub connect: Duration,
-    /// To begin a reply while one is due, and to complete each part of one.
-    pub reply: Duration,
-}
-
-/// A flush of a slow disk takes its time.
-impl Default for Patience {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(20), reply: Duration::from_secs(120) }
-    }
-}
-
 /// An export, connected.
 #[derive(Debug)]
 pub struct Export {
-    session: Session,
-    address: Address,
+    connection: Connection,
     /// The address as text.
     name: PathBuf,
     /// Held for writing by who writes a part of a block.
@@ -60,40 +41,27 @@ impl Export {
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) with one of the causes [`NotConnected`](super::NotConnected),
     /// [`Refusal`] and [`Violation`](super::Violation); [`Unsupported`](crate::ErrorKind::Unsupported) for a server
-    /// that wants encryption or is too old.
-    pub fn open(address: &Address, patience: Patience) -> Result<Self> {
-        Self::connect(address, patience).doing(|| format!("opening {address}"))
+    /// that wants encryption without credentials for it, has none where there are some, or is too old.
+    pub fn open(address: &Address, options: &ExportOptions) -> Result<Self> {
+        let connection = Connection::open(address, options).doing(|| format!("opening {address}"))?;
+        Ok(Self { connection, name: address.to_string().into(), blocks: RwLock::new(()) })
     }
 
     /// As [`open`](Self::open), for reading and writing.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`Refusal::ReadOnly`].
-    pub fn open_writable(address: &Address, patience: Patience) -> Result<Self> {
-        let export = Self::open(address, patience)?;
+    pub fn open_writable(address: &Address, options: &ExportOptions) -> Result<Self> {
+        let export = Self::open(address, options)?;
         match export.is_read_only() {
             true => Err(Error::from(Refusal::ReadOnly).doing(format!("opening {address}"))),
             false => Ok(export),
         }
     }
 
-    fn connect(address: &Address, patience: Patience) -> Result<Self> {
-        let mut socket = Socket::connect(&address.server, patience.connect)?;
-        socket.prepare(patience.connect)?;
-        let agreed = shake_hands(&mut socket, &address.export, patience.connect)
-            .doing(|| "negotiating with the server")?;
-        socket.prepare(patience.reply)?;
-        Ok(Self {
-            session: Session::new(socket, agreed, patience.reply)?,
-            name: address.to_string().into(),
-            address: address.clone(),
-            blocks: RwLock::new(()),
-        })
-    }
-
     /// Where it is.
     pub fn address(&self) -> &Address {
-        &self.address
+        self.connection.address()
     }
 
     /// Where it is, as it is shown.
@@ -107,7 +75,7 @@ impl Export {
     }
 
     fn agreed(&self) -> &Agreed {
-        self.session.agreed()
+        self.connection.agreed()
     }
 
     /// The next request of a range that goes from `at` to `end`: whole blocks, or a part of one.
@@ -134,10 +102,18 @@ impl Export {
         Ok(())
     }
 
+    fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.connection.during(|session| session.read(buf, offset))
+    }
+
+    fn command(&self, command: u16, flags: u16, range: ByteRange, payload: &[u8]) -> Result<()> {
+        self.connection.during(|session| session.command(command, flags, range, payload))
+    }
+
     /// Reads a block of which not all is wanted.
     fn read_block(&self, block: ByteRange) -> Result<Vec<u8>> {
         let mut bytes = vec![0; block.len() as usize];
-        self.session.read(&mut bytes, block.offset())?;
+        self.read(&mut bytes, block.offset())?;
         Ok(bytes)
     }
 
@@ -146,12 +122,12 @@ impl Export {
         let _alone = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = self.read_block(block)?;
         all[within(part, block)].copy_from_slice(bytes);
-        self.session.command(CMD_WRITE, 0, block, &all)
+        self.command(CMD_WRITE, 0, block, &all)
     }
 
     fn write_whole(&self, range: ByteRange, bytes: &[u8]) -> Result<()> {
         let _with_others = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
-        self.session.command(CMD_WRITE, 0, range, bytes)
+        self.command(CMD_WRITE, 0, range, bytes)
     }
 
     fn doing(&self, what: &str, range: ByteRange) -> String {
@@ -174,7 +150,7 @@ impl Export {
     /// The status of all of `range`, part by part; without such a context, all of it is data.
     fn statuses(&self, range: ByteRange, mut each: impl FnMut(ByteRange, u32)) -> Result<()> {
         range.check_within(self.size())?;
-        if self.agreed().allocation.is_none() {
+        if self.agreed().context.is_none() {
             each(range, 0);
             return Ok(());
         }
@@ -183,7 +159,10 @@ impl Export {
         while at < range.end() {
             let start = at - at % smallest;
             let end = range.end().next_multiple_of(smallest).min(self.size()).min(start + MAX_STATUS);
-            for (told, flags) in self.session.status(ByteRange::between(start, end))? {
+            let asked = ByteRange::between(start, end);
+            for (told, flags) in self.connection.during(|session| session.status(asked))? {
+                // A depth is a number and no flags; QEMU takes all that is not the first image's for zeroes.
+                let flags = if self.connection.is_about_depth() { flags.min(2) } else { flags };
                 if let Some(of_range) = told.intersection(ByteRange::between(at, range.end())) {
                     each(of_range, flags);
                     at = of_range.end();
@@ -224,7 +203,7 @@ impl BlockRead for Export {
         let read = self.each_piece(all, |piece| {
             let place = &mut buf[within(piece.range(), all)];
             match piece {
-                Piece::Whole(range) => self.session.read(place, range.offset()),
+                Piece::Whole(range) => self.read(place, range.offset()),
                 Piece::Part { block, part } => {
                     place.copy_from_slice(&self.read_block(block)?[within(part, block)]);
                     Ok(())
@@ -236,6 +215,12 @@ impl BlockRead for Export {
 
     fn extents(&self, range: ByteRange) -> Result<Extents> {
         let mut extents = Extents::starting_at(range.offset());
+        if self.connection.has_own_context() {
+            // It tells of something else than holes and zeroes.
+            range.check_within(self.size())?;
+            extents.push(range.len(), ExtentKind::Data);
+            return Ok(extents);
+        }
         let told = self.statuses(range, |range, flags| {
             // What a hole reads as is not known, unless it is said to be zeroes.
             let kind = match (flags & STATE_ZERO != 0, flags & STATE_HOLE != 0) {
@@ -254,9 +239,9 @@ impl BlockRead for Export {
         let mut list: Vec<Stretch> = Vec::new();
         let told = self.statuses(range, |range, flags| {
             let (zero, data) = (flags & STATE_ZERO != 0, flags & STATE_HOLE == 0);
-            let host = HostPlace { file: Some(file.clone()), offset: range.offset() };
-            let next =
-                Stretch { present: zero || data, zero, data, host: Some(host), ..Stretch::nothing(range) };
+            let present = zero || data;
+            let host = present.then(|| HostPlace { file: Some(file.clone()), offset: range.offset() });
+            let next = Stretch { present, zero, data, host, ..Stretch::nothing(range) };
             match list.last_mut().map_or(Err(next.clone()), |last| last.join(next)) {
                 Ok(()) => {}
                 Err(next) => list.push(next),
@@ -291,7 +276,7 @@ impl BlockWrite for Export {
         let written = self.each_piece(range, |piece| match piece {
             Piece::Whole(range) => {
                 let _with_others = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
-                self.session.command(CMD_WRITE_ZEROES, flags, range, &[])
+                self.command(CMD_WRITE_ZEROES, flags, range, &[])
             }
             Piece::Part { block, part } => self.write_part(block, part, &vec![0; part.len() as usize]),
         });
@@ -302,7 +287,7 @@ impl BlockWrite for Export {
         if !self.agreed().can_flush() {
             return Ok(());
         }
-        let flushed = self.session.command(CMD_FLUSH, 0, ByteRange::EMPTY, &[]);
+        let flushed = self.command(CMD_FLUSH, 0, ByteRange::EMPTY, &[]);
         flushed.doing(|| format!("flushing {}", self.name.display()))
     }
 

@@ -4,9 +4,12 @@
 //! server                                     client
 //! NBDMAGIC IHAVEOPT flags                ─►
 //!                                        ◄─  flags
+//!                                        ◄─  STARTTLS, if it is to be encrypted; nothing goes on without it
+//! ACK                                    ─►
+//!                                       TLS
 //!                                        ◄─  STRUCTURED_REPLY
 //! ACK, or no                             ─►
-//!                                        ◄─  SET_META_CONTEXT base:allocation
+//!                                        ◄─  SET_META_CONTEXT base:allocation, or another one
 //! its number ACK, or no                  ─►
 //!                                        ◄─  GO name
 //! size, flags; sizes of blocks; ACK      ─►
@@ -24,8 +27,8 @@ use super::reply::{self, Info};
 use super::socket::Timed;
 use super::violation::{NotConnected, Refusal, Violation};
 use super::wire::{
-    ALLOCATION, ExportFacts, FIXED_NEWSTYLE, GREETING, HAS_FLAGS, INFO_BLOCK_SIZE, MAX_STRING_LEN, NO_ZEROES,
-    OLD_STYLE, OPT_EXPORT_NAME, OPT_GO, OPT_SET_META_CONTEXT, OPT_STRUCTURED_REPLY, OPTION_REPLY, OPTIONS,
+    ExportFacts, FIXED_NEWSTYLE, GREETING, HAS_FLAGS, INFO_BLOCK_SIZE, MAX_STRING_LEN, NO_ZEROES, OLD_STYLE,
+    OPT_EXPORT_NAME, OPT_GO, OPT_SET_META_CONTEXT, OPT_STARTTLS, OPT_STRUCTURED_REPLY, OPTION_REPLY, OPTIONS,
     OptionHead, OptionReplyHead, READ_ONLY, REP_ACK, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_ERR_UNSUP,
     REP_ERROR, REP_INFO, REP_META_CONTEXT, SEND_FLUSH, SEND_WRITE_ZEROES, ZEROES_LEN,
 };
@@ -52,8 +55,8 @@ pub(super) struct Agreed {
     pub(super) largest: u32,
     /// Whether replies come in chunks.
     pub(super) structured: bool,
-    /// The number of the context that tells of holes, if there is one.
-    pub(super) allocation: Option<u32>,
+    /// The number of the context that block status tells of, if there is one.
+    pub(super) context: Option<u32>,
 }
 
 impl Agreed {
@@ -79,14 +82,7 @@ impl Agreed {
         let (smallest, largest) = blocks.unwrap_or((usual, LARGEST));
         let largest = largest.min(LARGEST);
         let largest = largest - largest % smallest;
-        Self {
-            size,
-            flags,
-            smallest,
-            largest,
-            structured: features.structured,
-            allocation: features.allocation,
-        }
+        Self { size, flags, smallest, largest, structured: features.structured, context: features.context }
     }
 }
 
@@ -94,7 +90,7 @@ impl Agreed {
 #[derive(Debug, Clone, Copy, Default)]
 struct Features {
     structured: bool,
-    allocation: Option<u32>,
+    context: Option<u32>,
 }
 
 /// What a server says to an option.
@@ -107,17 +103,59 @@ enum Answer {
     Told(u32, Vec<u8>),
 }
 
-/// Agrees with the server behind `stream` about `export`. Each message has to come within `patience`.
-pub(super) fn shake_hands<T: Read + Write>(stream: T, export: &str, patience: Duration) -> Result<Agreed> {
-    let mut hand = Hand { stream: Timed::new(stream, patience), patience, option: 0, replies: 0 };
-    let flags = hand.greet()?;
-    let features = if flags & FIXED_NEWSTYLE != 0 { hand.features(export)? } else { Features::default() };
-    if flags & FIXED_NEWSTYLE != 0
-        && let Some(agreed) = hand.go(export, features)?
-    {
-        return Ok(agreed);
+/// What a client is after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// The export's name.
+    pub(super) export: &'a str,
+    /// The context that block status is to tell of.
+    pub(super) context: &'a str,
+}
+
+/// What a server says of the options that it takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Greeting {
+    /// They can be refused without ending the connection.
+    fixed: bool,
+    no_zeroes: bool,
+}
+
+/// Greets the server behind `stream`. Each message has to come within `patience`; in all that follows too.
+pub(super) fn greet<T: Read + Write>(stream: T, patience: Duration) -> Result<Greeting> {
+    let flags = Hand::new(stream, patience).greet()?;
+    Ok(Greeting { fixed: flags & FIXED_NEWSTYLE != 0, no_zeroes: flags & NO_ZEROES != 0 })
+}
+
+/// Agrees that what follows on `stream` is encrypted.
+pub(super) fn start_tls<T: Read + Write>(stream: T, greeting: Greeting, patience: Duration) -> Result<()> {
+    let never = |code, words| Err(Refusal::NeverEncrypted { code, words }.into());
+    if !greeting.fixed {
+        return never(REP_ERR_UNSUP, String::new());
     }
-    hand.export_name(export, features, flags & NO_ZEROES != 0)
+    let mut hand = Hand::new(stream, patience);
+    hand.ask(OPT_STARTTLS, &[])?;
+    match hand.verdict()? {
+        Answer::No(code, words) => never(code, words),
+        _ => Ok(()),
+    }
+}
+
+/// Agrees with the server behind `stream` about an export.
+pub(super) fn negotiate<T: Read + Write>(
+    stream: T,
+    greeting: Greeting,
+    wish: Wish<'_>,
+    patience: Duration,
+) -> Result<Agreed> {
+    let mut hand = Hand::new(stream, patience);
+    if !greeting.fixed {
+        return hand.export_name(wish.export, Features::default(), greeting.no_zeroes);
+    }
+    let features = hand.features(wish)?;
+    match hand.go(wish.export, features)? {
+        Some(agreed) => Ok(agreed),
+        None => hand.export_name(wish.export, features, greeting.no_zeroes),
+    }
 }
 
 /// A stream in the course of the handshake.
@@ -130,12 +168,17 @@ struct Hand<T> {
 }
 
 impl<T: Read + Write> Hand<T> {
+    fn new(stream: T, patience: Duration) -> Self {
+        Self { stream: Timed::new(stream, patience), patience, option: 0, replies: 0 }
+    }
+
     fn read(&mut self, buf: &mut [u8]) -> Result<()> {
         self.stream.read_exact(buf).map_err(|error| Timed::<T>::failed(self.patience, error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).map_err(|error| Timed::<T>::failed(self.patience, error))
+        let written = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
+        written.map_err(|error| Timed::<T>::failed(self.patience, error))
     }
 
     /// Returns the server's flags.
@@ -158,22 +201,24 @@ impl<T: Read + Write> Hand<T> {
         Ok(flags)
     }
 
-    fn features(&mut self, export: &str) -> Result<Features> {
+    fn features(&mut self, wish: Wish<'_>) -> Result<Features> {
         self.ask(OPT_STRUCTURED_REPLY, &[])?;
         if let Answer::No(..) = self.verdict()? {
             return Ok(Features::default());
         }
-        let mut data = prefixed(export.as_bytes());
+        let mut data = prefixed(wish.export.as_bytes());
         data.extend(1_u32.to_be_bytes());
-        data.extend(prefixed(ALLOCATION));
+        data.extend(prefixed(wish.context.as_bytes()));
         self.ask(OPT_SET_META_CONTEXT, &data)?;
-        let mut allocation = None;
+        let mut context = None;
         loop {
             match self.answer()? {
-                Answer::Yes => return Ok(Features { structured: true, allocation }),
-                Answer::No(..) => return Ok(Features { structured: true, allocation: None }),
+                Answer::Yes => return Ok(Features { structured: true, context }),
+                Answer::No(..) => return Ok(Features { structured: true, context: None }),
                 Answer::Told(REP_META_CONTEXT, payload) => match payload.split_first_chunk::<4>() {
-                    Some((id, ALLOCATION)) => allocation = Some(u32::from_be_bytes(*id)),
+                    Some((id, name)) if name == wish.context.as_bytes() => {
+                        context = Some(u32::from_be_bytes(*id));
+                    }
                     _ => return Err(Violation::Context { len: payload.len() }.into()),
                 },
                 Answer::Told(kind, _) => return Err(self.unknown(kind)),
@@ -195,6 +240,7 @@ impl<T: Read + Write> Hand<T> {
                     return Ok(Some(Agreed::new(size, flags, blocks, features)));
                 }
                 Answer::No(REP_ERR_UNSUP, _) => return Ok(None),
+                Answer::No(REP_ERR_TLS_REQD, words) => return Err(Refusal::OnlyEncrypted { words }.into()),
                 Answer::No(REP_ERR_UNKNOWN, words) => {
                     return Err(Refusal::NoExport { name: export.to_owned(), words }.into());
                 }
@@ -266,7 +312,6 @@ impl<T: Read + Write> Hand<T> {
         self.read(&mut payload)?;
         match head.kind.get() {
             REP_ACK => Ok(Answer::Yes),
-            REP_ERR_TLS_REQD => Err(Refusal::Encryption.into()),
             code if code & REP_ERROR != 0 => Ok(Answer::No(code, reply::text(&payload))),
             kind => Ok(Answer::Told(kind, payload)),
         }

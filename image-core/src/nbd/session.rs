@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
+use super::encryption::Channel;
 use super::handshake::Agreed;
 use super::reply::{self, Arrived, Content, HEAD_LEN, Head};
 use super::socket::{Socket, Timed};
@@ -38,9 +39,9 @@ pub(super) struct Session {
     patience: Duration,
     /// To end it.
     socket: Socket,
-    outgoing: Mutex<Timed<Socket>>,
+    outgoing: Mutex<Timed<Channel>>,
     /// Of the thread whose turn it is.
-    incoming: Mutex<BufReader<Timed<Socket>>>,
+    incoming: Mutex<BufReader<Timed<Channel>>>,
     state: Mutex<State>,
 }
 
@@ -89,14 +90,14 @@ struct Ask<'a> {
 }
 
 impl Session {
-    /// Over `socket`, on which `agreed` was agreed; a reply has to begin and to end within `patience`.
-    pub(super) fn new(socket: Socket, agreed: Agreed, patience: Duration) -> Result<Self> {
-        let timed = || Ok::<_, std::io::Error>(Timed::new(socket.try_clone()?, patience));
+    /// Over `channel`, on which `agreed` was agreed; a reply has to begin and to end within `patience`.
+    pub(super) fn new(channel: Channel, agreed: Agreed, patience: Duration) -> Result<Self> {
+        let (incoming, outgoing, socket) = channel.split()?;
         Ok(Self {
             agreed,
             patience,
-            outgoing: Mutex::new(timed()?),
-            incoming: Mutex::new(BufReader::with_capacity(READ_AHEAD, timed()?)),
+            outgoing: Mutex::new(Timed::new(outgoing, patience)),
+            incoming: Mutex::new(BufReader::with_capacity(READ_AHEAD, Timed::new(incoming, patience))),
             socket,
             state: Mutex::new(State {
                 next_cookie: 1,
@@ -201,7 +202,7 @@ impl Session {
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        Ok(())
+        outgoing.flush().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
@@ -305,7 +306,7 @@ impl Drop for Session {
 
 /// The stream in the hands of the thread whose turn it is.
 struct Reading<'a> {
-    stream: &'a mut BufReader<Timed<Socket>>,
+    stream: &'a mut BufReader<Timed<Channel>>,
     session: &'a Session,
 }
 
@@ -384,7 +385,7 @@ impl Reading<'_> {
             }
             (Content::Status { len }, Purpose::Status { asked, told }) if told.is_empty() => {
                 let payload = self.payload(len)?;
-                let context = self.session.agreed.allocation.unwrap_or_default();
+                let context = self.session.agreed.context.unwrap_or_default();
                 *told = reply::status(&payload, context, *asked)?;
             }
             _ => return Err(Violation::ChunkKind { kind }.into()),

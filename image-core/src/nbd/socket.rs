@@ -130,6 +130,7 @@ impl<T> Timed<T> {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 NotConnected::Closed
             }
+            io::ErrorKind::InvalidData => NotConnected::NotEncrypted(error),
             _ => NotConnected::Lost(error),
         }
         .into()
@@ -155,6 +156,12 @@ impl<T: Write> Write for Timed<T> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        loop {
+            self.in_time()?;
+            match self.stream.flush() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                flushed => return flushed,
+            }
+        }
     }
 }

@@ -89,6 +89,8 @@ pub enum NotConnected {
     Closed,
     #[error("the connection is lost")]
     Lost(#[source] io::Error),
+    #[error("the connection cannot be encrypted")]
+    NotEncrypted(#[source] io::Error),
     #[error("the connection broke before: {why}")]
     Before { why: String },
 }
@@ -106,12 +108,18 @@ impl From<NotConnected> for Error {
 pub enum Refusal {
     #[error("the server has no export {name:?}{}", quoted(words))]
     NoExport { name: String, words: String },
-    #[error("the server wants an encrypted connection, which is not offered here")]
-    Encryption,
+    #[error("the server wants an encrypted connection{}", quoted(words))]
+    OnlyEncrypted { words: String },
+    #[error("the server does not encrypt connections{}", quoted(words))]
+    NeverEncrypted { code: u32, words: String },
+    #[error("the server does not tell of {name:?}")]
+    NoContext { name: String },
     #[error("the server negotiates nothing, as those before 2011: it is not read here")]
     OldStyle,
     #[error("the server refuses option {option} with {code:#x}{}", quoted(words))]
     Option { option: u32, code: u32, words: String },
+    #[error("the export is not the one that it was before the connection broke")]
+    Changed,
     #[error("the export is read-only")]
     ReadOnly,
     #[error(
@@ -123,7 +131,9 @@ pub enum Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
-            Refusal::Encryption | Refusal::OldStyle => ErrorKind::Unsupported,
+            Refusal::OnlyEncrypted { .. } | Refusal::NeverEncrypted { .. } | Refusal::OldStyle => {
+                ErrorKind::Unsupported
+            }
             _ => ErrorKind::Io,
         };
         Self::new(kind, refusal)

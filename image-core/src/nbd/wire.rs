@@ -22,7 +22,9 @@ pub(super) const ZEROES_LEN: usize = 124;
 
 /// Option: ends the negotiation with the export of this name.
 pub(super) const OPT_EXPORT_NAME: u32 = 1;
-/// Option: as the one before, but it can fail, and says more.
+/// Option: what follows is encrypted.
+pub(super) const OPT_STARTTLS: u32 = 5;
+/// Option: as [`OPT_EXPORT_NAME`], but it can fail, and says more.
 pub(super) const OPT_GO: u32 = 7;
 /// Option: replies come in chunks.
 pub(super) const OPT_STRUCTURED_REPLY: u32 = 8;
@@ -50,7 +52,9 @@ pub(super) const INFO_EXPORT: u16 = 0;
 pub(super) const INFO_BLOCK_SIZE: u16 = 3;
 
 /// The context that tells holes and zeroes from data.
-pub(super) const ALLOCATION: &[u8] = b"base:allocation";
+pub(super) const ALLOCATION: &str = "base:allocation";
+/// The context of QEMU that tells which image of a chain something is allocated in.
+pub(super) const ALLOCATION_DEPTH: &str = "qemu:allocation-depth";
 /// Block status: nothing is stored.
 pub(super) const STATE_HOLE: u32 = 1 << 0;
 /// Block status: it reads as zeroes.

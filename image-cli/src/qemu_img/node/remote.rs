@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use image_core::format::Medium;
-use image_core::nbd::{Address, AddressRule, Export, Patience, Refusal, Server};
+use image_core::nbd::{Address, AddressRule, Export, ExportOptions, Refusal, Server};
 use image_core::{Error, Result};
 
-use crate::qemu_img::bytes;
 use crate::qemu_img::failure::Failure;
+use crate::qemu_img::{bytes, objects};
 
 /// Options of the driver, but for those below `server.`.
 const OPTIONS: [&str; 9] = [
@@ -27,6 +28,7 @@ const OPTIONS: [&str; 9] = [
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
     address: Address,
+    options: ExportOptions,
     connection: Arc<OnceLock<Arc<Export>>>,
 }
 
@@ -40,7 +42,7 @@ impl Eq for Remote {}
 
 impl Remote {
     fn new(address: Address) -> Self {
-        Self { address, connection: Arc::default() }
+        Self { address, options: ExportOptions::default(), connection: Arc::default() }
     }
 
     /// What `name` means, if QEMU's driver for it is nbd.
@@ -59,12 +61,6 @@ impl Remote {
     /// What the driver's options mean.
     pub(super) fn from_options(options: &BTreeMap<&str, String>) -> Result<Self, Failure> {
         let option = |key: &str| options.get(key).map(String::as_str);
-        for (key, what) in [("tls-creds", "encrypted connections"), ("x-dirty-bitmap", "bitmaps of a server")]
-        {
-            if option(key).is_some() {
-                return Err(Failure::new(format!("goldimg does not offer {what}: leave out '{key}'")));
-            }
-        }
         let export = option("export").unwrap_or_default().to_owned();
         let of_server = options.keys().any(|key| key.starts_with("server."));
         let (path, host, port) = (option("path"), option("host"), option("port"));
@@ -77,7 +73,20 @@ impl Remote {
             (None, None, true) => server(&option)?,
             (None, None, false) => return Err(Failure::new(words_of(&AddressRule::NoServer))),
         };
-        Address::new(server, export).map(Self::new).map_err(|rule| Failure::new(words_of(&rule)))
+        let address = Address::new(server, export).map_err(|rule| Failure::new(words_of(&rule)))?;
+        let host = option("tls-hostname").or(match &address.server {
+            Server::Tcp { host, .. } => Some(host.as_str()),
+            Server::Unix(_) => None,
+        });
+        let credentials = option("tls-creds").map(|id| objects::credentials(id, host)).transpose()?;
+        let options = ExportOptions {
+            credentials,
+            context: option("x-dirty-bitmap").map(str::to_owned),
+            open_for: seconds("open-timeout", option("open-timeout"))?,
+            reconnect_for: seconds("reconnect-delay", option("reconnect-delay"))?,
+            ..ExportOptions::default()
+        };
+        Ok(Self { options, ..Self::new(address) })
     }
 
     /// The name of an option that the driver does not have.
@@ -95,7 +104,7 @@ impl Remote {
         if let Some(export) = self.connection.get() {
             return Ok(Arc::clone(export).into());
         }
-        let export = Arc::new(Export::open(&self.address, Patience::default())?);
+        let export = Arc::new(Export::open(&self.address, &self.options)?);
         Ok(Arc::clone(self.connection.get_or_init(|| export)).into())
     }
 
@@ -131,6 +140,14 @@ fn tcp(host: &str, port: &str) -> Result<Server, Failure> {
         ))
     };
     Ok(Server::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| failed())? })
+}
+
+/// A number of seconds; none where there is none. Of a larger number QEMU keeps 32 bits.
+fn seconds(key: &str, value: Option<&str>) -> Result<Duration, Failure> {
+    let value = value.unwrap_or("0");
+    let number: i64 =
+        value.parse().map_err(|_| Failure::new(format!("Parameter '{key}' expects a number")))?;
+    Ok(Duration::from_secs((number as u32).into()))
 }
 
 /// QEMU's words.

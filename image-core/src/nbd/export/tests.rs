@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
@@ -11,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::*;
 use crate::ErrorKind;
 use crate::nbd::wire::{CMD_DISC, CMD_READ, Request, SIMPLE_REPLY, SimpleReply};
-use crate::nbd::{Fault, NotConnected, Server};
+use crate::nbd::{Fault, NotConnected, Patience, Server};
 
 /// A server of `bytes` at a socket; it has no structured replies.
 struct Served {
@@ -74,7 +75,7 @@ impl Served {
     }
 
     fn open(&self) -> Export {
-        Export::open_writable(&self.address(), Patience::default()).unwrap()
+        Export::open_writable(&self.address(), &ExportOptions::default()).unwrap()
     }
 
     fn requests(&self) -> Vec<(u16, u16, u32)> {
@@ -155,14 +156,14 @@ fn errors_name_the_offset_and_the_export() {
     let served = Served::new(8192, 0, 1, 4096);
     // It is told of no size of blocks here, and refuses.
     let export = served.open();
-    let error = export.session.read(&mut [0; 5000], 0).unwrap_err();
+    let error = export.read(&mut [0; 5000], 0).unwrap_err();
     assert_eq!(error.cause::<Fault>().unwrap().system.raw_os_error(), Some(22));
     drop(export);
     let read_only = Served::new(512, 2, 1, 4096);
-    let error = Export::open_writable(&read_only.address(), Patience::default()).unwrap_err();
+    let error = Export::open_writable(&read_only.address(), &ExportOptions::default()).unwrap_err();
     assert!(format!("{error:?}").ends_with("/s: the export is read-only (Io)"), "{error:?}");
     let nobody = Address::new(Server::Unix("/nonexistent/s".into()), "x".to_owned()).unwrap();
-    let error = Export::open(&nobody, Patience::default()).unwrap_err();
+    let error = Export::open(&nobody, &ExportOptions::default()).unwrap_err();
     assert!(matches!(error.cause(), Some(NotConnected::Failed { .. })));
     let text = format!("{error:?}");
     assert!(
@@ -178,7 +179,11 @@ fn a_server_that_does_one_thing_at_a_time_is_never_stuck() {
     const LEN: u64 = 1 << 20;
     let served = Served::new(8 * LEN as usize, 0, 1, 32 << 20);
     let patience = Duration::from_secs(10);
-    let export = Export::open(&served.address(), Patience { connect: patience, reply: patience }).unwrap();
+    let export = Export::open(
+        &served.address(),
+        &ExportOptions { patience: Patience { connect: patience, reply: patience }, ..Default::default() },
+    )
+    .unwrap();
     thread::scope(|scope| {
         for index in 0..8_u64 {
             let export = &export;
@@ -231,4 +236,96 @@ proptest! {
         }
         prop_assert_eq!(&*served.bytes.lock().unwrap(), &model);
     }
+}
+
+/// A server that closes the connection instead of every third reply.
+fn forgetful(listener: UnixListener, bytes: Arc<Mutex<Vec<u8>>>) {
+    let mut requests = 0;
+    while let Ok((mut stream, _)) = listener.accept() {
+        let facts = [&(bytes.lock().unwrap().len() as u64).to_be_bytes()[..], &[0, 1]].concat();
+        let numbers: Vec<u8> = [1_u32, 4096, 1 << 20].into_iter().flat_map(u32::to_be_bytes).collect();
+        greet(&mut stream, &facts, &numbers);
+        let mut request = [0; size_of::<Request>()];
+        while stream.read_exact(&mut request).is_ok() {
+            let request = Request::read_from_bytes(&request).unwrap();
+            let command = request.command.get();
+            if command == CMD_DISC {
+                return;
+            }
+            let place =
+                request.offset.get() as usize..(request.offset.get() + u64::from(request.len.get())) as usize;
+            let mut payload = vec![0; if command == CMD_WRITE { place.len() } else { 0 }];
+            stream.read_exact(&mut payload).unwrap();
+            requests += 1;
+            if requests % 3 == 0 {
+                break;
+            }
+            let reply = SimpleReply { magic: SIMPLE_REPLY.into(), error: 0.into(), cookie: request.cookie };
+            let mut bytes = bytes.lock().unwrap();
+            if command == CMD_WRITE {
+                bytes[place.clone()].copy_from_slice(&payload);
+            }
+            let read = if command == CMD_READ { &bytes[place] } else { &[] };
+            stream.write_all(&[reply.as_bytes(), read].concat()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::new(Server::Unix(folder.path().join("s")), String::new()).unwrap();
+    let bytes = Arc::new(Mutex::new(vec![7; 1 << 20]));
+    let served = Arc::clone(&bytes);
+    let path = folder.path().join("s");
+    let server = thread::spawn(move || {
+        // It is late, too.
+        thread::sleep(Duration::from_millis(500));
+        forgetful(UnixListener::bind(path).unwrap(), served);
+    });
+    let wait = Duration::from_secs(60);
+    let options = ExportOptions { open_for: wait, reconnect_for: wait, ..ExportOptions::default() };
+    let export = Export::open_writable(&address, &options).unwrap();
+    thread::scope(|scope| {
+        for part in 0..4_u64 {
+            let export = &export;
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let (mut buf, at) = ([0; 4096], (part * 5 + round) * 4096);
+                    export.write_at(&[part as u8; 4096], at).unwrap();
+                    export.read_at(&mut buf, at).unwrap();
+                    assert_eq!(buf, [part as u8; 4096]);
+                }
+            });
+        }
+    });
+    drop(export);
+    server.join().unwrap();
+    let bytes = bytes.lock().unwrap();
+    assert!((0..20 * 4096).all(|at| bytes[at] == (at / 20_480) as u8) && bytes[20 * 4096] == 7);
+    // Nobody is there any more, and that is told when the time is over.
+    let short = ExportOptions { open_for: Duration::from_millis(300), ..ExportOptions::default() };
+    let error = Export::open(&address, &short).unwrap_err();
+    assert!(matches!(error.cause(), Some(NotConnected::Failed { .. })), "{error:?}");
+}
+
+#[test]
+fn another_export_in_its_place_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::new(Server::Unix(folder.path().join("s")), String::new()).unwrap();
+    let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+    thread::spawn(move || {
+        for size in [1_u64 << 20, 1 << 21] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let facts = [&size.to_be_bytes()[..], &[0, 1]].concat();
+            let numbers: Vec<u8> = [1_u32, 4096, 1 << 20].into_iter().flat_map(u32::to_be_bytes).collect();
+            greet(&mut stream, &facts, &numbers);
+            // It ends with the first request.
+            stream.read_exact(&mut [0; size_of::<Request>()]).unwrap();
+        }
+    });
+    let options = ExportOptions { reconnect_for: Duration::from_secs(60), ..ExportOptions::default() };
+    let export = Export::open(&address, &options).unwrap();
+    let error = export.read_at(&mut [0; 16], 0).unwrap_err();
+    assert_eq!(error.cause(), Some(&Refusal::Changed));
 }

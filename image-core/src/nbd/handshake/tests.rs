@@ -49,7 +49,10 @@ fn export_info() -> Vec<u8> {
 
 fn shake(parts: &[&[u8]]) -> (Result<Agreed>, Vec<u8>) {
     let mut script = Script { says: io::Cursor::new(parts.concat()), hears: Vec::new() };
-    let agreed = shake_hands(&mut script, "x", Duration::from_secs(5));
+    let patience = Duration::from_secs(5);
+    let wish = Wish { export: "x", context: "base:allocation" };
+    let agreed =
+        greet(&mut script, patience).and_then(|greeting| negotiate(&mut script, greeting, wish, patience));
     (agreed, script.hears)
 }
 
@@ -66,7 +69,7 @@ fn refusal(parts: &[&[u8]]) -> Refusal {
 
 /// Everything that is asked for is given.
 fn willing() -> [Vec<u8>; 7] {
-    let context = [&[0, 0, 0, 9], ALLOCATION].concat();
+    let context = [&[0, 0, 0, 9], &b"base:allocation"[..]].concat();
     let blocks = b"\0\x03\0\0\x02\0\0\0\x10\0\0\x10\0\x01";
     [
         GREETED.to_vec(),
@@ -90,7 +93,7 @@ fn a_willing_server_is_asked_for_all() {
         // The largest multiple of 512 in 0x100001.
         largest: 1 << 20,
         structured: true,
-        allocation: Some(9),
+        context: Some(9),
     };
     assert_eq!(agreed.unwrap(), expected);
     assert!(expected.can_flush() && expected.can_write_zeroes() && !expected.is_read_only());
@@ -115,7 +118,7 @@ fn an_old_server_is_asked_for_less() {
         smallest: 1,
         largest: 32 << 20,
         structured: false,
-        allocation: None,
+        context: None,
     };
     assert_eq!(agreed.unwrap(), expected);
     assert!(expected.is_read_only() && !expected.can_flush());
@@ -139,12 +142,38 @@ fn refusals_are_told() {
     let policy = reply(OPT_GO, REP_ERROR | 2, &[]);
     let expected = Refusal::Option { option: OPT_GO, code: REP_ERROR | 2, words: String::new() };
     assert_eq!(refusal(&[GREETED, &structured, &policy]), expected);
-    let encryption = reply(OPT_STRUCTURED_REPLY, REP_ERR_TLS_REQD, &[]);
-    assert_eq!(refusal(&[GREETED, &encryption]), Refusal::Encryption);
+    let encryption = |option| reply(option, REP_ERR_TLS_REQD, b"no");
+    assert_eq!(
+        refusal(&[GREETED, &encryption(OPT_STRUCTURED_REPLY), &encryption(OPT_GO)]),
+        Refusal::OnlyEncrypted { words: "no".to_owned() }
+    );
     assert_eq!(refusal(&[b"NBDMAGIC", &OLD_STYLE]), Refusal::OldStyle);
     let no_go = reply(OPT_GO, REP_ERR_UNSUP, &[]);
     let closed = Refusal::ClosedOnExport { name: "x".to_owned() };
     assert_eq!(refusal(&[GREETED, &structured, &no_go]), closed);
+}
+
+#[test]
+fn encryption_is_agreed_on_or_nothing_goes_on() {
+    let start = |parts: &[&[u8]]| {
+        let mut script = Script { says: io::Cursor::new(parts.concat()), hears: Vec::new() };
+        let patience = Duration::from_secs(5);
+        let started =
+            greet(&mut script, patience).and_then(|greeting| start_tls(&mut script, greeting, patience));
+        (started, script.hears)
+    };
+    let (started, hears) = start(&[GREETED, &reply(OPT_STARTTLS, REP_ACK, &[])]);
+    started.unwrap();
+    assert_eq!(hears, b"\0\0\0\x03IHAVEOPT\0\0\0\x05\0\0\0\0");
+    let refused = |parts: &[&[u8]]| start(parts).0.unwrap_err().cause::<Refusal>().unwrap().clone();
+    let never = |code| Refusal::NeverEncrypted { code, words: String::new() };
+    assert_eq!(refused(&[GREETED, &reply(OPT_STARTTLS, REP_ERROR | 2, &[])]), never(REP_ERROR | 2));
+    // One that could not refuse it is not asked.
+    let (started, hears) = start(&[b"NBDMAGICIHAVEOPT\0\0"]);
+    assert_eq!(started.unwrap_err().cause(), Some(&never(REP_ERR_UNSUP)));
+    assert_eq!(hears, b"\0\0\0\0");
+    let told = start(&[GREETED, &reply(OPT_STARTTLS, REP_INFO, &[])]).0.unwrap_err();
+    assert_eq!(told.cause(), Some(&Violation::OptionReplyKind { option: OPT_STARTTLS, kind: REP_INFO }));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const AGREED: Agreed = Agreed {
     smallest: 1,
     largest: 1 << 20,
     structured: true,
-    allocation: Some(5),
+    context: Some(5),
 };
 
 fn simple(request: &Request, error: u32) -> Vec<u8> {
@@ -64,7 +64,7 @@ fn session(agreed: Agreed, mut answer: impl FnMut(&Request) -> Option<Vec<u8>> +
     });
     let socket = Socket::Unix(ours);
     socket.prepare(PATIENCE).unwrap();
-    Session::new(socket, agreed, PATIENCE).unwrap()
+    Session::new(Channel::plain(socket), agreed, PATIENCE).unwrap()
 }
 
 /// What a read of 64 bytes at 1000 comes to with a server that says that.
@@ -93,7 +93,7 @@ fn a_reply_in_many_chunks_out_of_order_is_put_together() {
     expected[..16].fill(0);
     assert_eq!(buf.unwrap()[..], expected);
     // And one without chunks, where that was agreed on.
-    let plain = session(Agreed { structured: false, allocation: None, ..AGREED }, |request| {
+    let plain = session(Agreed { structured: false, context: None, ..AGREED }, |request| {
         Some([simple(request, 0), patterned(request)].concat())
     });
     let mut buf = [0; 64];
@@ -230,7 +230,7 @@ fn nobody_waits_for_a_server_that_says_nothing_more() {
     });
     let socket = Socket::Unix(ours);
     socket.prepare(PATIENCE).unwrap();
-    let session = Session::new(socket, AGREED, PATIENCE).unwrap();
+    let session = Session::new(Channel::plain(socket), AGREED, PATIENCE).unwrap();
     let error = session.read(&mut [0; 64], 0).unwrap_err();
     assert!(matches!(error.cause(), Some(NotConnected::Silent { .. })), "{error:?}");
     drop(session);
