@@ -28,7 +28,7 @@ pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
 pub use medium::Medium;
 pub use member::Member;
-pub use rebase::{NewBacking, rebase};
+pub use rebase::{Differences, NewBacking, rebase};
 pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 

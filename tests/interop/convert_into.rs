@@ -77,7 +77,41 @@ fn what_is_there_keeps_what_is_not_written() {
     assert!(outcome.code == 1 && outcome.stderr.contains("goldimg resize"), "{}", outcome.snapshot());
     let outcome = bench.convert(&["-n", "-O", "raw", "a.raw", "a.raw"]);
     assert!(outcome.stderr.contains("is both source and target"), "{}", outcome.snapshot());
-    assert_eq!(bench.convert(&["-n", "-c", "a.raw", "t.qcow2"]).code, 64);
+    assert_eq!(bench.convert(&["-n", "-o", "compat=0.10", "a.raw", "t.qcow2"]).code, 64);
+    let outcome = bench.convert(&["-n", "-c", "-O", "raw", "a.raw", "t.raw"]);
+    assert_eq!(outcome.code, 64, "{}", outcome.snapshot());
+    let outcome = bench.convert(&["-n", "-c", "-f", "raw", "a.raw", "t.raw"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("cannot be compressed"), "{}", outcome.snapshot());
+}
+
+#[test]
+fn what_is_there_gets_compressed_clusters() {
+    let Some(bench) = Bench::new() else { return };
+    for (kind, level) in [("zlib", "9"), ("zstd", "15")] {
+        for options in ["cluster_size=4k", "cluster_size=64k", "cluster_size=64k,extended_l2=on"] {
+            let options = format!("compression_type={kind},{options}");
+            bench.img(&["create", "-q", "-f", "qcow2", "-o", &options, "t.qcow2", "4M"]);
+            bench.io("t.qcow2", &["write -P 9 0 4M"]);
+            bench.img(&["snapshot", "-c", "before", "t.qcow2"]);
+            // Over plain clusters that a snapshot has too; then over compressed ones.
+            for _ in 0..2 {
+                bench.must(&["-n", "-c", "--level", level, "-O", "qcow2", "a.raw", "t.qcow2"]);
+                bench.img(&["check", "-q", "t.qcow2"]);
+            }
+            let map = bench.img.command(["map", "--output=json", "t.qcow2"]).folder(bench.path()).run();
+            let packed = r#""length": 65536, "depth": 0, "present": true, "zero": false, "data": true, "compressed": true"#;
+            assert!(map.stdout.contains(packed), "{}", map.snapshot());
+            let source =
+                ["read -P 0 0 100k", "read -P 1 100k 300k", "read -P 0 400k 1648k", "read -P 2 2M 64k"];
+            bench.io("t.qcow2", &[&source[..], &["read -P 0 2112k 960k", "read -P 9 3M 1M"]].concat());
+            // QEMU goes on with it, and goes back.
+            bench.io("t.qcow2", &["write -P 5 110k 100k", "write -z 2M 64k", "write -c -P 6 2M 64k"]);
+            bench.img(&["check", "-q", "t.qcow2"]);
+            bench.img(&["snapshot", "-a", "before", "t.qcow2"]);
+            bench.io("t.qcow2", &["read -P 9 0 4M"]);
+            bench.img(&["check", "-q", "t.qcow2"]);
+        }
+    }
     assert_eq!(bench.convert(&["--target-is-zero", "a.raw", "new.raw"]).code, 64);
 }
 

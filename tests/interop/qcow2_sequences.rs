@@ -1,13 +1,14 @@
 //! Random sequences of writes, zeroes, snapshots and sizes, by us and by qemu-io in turns, on images of every cluster
-//! size and refcount width, with data files, subclusters and late refcounts; where these are, either is killed now and
+//! size and refcount width, compressed and not, with data files, subclusters and late refcounts; where these are, either is killed now and
 //! then. QEMU judges each at its end, and the disk is compared with a plain file.
 
 use std::path::Path;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, ZeroMode};
+use image_core::convert::{Piece, Sink, Zeroes};
 use image_core::format::{ImageWriter, Member, References, WriteOptions};
 use image_core::qcow2::Version;
-use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
+use image_core::qcow2::write::{NewSnapshot, PackedSink, apply_snapshot, create_snapshot, delete_snapshot};
 
 use super::qcow2_check::Bench;
 
@@ -69,7 +70,24 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kin
     let qemu = |command: String| {
         bench.io.must(["-f", "qcow2", "-c", &command, image.to_str().unwrap()]);
     };
-    match random.below(12) {
+    match random.below(14) {
+        12 | 13 if kind.has_snapshots => {
+            // Compressed clusters are whole ones. QEMU stores them only where nothing has a place.
+            let cluster = Member::open_writable(image, None).unwrap().header.unwrap().geometry.cluster_size();
+            let (start, end) = (start / cluster * cluster, end.next_multiple_of(cluster).min(size));
+            let whole = ByteRange::between(start, end / cluster * cluster);
+            if kind.version == Version::V3 && !whole.is_empty() && random.below(2) == 0 {
+                let zeroes = format!("write -z -u {start} {}", whole.len());
+                let write = format!("write -c -P {byte} {start} {}", whole.len());
+                let commands = ["-d", "unmap", "-f", "qcow2", "-c", &zeroes, "-c", &write];
+                bench.io.must(commands.into_iter().chain([image.to_str().unwrap()]));
+                return model.fill(whole, byte);
+            }
+            let writer = ImageWriter::open(image, OPTIONS).unwrap();
+            pack(&writer, ByteRange::between(start, end), byte);
+            writer.close().unwrap();
+            model.fill(ByteRange::between(start, end), byte);
+        }
         0 if kind.is_lazy && random.below(2) == 0 => {
             // What was flushed is there after a kill.
             let write = format!("write -P {byte} {start} {}", range.len());
@@ -111,6 +129,18 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kin
             }
             writer.close().unwrap();
         }
+    }
+}
+
+/// Stores `range`, whole clusters of `byte`, compressed.
+fn pack(writer: &ImageWriter, range: ByteRange, byte: u8) {
+    let mut sink = PackedSink::new(writer.as_qcow2().unwrap(), None, Zeroes::Write).unwrap();
+    let mut packed = Vec::new();
+    let unit = vec![byte; sink.unit_size() as usize];
+    assert!(sink.encoder().unwrap().unwrap().encode(&unit, &mut packed).unwrap());
+    for start in (range.offset()..range.end()).step_by(unit.len()) {
+        let part = ByteRange::between(start, (start + unit.len() as u64).min(range.end()));
+        sink.put(part, Piece::Packed(&packed)).unwrap();
     }
 }
 

@@ -97,6 +97,21 @@ const ROWS: &[Row] = &[
     same("convert -n --target-is-zero -O qcow2 disk.raw empty.qcow2"),
     same("convert -n -O qcow2 empty.qcow2 disk.qcow2"),
     same("convert -n --target-image-opts disk.qcow2 driver=raw,file.filename=disk.raw"),
+    // Ours marks nothing as zeroes that is so already.
+    mapped_otherwise("convert -n -c -O qcow2 disk.raw empty.qcow2"),
+    same("convert -n -c --target-is-zero -O qcow2 disk.raw empty.qcow2"),
+    same("convert -n -c --target-is-zero -O qcow2 overlay.qcow2 empty.qcow2 && check empty.qcow2"),
+    same(
+        "convert -n -c --target-image-opts --target-is-zero disk.raw driver=qcow2,file.filename=empty.qcow2",
+    ),
+    same("convert -n -c -O qcow2 empty.qcow2 disk.qcow2"),
+    same("convert -n -c -O qcow2 disk.raw outside.qcow2"),
+    same("convert -n -c disk.qcow2 disk.raw"),
+    same("convert -n -c -O raw text disk.raw"),
+    same("convert -n -c --target-image-opts disk.qcow2 driver=raw,file.filename=disk.raw"),
+    // Theirs cannot compress what has a cluster already.
+    differs("convert -n -c -O qcow2 disk.raw disk.qcow2", "", 0),
+    differs("convert -n -c -O qcow2 disk.raw packed.qcow2", "", 0),
     same("convert -o preallocation=falloc disk.raw out"),
     same("convert disk.raw disk.qcow2 out"),
     same("convert text disk.raw out"),
@@ -125,6 +140,12 @@ const QCOW2: &[Row] = &[
     same("convert -O qcow2 -o lazy_refcounts=on disk.raw out"),
     same("convert -O qcow2 -o size=8M disk.raw out"),
     same("convert -O qcow2 -o preallocation=metadata disk.raw out"),
+    same("convert -c -O qcow2 -o preallocation=metadata disk.raw out"),
+    same("convert -c -O qcow2 -o preallocation=off disk.raw out"),
+    same("convert -c -O qcow2 -o data_file=out.data disk.raw out"),
+    same("convert -c -O qcow2 -B disk.qcow2 -F qcow2 overlay.qcow2 out"),
+    same("convert -c -O qcow2 -B disk.qcow2 -F qcow2 small.qcow2 out"),
+    same("convert -c -O qcow2 -B overlay.qcow2 -F qcow2 top.qcow2 out"),
     same("convert -O qcow2 -o data_file=out.data disk.raw out"),
     same("convert -O qcow2 -B disk.qcow2 -F qcow2 overlay.qcow2 out"),
     same("convert -O qcow2 -o backing_file=disk.qcow2,backing_fmt=qcow2 overlay.qcow2 out"),
@@ -135,7 +156,13 @@ const QCOW2: &[Row] = &[
 
 #[test]
 fn qcow2_targets_are_theirs() {
-    table(QCOW2);
+    table_with(QCOW2, |prepared| {
+        // Of some of the target's clusters this one has parts.
+        prepared.img("create -q -f qcow2 -o cluster_size=4k -b disk.qcow2 -F qcow2 small.qcow2");
+        prepared.io("small.qcow2", "write -P 9 100k 12k");
+        prepared.io("small.qcow2", "write -P 8 500k 200k");
+        prepared.io("small.qcow2", "write -z 1020k 300k");
+    });
 }
 
 #[test]

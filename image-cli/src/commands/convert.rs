@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use image_core::block::{BlockRead, BlockWrite, Excerpt, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
 use image_core::format::{Image, Share};
+use image_core::qcow2::write::PackedSink;
 use image_core::qcow2::{Header, Qcow2Sink};
 use serde::Serialize;
 
@@ -43,6 +44,7 @@ Examples:
   goldimg convert -O raw --hash sha256 disk.qcow2 disk.raw
   goldimg convert -O raw disk.qcow2 - | ssh host 'cat > /dev/vdb'
   goldimg convert -n -O raw --target-is-zero disk.qcow2 /dev/vdb
+  goldimg convert -n -c disk.raw there.qcow2
   goldimg convert --salvage -O raw damaged.qcow2 rescued.raw")]
 pub(crate) struct Args {
     /// The format of SOURCE [default: what it looks like]
@@ -84,7 +86,7 @@ pub(crate) struct Args {
     #[arg(short = 'r', long, value_name = "SIZE")]
     pub(crate) rate_limit: Option<Size>,
     /// Write into TARGET as it is: an image, or a device, of at least the same size
-    #[arg(short = 'n', long = "no-create", conflicts_with_all = ["compress", "options", "hash"])]
+    #[arg(short = 'n', long = "no-create", conflicts_with_all = ["options", "hash"])]
     pub(crate) no_create: bool,
     /// TARGET (qcow2) gets this backing file, named from its own folder: only what differs from that is written
     #[arg(short = 'B', long, value_name = "FILE", conflicts_with = "no_create")]
@@ -326,6 +328,10 @@ impl Job {
         if let Some(image) = output.image() {
             output.make_room(size)?;
             let zeroes = if output.reads_as_zeroes() { Zeroes::AlreadyThere } else { Zeroes::Write };
+            if self.compresses() {
+                let image = image.as_qcow2().ok_or_else(|| anyhow!("a raw image cannot be compressed"))?;
+                return Ok(Box::new(PackedSink::new(image, self.level, zeroes)?));
+            }
             return self.disk_sink(image, zeroes);
         }
         let Some(file) = output.file() else {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use image_core::block::BlockRead;
-use image_core::format::{Format, Image, NewBacking, OpenOptions, rebase};
+use image_core::format::{Differences, Format, Image, NewBacking, OpenOptions, rebase};
 use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
@@ -21,6 +21,7 @@ use crate::ui::Ui;
 Examples:
   goldimg rebase --allow-backing -b golden-2.qcow2 instance.qcow2
   goldimg rebase --allow-backing -b '' instance.qcow2     it needs no other file any more
+  goldimg rebase --allow-backing -c -b '' instance.qcow2  and gets compressed what it had from them
   goldimg rebase -u -b moved/golden.qcow2 instance.qcow2  the same backing file at another place
 
 What the image reads as stays the same, unless -u is given: where the backing files differ, it gets the old content.")]
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Change the name only: the new backing file has what the old one had
     #[arg(short = 'u', long = "unchecked")]
     unchecked: bool,
+    /// Compress what it gets
+    #[arg(short, long, conflicts_with = "unchecked")]
+    compress: bool,
     /// Show progress: accepted for the sake of scripts, it is shown anyway
     #[arg(short = 'p', hide = true)]
     show_progress: bool,
@@ -66,7 +70,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
             watch.advance(bytes);
             if watch.is_cancelled() { Err(image_core::Error::cancelled()) } else { Ok(()) }
         };
-        advised(rebase(path, options, new, Some(&mut done)))?;
+        advised(rebase(path, options, new, Some(Differences { compress: args.compress, done: &mut done })))?;
     }
     let shown = match new {
         Some(_) => format!("its backing file is {}", printable(&args.backing.to_string_lossy())),

@@ -13,6 +13,8 @@ mod target;
 
 use image_core::block::{BlockRead, Concatenated, RateLimited, Salvage};
 use image_core::convert::{DiskSink, Options, Sink, Zeroes, convert};
+use image_core::qcow2::Unsupported;
+use image_core::qcow2::write::PackedSink;
 
 use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind};
@@ -115,6 +117,9 @@ fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Fai
     if asked.compress && kind != Kind::Qcow2 {
         return Err(Failure::new("Compression not supported for this file format"));
     }
+    if asked.compress && options.text("preallocation").is_some_and(|mode| mode != "off") {
+        return Err(Failure::new("Compression and preallocation not supported at the same time"));
+    }
     options.set("size", size.to_string());
     Ok(options)
 }
@@ -129,12 +134,18 @@ fn copy(
     if let (Some(_), Err(format)) = (bitmaps, target.check_bitmaps()) {
         return Err(Failure::new(format!("Format driver '{format}' does not support bitmaps")));
     }
+    if asked.compress && !target.can_compress() {
+        return Err(Failure::new("Compression not supported for this file format"));
+    }
     if target.size().is_some_and(|size| size < source.size()) {
         return Err(Failure::new("output file is smaller than input file"));
     }
     let percent = Percent::start(asked.progress && !asked.quiet, source.size());
-    let failed = |error: image_core::Error| {
-        Failure::new(format!("error while converting: {}", words::of_chain(&error)))
+    let failed = |error: image_core::Error| match error.cause() {
+        Some(Unsupported::CompressedInDataFile { guest }) => {
+            Failure::new(format!("error while writing at byte {}: Operation not supported", guest.0))
+        }
+        _ => Failure::new(format!("error while converting: {}", words::of_chain(&error))),
     };
     let options = Options { threads: None, digests: &[], progress: &percent };
     match &target {
@@ -147,14 +158,17 @@ fn copy(
             let mut sink = asked.sparse_sink(DiskSink::new(&**new.disk(), zeroes)).map_err(failed)?;
             convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
         }
-        Target::InPlace { writer, backing: true, .. } => {
-            target::copy_own(source, writer, &percent).map_err(failed)?;
-        }
-        Target::InPlace { writer, fresh, .. } => {
+        Target::InPlace { writer, fresh, backing } => {
             let there = *fresh || asked.target_is_zero;
-            let zeroes = if there { Zeroes::AlreadyThere } else { Zeroes::Write };
-            let mut sink = asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?;
-            convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
+            let zeroes = if there && !backing { Zeroes::AlreadyThere } else { Zeroes::Write };
+            let mut sink: Box<dyn Sink> = match writer.as_qcow2().filter(|_| asked.compress) {
+                Some(image) => Box::new(PackedSink::new(image, None, zeroes).map_err(failed)?),
+                None => Box::new(asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?),
+            };
+            match backing {
+                true => target::copy_own(source, &mut *sink, &percent).map_err(failed)?,
+                false => drop(convert(source, &mut *sink, &options).map_err(failed)?),
+            }
         }
     }
     let path = target.path().to_owned();

@@ -1,8 +1,9 @@
 //! `qemu-img rebase`: another backing file, or none.
 
 use image_core::block::BlockRead;
-use image_core::format::{Format, NewBacking, WriteOptions, rebase};
+use image_core::format::{Differences, Format, NewBacking, WriteOptions, rebase};
 use image_core::progress::Progress;
+use image_core::qcow2::Unsupported;
 
 use super::failure::Failure;
 use super::node::{Node, Wanted, backing_path, references};
@@ -28,7 +29,7 @@ pub(super) const OPTIONS: &[Opt] = &[
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let mut wanted = Wanted::default();
-    let (mut quiet, mut shown, mut by_name) = (false, false, false);
+    let (mut quiet, mut shown, mut by_name, mut compress) = (false, false, false, false);
     let (mut backing, mut format) = (None, None);
     let mut modes = ["writeback".to_owned(), "writeback".to_owned()];
     while let Some(option) = call.option()? {
@@ -40,8 +41,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
             "backing-format" => format = Some(option.value),
             "cache" => modes[0] = option.value,
             "backing-cache" => modes[1] = option.value,
-            // What is stored is stored as it is: compressing it would change nothing that is read.
-            "compress" => {}
+            "compress" => compress = true,
             _ => wanted.take(option),
         }
     }
@@ -59,6 +59,9 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     drop(member);
     if is_raw {
         call.talk.say(&node.warning_of_probing());
+        if compress {
+            return Err(Failure::new("Compression not supported for this file format"));
+        }
     }
     if !by_name && !is_raw {
         // Beforehand, in the words for what cannot be opened.
@@ -91,13 +94,20 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         percent.advance(bytes);
         Ok(())
     };
-    let compared: Option<&mut dyn FnMut(u64) -> image_core::Result<()>> =
-        if by_name { None } else { Some(&mut done) };
-    let rebased = rebase(&node.file_path(), options, new, compared);
-    rebased.map_err(|error| node.failed(words::of_chain(&error)))?;
+    let stored = (!by_name).then_some(Differences { compress, done: &mut done });
+    rebase(&node.file_path(), options, new, stored).map_err(|error| failed(&node, &error))?;
     percent.complete();
     percent.end();
     Ok(0)
+}
+
+fn failed(node: &Node, error: &image_core::Error) -> Failure {
+    match error.cause() {
+        Some(Unsupported::CompressedInDataFile { .. }) => {
+            Failure::new("Error while writing to COW image: Operation not supported")
+        }
+        _ => node.failed(words::of_chain(error)),
+    }
 }
 
 /// The format of the new backing file, if it was given; it is looked at unless only its name matters.

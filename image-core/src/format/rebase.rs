@@ -29,25 +29,32 @@ impl NewBacking<'_> {
     }
 }
 
-/// Gives the image at `path` the backing file `new`, or none, and keeps what it reads as: differences are stored. Tells
-/// `done` of the bytes that were looked at. Without `done` only the name changes: the caller knows that the new
-/// backing file has what the old one had.
+/// How differences between the old and the new backing file are stored.
+pub struct Differences<'a> {
+    /// Whether whole clusters of them are stored compressed.
+    pub compress: bool,
+    /// Told of the bytes that were looked at; its error stops the work.
+    pub done: &'a mut dyn FnMut(u64) -> Result<()>,
+}
+
+/// Gives the image at `path` the backing file `new`, or none, and keeps what it reads as: differences are `stored`.
+/// Without that only the name changes: the caller knows that the new backing file has what the old one had.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for a raw image, which has no backing file; else as [`ImageWriter::open`],
-/// [`Image::open`] for `new`, and what `done` says: the image has its old backing file then.
+/// [`Image::open`] for `new`, and what [`Differences::done`] says: the image has its old backing file then.
 pub fn rebase(
     path: &Path,
     options: WriteOptions,
     new: Option<NewBacking<'_>>,
-    done: Option<&mut dyn FnMut(u64) -> Result<()>>,
+    stored: Option<Differences<'_>>,
 ) -> Result<()> {
     let raw =
         || Error::invalid("a raw image has no backing file").doing(format!("rebasing {}", path.display()));
     let recorded = new.map(NewBacking::recorded);
     let recorded = recorded.as_ref().map(|(name, format)| (name.as_slice(), Some(format.as_str())));
     let doing = || format!("rebasing {}", path.display());
-    let Some(done) = done else {
+    let Some(Differences { compress, done }) = stored else {
         let member = Member::open_writable(path, options.format)?;
         let header = member.header.as_ref().ok_or_else(raw)?;
         return set_backing(&member.file, header, recorded).map(drop).doing(doing);
@@ -66,5 +73,5 @@ pub fn rebase(
         None => None,
     };
     let new = new.as_ref().map(|new| new as &dyn BlockRead);
-    image.settle(new, done).and_then(|()| image.close_with_backing(recorded)).doing(doing)
+    image.settle(new, compress, done).and_then(|()| image.close_with_backing(recorded)).doing(doing)
 }

@@ -183,6 +183,8 @@ pub enum Unsupported {
     VirtualSize { size: u64 },
     #[error("host offset {host} does not fit into an entry that must stay below {limit:#x}")]
     HostOffset { host: HostOffset, limit: u64 },
+    #[error("guest offset {guest}: clusters in a data file cannot be compressed")]
+    CompressedInDataFile { guest: GuestOffset },
     #[error("the header needs {len:#x} bytes, more than its cluster of {cluster_size:#x}")]
     HeaderTooLong { len: u64, cluster_size: u64 },
     #[error(

@@ -23,6 +23,7 @@ mod cluster;
 mod commit;
 mod late;
 mod layers;
+mod packed;
 mod preallocate;
 mod resize;
 mod snapshots;
@@ -31,6 +32,7 @@ mod switch;
 pub use amend::{Amendment, Version2Rule, amend};
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps, copy_bitmaps};
 pub use layers::set_backing;
+pub use packed::PackedSink;
 pub(super) use snapshots::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
@@ -173,6 +175,18 @@ impl Qcow2Writer {
         Err(Corrupt::ClusterInRegion { guest, host: HostOffset(range.offset()), region }.into())
     }
 
+    /// The same before refcounts go to places that they were not in.
+    fn guard_refcounts(&self, state: &State) -> Result<()> {
+        for (one, place) in state.allocator.new_places()? {
+            if let Some(other) = self.image.l1().metadata_in(place, None) {
+                self.mark_corrupt()?;
+                let (one_offset, other_offset) = (place.offset(), place.offset());
+                return Err(Corrupt::RegionsOverlap { one, one_offset, other, other_offset }.into());
+            }
+        }
+        Ok(())
+    }
+
     fn metadata_in(&self, state: &State, range: ByteRange) -> Option<Region> {
         self.image.l1().metadata_in(range, None).or_else(|| state.allocator.metadata_in(range))
     }
@@ -265,6 +279,10 @@ impl Qcow2Writer {
             return Ok(());
         }
         let host = state.allocator.allocate(&*self.file, 1)?;
+        if let Some(region) = self.metadata_in(state, ByteRange::new(host.0, geometry.cluster_size())?) {
+            self.mark_corrupt()?;
+            return Err(Corrupt::L2TableInRegion { guest, host, region }.into());
+        }
         self.image.copy_l2_table(guest, host)?;
         let index = geometry.l1_index(guest);
         let entry = L1Entry::new(HostCluster { offset: host, copied: true });

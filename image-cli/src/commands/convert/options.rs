@@ -54,6 +54,8 @@ pub(crate) struct Job {
     /// Shorter runs of zeroes are written to a raw file; `None`: all are.
     pub(super) sparse_unit: Option<u64>,
     compress: bool,
+    /// How hard, into what is there.
+    pub(super) level: Option<u8>,
     codec: Codec,
     cluster_bits: u32,
     refcount_order: u32,
@@ -75,8 +77,10 @@ impl Job {
         if let (Format::Raw, Some((_, what))) = (format, wants.into_iter().find(|&(wanted, _)| wanted)) {
             return Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2");
         }
-        let job = Self::of(format, args.compress, &args.options, args.level)?;
-        Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, ..job })
+        // What is there has a compression of its own, which says what levels it has.
+        let level = args.level.filter(|_| !args.no_create);
+        let job = Self::of(format, args.compress, &args.options, level)?;
+        Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, level: args.level, ..job })
     }
 
     /// An image of `format` with the `KEY=VALUE`s of `-o`.
@@ -90,6 +94,7 @@ impl Job {
             format,
             sparse_unit: Some(DEFAULT_SPARSE_UNIT),
             compress,
+            level,
             codec: Codec::default(),
             cluster_bits: 16,
             refcount_order: 4,
@@ -120,6 +125,11 @@ impl Job {
     /// Whether it can have persistent bitmaps.
     pub(super) fn has_bitmaps(&self) -> bool {
         self.format == Format::Qcow2 && self.version == Version::V3
+    }
+
+    /// Whether clusters are to be compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.compress
     }
 
     /// The sizes of a qcow2 image.

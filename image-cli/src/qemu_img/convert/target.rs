@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
+use image_core::block::{BlockRead, ByteRange, Preallocation, Stretch, is_zero};
+use image_core::convert::{Encoder, Piece, Sink};
 use image_core::format::{Format, ImageWriter, Medium};
 use image_core::map::Map;
 use image_core::progress::Progress;
@@ -76,6 +77,15 @@ impl Target {
         }
     }
 
+    /// Whether it can have compressed clusters.
+    pub(super) fn can_compress(&self) -> bool {
+        match self {
+            Self::Sink { .. } => true,
+            Self::Raw { .. } => false,
+            Self::InPlace { writer, .. } => writer.as_qcow2().is_some(),
+        }
+    }
+
     /// Whether it can have bitmaps; the error is its format.
     pub(super) fn check_bitmaps(&self) -> Result<(), Format> {
         match self {
@@ -113,29 +123,73 @@ pub(super) fn qcow2_sink<'a>(
     Qcow2Sink::new(&**new.disk(), image.clone())
 }
 
-/// Copies what `source` has itself, and not from its backing file.
+/// Copies what `source` has itself, and not from its backing file. Where `sink` compresses, a cluster of which a part is
+/// its own is all copied.
 pub(super) fn copy_own(
     source: &dyn BlockRead,
-    target: &dyn BlockWrite,
+    sink: &mut dyn Sink,
     progress: &dyn Progress,
 ) -> image_core::Result<()> {
-    let mut buffer = vec![0; CHUNK as usize];
-    for stretch in Map::new(source) {
+    let mut encoder = sink.encoder()?;
+    let unit = if encoder.is_some() { sink.unit_size() } else { 1 };
+    let is_below = |stretch: &image_core::Result<_>| stretch.as_ref().is_ok_and(|it: &Stretch| it.depth > 0);
+    let mut stretches = Map::new(source).peekable();
+    let mut at = 0;
+    while let Some(stretch) = stretches.next() {
         let stretch = stretch?;
-        let range = stretch.range;
-        if stretch.zero && stretch.depth == 0 {
-            target.write_zeroes(range, ZeroMode::Punch)?;
-        } else if stretch.depth == 0 {
-            let mut at = range.offset();
-            while at < range.end() {
-                let len = (range.end() - at).min(CHUNK);
-                let part = &mut buffer[..len as usize];
-                source.read_at(part, at)?;
-                target.write_at(part, at)?;
-                at = ByteRange::new(at, len)?.end();
+        let (before, mut end) = (at, stretch.range.end());
+        // Whatever there is below is one.
+        while stretch.depth > 0
+            && let Some(next) = stretches.next_if(is_below)
+        {
+            end = next?.range.end();
+        }
+        while at < end {
+            let whole = (end - at) / unit * unit;
+            let own = stretch.depth == 0 || whole == 0;
+            let len = match whole {
+                0 => unit.min(source.size() - at),
+                _ if own && !stretch.zero => whole.min(CHUNK.max(unit)),
+                _ => whole,
+            };
+            let range = ByteRange::new(at, len)?;
+            at = range.end();
+            if !own {
+                continue;
+            }
+            if stretch.zero && whole > 0 {
+                sink.put(range, Piece::Zero)?;
+            } else {
+                put_data(source, range, (sink, unit), &mut encoder)?;
             }
         }
-        progress.advance(range.len());
+        progress.advance(at - before);
+    }
+    sink.finish()
+}
+
+/// Copies `range`, in `unit`s where there is an encoder.
+fn put_data(
+    source: &dyn BlockRead,
+    range: ByteRange,
+    (sink, unit): (&mut dyn Sink, u64),
+    encoder: &mut Option<Box<dyn Encoder>>,
+) -> image_core::Result<()> {
+    let mut bytes = vec![0; range.len() as usize];
+    source.read_at(&mut bytes, range.offset())?;
+    let Some(encoder) = encoder else { return sink.put(range, Piece::Plain(&bytes)) };
+    bytes.resize(range.len().next_multiple_of(unit) as usize, 0);
+    let (mut at, mut packed) = (range.offset(), Vec::new());
+    for bytes in bytes.chunks(unit as usize) {
+        let part = ByteRange::between(at, (at + unit).min(range.end()));
+        packed.clear();
+        let piece = match encoder.encode(bytes, &mut packed)? {
+            _ if is_zero(bytes) => Piece::Zero,
+            true => Piece::Packed(&packed),
+            false => Piece::Plain(&bytes[..part.len() as usize]),
+        };
+        sink.put(part, piece)?;
+        at = part.end();
     }
     Ok(())
 }

@@ -8,6 +8,11 @@
 //!    │ block n │ what it was made for │ free …               │     so making one never needs another
 //!
 //!    a table that is too short moves to the end of the file, with the blocks that count its new place behind it
+//!
+//!    compressed clusters follow each other byte by byte; each raises the count of every cluster that it touches
+//!    │ packed ▓▓▓▓▓▓▓│▓▓▓ packed ▓▓▓ packed ▓▓│ plain        │
+//!    │ 1             │ 3             ▲         │ 1            │     the last one's cluster is open for more until
+//!                                    └ open                        its count is at its limit, or falls to none
 //! ```
 //!
 //! Counts only rise here at once; they fall when [`commit`](super::commit) says that nothing on disk refers to the
@@ -20,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::corrupt::{Corrupt, Region};
 use super::super::geometry::{Geometry, HostOffset};
 use super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
-use super::super::layout::{REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
+use super::super::layout::{COMPRESSED_SECTOR, REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
 use super::super::refcount::RefcountBlock;
 use super::super::table::for_each_u64;
 use crate::block::{BlockRead, BlockWrite, ByteRange};
@@ -53,6 +58,8 @@ pub(super) struct Allocator {
     blocks: BTreeMap<u64, Block>,
     /// No cluster before it is free.
     first_free: u64,
+    /// Where the last compressed cluster ended within a host cluster: the rest of that is unused.
+    open: Option<u64>,
 }
 
 impl Allocator {
@@ -84,6 +91,7 @@ impl Allocator {
             moved_from: Vec::new(),
             blocks: BTreeMap::new(),
             first_free: 0,
+            open: None,
         })
     }
 
@@ -143,6 +151,37 @@ impl Allocator {
         Ok(HostOffset(start.saturating_mul(self.geometry.cluster_size())))
     }
 
+    /// Takes `len` bytes, at most a cluster, for a compressed cluster: behind the last one if they fit there, or if the
+    /// cluster behind that is free.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub(super) fn allocate_bytes(&mut self, file: &dyn BlockRead, len: u64) -> Result<HostOffset> {
+        let mut start = None;
+        if let Some(open) = self.open.take() {
+            let cluster = self.geometry.cluster_index(open);
+            let count = self.count(file, cluster)?;
+            if count < self.geometry.max_refcount() {
+                let end = self.geometry.round_up(open);
+                let fits = end.saturating_sub(open) >= len;
+                let new = if fits { end } else { self.allocate(file, 1)?.0 };
+                start = Some(if new == end {
+                    self.set(file, cluster, count.saturating_add(1))?;
+                    open
+                } else {
+                    new
+                });
+            }
+        }
+        let start = match start {
+            Some(start) => start,
+            None => self.allocate(file, 1)?.0,
+        };
+        let end = start.saturating_add(len);
+        self.open = (!self.geometry.is_aligned(end)).then_some(end);
+        Ok(HostOffset(start))
+    }
+
     /// Takes more clusters in a row than a block counts: behind everything that is counted, with their blocks before them.
     fn allocate_long(&mut self, file: &dyn BlockRead, count: u64) -> Result<HostOffset> {
         let per_block = self.geometry.refcounts_per_block();
@@ -185,6 +224,7 @@ impl Allocator {
         self.set(file, cluster, left)?;
         if left == 0 {
             self.first_free = self.first_free.min(cluster);
+            self.open = self.open.filter(|&open| self.geometry.cluster_index(open) != cluster);
         }
         Ok(left)
     }
@@ -192,6 +232,22 @@ impl Allocator {
     /// Whether counts differ from what is on disk.
     pub(super) fn is_changed(&self) -> bool {
         self.dirty_entries.is_some() || self.blocks.values().any(|block| block.dirty)
+    }
+
+    /// The blocks, and the table, that are not yet where they will be written: what they are, and where.
+    ///
+    /// # Errors
+    /// Places past the largest offset.
+    pub(super) fn new_places(&self) -> Result<Vec<(Region, ByteRange)>> {
+        let size = self.geometry.cluster_size();
+        let changed = self.dirty_entries.clone().unwrap_or_default();
+        let entries = self.table.get(changed).unwrap_or_default().iter().filter(|&&host| host != 0);
+        let blocks = entries.map(|&host| Ok((Region::RefcountBlock, ByteRange::new(host, size)?)));
+        let moved = (!self.moved_from.is_empty()).then(|| {
+            let len = u64::from(self.table_place.count).saturating_mul(size);
+            Ok((Region::RefcountTable, ByteRange::new(self.table_place.offset.0, len)?))
+        });
+        blocks.chain(moved).collect()
     }
 
     /// Whether more blocks are in memory than are kept without need.
@@ -413,14 +469,14 @@ impl Allocator {
     }
 }
 
-/// Writes `bytes` at `offset`, for which the file may have to grow.
+/// Writes `bytes` at `offset`, for which the file may have to grow: by whole sectors, for readers ask for those.
 ///
 /// # Errors
 /// Whatever the storage says.
 pub(super) fn write_growing(file: &dyn BlockWrite, bytes: &[u8], offset: u64) -> Result<()> {
     let end = ByteRange::new(offset, bytes.len() as u64)?.end();
     if end > file.size() {
-        file.resize(end)?;
+        file.resize(end.checked_next_multiple_of(COMPRESSED_SECTOR).unwrap_or(end))?;
     }
     file.write_at(bytes, offset)
 }

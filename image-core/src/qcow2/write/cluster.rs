@@ -290,7 +290,9 @@ impl Qcow2Writer {
         let current = self.image.mapping(guest)?;
         let old = Sharing::of(current);
         if matches!(current, Mapping::Compressed(_)) && bits != u32::MAX {
-            let rest = runs(geometry, bits).fold(ByteRange::whole(0), |_, run| run);
+            let there = self.size().saturating_sub(guest.0);
+            let end = end_of(geometry, bits).min(there);
+            let rest = ByteRange::between(first_of(geometry, bits).min(end), end);
             return self.write_zero_bytes(state, guest, rest);
         }
         if current == Mapping::Unallocated && !shows_through {

@@ -62,6 +62,7 @@ impl Qcow2Writer {
 
     fn commit_all(&self, state: &mut State, counts_are_late: bool) -> Result<()> {
         self.write_staged(state)?;
+        self.guard_refcounts(state)?;
         let file = &*self.file;
         if counts_are_late {
             self.mark_dirty(state)?;

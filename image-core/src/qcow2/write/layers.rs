@@ -7,8 +7,10 @@
 
 use std::sync::PoisonError;
 
+use super::super::compress::Packer;
 use super::super::corrupt::Corrupt;
 use super::super::extension::Extension;
+use super::super::geometry::GuestOffset;
 use super::super::header::{Header, Version};
 use super::super::layout::MAX_BACKING_NAME_LEN;
 use super::super::marks;
@@ -23,11 +25,18 @@ const STEP: u64 = 1 << 20;
 
 impl Qcow2Writer {
     /// Stores what shows through from the backing file wherever `new`, or zeroes without one, would show something
-    /// else: after it, the image reads the same over either. Tells `done` of the bytes that were looked at.
+    /// else: after it, the image reads the same over either. With `compress`, whole clusters are stored compressed.
+    /// Tells `done` of the bytes that were looked at.
     ///
     /// # Errors
     /// Whatever reading the backing files and writing says, and what `done` says.
-    pub fn settle(&self, new: Option<&dyn BlockRead>, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    pub fn settle(
+        &self,
+        new: Option<&dyn BlockRead>,
+        compress: bool,
+        done: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
+        let mut packer = if compress { Some(self.packer(None)?) } else { None };
         let step = STEP.max(self.image.geometry().cluster_size());
         let mut at = 0;
         while at < self.size() {
@@ -38,7 +47,7 @@ impl Qcow2Writer {
                 self.begin(state, Which::Enabled)?;
                 let runs = self.image.runs(range).collect::<Result<Vec<_>>>()?;
                 for run in runs.into_iter().filter(|run| matches!(run.treatment, Treatment::Backing(_))) {
-                    self.settle_run(state, run.range, new)?;
+                    self.settle_run(state, run.range, new, packer.as_mut())?;
                 }
                 self.write_staged(state)?;
                 self.commit_if_large(state)?;
@@ -50,7 +59,13 @@ impl Qcow2Writer {
     }
 
     /// Stores the parts of `range`, which shows the backing file, that `new` has otherwise.
-    fn settle_run(&self, state: &mut State, range: ByteRange, new: Option<&dyn BlockRead>) -> Result<()> {
+    fn settle_run(
+        &self,
+        state: &mut State,
+        range: ByteRange,
+        new: Option<&dyn BlockRead>,
+        mut packer: Option<&mut Packer>,
+    ) -> Result<()> {
         let nothing = |disk: Option<&dyn BlockRead>| match disk {
             Some(disk) => match range.intersection(ByteRange::whole(disk.size())) {
                 Some(there) => Ok(disk.extents(there)?.iter().all(|extent| extent.kind.reads_as_zero())),
@@ -69,25 +84,51 @@ impl Qcow2Writer {
                 new.read_at(part, range.offset()).doing(|| "reading the new backing file")?;
             }
         }
-        // A run ends where a subcluster does: each part of a cluster is of whole ones.
-        let unit = self.image.geometry().subcluster_size() as usize;
-        let mut at = range.offset();
-        for (old, new) in old_bytes.chunks(unit).zip(new_bytes.chunks(unit)) {
-            if old != new {
-                self.store_shown(state, ByteRange::new(at, old.len() as u64)?, old)?;
-            }
-            at = at.saturating_add(old.len() as u64);
-        }
-        Ok(())
+        let (mut old_rest, mut new_rest) = (&*old_bytes, &*new_bytes);
+        self.for_each_cluster(range, |guest, within| {
+            let (old, behind) = old_rest.split_at_checked(within.len() as usize).unwrap_or_default();
+            let (new, new_behind) = new_rest.split_at_checked(within.len() as usize).unwrap_or_default();
+            (old_rest, new_rest) = (behind, new_behind);
+            self.settle_cluster(state, guest, within.offset(), (old, new), packer.as_deref_mut())
+        })
     }
 
-    /// Stores `bytes`, part of one cluster, whatever the backing file shows there by now.
-    fn store_shown(&self, state: &mut State, range: ByteRange, bytes: &[u8]) -> Result<()> {
-        let zeroes = self.image.header().version == Version::V3 && is_zero(bytes);
-        self.for_each_cluster(range, |guest, within| match zeroes {
-            true => self.zero(state, guest, within, (ZeroMode::Punch, true)),
-            false => self.store(state, guest, within.offset(), bytes),
-        })
+    /// Stores the parts of a cluster, `old` from `in_cluster` bytes into it on, that `new` has otherwise: compressed as
+    /// a whole, else each subcluster by itself.
+    fn settle_cluster(
+        &self,
+        state: &mut State,
+        guest: GuestOffset,
+        in_cluster: u64,
+        (old, new): (&[u8], &[u8]),
+        packer: Option<&mut Packer>,
+    ) -> Result<()> {
+        let geometry = self.image.geometry();
+        let has_zeroes = self.image.header().version == Version::V3;
+        let there = geometry.cluster_size().min(self.size().saturating_sub(guest.0));
+        if let Some(packer) = packer.filter(|_| old.len() as u64 == there)
+            && old != new
+            && !(has_zeroes && is_zero(old))
+        {
+            return self.store_compressed(state, guest, old, packer);
+        }
+        // A run ends where a subcluster does: each part of a cluster is of whole ones.
+        let unit = geometry.subcluster_size() as usize;
+        let mut at = in_cluster;
+        for (old, new) in old.chunks(unit).zip(new.chunks(unit)) {
+            let part = ByteRange::new(at, old.len() as u64)?;
+            at = part.end();
+            if old == new {
+                continue;
+            }
+            // Whatever the backing file shows there by now.
+            if has_zeroes && is_zero(old) {
+                self.zero(state, guest, part, (ZeroMode::Punch, true))?;
+            } else {
+                self.store(state, guest, part.offset(), old)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the image say nothing of its disk: all of it is what its backing file shows, or zeroes.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::packed::tests::{clusters_around, pack, packable};
 use super::*;
 use crate::block::{FileDisk, MemoryDisk, Operation, Preallocation};
 use crate::convert::{Options, Sink, convert};
 use crate::qcow2::check::check;
-use crate::qcow2::{Codec, Compression, Geometry, NewImage, Qcow2Sink};
+use crate::qcow2::{Codec, Compression, Geometry, NewImage, Qcow2Sink, TablePlace};
 
 /// The smallest disk that has several L2 tables, whatever the cluster size.
 pub(crate) const SIZE: u64 = 3 << 19;
@@ -62,6 +63,8 @@ pub(crate) fn make_lazy(file: &MemoryDisk) {
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Write(u64, usize, u8),
+    /// Compressed: all clusters that it touches.
+    Pack(u64, u64, u8),
     Zero(u64, u64, ZeroMode),
     Resize(u64),
     Flush,
@@ -77,6 +80,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (offset(), len(), 1..=255_u8).prop_map(|(at, len, byte)| {
             Step::Write(at, len.min(SIZE - at) as usize, byte)
         }),
+        3 => (offset(), len(), 1..=255_u8).prop_map(|(at, len, byte)| Step::Pack(at, len.min(SIZE - at), byte)),
         3 => (offset(), len(), mode).prop_map(|(at, len, mode)| Step::Zero(at, len.min(SIZE - at), mode)),
         1 => prop_oneof![Just(SIZE), 1..2 * SIZE].prop_map(|size| Step::Resize(size.next_multiple_of(512))),
         1 => Just(Step::Flush),
@@ -97,8 +101,15 @@ pub(crate) fn content(disk: &dyn BlockRead) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn apply(step: &Step, disk: &dyn BlockWrite, model: &mut Vec<u8>) {
+pub(crate) fn apply(step: &Step, disk: &Qcow2Writer, model: &mut Vec<u8>) {
     match *step {
+        Step::Pack(at, len, byte) => {
+            let size = disk.image().geometry().cluster_size();
+            let range = clusters_around(at, len, size, disk.size());
+            let bytes = packable(byte, range.end - range.start);
+            pack(disk, &bytes, range.start);
+            model[range.start as usize..range.end as usize].copy_from_slice(&bytes);
+        }
         Step::Write(at, len, byte) => {
             let len = len.min(disk.size().saturating_sub(at) as usize);
             let at = at.min(disk.size());
@@ -200,7 +211,7 @@ proptest! {
         // Bytes that nobody wrote since the last flush before the cut are as they were then.
         let at = flushed.iter().rposition(|&(end, _)| end <= cut).unwrap();
         let (_, then) = &flushed[at];
-        let touched = touched_since(&steps, at);
+        let touched = touched_since(&steps, at, kind.geometry().cluster_size());
         let after = content(&open(&before, None));
         if dirty {
             prop_assert_eq!(faults(&*before), (0, 0), "repaired when it was opened");
@@ -213,13 +224,16 @@ proptest! {
 }
 
 /// What the steps after flush number `flush` may have changed.
-fn touched_since(steps: &[Step], flush: usize) -> Vec<std::ops::Range<u64>> {
+fn touched_since(steps: &[Step], flush: usize, cluster_size: u64) -> Vec<std::ops::Range<u64>> {
     let mut seen = 0;
     let mut ranges = Vec::new();
     for step in steps {
         match *step {
             Step::Flush | Step::Reopen => seen += 1,
             Step::Write(at, len, _) if seen >= flush => ranges.push(at..at + len as u64),
+            Step::Pack(at, len, _) if seen >= flush => {
+                ranges.push(clusters_around(at, len, cluster_size, u64::MAX));
+            }
             Step::Zero(at, len, _) if seen >= flush => ranges.push(at..at + len),
             // What a smaller disk has not, a larger one has as zeroes.
             Step::Resize(size) if seen >= flush => ranges.push(size..u64::MAX),
@@ -257,6 +271,7 @@ fn every_prefix_of_what_is_written_is_an_image() {
         for number in 0..12_u64 {
             apply(&Step::Write(number * 110_592, 9000, number as u8 + 1), &writer, &mut model);
             apply(&Step::Zero(number * 55_296, 30_000, ZeroMode::Punch), &writer, &mut model);
+            apply(&Step::Pack(number * 155_296 % SIZE, 40_000, number as u8 * 20 + 1), &writer, &mut model);
             if number % 4 == 3 {
                 let size = if number % 8 == 3 { SIZE / 2 - 512 } else { 3 * SIZE };
                 apply(&Step::Resize(size), &writer, &mut model);
@@ -336,6 +351,45 @@ fn an_image_that_would_overwrite_its_own_tables_is_marked_corrupt_instead() {
     assert_eq!(file.to_bytes()[65536..], before[65536..], "nothing but the header changed");
     let header = Header::read(&*file).unwrap();
     assert_eq!(Qcow2Writer::new(file, header, None, None).unwrap_err().kind(), crate::ErrorKind::Refused);
+}
+
+#[test]
+fn no_table_is_put_where_another_one_is() {
+    let kind = Kind { cluster_bits: 9, refcount_order: 6, extended: false, version: Version::V3 };
+    let l1_end = |size: u64| {
+        let header = Header::read(&*kind.image(size)).unwrap();
+        (header.l1.offset.0 + u64::from(header.l1.count) * 8).div_ceil(512)
+    };
+    // The disk that a cluster of the L1 table maps.
+    const MAPPED: u64 = 64 * 64 * 512;
+    let size = (1..80).map(|clusters| clusters * MAPPED).find(|&size| l1_end(size) == 66).unwrap();
+    for missing_block in [false, true] {
+        let file = kind.image(size);
+        // Smaller by so much, the L1 table ends with the first cluster that the second refcount block counts.
+        let header = Header { size: size - MAPPED, ..Header::read(&*file).unwrap() };
+        let l1 = TablePlace { count: header.l1.count - 64, ..header.l1 };
+        file.write_at(&Header { l1, ..header.clone() }.to_bytes().unwrap(), 0).unwrap();
+        let table = header.refcount_table.offset.0;
+        let mut block = [0; 8];
+        file.read_at(&mut block, table + 8).unwrap();
+        // Nobody counts it: as if nothing were there.
+        let count = if missing_block { table + 8 } else { u64::from_be_bytes(block) };
+        file.write_at(&[0; 8], count).unwrap();
+        file.write_at(&[0; 8], u64::from_be_bytes(block) + 8).unwrap();
+        let before = file.to_bytes();
+        let writer = open(&file, None);
+        let error = writer.write_at(&[2; 512], 0).and_then(|()| writer.flush()).unwrap_err();
+        let as_expected = match error.cause() {
+            Some(Corrupt::RegionsOverlap { one, other: Region::L1Table, .. }) => {
+                *one == Region::RefcountBlock
+            }
+            Some(Corrupt::L2TableInRegion { region: Region::L1Table, .. }) => !missing_block,
+            _ => false,
+        };
+        assert!(as_expected, "{error:?}");
+        assert!(Header::read(&*file).unwrap().is_corrupt());
+        assert!(file.to_bytes()[512..before.len()] == before[512..], "nothing but the header changed");
+    }
 }
 
 #[test]

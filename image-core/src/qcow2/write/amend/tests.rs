@@ -216,13 +216,13 @@ fn over_another_backing_file_the_image_reads_the_same() {
                     told += bytes;
                     Ok(())
                 };
-                writer.settle(Some(&*new), &mut done).unwrap();
+                writer.settle(Some(&*new), extended, &mut done).unwrap();
                 assert_eq!(told, SIZE);
                 writer.close_with_backing(Some((b"new", Some("raw")))).unwrap();
                 assert_eq!(Header::read(&*file).unwrap().backing_name.as_deref(), Some(&b"new"[..]));
                 assert!(content(&open(&file, Some(&new))) == model, "{kind:?}");
                 let writer = open(&file, Some(&new));
-                writer.settle(None, &mut |_| Ok(())).unwrap();
+                writer.settle(None, false, &mut |_| Ok(())).unwrap();
                 writer.close_with_backing(None).unwrap();
                 assert!(content(&open(&file, None)) == model, "{kind:?}");
                 assert_eq!(faults(&*file), (0, 0));

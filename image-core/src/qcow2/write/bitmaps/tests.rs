@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::packed::tests::clusters_around;
 use super::super::tests::{Kind, SIZE, Step, apply, content, crash, faults, kinds, open, steps};
 use super::*;
 use crate::ErrorKind;
@@ -200,6 +201,10 @@ proptest! {
             let size = writer.size();
             match *step {
                 Step::Write(at, len, _) => expected.set(range(at.min(size), (at + len as u64).min(size))),
+                Step::Pack(at, len, _) => {
+                    let clusters = clusters_around(at, len, kind.geometry().cluster_size(), size);
+                    expected.set(range(clusters.start, clusters.end));
+                }
                 Step::Zero(at, len, _) => expected.set(range(at.min(size), (at + len).min(size))),
                 Step::Resize(size) => expected.resize(size),
                 Step::Reopen => {

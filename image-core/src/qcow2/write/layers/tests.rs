@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::tests::{Kind, SIZE, content, crash, faults, make_lazy, open};
 use super::*;
 use crate::block::{MemoryDisk, Operation};
+use crate::qcow2::Mapping;
 
 /// What the image of each prefix of `operations`, whole or with what was not flushed lost, is over the backing file that
 /// it names: always `expected`. `dirty` ones are repaired by opening them.
@@ -59,6 +60,13 @@ fn kinds() -> Vec<(Kind, bool)> {
     ]
 }
 
+/// How many clusters of the disk are compressed.
+fn packed_clusters(writer: &Qcow2Writer) -> usize {
+    let starts = (0..SIZE).step_by(writer.image().geometry().cluster_size() as usize);
+    let mappings = starts.map(|start| writer.image().mapping(GuestOffset(start)).unwrap());
+    mappings.filter(|mapping| matches!(mapping, Mapping::Compressed(_))).count()
+}
+
 #[test]
 fn a_rebase_that_is_cut_off_leaves_the_disk_as_it_was() {
     let disk = |bytes: Vec<u8>| Arc::new(MemoryDisk::from_bytes(bytes));
@@ -67,14 +75,15 @@ fn a_rebase_that_is_cut_off_leaves_the_disk_as_it_was() {
         let mut other = vec![3; SIZE as usize / 2];
         other[70_000..270_000].fill(9);
         let new = disk(other);
-        for with_new in [true, false] {
+        for (with_new, compress) in [(true, false), (false, false), (true, true), (false, true)] {
             let (file, model) = layered(kind, lazy, &old);
             let start = file.to_bytes();
             file.record();
             let writer = open(&file, Some(&old));
             let name = with_new.then_some((&b"new"[..], Some("raw")));
             let target = with_new.then_some(&*new as &dyn BlockRead);
-            writer.settle(target, &mut |_| Ok(())).unwrap();
+            writer.settle(target, compress, &mut |_| Ok(())).unwrap();
+            assert_eq!(packed_clusters(&writer) > 0, compress);
             writer.close_with_backing(name).unwrap();
             let named = |header: &Header| match header.backing_name.as_deref() {
                 Some(b"old") => Some(old.clone()),
