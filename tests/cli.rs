@@ -3,6 +3,7 @@
 mod convert;
 mod dd;
 mod look;
+mod memory;
 
 use crate::support::goldimg;
 

@@ -1,5 +1,8 @@
 //! Bits into bytes: the first bit written is the lowest bit of the first byte (RFC 1951, 3.1.1).
 
+/// How many bits can be put between flushes.
+pub(super) const MOST_BITS: u32 = 56;
+
 /// Appends bits to a vector, whole bytes at a time.
 ///
 /// Room is made once for each block ([`BitWriter::reserve`]), because the size of a block is known before it is
@@ -34,7 +37,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Adds the lowest `count` bits of `bits`; the others must be zero. Between flushes there is room for 56 bits.
+    /// Adds the lowest `count` bits of `bits`; the others must be zero. Between flushes there is room for [`MOST_BITS`].
     #[inline(always)]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
         debug_assert!(count == 64 || bits >> count == 0, "bits beyond the count");

@@ -9,7 +9,7 @@
 //! The size of each form is counted before anything is written, so a stream that will not fit is given up early and
 //! the writer makes room only once for each block.
 
-use super::bits::BitWriter;
+use super::bits::{BitWriter, MOST_BITS};
 use super::header::Header;
 use super::huffman::{self, Code};
 use super::symbols::{
@@ -80,6 +80,21 @@ impl Codes {
                 Distance { bits: code.bits, length: code.length, extra: distance_extra_bits(symbol) as u8 };
         }
         codes
+    }
+
+    /// The bits of `token`, 48 at most, and how many they are.
+    #[inline(always)]
+    fn of(&self, token: Token) -> (u64, u32) {
+        let item = self.items[token.item()];
+        let distance = self.distance[token.distance_symbol()];
+        // A literal goes the same way with no bits for a distance: cheaper than a branch guessed wrong.
+        let mut sum = u64::from(item.bits);
+        let mut count = u32::from(item.length);
+        sum |= u64::from(distance.bits) << count;
+        count += u32::from(distance.length);
+        sum |= token.distance_extra() << count;
+        count += u32::from(distance.extra);
+        (sum, count)
     }
 }
 
@@ -176,16 +191,19 @@ impl Block<'_> {
     }
 
     fn write_symbols(&self, bits: &mut BitWriter<'_>, codes: &Codes) {
-        for token in self.tokens {
-            let item = codes.items[token.item()];
-            let distance = codes.distance[token.distance_symbol()];
-            // A literal goes the same way with no bits for a distance: cheaper than a branch guessed wrong.
-            let mut sum = u64::from(item.bits);
-            let mut count = u32::from(item.length);
-            sum |= u64::from(distance.bits) << count;
-            count += u32::from(distance.length);
-            sum |= token.distance_extra() << count;
-            count += u32::from(distance.extra);
+        // Most pairs of tokens fit between two flushes, and the second is looked up while the first is written.
+        let (pairs, rest) = self.tokens.as_chunks::<2>();
+        for &[first, second] in pairs {
+            let (first, second) = (codes.of(first), codes.of(second));
+            bits.put(first.0, first.1);
+            if first.1 + second.1 > MOST_BITS {
+                bits.flush();
+            }
+            bits.put(second.0, second.1);
+            bits.flush();
+        }
+        for &token in rest {
+            let (sum, count) = codes.of(token);
             bits.put(sum, count);
             bits.flush();
         }
