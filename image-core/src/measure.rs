@@ -107,7 +107,7 @@ pub fn bitmaps(geometry: Geometry, size: u64, bitmaps: &[Bitmap]) -> u64 {
 /// The length of the file that converting `source` to `image` makes: the conversion is done, and not stored.
 ///
 /// # Errors
-/// As [`convert`].
+/// As [`convert`]; [`Invalid`](crate::ErrorKind::Invalid) where equal clusters are to be stored once, which compares stored ones.
 pub fn exact(source: &dyn BlockRead, image: NewImage, options: &Options) -> Result<u64> {
     let nowhere = Nowhere::default();
     convert(source, &mut Qcow2Sink::new(&nowhere, image)?, options)?;

@@ -232,3 +232,48 @@ fn a_raw_file_is_as_sparse_as_qemu_makes_it() {
     let (ours, theirs) = (allocated(&bench.path("a.raw")), allocated(&reference));
     assert!(ours <= theirs + 16, "{ours} blocks, qemu-img makes {theirs}");
 }
+
+#[test]
+fn equal_clusters_stored_once_are_clean_and_part_when_they_are_written() {
+    let (Some(bench), Some(io)) = (Bench::new(), peer("qemu-io")) else { return };
+    // All of it three times: every compressed cluster has two equal ones.
+    let mut content = bench.content();
+    content.resize(bench.kinds.len() * CLUSTER, 0);
+    let content = [&content[..], &content, &content].concat();
+    fs::write(bench.path("thrice.raw"), &content).unwrap();
+    let text = 3 * bench.count(Kind::Text);
+    for options in ["compression_type=zlib", "compression_type=zstd", "refcount_bits=8", "compat=0.10"] {
+        let arguments = ["-c", "-o", options];
+        let each = bench.convert(&arguments, "thrice.raw", "each.qcow2");
+        let once =
+            bench.convert(&[&arguments[..], &["--dedup", "-m", "1"]].concat(), "thrice.raw", "a.qcow2");
+        bench.convert(&[&arguments[..], &["--dedup", "-m", "4"]].concat(), "thrice.raw", "b.qcow2");
+        assert!(fs::read(bench.path("a.qcow2")).unwrap() == fs::read(bench.path("b.qcow2")).unwrap());
+        assert!(once < each, "{options}: {once} bytes, {each} without");
+        assert_eq!(bench.check("a.qcow2")["compressed-clusters"], text, "{options}");
+        bench.same("thrice.raw", "a.qcow2");
+        readers::agree(&bench.path("a.qcow2"), &content, options, true);
+
+        // QEMU writes into the first of three; all of the other image is written here.
+        let text_at = bench.kinds.iter().position(|kind| *kind == Kind::Text).unwrap() * CLUSTER;
+        let write = format!("write -P 0xa5 {} 512", text_at + 1024);
+        for (target, format) in [("a.qcow2", "qcow2"), ("thrice.raw", "raw")] {
+            io.must([
+                "-f".as_ref(),
+                format.as_ref(),
+                "-c".as_ref(),
+                write.as_ref(),
+                bench.path(target).as_os_str(),
+            ]);
+        }
+        bench.check("a.qcow2");
+        bench.same("thrice.raw", "a.qcow2");
+        let mut changed = content.clone();
+        changed.rotate_left(CLUSTER / 2);
+        fs::write(bench.path("changed.raw"), &changed).unwrap();
+        bench.convert(&["-n"], "changed.raw", "b.qcow2");
+        bench.check("b.qcow2");
+        bench.same("changed.raw", "b.qcow2");
+        fs::write(bench.path("thrice.raw"), &content).unwrap();
+    }
+}

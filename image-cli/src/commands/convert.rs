@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// How hard to compress: deflate 1 to 9 (default 6), zstd 1 to 22 (default 3)
     #[arg(long, value_name = "N", requires = "compress")]
     pub(crate) level: Option<u8>,
+    /// Store equal compressed clusters once: smaller where the disk holds the same files several times
+    #[arg(long, requires = "compress", conflicts_with = "no_create")]
+    pub(crate) dedup: bool,
     /// How many threads work [default: one for each core]
     #[arg(short = 'm', long = "threads", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,

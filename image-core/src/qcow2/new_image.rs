@@ -38,6 +38,7 @@ pub struct NewImage {
     version: Version,
     codec: Codec,
     compress: bool,
+    dedup: bool,
     lazy_refcounts: bool,
     backing: Option<(Vec<u8>, Option<Vec<u8>>)>,
     data_file: Option<(Vec<u8>, bool)>,
@@ -57,6 +58,7 @@ impl NewImage {
             version: Version::V3,
             codec: Codec::default(),
             compress: false,
+            dedup: false,
             lazy_refcounts: false,
             backing: None,
             data_file: None,
@@ -87,6 +89,12 @@ impl NewImage {
     /// As [`with_version`](Self::with_version).
     pub fn with_codec(self, codec: Codec, compress: bool) -> Result<Self> {
         Self { codec, compress, ..self }.checked()
+    }
+
+    /// With equal compressed clusters stored once, or each by itself. What is stored is read again to compare it.
+    #[must_use]
+    pub fn with_dedup(self, dedup: bool) -> Self {
+        Self { dedup, ..self }
     }
 
     /// With the permission to update refcounts late, or without it.
@@ -205,6 +213,11 @@ impl NewImage {
     /// The codec of a conversion that compresses.
     pub(super) fn packs_with(&self) -> Option<Codec> {
         self.compress.then_some(self.codec)
+    }
+
+    /// Whether equal compressed clusters are stored once.
+    pub(super) fn dedups(&self) -> bool {
+        self.compress && self.dedup
     }
 
     pub(super) fn entry_format(&self) -> EntryFormat {

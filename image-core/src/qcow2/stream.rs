@@ -12,18 +12,21 @@
 //!   it counts: memory stays the same however large the image.
 //! - Compressed clusters follow each other byte by byte. What is left free of a cluster when a plain one follows is
 //!   used for later compressed ones that fit.
+//! - Equal compressed clusters share their bytes, if that is asked for: as many as the refcount has room for, and only
+//!   while the block that counts them is not written. Plain ones never do: whoever writes to one in place would have to look.
 //! - The first cluster stays zeroes until everything else is in place, so an unfinished file is not an image.
 //! - What is written depends on nothing but the pieces: no time, no name, no number of workers.
 
 mod refcounts;
 mod space;
+mod stored;
 
 use crate::block::{BlockWrite, ByteRange, Filesystem, InFile};
 use crate::convert::{Copies, Encoder, Piece, Sink};
 use crate::error::{Doing, Error, Result};
 
 use super::compress::Packer;
-use super::entry::{CompressedPlace, HostCluster, L1Entry, L2Entry, Mapping};
+use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
 use super::geometry::{GuestOffset, HostOffset};
 use super::header::TablePlace;
 use super::new_image::{NewImage, SECTOR};
@@ -56,7 +59,7 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     /// Whatever the storage says.
     pub fn new(file: D, image: NewImage) -> Result<Self> {
         let cluster_size = image.geometry().cluster_size();
-        let space = HostSpace::new(file, image.geometry())?;
+        let space = HostSpace::new(file, image.geometry(), image.dedups())?;
         let l2 = L2Table { l1_index: 0, bytes: vec![0; cluster_size as usize], used: false };
         Ok(Self { image, space, l1: Vec::new(), l2 })
     }
@@ -116,10 +119,8 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     }
 
     fn put_packed(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
-        let len = bytes.len() as u64;
-        let offset = self.space.take_bytes(len)?;
-        self.space.write(offset, bytes)?;
-        self.map(range.offset(), Mapping::Compressed(CompressedPlace { offset, len }))
+        let place = self.space.store_packed(bytes)?;
+        self.map(range.offset(), Mapping::Compressed(place))
     }
 
     /// Writes what is left: tables, refcounts, and last the header. Nothing is valid before.

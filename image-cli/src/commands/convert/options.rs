@@ -56,6 +56,8 @@ pub(crate) struct Job {
     compress: bool,
     /// How hard, into what is there.
     pub(super) level: Option<u8>,
+    /// Equal compressed clusters are stored once.
+    dedup: bool,
     codec: Codec,
     cluster_bits: u32,
     refcount_order: u32,
@@ -80,7 +82,7 @@ impl Job {
         // What is there has a compression of its own, which says what levels it has.
         let level = args.level.filter(|_| !args.no_create);
         let job = Self::of(format, args.compress, &args.options, level)?;
-        Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, level: args.level, ..job })
+        Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, level: args.level, dedup: args.dedup, ..job })
     }
 
     /// An image of `format` with the `KEY=VALUE`s of `-o`.
@@ -95,6 +97,7 @@ impl Job {
             sparse_unit: Some(DEFAULT_SPARSE_UNIT),
             compress,
             level,
+            dedup: false,
             codec: Codec::default(),
             cluster_bits: 16,
             refcount_order: 4,
@@ -152,7 +155,8 @@ impl Job {
     /// The qcow2 image for a disk of `size` bytes.
     pub(in crate::commands) fn image(&self, size: u64) -> image_core::Result<NewImage> {
         let image = NewImage::new(size)?.with_geometry(self.geometry()?)?;
-        let image = image.with_codec(self.codec, self.compress)?.with_version(self.version)?;
+        let image =
+            image.with_codec(self.codec, self.compress)?.with_version(self.version)?.with_dedup(self.dedup);
         match &self.backing {
             Some((name, format)) => image.with_backing(name.as_bytes(), Some(format)),
             None => Ok(image),

@@ -6,9 +6,11 @@
 //! ```
 
 use super::super::corrupt::Unsupported;
+use super::super::entry::CompressedPlace;
 use super::super::geometry::{Geometry, HostOffset};
 use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::refcounts::Refcounts;
+use super::stored::{Key, StoredPlaces};
 use crate::block::{BlockWrite, ByteRange, Filesystem, InFile, ZeroMode};
 use crate::error::Result;
 
@@ -21,6 +23,10 @@ const DIRECT_LEN: usize = 64 * 1024;
 /// How many gaps are remembered; of more, the smallest is given up.
 const MAX_GAPS: usize = 32;
 
+/// So many bytes of refcount blocks stay in memory where clusters are shared: only a count that is there can grow. With
+/// clusters of 64 KiB and 16 bits they count 32 GiB.
+const OPEN_BLOCKS_LEN: u64 = 1024 * 1024;
+
 /// The file grows by a quarter and this much, so that it is seldom resized.
 const GROWTH: u64 = 1024 * 1024;
 
@@ -29,6 +35,10 @@ pub(super) struct HostSpace<D> {
     file: D,
     geometry: Geometry,
     refcounts: Refcounts,
+    /// So many clusters before the last keep counts that may change.
+    open_clusters: u64,
+    /// What may be shared; `None`: nothing.
+    stored: Option<StoredPlaces>,
     /// The first byte behind all clusters that are taken.
     end: u64,
     /// Unused ends of clusters that hold compressed bytes.
@@ -42,17 +52,21 @@ pub(super) struct HostSpace<D> {
 }
 
 impl<D: BlockWrite> HostSpace<D> {
-    /// All of `file` but the first cluster, which is zeroed and stays so until it is written.
-    pub(super) fn new(file: D, geometry: Geometry) -> Result<Self> {
+    /// All of `file` but the first cluster, which is zeroed and stays so until it is written. `dedup`: equal compressed
+    /// clusters share their bytes.
+    pub(super) fn new(file: D, geometry: Geometry, dedup: bool) -> Result<Self> {
         let file_size = file.size();
         let first = ByteRange::whole(geometry.cluster_size().min(file_size));
         if !first.is_empty() {
             file.write_zeroes(first, ZeroMode::Keep)?;
         }
+        let open_blocks = if dedup { (OPEN_BLOCKS_LEN / geometry.cluster_size()).max(1) } else { 1 };
         let mut space = Self {
             file,
             geometry,
             refcounts: Refcounts::new(geometry),
+            open_clusters: open_blocks * geometry.refcounts_per_block(),
+            stored: dedup.then(StoredPlaces::default),
             end: 0,
             gaps: Vec::new(),
             file_size,
@@ -67,8 +81,8 @@ impl<D: BlockWrite> HostSpace<D> {
     /// Takes `count` clusters that follow each other.
     pub(super) fn take_clusters(&mut self, count: u64) -> Result<HostOffset> {
         let offset = self.append_clusters(count);
-        // A block that is a whole block behind changes no more: written, it takes no memory. It is counted in a later one.
-        let keep = self.geometry.refcounts_per_block();
+        // A block that is so far behind changes no more: written, it takes no memory. It is counted in a later one.
+        let keep = self.open_clusters;
         while self.refcounts.block_ends_before(self.geometry.cluster_index(self.end).saturating_sub(keep)) {
             let block_offset = self.append_clusters(1);
             self.write_block(block_offset)?;
@@ -93,8 +107,67 @@ impl<D: BlockWrite> HostSpace<D> {
         }
     }
 
+    /// Stores the bytes of a compressed cluster, or has them shared with an earlier one that is equal.
+    pub(super) fn store_packed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
+        if self.stored.is_none() {
+            return self.append_packed(bytes);
+        }
+        let key = Key::of(bytes);
+        if let Some(place) = self.stored.as_ref().and_then(|stored| stored.find(key))
+            && self.share(place, bytes)?
+        {
+            return Ok(place);
+        }
+        let place = self.append_packed(bytes)?;
+        if let Some(stored) = &mut self.stored {
+            stored.remember(key, place);
+        }
+        Ok(place)
+    }
+
+    fn append_packed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
+        let len = bytes.len() as u64;
+        let offset = self.take_bytes(len)?;
+        self.write(offset, bytes)?;
+        Ok(CompressedPlace { offset, len })
+    }
+
+    /// Counts one use more of `place`, if it holds `bytes` and all of its counts can still grow.
+    fn share(&mut self, place: CompressedPlace, bytes: &[u8]) -> Result<bool> {
+        let clusters = self.geometry.cluster_index(place.offset.0)
+            ..=self.geometry.cluster_index(place.offset.0 + place.len - 1);
+        let max = self.geometry.max_refcount();
+        if *clusters.start() < self.refcounts.first_open()
+            || clusters.clone().any(|cluster| self.refcounts.count(cluster) >= max)
+            || !self.holds(place, bytes)?
+        {
+            return Ok(false);
+        }
+        clusters.for_each(|cluster| self.refcounts.add(cluster));
+        // What is free there cannot be used any more if the count cannot grow.
+        let (refcounts, geometry) = (&self.refcounts, self.geometry);
+        self.gaps.retain(|gap| refcounts.count(geometry.cluster_index(gap.offset())) < max);
+        Ok(true)
+    }
+
+    /// Whether these bytes are at `place`.
+    fn holds(&self, place: CompressedPlace, bytes: &[u8]) -> Result<bool> {
+        if place.len != bytes.len() as u64 {
+            return Ok(false);
+        }
+        if !self.pending.is_empty() && place.offset.0 >= self.pending_at {
+            let at = (place.offset.0 - self.pending_at) as usize;
+            if let Some(pending) = self.pending.get(at..at + bytes.len()) {
+                return Ok(pending == bytes);
+            }
+        }
+        let mut there = vec![0; bytes.len()];
+        self.file.read_at(&mut there, place.offset.0)?;
+        Ok(there == bytes)
+    }
+
     /// Takes `len` bytes, at most a cluster, for a compressed cluster.
-    pub(super) fn take_bytes(&mut self, len: u64) -> Result<HostOffset> {
+    fn take_bytes(&mut self, len: u64) -> Result<HostOffset> {
         let fits = self.gaps.iter().enumerate().filter(|(_, gap)| gap.len() >= len);
         if let Some((index, _)) = fits.min_by_key(|(_, gap)| gap.len()) {
             let gap = self.gaps.swap_remove(index);
@@ -228,5 +301,27 @@ impl<D: BlockWrite> HostSpace<D> {
         table.resize(table_len as usize, 0);
         self.write(table_offset, &table)?;
         Ok((TablePlace { offset: table_offset, count: table_clusters as u32 }, last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDisk;
+
+    #[test]
+    fn bytes_are_compared_before_they_are_shared() {
+        let geometry = Geometry::new(16, 4, false).unwrap();
+        let mut space = HostSpace::new(MemoryDisk::new(0), geometry, true).unwrap();
+        let first = space.store_packed(&[1; 1000]).unwrap();
+        for flushed in [false, true] {
+            // As if both had the same hash.
+            space.stored.as_mut().unwrap().remember(Key::of(&[2; 1000]), first);
+            space.stored.as_mut().unwrap().remember(Key::of(&[1; 999]), first);
+            assert_ne!(space.store_packed(&[2; 1000]).unwrap(), first, "flushed: {flushed}");
+            assert_ne!(space.store_packed(&[1; 999]).unwrap(), first, "flushed: {flushed}");
+            assert_eq!(space.store_packed(&[1; 1000]).unwrap(), first, "flushed: {flushed}");
+            space.flush().unwrap();
+        }
     }
 }

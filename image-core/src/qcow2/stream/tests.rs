@@ -1,6 +1,8 @@
 //! What is written, read back by a few lines that know nothing of how it was written: every reference recounted.
 
-use std::collections::BTreeMap;
+mod dedup;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
@@ -27,7 +29,9 @@ struct Apart {
     content: Vec<u8>,
     plain: usize,
     packed: usize,
-    /// Bytes of packed clusters, whole sectors.
+    /// Where packed clusters begin: fewer than those where some are shared.
+    places: BTreeSet<u64>,
+    /// Bytes of packed clusters, whole sectors, shared ones once.
     packed_len: usize,
 }
 
@@ -47,7 +51,8 @@ fn take_apart(file: &[u8]) -> Apart {
     for (_, range) in header.regions() {
         refer(range.offset(), range.len());
     }
-    let mut apart = Apart { content: vec![0; header.size as usize], plain: 0, packed: 0, packed_len: 0 };
+    let content = vec![0; header.size as usize];
+    let mut apart = Apart { content, plain: 0, packed: 0, places: BTreeSet::new(), packed_len: 0 };
     for l1_index in 0..header.l1.count as usize {
         let guest = l1_index as u64 * geometry.l2_coverage();
         let l1_entry = L1Entry(entry(header.l1.offset.0 as usize + l1_index * 8));
@@ -68,7 +73,9 @@ fn take_apart(file: &[u8]) -> Apart {
                 Mapping::Compressed(place) => {
                     refer(place.offset.0, place.len);
                     apart.packed += 1;
-                    apart.packed_len += place.len as usize;
+                    if apart.places.insert(place.offset.0) {
+                        apart.packed_len += place.len as usize;
+                    }
                     unpack(
                         &file[place.offset.0 as usize..][..place.len as usize],
                         cluster_size,
@@ -162,11 +169,11 @@ proptest! {
     #[test]
     fn every_image_is_whole_and_the_same_for_any_number_of_workers(
         runs in prop::collection::vec((0..3_u8, 1..12_usize), 0..24), grain in 300..9000_usize, rest in 0..600_usize,
-        bits in 9..=17_u32, order in 0..=6_u32, method in 0..3_usize,
+        bits in 9..=17_u32, order in 0..=6_u32, method in 0..3_usize, dedup in any::<bool>(),
     ) {
         let bytes = disk(&runs, grain, rest);
         let method = [None, Some(Compression::Deflate), Some(Compression::Zstd)][method];
-        let image = new_image(bytes.len(), bits, order, method);
+        let image = new_image(bytes.len(), bits, order, method).with_dedup(dedup);
         let file = written(&bytes, &image, 1);
         let apart = take_apart(&file);
         prop_assert_eq!(apart.content.len(), bytes.len().next_multiple_of(512));
@@ -176,6 +183,7 @@ proptest! {
         let used = bytes.chunks(1 << bits).filter(|cluster| cluster.iter().any(|byte| *byte != 0)).count();
         prop_assert_eq!(apart.plain + apart.packed, used);
         prop_assert!(method.is_some() || apart.packed == 0);
+        prop_assert!(dedup || apart.places.len() == apart.packed);
         for threads in [2, 3, 8] {
             prop_assert!(written(&bytes, &image, threads) == file, "{threads} workers write something else");
         }
