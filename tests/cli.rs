@@ -1,5 +1,6 @@
 //! What a user sees of the command line itself.
 
+mod change;
 mod convert;
 mod dd;
 mod look;

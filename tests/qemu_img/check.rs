@@ -73,6 +73,13 @@ const DAMAGED: &[Row] = &[
     same("check -r leaks corrupt.qcow2"),
     says("check -r all corrupt.qcow2", REBUILT),
     says("check -r all --output=json corrupt.qcow2", REBUILT),
+    same("check lost.qcow2"),
+    same("check --output=json lost.qcow2"),
+    same("check -r leaks lost.qcow2"),
+    same("check tableless.qcow2"),
+    same("check --output=json tableless.qcow2"),
+    same("check -r leaks tableless.qcow2"),
+    same("check -r all tableless.qcow2"),
     same("check dirty.qcow2"),
     same("check -r all dirty.qcow2"),
 ];
@@ -90,7 +97,7 @@ fn damage(prepared: &Prepared) {
     let l2 = number(number(40) as usize) & 0x00ff_ffff_ffff_fe00;
     let first_cluster = number(l2 as usize) & 0x00ff_ffff_ffff_fe00;
     let refcount = |cluster: u64| block + cluster * 2;
-    for name in ["leaky", "uncopied", "corrupt", "dirty"] {
+    for name in ["leaky", "uncopied", "corrupt", "dirty", "lost", "tableless"] {
         prepared.file(&format!("{name}.qcow2"), &whole);
     }
     prepared.patch("leaky.qcow2", l2, &0_u64.to_be_bytes());
@@ -98,5 +105,8 @@ fn damage(prepared: &Prepared) {
     prepared.patch("uncopied.qcow2", l2, &first_cluster.to_be_bytes());
     prepared.patch("corrupt.qcow2", refcount(first_cluster / 65536), &0_u16.to_be_bytes());
     prepared.patch("corrupt.qcow2", refcount(first_cluster / 65536 + 1), &4_u16.to_be_bytes());
+    // A refcount table behind the end of the file, and none.
+    prepared.patch("lost.qcow2", 48, &(1_u64 << 40).to_be_bytes());
+    prepared.patch("tableless.qcow2", 56, &[0; 4]);
     prepared.patch("dirty.qcow2", 72, &3_u64.to_be_bytes());
 }

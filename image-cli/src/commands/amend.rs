@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use image_core::block::BlockWrite;
 use image_core::format::Member;
+use image_core::qcow2::Version;
 use image_core::qcow2::write::{Amendment, amend, set_backing};
 
 use super::image::{WriteArgs, advised};
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     let path = &args.image.path;
     let name = printable(&path.display().to_string());
+    let unclosed = args.image.unclosed();
     let member = advised(Member::open_writable(path, args.image.format))?;
     let header = member.header.ok_or_else(|| anyhow!("{name}: a raw image has no options"));
     let header = header.hint(|| format!("goldimg convert -O qcow2 {name} OUTPUT"))?;
@@ -56,12 +58,19 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         refcount_bits: options.refcount_bits,
         lazy_refcounts: options.lazy_refcounts,
     };
+    let has_bitmaps = header.bitmaps().is_some();
     let file: Arc<dyn BlockWrite> = Arc::new(member.file);
     let header = amend(&file, &header, amendment).with_context(|| format!("amending {name}"))?;
     if let Some(backing) = &options.backing_file {
         let format = options.backing_format.map(|format| format.to_string());
         let new = (!backing.is_empty()).then_some((backing.as_slice(), format.as_deref()));
         set_backing(&*file, &header, new).with_context(|| format!("amending {name}"))?;
+    }
+    unclosed.tell(ui);
+    if has_bitmaps && header.version == Version::V2 {
+        ui.warning(&format!(
+            "{name}: its persistent bitmaps are gone, which version 2 (compat 0.10) does not have"
+        ));
     }
     ui.note(&format!("{name}: amended"));
     Ok(ExitCode::SUCCESS)

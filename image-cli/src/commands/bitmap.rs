@@ -10,7 +10,7 @@ use image_core::qcow2::bitmap::{self, Bitmap, Bits};
 use image_core::qcow2::write::{BitmapChange, change_bitmaps};
 use serde_json::json;
 
-use super::image::{ImageArgs, human_size, unless_shared};
+use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use crate::failure::Advise;
 use crate::printable::printable;
 use crate::size::Size;
@@ -65,11 +65,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     if changes.is_empty() {
         return list(args, ui);
     }
+    let unclosed = Unclosed::look(&args.image.path, args.image.format);
     let member = Member::open_writable(&args.image.path, args.image.format)?;
     let header = qcow2_header(&member, &name)?;
     change_bitmaps(&member.file, header, &changes)
         .hint(|| format!("goldimg bitmap {name}"))
         .with_context(|| name.clone())?;
+    unclosed.tell(ui);
     Ok(ExitCode::SUCCESS)
 }
 

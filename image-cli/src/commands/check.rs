@@ -47,11 +47,8 @@ enum What {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let member = match args.repair {
-        Some(What::All) => {
-            Member::in_medium_to_repair(Medium::open_writable(&args.image.path)?, args.image.format)?
-        }
-        Some(What::Leaks) => Member::open_writable(&args.image.path, args.image.format)?,
-        None => unless_shared(Member::open(&args.image.path, args.image.options()))?,
+        Some(_) => Member::in_medium_to_repair(Medium::open_writable(&args.image.path)?, args.image.format)?,
+        None => unless_shared(Member::open_to_check(&args.image.path, args.image.options()))?,
     };
     let name = printable(&args.image.path.display().to_string());
     let Some(header) = &member.header else {

@@ -47,7 +47,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         if watch.is_cancelled() { Err(image_core::Error::cancelled()) } else { Ok(()) }
     };
     let job = Commit { options, base: args.base.clone(), keep: args.keep };
+    let unclosed = args.image.unclosed();
     advised(commit(path, &job, &mut done))?;
+    unclosed.tell(ui);
     ui.note(&format!("{}: committed", printable(&path.display().to_string())));
     Ok(ExitCode::SUCCESS)
 }

@@ -190,7 +190,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let source = Source::open(args, ui)?;
     let output = match args.no_create {
-        true => Output::existing(&args.target, args)?,
+        true => Output::existing(&args.target, args, ui)?,
         false => Output::new(&args.target, args, job.format)?,
     };
     let base = args.backing_file.as_ref().map(|name| source::base(args, name, ui)).transpose()?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use image_core::ErrorKind;
 use image_core::format::{
-    Format, Image, ImageWriter, OpenOptions, ProbeRule, ReferenceRule, References, Share, WriteOptions,
+    Format, Image, ImageWriter, Member, OpenOptions, ProbeRule, ReferenceRule, References, Share,
+    WriteOptions,
 };
 
 use crate::failure::Advise;
@@ -83,8 +84,40 @@ impl WriteArgs {
     }
 
     /// Opens it for writing.
-    pub(crate) fn open(&self) -> anyhow::Result<ImageWriter> {
-        advised(ImageWriter::open(&self.path, self.options()))
+    pub(crate) fn open(&self, ui: &Ui) -> anyhow::Result<ImageWriter> {
+        let unclosed = self.unclosed();
+        let image = advised(ImageWriter::open(&self.path, self.options()))?;
+        unclosed.tell(ui);
+        Ok(image)
+    }
+
+    /// Whether it was not closed.
+    pub(crate) fn unclosed(&self) -> Unclosed {
+        Unclosed::look(&self.path, self.format)
+    }
+}
+
+/// An image that was not closed when it was written last. Whatever writes it next counts its refcounts again first, which
+/// takes time and is worth knowing.
+#[must_use]
+pub(crate) struct Unclosed {
+    name: Option<String>,
+}
+
+impl Unclosed {
+    /// Looks whether the image at `path` is one. What else is wrong with it, who opens it for writing finds.
+    pub(crate) fn look(path: &Path, format: Option<Format>) -> Self {
+        let look = OpenOptions { format, references: References::Refuse, share: Share::Writers };
+        let header = Member::open(path, look).ok().and_then(|member| member.header);
+        let is_unclosed = header.is_some_and(|header| header.is_dirty() && !header.is_corrupt());
+        Self { name: is_unclosed.then(|| printable(&path.display().to_string())) }
+    }
+
+    /// Says so, once it was opened for writing.
+    pub(crate) fn tell(self, ui: &Ui) {
+        if let Some(name) = self.name {
+            ui.note(&format!("{name} was not closed: its refcounts were counted again"));
+        }
     }
 }
 

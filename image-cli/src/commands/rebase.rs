@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         (false, false, format) => Some(NewBacking { name, format: look_at(path, name, format)?.1 }),
     };
     let options = args.image.options();
+    let unclosed = args.image.unclosed();
     if args.unchecked {
         advised(rebase(path, options, new, None))?;
     } else {
@@ -72,6 +73,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         };
         advised(rebase(path, options, new, Some(Differences { compress: args.compress, done: &mut done })))?;
     }
+    unclosed.tell(ui);
     let shown = match new {
         Some(_) => format!("its backing file is {}", printable(&args.backing.to_string_lossy())),
         None => "it has no backing file".to_owned(),

@@ -69,7 +69,7 @@ impl Change {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let image = args.image.open()?;
+    let image = args.image.open(ui)?;
     let name = printable(&args.image.path.display().to_string());
     let old = image.size();
     let new = args.size.of(old)?;

@@ -9,7 +9,7 @@ use image_core::qcow2::Header;
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
-use super::image::{ImageArgs, human_size, unless_shared};
+use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use super::info;
 use crate::facts;
 use crate::failure::Advise;
@@ -49,6 +49,7 @@ struct Action {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let image = Image { path: &args.image.path, format: args.image.format };
     let Action { create, apply, delete, .. } = &args.action;
+    let unclosed = Unclosed::look(image.path, image.format);
     match (create, apply, delete) {
         (Some(name), ..) if name.is_empty() => return Err(anyhow!("a snapshot needs a name")),
         (Some(name), ..) => {
@@ -66,8 +67,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
             let index = image.find(&member, &header, name)?;
             delete_snapshot(&member.file, &header, index).with_context(|| image.name())?;
         }
-        _ => list(&image, args, ui)?,
+        _ => return list(&image, args, ui).map(|()| ExitCode::SUCCESS),
     }
+    unclosed.tell(ui);
     Ok(ExitCode::SUCCESS)
 }
 

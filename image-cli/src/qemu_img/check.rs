@@ -5,7 +5,7 @@ use std::fmt::Write;
 use image_core::ErrorKind;
 
 use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check};
-use image_core::qcow2::{Geometry, HostOffset};
+use image_core::qcow2::{Corrupt, Geometry, HostOffset};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
@@ -59,7 +59,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if repair.is_some() && wanted.force_share {
         return Err(node.failed("force-share=on can only be used with read-only images"));
     }
-    let member = if repair == Some(Repair::All) { node.member_to_repair()? } else { node.member()? };
+    let member = if repair.is_some() { node.member_to_repair()? } else { node.member_to_check()? };
     let Some(header) = &member.header else {
         if repair.is_some() {
             call.talk.say(&node.warning_of_probing());
@@ -142,6 +142,10 @@ fn words_of(finding: &Finding, geometry: Geometry, repaired: bool) -> String {
         Finding::RefcountBlockShared { index, references, .. } => {
             format!("{error} refcount block {index} refcount={references}")
         }
+        Finding::Rule { rule: Corrupt::RegionPastEnd { offset, len, .. }, .. } => format!(
+            "{error}: counting reference for region exceeding the end of the file by one cluster or more: offset \
+             {offset:#x} size {len:#x}"
+        ),
         other => format!("{error} {other}"),
     };
     line.push('\n');

@@ -203,8 +203,19 @@ impl Node {
 
     /// Opens the file and reads its header; what it names is not opened.
     pub(super) fn member(&self) -> Result<Member, Failure> {
-        let medium = self.medium()?;
-        let member = Member::in_medium(medium, self.format(), self.share);
+        self.member_by(Member::in_medium)
+    }
+
+    /// The same for a check: its header may be without a refcount table.
+    pub(super) fn member_to_check(&self) -> Result<Member, Failure> {
+        self.member_by(Member::in_medium_to_check)
+    }
+
+    fn member_by(
+        &self,
+        open: fn(Medium, Option<Format>, Share) -> image_core::Result<Member>,
+    ) -> Result<Member, Failure> {
+        let member = open(self.medium()?, self.format(), self.share);
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         match &self.late {
             Some(fault) => Err(self.failed(fault.clone())),

@@ -40,6 +40,22 @@ impl Member {
         Self::in_medium_to_write(Medium::open_writable(path.as_ref())?, format)
     }
 
+    /// As [`open`](Self::open), for a check: the header may lack a refcount table ([`Header::read_to_repair`]).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_to_check(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
+        Self::in_medium_to_check(Medium::open(path.as_ref())?, options.format, options.share)
+    }
+
+    /// As [`open_to_check`](Self::open_to_check), in a medium that is open already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn in_medium_to_check(medium: Medium, format: Option<Format>, share: Share) -> Result<Self> {
+        Self::open_shared(medium, format, share, |file| Ok(Header::read_to_repair(file)?.0))
+    }
+
     /// As [`open_writable`](Self::open_writable), in a medium that is open for writing.
     ///
     /// # Errors
@@ -102,14 +118,23 @@ impl Member {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn in_medium(file: Medium, format: Option<Format>, share: Share) -> Result<Self> {
+    pub fn in_medium(medium: Medium, format: Option<Format>, share: Share) -> Result<Self> {
+        Self::open_shared(medium, format, share, Header::read)
+    }
+
+    fn open_shared(
+        file: Medium,
+        format: Option<Format>,
+        share: Share,
+        read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
+    ) -> Result<Self> {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
             None => probe(&file).doing(doing)?,
         };
         file.lock(share.access(found))?;
-        let mut member = Self::parse(file, Some(found), Header::read)?;
+        let mut member = Self::parse(file, Some(found), read)?;
         member.probed = format.is_none();
         Ok(member)
     }

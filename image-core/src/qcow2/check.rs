@@ -40,7 +40,8 @@ use super::{bitmap, snapshot};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 
-/// Checks the image in `file`, whose header was read from it, and tells `report` of each finding as it is made.
+/// Checks the image in `file`, whose header was read from it, and tells `report` of each finding as it is made. Of a
+/// header that lacks its refcount table ([`Header::read_to_repair`]) it tells why, and no cluster is counted.
 ///
 /// # Errors
 /// Whatever makes the check impossible: the file cannot be read, or a table that the header names is damaged.
@@ -51,11 +52,24 @@ pub fn check(file: &dyn BlockRead, header: &Header, report: &mut dyn FnMut(&Find
         result.count(&finding);
         report(&finding);
     };
+    missing_table(file, header, &mut told)?;
     let mut refcounts = Refcounts::read(file, header)?;
     let totals = references(&image, &mut refcounts, &mut told)?;
     copied::walk(&image, &mut refcounts, None, &mut |finding, _| told(finding))?;
     totals.put_into(&mut result, header);
     Ok(result)
+}
+
+/// Tells why the header lacks its refcount table. That it never had one is not told, as QEMU does not.
+fn missing_table(file: &dyn BlockRead, header: &Header, told: &mut dyn FnMut(Finding)) -> Result<()> {
+    if header.refcount_table.count != 0 {
+        return Ok(());
+    }
+    let (_, rule) = Header::read_to_repair(file)?;
+    if let Some(rule) = rule.filter(|rule| *rule != Corrupt::NoRefcountTable) {
+        told(Finding::Rule { rule, times: 1 });
+    }
+    Ok(())
 }
 
 /// What counting ends with.

@@ -109,7 +109,7 @@ impl Header {
         Self::from_bytes(&bytes, file.size()).doing(doing)
     }
 
-    /// As [`read`](Self::read), for a repair: where the refcount table cannot be where it is said to be, the header has
+    /// As [`read`](Self::read), for a check or a repair: where the refcount table cannot be where it is said to be, the header has
     /// an empty one, with which nothing can be written, and the rule that is broken is returned too.
     ///
     /// # Errors

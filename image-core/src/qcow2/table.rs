@@ -312,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_forgotten_is_read_again() {
+        let cache = TableCache::new(Geometry::new(16, 4, false).unwrap());
+        let host = HostOffset(65536);
+        cache.put(host, table_of(1));
+        cache.forget(host);
+        assert_eq!(cache.table(host, || Ok(table_of(2))).unwrap()[0], 2);
+        cache.change(host, table_of(3), |_| ());
+        cache.forget(host);
+        assert_eq!(cache.table(host, || Ok(table_of(4))).unwrap()[0], 4);
+    }
+
+    #[test]
     fn a_failed_read_is_not_remembered() {
         let cache = TableCache::new(Geometry::new(16, 4, false).unwrap());
         let failed = cache.table(HostOffset(65536), || Err(crate::Error::cancelled()));

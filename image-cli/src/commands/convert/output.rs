@@ -15,7 +15,9 @@ use tempfile::TempPath;
 
 use super::Args;
 use super::options::Format;
+use crate::commands::image::Unclosed;
 use crate::failure::Advise;
+use crate::ui::Ui;
 
 /// Names of unfinished files begin so.
 const PREFIX: &str = ".goldimg-";
@@ -83,13 +85,14 @@ impl Output {
     }
 
     /// Opens what is at `path` to write into it.
-    pub(super) fn existing(path: &Path, args: &Args) -> anyhow::Result<Self> {
+    pub(super) fn existing(path: &Path, args: &Args, ui: &Ui) -> anyhow::Result<Self> {
         if let Ok(there) = fs::metadata(path) {
             refuse_source(path, &there, args)?;
         }
         let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
         let format = args.target_format.map(Into::into);
         let options = WriteOptions { format, references, share: args.share() };
+        let unclosed = Unclosed::look(path, format);
         let opened = ImageWriter::open(path, options);
         let image = match opened.as_ref().map_err(image_core::Error::kind) {
             Err(ErrorKind::Refused) => {
@@ -97,6 +100,7 @@ impl Output {
             }
             _ => opened?,
         };
+        unclosed.tell(ui);
         Ok(Self::Existing { image: Box::new(image), zero: args.target_is_zero })
     }
 

@@ -23,7 +23,7 @@ use super::super::header::Header;
 use super::super::write::rewrite_snapshots;
 use super::super::{layout, marks};
 use super::refcounts::Refcounts;
-use super::{CheckResult, Finding, Image, Severity, check, copied, references};
+use super::{CheckResult, Finding, Image, Severity, check, copied, missing_table, references};
 use crate::block::{BlockRead, BlockWrite};
 use crate::error::{Doing, Error, Result};
 use in_place::InPlace;
@@ -68,7 +68,7 @@ pub struct Repaired {
 /// [`Unsupported`](crate::ErrorKind::Unsupported) if the image is too large for rebuilding; as
 /// [`check`](super::check()).
 pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>)) -> Result<Repaired> {
-    let (mut header, table_rule) = Header::read_to_repair(file)?;
+    let (mut header, _) = Header::read_to_repair(file)?;
     let known = layout::AUTOCLEAR_BITMAPS | layout::AUTOCLEAR_DATA_FILE_RAW;
     marks::keep_autoclear(file, &mut header, known)?;
     let mut repaired = Repaired::default();
@@ -76,12 +76,6 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
         misplaced::mend(file, &header, &mut repaired, tell)?;
     }
     let mut found = Found::look(file, &header, tell)?;
-    // A table of no length is not counted, as QEMU does not.
-    if let Some(rule) = table_rule.filter(|rule| *rule != Corrupt::NoRefcountTable) {
-        let finding = Finding::Rule { rule, times: 1 };
-        found.see(&finding);
-        tell(Step::Found(&finding));
-    }
     if found.needs_rebuild(what) {
         if what == Repair::Leaks {
             return Err(Error::refused("the refcounts must be rebuilt, which is more than repairing leaks"));
@@ -137,10 +131,12 @@ impl Found {
             past_end: false,
             short_snapshots: 0,
         };
-        let totals = references(&image, &mut Refcounts::read(file, header)?, &mut |finding| {
+        let mut told = |finding: Finding| {
             found.see(&finding);
             tell(Step::Found(&finding));
-        })?;
+        };
+        missing_table(file, header, &mut told)?;
+        let totals = references(&image, &mut Refcounts::read(file, header)?, &mut told)?;
         totals.put_into(&mut found.result, header);
         Ok(found)
     }

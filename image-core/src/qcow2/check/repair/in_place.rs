@@ -59,10 +59,10 @@ impl<'a> InPlace<'a> {
         self.file.write_at(bytes, place).doing(|| format!("writing the refcount block at {place:#x}"))
     }
 
-    /// Writes the last block; what is not used any more is given back.
+    /// Writes the last block; what is not used any more is given back: nothing refers to it, whatever the counts in the
+    /// file say after a crash.
     pub(super) fn finish(mut self) -> Result<()> {
         self.write_block()?;
-        self.file.flush()?;
         self.unused.give_back(self.file)
     }
 }

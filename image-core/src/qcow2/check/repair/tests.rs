@@ -78,6 +78,12 @@ fn disks(file: &Arc<MemoryDisk>) -> [Vec<u8>; 2] {
     [header, then].map(|header| content(&Qcow2::new(file.clone(), header, None, None).unwrap()))
 }
 
+/// How many refcounts are wrong for the worse, or cannot be read.
+fn corruptions(file: &MemoryDisk) -> u64 {
+    let (header, _) = Header::read_to_repair(file).unwrap();
+    Found::look(file, &header, &mut |_| {}).unwrap().result.corruptions
+}
+
 /// A way to damage an image.
 type Damage = (&'static str, fn(&Damaged));
 
@@ -186,6 +192,33 @@ fn places_that_cannot_be_are_taken_from_entries_that_store_nothing() {
 }
 
 #[test]
+fn a_place_that_cannot_be_stays_where_something_is_said_to_be_stored() {
+    let damaged = image(14, true);
+    let at = damaged.l2_entry(1_400_000 >> 14);
+    damaged.put(at, 0x9200 | COPIED);
+    // A subcluster of data beside two of zeroes.
+    damaged.put(at + 8, 3 << 32 | 4);
+    let repaired = repair(&*damaged.file, Repair::All, &mut |_| {}).unwrap();
+    assert_eq!(repaired.left.corruptions, 1, "{repaired:?}");
+    assert_eq!((damaged.number(at) & !COPIED, damaged.number(at + 8)), (0x9200, 3 << 32 | 4));
+}
+
+#[test]
+fn a_check_tells_why_there_is_no_refcount_table() {
+    for (place, told) in [(1 << 40, "ends past the end"), (0x10210, "cluster boundary"), (0, "the header")] {
+        let damaged = image(16, false);
+        damaged.put(REFCOUNT_TABLE_FIELD_OFFSET, place);
+        let (header, _) = Header::read_to_repair(&*damaged.file).unwrap();
+        let mut findings = Vec::new();
+        let result =
+            check(&*damaged.file, &header, &mut |finding| findings.push(finding.to_string())).unwrap();
+        assert!(findings[0].contains("refcount table") && findings[0].contains(told), "{findings:?}");
+        // Each cluster in use, and each flag that says there is one reference.
+        assert!(result.corruptions > 20 && result.check_errors == 0, "{result:?}");
+    }
+}
+
+#[test]
 fn a_refcount_table_that_is_lost_is_more_than_leaks() {
     let damaged = image(16, false);
     damaged.put(REFCOUNT_TABLE_FIELD_OFFSET, 1 << 40);
@@ -208,7 +241,7 @@ fn a_repair_that_is_cut_off_makes_nothing_worse_and_can_be_done_again() {
             let damaged = image(cluster_bits, extended);
             let expected = disks(&damaged.file);
             damage(&damaged);
-            let start = damaged.file.to_bytes();
+            let (start, worst) = (damaged.file.to_bytes(), corruptions(&damaged.file));
             damaged.file.record();
             let repaired = repair(&*damaged.file, Repair::All, &mut |_| {}).unwrap();
             assert!(repaired.left.is_clean(), "{what}: {repaired:?}");
@@ -223,6 +256,7 @@ fn a_repair_that_is_cut_off_makes_nothing_worse_and_can_be_done_again() {
                     }
                     let what = format!("{what}, {cluster_bits}, {cut} of {}", operations.len());
                     assert!(disks(&after) == expected, "{what}");
+                    assert!(corruptions(&after) <= worst, "{what}: {} of {worst}", corruptions(&after));
                     let again = repair(&*after, Repair::All, &mut |_| {}).unwrap();
                     assert!(again.left.is_clean(), "{what}: {again:?}");
                     assert!(disks(&after) == expected, "{what}, repaired");

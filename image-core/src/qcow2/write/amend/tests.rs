@@ -8,7 +8,7 @@ use super::super::tests::{Kind, SIZE, Step, apply, content, faults, open};
 use super::*;
 use crate::ErrorKind;
 use crate::block::{BlockRead, ByteRange, MemoryDisk, ZeroMode};
-use crate::qcow2::Qcow2;
+use crate::qcow2::{Qcow2, layout};
 
 /// An image with data and marked zeroes, and what it reads as.
 fn written(kind: Kind) -> (Arc<MemoryDisk>, Vec<u8>) {
@@ -144,6 +144,19 @@ fn version_2_keeps_snapshots_and_drops_bitmaps() {
         writer.close().unwrap();
         assert_eq!(faults(&*file), (0, 0));
     }
+}
+
+#[test]
+fn bitmaps_that_nobody_believes_are_no_part_of_version_2() {
+    let file = with_snapshots(12, None);
+    file.write_at(&[0; 8], layout::AUTOCLEAR_FEATURES_OFFSET).unwrap();
+    let header = Header::read(&*file).unwrap();
+    assert!(header.bitmaps().is_none());
+    assert!(header.extensions.iter().any(|extension| matches!(extension, Extension::Bitmaps(_))));
+    let disk: Arc<dyn BlockWrite> = file.clone();
+    let to_2 = Amendment { version: Some(Version::V2), ..Amendment::default() };
+    let header = amend(&disk, &header, to_2).unwrap();
+    assert!(!header.extensions.iter().any(|extension| matches!(extension, Extension::Bitmaps(_))));
 }
 
 #[test]

@@ -258,3 +258,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_crash_leaves_a_bitmap_that_is_believed_and_does_not_know_what_was_written() {
+    let file = KIND.image(SIZE);
+    change(&file, &[add("a", 16)]).unwrap();
+    // Allocated: what is written next goes to the file at once.
+    let writer = open(&file, None);
+    writer.write_at(&[1; 300_000], 0).unwrap();
+    writer.close().unwrap();
+    change(&file, &[BitmapChange::Clear(b"a".to_vec())]).unwrap();
+    let (start, before) = (file.to_bytes(), content(&open(&file, None)));
+    file.record();
+    let writer = open(&file, None);
+    writer.write_at(&[9; 100_000], 70_000).unwrap();
+    writer.close().unwrap();
+    let operations = file.operations();
+    for cut in 0..=operations.len() {
+        for seed in 0..16 {
+            let disk = Arc::new(MemoryDisk::from_bytes(start.clone()));
+            crash(&disk, &operations, cut, seed * 7919 + cut as u64);
+            let Some((_, flags, ranges)) = state(&*disk).pop() else { continue };
+            let changed = content(&open(&disk, None)) != before;
+            assert!(!changed || flags & BITMAP_IN_USE != 0 || !ranges.is_empty(), "{cut}, {seed}");
+        }
+    }
+}
