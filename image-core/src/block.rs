@@ -40,6 +40,8 @@ pub use stream::Stream;
 pub use stretch::{HostPlace, Stretch};
 pub use window::Window;
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 
 /// A disk that can be read.
@@ -143,49 +145,88 @@ pub trait BlockWrite: BlockRead {
     }
 }
 
-macro_rules! forward_to_inner {
-    ($($pointer:ty),*) => {$(
-        impl<T: BlockRead + ?Sized> BlockRead for $pointer {
-            fn size(&self) -> u64 {
-                (**self).size()
-            }
-            fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-                (**self).read_at(buf, offset)
-            }
-            fn extents(&self, range: ByteRange) -> Result<Extents> {
-                (**self).extents(range)
-            }
-            fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-                (**self).stretches(range)
-            }
-            fn as_file(&self) -> Option<&FileDisk> {
-                (**self).as_file()
-            }
-            fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-                (**self).in_file(range)
-            }
+/// The methods of [`BlockRead`], each answered by another disk: `self => self.disk`.
+macro_rules! read_as {
+    ($this:ident => $disk:expr) => {
+        fn size(&$this) -> u64 {
+            $disk.size()
         }
-        impl<T: BlockWrite + ?Sized> BlockWrite for $pointer {
-            fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-                (**self).write_at(buf, offset)
-            }
-            fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
-                (**self).write_zeroes(range, mode)
-            }
-            fn flush(&self) -> Result<()> {
-                (**self).flush()
-            }
-            fn filesystem(&self) -> Option<Filesystem> {
-                (**self).filesystem()
-            }
-            fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
-                (**self).copy_from(source, from, offset)
-            }
-            fn resize(&self, size: u64) -> Result<()> {
-                (**self).resize(size)
-            }
+        fn read_at(&$this, buf: &mut [u8], offset: u64) -> $crate::Result<()> {
+            $disk.read_at(buf, offset)
         }
-    )*};
+        fn extents(&$this, range: $crate::block::ByteRange) -> $crate::Result<$crate::block::Extents> {
+            $disk.extents(range)
+        }
+        fn stretches(&$this, range: $crate::block::ByteRange) -> $crate::Result<Vec<$crate::block::Stretch>> {
+            $disk.stretches(range)
+        }
+        fn as_file(&$this) -> Option<&$crate::block::FileDisk> {
+            $disk.as_file()
+        }
+        fn in_file(
+            &$this,
+            range: $crate::block::ByteRange,
+        ) -> $crate::Result<Option<$crate::block::InFile<'_>>> {
+            $disk.in_file(range)
+        }
+    };
+}
+pub(crate) use read_as;
+
+/// The methods of [`BlockWrite`], likewise.
+macro_rules! write_as {
+    ($this:ident => $disk:expr) => {
+        fn write_at(&$this, buf: &[u8], offset: u64) -> $crate::Result<()> {
+            $disk.write_at(buf, offset)
+        }
+        fn write_zeroes(
+            &$this,
+            range: $crate::block::ByteRange,
+            mode: $crate::block::ZeroMode,
+        ) -> $crate::Result<()> {
+            $disk.write_zeroes(range, mode)
+        }
+        fn flush(&$this) -> $crate::Result<()> {
+            $disk.flush()
+        }
+        fn filesystem(&$this) -> Option<$crate::block::Filesystem> {
+            $disk.filesystem()
+        }
+        fn copy_from(
+            &$this,
+            source: &$crate::block::FileDisk,
+            from: $crate::block::ByteRange,
+            offset: u64,
+        ) -> $crate::Result<()> {
+            $disk.copy_from(source, from, offset)
+        }
+        fn resize(&$this, size: u64) -> $crate::Result<()> {
+            $disk.resize(size)
+        }
+    };
+}
+pub(crate) use write_as;
+
+impl<T: BlockRead + ?Sized> BlockRead for &T {
+    read_as!(self => (**self));
 }
 
-forward_to_inner!(&T, Box<T>, std::sync::Arc<T>);
+impl<T: BlockWrite + ?Sized> BlockWrite for &T {
+    write_as!(self => (**self));
+}
+
+impl<T: BlockRead + ?Sized> BlockRead for Box<T> {
+    read_as!(self => (**self));
+}
+
+impl<T: BlockWrite + ?Sized> BlockWrite for Box<T> {
+    write_as!(self => (**self));
+}
+
+impl<T: BlockRead + ?Sized> BlockRead for Arc<T> {
+    read_as!(self => (**self));
+}
+
+impl<T: BlockWrite + ?Sized> BlockWrite for Arc<T> {
+    write_as!(self => (**self));
+}

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::block::{BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
-use crate::error::Result;
+use crate::block::{BlockRead, read_as};
 
 /// A raw image, open for reading.
 #[derive(Clone)]
@@ -45,35 +44,13 @@ impl Raw {
 }
 
 impl BlockRead for Raw {
-    fn size(&self) -> u64 {
-        self.file.size()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn extents(&self, range: ByteRange) -> Result<Extents> {
-        self.file.extents(range)
-    }
-
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        self.file.stretches(range)
-    }
-
-    fn as_file(&self) -> Option<&FileDisk> {
-        self.file.as_file()
-    }
-
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.file.in_file(range)
-    }
+    read_as!(self => self.file);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{BlockWrite, ExtentKind, MemoryDisk};
+    use crate::block::{BlockWrite, ByteRange, ExtentKind, MemoryDisk};
 
     #[test]
     fn it_is_its_file() {

@@ -7,9 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::{
-    Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Filesystem, InFile, Stretch, ZeroMode,
-};
+use crate::block::{Access, BlockRead, BlockWrite, FileDisk, read_as, write_as};
 use crate::error::Result;
 use crate::nbd::{Address, Export, ExportOptions};
 
@@ -107,53 +105,9 @@ fn address(name: &Path) -> Result<Option<Address>> {
 }
 
 impl BlockRead for Medium {
-    fn size(&self) -> u64 {
-        self.disk.size()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.disk.read_at(buf, offset)
-    }
-
-    fn extents(&self, range: ByteRange) -> Result<Extents> {
-        self.disk.extents(range)
-    }
-
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        self.disk.stretches(range)
-    }
-
-    fn as_file(&self) -> Option<&FileDisk> {
-        self.disk.as_file()
-    }
-
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.disk.in_file(range)
-    }
+    read_as!(self => self.disk);
 }
 
 impl BlockWrite for Medium {
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.disk.write_at(buf, offset)
-    }
-
-    fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
-        self.disk.write_zeroes(range, mode)
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.disk.flush()
-    }
-
-    fn filesystem(&self) -> Option<Filesystem> {
-        self.disk.filesystem()
-    }
-
-    fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
-        self.disk.copy_from(source, from, offset)
-    }
-
-    fn resize(&self, size: u64) -> Result<()> {
-        self.disk.resize(size)
-    }
+    write_as!(self => self.disk);
 }
