@@ -47,9 +47,9 @@ pub struct FileDisk {
     device: u64,
     /// Whether that lets files share blocks, once somebody asked.
     shares: OnceLock<bool>,
-    /// Whether copies into it go through a pipe, once somebody asked.
-    spliced: OnceLock<bool>,
-    /// That pipe, while nobody copies.
+    /// Whether that is ext4, once somebody asked.
+    ext4: OnceLock<bool>,
+    /// What copies into it go through, while nobody copies.
     pipe: Mutex<Option<copy::Pipe>>,
     locked: AtomicBool,
 }
@@ -115,7 +115,7 @@ impl FileDisk {
             block_device,
             device: metadata.dev(),
             shares: OnceLock::new(),
-            spliced: OnceLock::new(),
+            ext4: OnceLock::new(),
             pipe: Mutex::new(None),
             locked: AtomicBool::new(false),
         })
@@ -199,13 +199,17 @@ impl FileDisk {
         }
     }
 
+    fn is_on_ext4(&self) -> bool {
+        *self.ext4.get_or_init(|| fiemap::is_ext4(&self.file))
+    }
+
     fn shares(&self) -> bool {
         *self.shares.get_or_init(|| copy::can_share(&self.file))
     }
 
     /// Copies what it can through a pipe, where that is the best there is; returns how many bytes.
     fn splice_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> u64 {
-        if !*self.spliced.get_or_init(|| fiemap::is_ext4(&self.file)) {
+        if !self.is_on_ext4() {
             return 0;
         }
         let kept = || self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,7 +248,8 @@ impl BlockRead for FileDisk {
         if self.block_device {
             return Ok(Extents::uniform(range, ExtentKind::Data));
         }
-        sparse::extents(&self.file, range).doing(|| format!("looking for holes in {}", self.path.display()))
+        sparse::extents(&self.file, range, || self.is_on_ext4())
+            .doing(|| format!("looking for holes in {}", self.path.display()))
     }
 
     fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
