@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
@@ -65,15 +65,28 @@ pub(crate) fn make(
             OutputFormat::Qcow2 => format!("{stem}.qcow2"),
             OutputFormat::Raw => format!("{stem}.raw"),
         };
-        if !force && folder.join(&name).exists() {
-            return Err(anyhow!("{} exists", folder.join(&name).display()))
-                .hint(|| "--force replaces it; another version is made with `version` in the recipe");
-        }
+        refuse_to_replace(&folder.join(&name), force)?;
         images.push(image(*format, name, &recipe.output, &source, folder, ui)?);
     }
     let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
     let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
     Ok(Outputs { folder: folder.to_owned(), images, manifest: (format!("{stem}.json"), manifest) })
+}
+
+/// An image that is there stays without `force`, and with it where a program uses it.
+fn refuse_to_replace(path: &Path, force: bool) -> anyhow::Result<()> {
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    if !force {
+        return Err(anyhow!("{} exists", path.display()))
+            .hint(|| "--force replaces it; another version is made with `version` in the recipe");
+    }
+    match FileDisk::open(path) {
+        Ok(there) => there.lock(Access::WRITE).hint(|| "stop the program that uses it"),
+        // What is no image is in nobody's use as one.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Writes one image beside its name.
@@ -146,9 +159,12 @@ impl Outputs {
     /// Gives everything its name. Answers with the files, images first.
     ///
     /// # Errors
-    /// If a file cannot be written or renamed; those that were renamed before are complete.
+    /// If a program has begun to use an image that would be replaced, or a file cannot be written or renamed; those that were renamed before are complete.
     pub(crate) fn keep(self) -> anyhow::Result<Vec<PathBuf>> {
         let Self { folder, images, manifest: (manifest_name, manifest) } = self;
+        for (image, _) in &images {
+            refuse_to_replace(&folder.join(&image.name), true)?;
+        }
         let sums = self::sums(&fs::read_to_string(folder.join(SUMS)).unwrap_or_default(), &images);
         let texts = [(manifest_name, manifest), (SUMS.to_owned(), sums)];
         let texts = texts.map(|(name, text)| -> anyhow::Result<_> {
@@ -199,6 +215,23 @@ mod tests {
         disk.write_at(TEXT, 1 << 20).unwrap();
         let ui = Ui::new(&Talk { quiet: true, progress: ProgressMode::None });
         with_origin(&recipe, 1 << 20, |origin| make(origin, &path, folder, force, &ui))
+    }
+
+    #[test]
+    fn an_image_in_use_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("example-1.qcow2");
+        let image = FileDisk::create_new(&path, 1 << 20).unwrap();
+        let earlier = build(folder.path(), true).unwrap();
+        image.lock(Access::WRITE).unwrap();
+        let in_use = |result: anyhow::Result<()>| format!("{:#}", result.unwrap_err()).contains("in use");
+        assert!(in_use(build(folder.path(), true).map(drop)));
+        // A virtual machine that was started during the build.
+        assert!(in_use(earlier.keep().map(drop)));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+        drop(image);
+        build(folder.path(), true).unwrap().keep().unwrap();
+        assert_ne!(fs::metadata(&path).unwrap().len(), 1 << 20);
     }
 
     #[test]
