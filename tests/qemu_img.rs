@@ -7,7 +7,8 @@
 //!
 //! A row is a command line (or several, joined by " && "); [`same`] wants it to be like qemu-img's, [`differs`] says what
 //! ours says instead where it is different on purpose. A file per subcommand: a table, and what its folder has in it
-//! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together.
+//! beyond [`folder`](prepared::Prepared). Words are split at spaces; single quotes hold them together, and "´" stands
+//! for one that is part of a word.
 
 mod amend;
 mod bench;
@@ -19,6 +20,7 @@ mod comparison;
 mod convert;
 mod create;
 mod dd;
+mod found;
 mod info;
 mod layers;
 mod map;
@@ -27,6 +29,7 @@ mod nbd;
 mod nbd_tls;
 mod prepared;
 mod resize;
+mod scripts;
 mod snapshot;
 mod usage;
 

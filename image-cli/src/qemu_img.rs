@@ -164,6 +164,7 @@ fn start(program: &str, mut words: Vec<String>) -> ExitCode {
         return ExitCode::from(talk.fail(Failure::usage(format!("Command not found: {name}")), program));
     };
     let options = Options::new(subcommand.options, words);
+    let options = if name == "resize" { options.with_size() } else { options };
     let mut call = Call { options, help: subcommand.help, talk };
     let code = match (subcommand.run)(&mut call) {
         Ok(code) => code,

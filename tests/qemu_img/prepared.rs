@@ -94,7 +94,7 @@ fn run(peer: &Peer, words: &[String], folder: &Path) {
     assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
 }
 
-/// Words between spaces; single quotes hold them together.
+/// Words between spaces; single quotes hold them together, and "´" stands for one.
 pub(super) fn split(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
     for c in line.chars() {
@@ -104,6 +104,7 @@ pub(super) fn split(line: &str) -> Vec<String> {
                 word.get_or_insert_default();
             }
             ' ' if !quoted => words.extend(word.take()),
+            '´' => word.get_or_insert_default().push('\''),
             c => word.get_or_insert_default().push(c),
         }
     }

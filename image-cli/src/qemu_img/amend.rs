@@ -18,17 +18,26 @@ pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
     flag('p', "progress"),
-    valued('f', "format"),
-    long_flag("image-opts"),
-    valued('t', "cache"),
-    long_flag("force"),
-    valued('o', "options"),
     long_valued("object"),
+    valued('f', "format"),
+    valued('t', "cache"),
+    valued('o', "options"),
+    long_flag("image-opts"),
+    long_flag("force"),
 ];
 
-/// Options that only a new image has.
-const OF_CREATION: [&str; 5] =
-    ["cluster_size", "compression_type", "extended_l2", "preallocation", "encryption"];
+/// Options that an image has when it is there.
+const OF_AMENDMENT: &[&str] = &[
+    "backing_file",
+    "backing_fmt",
+    "compat",
+    "data_file",
+    "data_file_raw",
+    "encrypt.iter-time",
+    "lazy_refcounts",
+    "refcount_bits",
+    "size",
+];
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let (mut wanted, mut lists, mut quiet, mut shown) = (Wanted::default(), Lists::default(), false, false);
@@ -52,35 +61,38 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         return Ok(0);
     }
     let name = call.one_name("").map_err(|_| Failure::new("Expecting one image file name"))?;
-    wanted.check()?;
     cache::check_target(&cache_mode)?;
+    let mut percent = Percent::ready(shown && !quiet);
     let node = Node::parse(&name, &wanted)?;
     let member = node.member()?;
     let Some(header) = member.header.clone() else {
         call.talk.say(&node.warning_of_probing());
         return Err(Failure::new("Format driver 'raw' does not support option amendment"));
     };
+    node.refuse_corrupt(&member)?;
     drop(member);
     let file = node.file_to_write()?;
-    let options = FormatOptions::parse(Kind::Qcow2, &lists)?;
-    let percent = Percent::start(shown && !quiet, 1);
+    let options = FormatOptions::parse_only(Kind::Qcow2, &lists, OF_AMENDMENT).map_err(|failure| {
+        // What is right for a new image is wrong here alone.
+        match FormatOptions::parse(Kind::Qcow2, &lists) {
+            Ok(_) => failure.hint("This option is only supported for image creation\n"),
+            Err(_) => failure,
+        }
+    })?;
+    percent.of(1);
     let done = change(&node, file, &header, &options);
     percent.complete();
-    percent.end();
     done.map(|()| 0)
 }
 
 fn change(node: &Node, file: Medium, header: &Header, options: &FormatOptions) -> Result<(), Failure> {
-    if let Some(name) = OF_CREATION.into_iter().find(|name| options.text(name).is_some()) {
-        return Err(Failure::new(format!("Invalid parameter '{name}'"))
-            .hint("This option is only supported for image creation\n"));
-    }
+    let amendment = amendment(header, options)?;
     if options.text("backing_file").is_some() || options.text("backing_fmt").is_some() {
         return Err(
             Failure::new("Cannot amend the backing file").hint("You can use 'qemu-img rebase' instead.\n")
         );
     }
-    let amendment = amendment(header, options)?;
+    check_data_file(header, options)?;
     let file: Arc<dyn BlockWrite> = Arc::new(file);
     let failed = |error: image_core::Error| Failure::new(words::of_chain(&error));
     amend(&file, header, amendment).map_err(|error| match error.cause() {
@@ -96,6 +108,24 @@ fn change(node: &Node, file: Medium, header: &Header, options: &FormatOptions) -
         Some(size) if size != header.size => {
             let image = node.writer()?;
             image.resize(size).and_then(|()| image.close()).map_err(failed)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What an image says of its data file stays as it is.
+fn check_data_file(header: &Header, options: &FormatOptions) -> Result<(), Failure> {
+    let raw = options.text("data_file_raw").map(|_| options.is_on("data_file_raw"));
+    match (options.text("data_file"), raw) {
+        (Some(_), _) if !header.has_data_file() => {
+            Err(Failure::new("data-file can only be set for images that use an external data file"))
+        }
+        (_, Some(true)) if !header.is_data_file_raw() => {
+            Err(Failure::new("data-file-raw cannot be set on existing images"))
+        }
+        (Some(_), _) => Err(Failure::new("the name of a data file is not changed by goldimg")),
+        (None, Some(false)) if header.is_data_file_raw() => {
+            Err(Failure::new("that a data file is raw is not changed by goldimg"))
         }
         _ => Ok(()),
     }

@@ -12,14 +12,13 @@ use super::{Call, cache, say, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
-    flag('q', "quiet"),
     valued('f', "format"),
     long_flag("image-opts"),
     valued('t', "cache"),
     valued('c', "count"),
-    valued('s', "buffer-size"),
     valued('d', "depth"),
     valued('o', "offset"),
+    valued('s', "buffer-size"),
     valued('S', "step-size"),
     valued('i', "aio"),
     flag('n', "native"),
@@ -28,7 +27,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     long_valued("flush-interval"),
     long_flag("no-drain"),
     flag('U', "force-share"),
-    long_valued("object"),
+    flag('q', "quiet").only_in_full(),
 ];
 
 /// The largest number of most options.
@@ -67,7 +66,7 @@ impl Asked {
                 cache::check_source(value).map_err(|_| Failure::new("Invalid cache mode"))?;
                 self.direct = matches!(value, "none" | "off" | "directsync");
             }
-            "aio" if matches!(value, "threads" | "native" | "io_uring") => self.native = value == "native",
+            "aio" if matches!(value, "threads" | "native" | "io_uring") => self.native |= value == "native",
             "aio" => return Err(Failure::new(format!("Invalid aio option: {value}"))),
             "native" => self.native = true,
             "write" => self.write = true,
@@ -104,8 +103,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if asked.flush_every > 0 && asked.flush_every < asked.depth {
         return Err(Failure::new("Flush interval can't be smaller than depth"));
     }
-    asked.wanted.check()?;
     let node = Node::parse(&name, &asked.wanted)?;
+    if asked.write {
+        node.check_writable()?;
+    }
     if asked.native && !asked.direct {
         let why = "aio=native was specified, but it requires cache.direct=on, which was not specified.";
         return Err(node.failed(why));
@@ -158,6 +159,7 @@ fn begin(call: &Call, asked: &Asked, node: &Node) -> Result<u8, Failure> {
 /// Opens the image to write, and warns where its format was only guessed.
 fn writer(node: &Node) -> Result<ImageWriter, Failure> {
     drop(node.member()?);
+    node.refuse_part()?;
     let options = WriteOptions { format: node.format(), references: references(), ..WriteOptions::default() };
     let image = ImageWriter::in_medium(node.medium_to_write()?, options);
     let image = image.map_err(|error| node.failed_to_open(&error))?;

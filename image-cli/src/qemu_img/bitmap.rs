@@ -12,18 +12,18 @@ use super::{Call, bytes, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
-    valued('f', "format"),
+    long_valued("object"),
     long_flag("image-opts"),
     long_flag("add"),
-    valued('g', "granularity"),
     long_flag("remove"),
     long_flag("clear"),
     long_flag("enable"),
     long_flag("disable"),
     long_valued("merge"),
+    valued('g', "granularity"),
     valued('b', "source-file"),
     valued('F', "source-format"),
-    long_valued("object"),
+    valued('f', "format").only_in_full(),
 ];
 
 /// One change, as it was asked for.
@@ -57,9 +57,8 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let [file, name] = names.as_slice() else {
         return Err(Failure::new("Expecting filename and bitmap name"));
     };
-    given.wanted.check()?;
     let node = Node::parse(file, &given.wanted)?;
-    let mut image = node.member_to_write(call, &given.wanted)?;
+    let mut image = node.member_to_write(call)?;
     let source = match &given.source_file {
         Some(file) => {
             let wanted = Wanted { format: given.source_format.clone(), ..Wanted::default() };
@@ -78,8 +77,9 @@ impl Chosen {
     fn take(&mut self, option: Given) -> Result<(), Failure> {
         match option.name {
             "granularity" => {
-                let wrong = || Failure::new(format!("Invalid granularity specified: '{}'.", option.value));
-                self.granularity = Some(size::parse(&option.value).map_err(|_| wrong())?);
+                // 0 is none that was asked for.
+                self.granularity =
+                    Some(size::argument("granularity", &option.value)?).filter(|&size| size != 0);
             }
             "source-file" => self.source_file = Some(option.value),
             "source-format" => self.source_format = Some(option.value),
@@ -121,6 +121,13 @@ fn make(
             _ => format!("Dirty bitmap '{}' not found", bytes::to_text(&name)),
         });
     };
+    if asked.what != "add" {
+        // Whatever else is wrong: where the change would be made is looked at first.
+        let all = bitmap::list(&image.file, header).map_err(|error| words::of_opening(&error))?;
+        if !all.iter().any(|bitmap| bitmap.name == name) {
+            return Err(format!("Dirty bitmap '{}' not found", bytes::to_text(&name)));
+        }
+    }
     let change = match asked.what {
         "add" => BitmapChange::Add { name, granularity_bits: granularity_bits(granularity)? },
         "remove" => BitmapChange::Remove(name),
@@ -136,9 +143,9 @@ fn make(
     Ok(())
 }
 
-/// A granularity of 0 is none that was asked for.
+/// A granularity, as a power of two.
 fn granularity_bits(size: Option<u64>) -> Result<Option<u8>, String> {
-    match size.filter(|&size| size != 0) {
+    match size {
         None => Ok(None),
         Some(size) if size.is_power_of_two() && (512..=1 << 31).contains(&size) => {
             Ok(Some(size.trailing_zeros() as u8))

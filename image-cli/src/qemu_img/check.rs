@@ -17,12 +17,12 @@ pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
     valued('f', "format"),
-    long_flag("image-opts"),
     valued('T', "cache"),
-    flag('U', "force-share"),
-    long_valued("output"),
     valued('r', "repair"),
+    long_valued("output"),
     long_valued("object"),
+    long_flag("image-opts"),
+    flag('U', "force-share"),
 ];
 
 /// The exit code where a format has nothing to check.
@@ -53,11 +53,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
     }
     let name = call.one_name("Expecting one image file name")?;
-    wanted.check()?;
     cache::check_source(&cache_mode)?;
     let node = Node::parse(&name, &wanted)?;
-    if repair.is_some() && wanted.force_share {
-        return Err(node.failed("force-share=on can only be used with read-only images"));
+    if repair.is_some() {
+        node.check_writable()?;
     }
     let member = if repair.is_some() { node.member_to_repair()? } else { node.member_to_check()? };
     let Some(header) = &member.header else {

@@ -14,14 +14,14 @@ use super::{Call, bytes, cache, size};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
+    long_valued("object"),
     valued('f', "format"),
     long_flag("image-opts"),
     valued('t', "cache"),
-    valued('b', "base"),
     flag('d', "drop"),
-    valued('r', "rate"),
+    valued('b', "base"),
     flag('p', "progress"),
-    long_valued("object"),
+    valued('r', "rate"),
 ];
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
@@ -40,26 +40,26 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
     }
     let name = call.one_name("Expecting one image file name")?;
-    wanted.check()?;
     cache::check_target(&cache_mode)?;
+    let shown = shown && !quiet;
     let node = Node::parse(&name, &wanted)?;
+    node.check_writable()?;
     let member = node.member()?;
+    node.refuse_corrupt(&member)?;
     // Beforehand, in the words for what cannot be opened.
     drop(node.disk()?);
     let named = member.header.as_ref().is_some_and(|header| header.backing_name.is_some());
     if member.header.is_none() {
         call.talk.say(&node.warning_of_probing());
     }
-    if !named {
-        return Err(Failure::new("Image does not have a backing file"));
-    }
+    let mut percent = Percent::start(shown);
     let base = match base {
-        Some(base) => Some(find(&node, &base)?),
-        None => None,
+        Some(base) => Some(find(&node, &base, &name)?),
+        None if named => None,
+        None => return Err(Failure::new("Image does not have a backing file")),
     };
-    let total = member.virtual_size();
+    percent.of(member.virtual_size());
     drop(member);
-    let percent = Percent::start(shown && !quiet, total);
     let options =
         WriteOptions { format: node.format(), references: references(), share: node.options().share };
     let mut done = |bytes: u64| {
@@ -70,7 +70,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let committed = commit(&node.file_path(), &job, &mut done);
     committed.map_err(|error| node.failed_to_open(&error))?;
     percent.complete();
-    percent.end();
+    drop(percent);
     if !quiet {
         call.print("Image committed.\n");
     }
@@ -78,7 +78,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 }
 
 /// The path of the backing file that is called `base`, as the images of the chain call it.
-fn find(node: &Node, base: &str) -> Result<PathBuf, Failure> {
+fn find(node: &Node, base: &str, image: &str) -> Result<PathBuf, Failure> {
     let chain =
         Member::chain(node.file_path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut above = node.path().to_owned();
@@ -93,5 +93,5 @@ fn find(node: &Node, base: &str) -> Result<PathBuf, Failure> {
         }
         above = path;
     }
-    Err(Failure::new(format!("Did not find '{base}' in the backing chain of '{}'", node.shown())))
+    Err(Failure::new(format!("Did not find '{base}' in the backing chain of '{image}'")))
 }

@@ -13,14 +13,16 @@ use super::{Call, cache, words};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
-    flag('p', "progress"),
-    valued('f', "a-format"),
-    valued('F', "b-format"),
-    long_flag("image-opts"),
-    flag('s', "strict"),
-    valued('T', "cache"),
-    flag('U', "force-share"),
     long_valued("object"),
+    valued('T', "cache"),
+    long_flag("image-opts"),
+    valued('f', "a-format"),
+    long_valued("left-format"),
+    valued('F', "b-format"),
+    long_valued("right-format"),
+    flag('U', "force-share"),
+    flag('s', "strict"),
+    flag('p', "progress"),
 ];
 
 /// The exit code of images that differ.
@@ -55,8 +57,8 @@ fn begin(call: &mut Call) -> Result<u8, Failure> {
     let mut asked = Asked::default();
     while let Some(option) = call.option()? {
         match option.name {
-            "a-format" => asked.one.format = Some(option.value),
-            "b-format" => asked.other.format = Some(option.value),
+            "a-format" | "left-format" => asked.one.format = Some(option.value),
+            "b-format" | "right-format" => asked.other.format = Some(option.value),
             "image-opts" => (asked.one.image_opts, asked.other.image_opts) = (true, true),
             "force-share" => (asked.one.force_share, asked.other.force_share) = (true, true),
             "strict" => asked.strict = true,
@@ -68,13 +70,12 @@ fn begin(call: &mut Call) -> Result<u8, Failure> {
     let Ok([one, other]) = <[String; 2]>::try_from(call.names()) else {
         return Err(Failure::usage("Expecting two image file names"));
     };
+    let mut progress = Percent::ready(asked.progress && !asked.quiet);
     if let Some(cache) = &asked.cache {
         cache::check_source(cache)?;
     }
-    asked.one.check()?;
-    asked.other.check()?;
     let disks = [Node::parse(&one, &asked.one)?.disk()?, Node::parse(&other, &asked.other)?.disk()?];
-    let progress = Percent::start(asked.progress && !asked.quiet, disks[0].size().max(disks[1].size()));
+    progress.of(disks[0].size().max(disks[1].size()));
     let verdict = judge(&asked, &disks, [&one, &other], &progress);
     if let Ok((same, lines)) = &verdict
         && !asked.quiet
@@ -84,7 +85,6 @@ fn begin(call: &mut Call) -> Result<u8, Failure> {
         }
         call.print(lines);
     }
-    progress.end();
     verdict.map(|(same, _)| if same { 0 } else { DIFFERENT })
 }
 

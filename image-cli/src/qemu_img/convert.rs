@@ -18,7 +18,7 @@ use image_core::qcow2::write::PackedSink;
 
 use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind};
-use super::node::{Node, Wanted};
+use super::node::{Node, Wanted, check_name};
 use super::progress::Percent;
 use super::{Call, cache, say, snapshot_disk, words};
 use arguments::Asked;
@@ -41,29 +41,35 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     asked.check()?;
     let target_name = names.pop().filter(|_| !names.is_empty());
     let target_name = target_name.ok_or_else(|| Failure::new("Must specify image file name"))?;
-    cache::check_source(&asked.source_cache)?;
+    let percent = Percent::start(asked.progress && !asked.quiet);
+    asked.source_cache.as_deref().map_or(Ok(()), cache::check_source)?;
+    let source = open_sources(&names, &asked)?;
     if asked.bitmaps && names.len() > 1 {
         return Err(Failure::new("Copying bitmaps only possible with single source"));
     }
-    let source = open_sources(&names, &asked)?;
-    let bitmaps = bitmaps_of(&names, &asked)?;
     if !asked.no_create {
         let kind = Kind::parse(&format)?;
+        if !target_name.is_empty() {
+            check_name(&target_name)?;
+        }
         let options = options_of(&asked, kind, source.size())?;
+        let bitmaps = bitmaps_of(&names, &asked)?;
         let target = Target::create(&target_name, kind, &options, source.size(), &asked)?;
-        if let Err(failure) = cache::check_target(&asked.target_cache) {
+        if let Err(failure) = cache::check_target(asked.target_cache()) {
             // The empty target stays.
             return target.keep().map_err(|error| Failure::new(words::of_chain(&error))).and(Err(failure));
         }
-        return copy(&*source, target, &asked, bitmaps.as_ref());
+        return copy(&*source, target, &asked, bitmaps.as_ref(), percent);
     }
-    cache::check_target(&asked.target_cache)?;
+    let bitmaps = bitmaps_of(&names, &asked)?;
+    cache::check_target(asked.target_cache())?;
     let wanted = Wanted {
         format: asked.target_format.clone().or_else(|| (!asked.target_image_opts).then(|| "raw".to_owned())),
         image_opts: asked.target_image_opts,
         force_share: false,
     };
-    copy(&*source, Target::there(&Node::parse(&target_name, &wanted)?)?, &asked, bitmaps.as_ref())
+    let target = Target::there(&Node::parse(&target_name, &wanted)?)?;
+    copy(&*source, target, &asked, bitmaps.as_ref(), percent)
 }
 
 /// The images that are read, one behind the other, no faster than was asked for.
@@ -72,12 +78,21 @@ fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, F
     let source: Box<dyn BlockRead> = match (&nodes[..], &asked.snapshot) {
         ([node], Some(snapshot)) => snapshot_disk::open(node, snapshot)?,
         ([node], None) => node.disk()?,
-        (_, Some(_)) => return Err(Failure::new("No support for concatenating multiple snapshot")),
-        (nodes, None) => {
+        (nodes, snapshot) => {
             let disks = nodes.iter().map(Node::disk).collect::<Result<Vec<_>, _>>()?;
+            if snapshot.is_some() {
+                return Err(Failure::new("No support for concatenating multiple snapshot"));
+            }
             let joined = Concatenated::new(disks);
             Box::new(joined.map_err(|error| Failure::new(words::of_chain(&error)))?)
         }
+    };
+    let source: Box<dyn BlockRead> = if asked.no_create && !source.size().is_multiple_of(512) {
+        // What is there in the rest of the last sector does not stay.
+        let whole = Concatenated::new([source]).map(Concatenated::in_whole_sectors);
+        Box::new(whole.map_err(|error| Failure::new(words::of_chain(&error)))?)
+    } else {
+        source
     };
     let source = if asked.rate > 0 { Box::new(RateLimited::new(source, asked.rate)) } else { source };
     Ok(match asked.salvage {
@@ -130,6 +145,7 @@ fn copy(
     target: Target,
     asked: &Asked,
     bitmaps: Option<&Bitmaps>,
+    mut percent: Percent,
 ) -> Result<u8, Failure> {
     if let (Some(_), Err(format)) = (bitmaps, target.check_bitmaps()) {
         return Err(Failure::new(format!("Format driver '{format}' does not support bitmaps")));
@@ -140,7 +156,7 @@ fn copy(
     if target.size().is_some_and(|size| size < source.size()) {
         return Err(Failure::new("output file is smaller than input file"));
     }
-    let percent = Percent::start(asked.progress && !asked.quiet, source.size());
+    percent.of(source.size());
     let failed = |error: image_core::Error| match error.cause() {
         Some(Unsupported::CompressedInDataFile { guest }) => {
             Failure::new(format!("error while writing at byte {}: Operation not supported", guest.0))
@@ -158,6 +174,11 @@ fn copy(
             let mut sink = asked.sparse_sink(DiskSink::new(&**new.disk(), zeroes)).map_err(failed)?;
             convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
         }
+        Target::Part { disk } => {
+            let zeroes = if asked.target_is_zero { Zeroes::AlreadyThere } else { Zeroes::Write };
+            let mut sink = asked.sparse_sink(DiskSink::new(disk, zeroes)).map_err(failed)?;
+            convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
+        }
         Target::InPlace { writer, fresh, backing } => {
             let there = *fresh || asked.target_is_zero;
             let zeroes = if there && !backing { Zeroes::AlreadyThere } else { Zeroes::Write };
@@ -171,9 +192,12 @@ fn copy(
             }
         }
     }
-    let path = target.path().to_owned();
+    if cache::is_flushed(asked.target_cache()) {
+        target.flush().map_err(failed)?;
+    }
+    let path = target.path().map(std::path::Path::to_owned);
     target.keep().map_err(failed)?;
     percent.complete();
-    percent.end();
-    bitmaps.map_or(Ok(()), |bitmaps| bitmaps.write_into(&path)).and(Ok(0))
+    drop(percent);
+    bitmaps.zip(path).map_or(Ok(()), |(bitmaps, path)| bitmaps.write_into(&path)).and(Ok(0))
 }

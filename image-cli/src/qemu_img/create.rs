@@ -12,10 +12,10 @@ pub(super) const OPTIONS: &[Opt] = &[
     flag('q', "quiet"),
     long_valued("object"),
     valued('f', "format"),
-    valued('o', "options"),
     valued('b', "backing"),
     valued('F', "backing-format"),
     flag('u', "backing-unsafe"),
+    valued('o', "options"),
 ];
 
 /// What is asked for.

@@ -2,7 +2,7 @@
 //!
 //! `count` is not counted from `skip` on, as dd(1) does, but from the first block: what is copied lies between the two.
 
-use image_core::block::{BlockRead, ByteRange, Excerpt, MemoryDisk, Window};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Excerpt, MemoryDisk, Window};
 use image_core::convert::{DiskSink, Options, convert};
 use image_core::qcow2::{NewImage, Qcow2Sink};
 
@@ -17,8 +17,8 @@ pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     long_valued("object"),
     valued('f', "format"),
-    long_flag("image-opts"),
     valued('O', "output-format"),
+    long_flag("image-opts"),
     flag('U', "force-share"),
 ];
 
@@ -73,7 +73,6 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let (Some(input), Some(output)) = (&operands.input, &operands.output) else {
         return Err(Failure::new("Must specify both input and output files"));
     };
-    wanted.check()?;
     let source = Node::parse(input, &wanted)?.disk()?;
     let kind = Kind::parse(&format).map_err(|_| Failure::new("Unknown file format"))?;
     if !output.is_empty() {
@@ -108,7 +107,7 @@ impl Target {
             |failure: Failure| failure.context(&format!("{name}: error while creating output image"));
         let options = FormatOptions::parse(kind, &Lists::default())?;
         if kind != Kind::Qcow2 {
-            return new_file::create_raw(name, &options, size).map(Self::Raw).map_err(failed);
+            return new_file::create_raw(name, kind, &options, size).map(Self::Raw).map_err(failed);
         }
         let new = NewFile::at(name).map_err(failed)?;
         let image = options.new_image(size, false).map_err(|fault| failed(Failure::new(fault)))?;
@@ -130,7 +129,7 @@ impl Target {
                 new
             }
         };
-        new.keep().map_err(failed)?;
+        new.disk().flush().and_then(|()| new.keep()).map_err(failed)?;
         Ok(0)
     }
 }

@@ -14,7 +14,7 @@ use std::fmt::Write;
 use super::failure::Failure;
 use super::{key_values, size};
 pub(super) use table::Kind;
-use table::{OF_FILE, OF_QCOW2, OF_RAW, OptionOfFormat, Type};
+use table::{OF_DEVICE, OF_FILE, OF_QCOW2, OF_RAW, OptionOfFormat, Type};
 
 /// What follows the complaint about a size.
 const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
@@ -64,9 +64,18 @@ pub(super) struct FormatOptions {
 impl FormatOptions {
     /// Those of `lists` for an image of `kind`; each must exist and have a value of its type.
     pub(super) fn parse(kind: Kind, lists: &Lists) -> Result<Self, Failure> {
+        Self::parse_if(kind, lists, |_| true)
+    }
+
+    /// The same, where there are no others than `known`.
+    pub(super) fn parse_only(kind: Kind, lists: &Lists, known: &[&str]) -> Result<Self, Failure> {
+        Self::parse_if(kind, lists, |name| known.contains(&name))
+    }
+
+    fn parse_if(kind: Kind, lists: &Lists, known: impl Fn(&str) -> bool) -> Result<Self, Failure> {
         let mut options = Self { kind, values: Vec::new() };
         for (name, value) in lists.pairs() {
-            let Some(option) = options.find(&name) else {
+            let Some(option) = options.find(&name).filter(|_| known(&name)) else {
                 return Err(Failure::new(format!("Invalid parameter '{name}'")));
             };
             check(option, &value)?;
@@ -107,7 +116,7 @@ impl FormatOptions {
     }
 
     /// Whether a switch is on.
-    fn is_on(&self, name: &str) -> bool {
+    pub(super) fn is_on(&self, name: &str) -> bool {
         self.text(name).is_some_and(|value| matches!(value, "on" | "true" | "yes" | "y"))
     }
 
@@ -157,8 +166,10 @@ fn options_of(kind: Kind, with_file: bool) -> impl Iterator<Item = &'static Opti
         Kind::Raw => OF_RAW,
         Kind::Qcow2 => OF_QCOW2,
         Kind::File => &[],
+        Kind::Device => OF_DEVICE,
     };
-    let below: &[OptionOfFormat] = if with_file || kind == Kind::File { OF_FILE } else { &[] };
+    let below: &[OptionOfFormat] =
+        if kind == Kind::File || with_file && kind != Kind::Device { OF_FILE } else { &[] };
     own.iter().chain(below.iter().filter(|option| own.iter().all(|known| known.name != option.name)))
 }
 

@@ -12,11 +12,11 @@ use facts::Facts;
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     valued('f', "format"),
-    long_flag("image-opts"),
-    flag('b', "backing-chain"),
-    flag('U', "force-share"),
     long_valued("output"),
+    flag('b', "backing-chain"),
     long_valued("object"),
+    long_flag("image-opts"),
+    flag('U', "force-share"),
 ];
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
@@ -29,7 +29,6 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
     }
     let name = call.one_name("Expecting one image file name")?;
-    wanted.check()?;
     let node = Node::parse(&name, &wanted)?;
     let member = node.member()?;
     let mut all = vec![Facts::of(&member, &node)?];

@@ -3,8 +3,19 @@
 //! A comma in a value is doubled. A key alone is on, with "no" in front of it off; where a first key may be left out,
 //! the first word is its value.
 
+use super::say;
+
 /// The pairs of `text`, in order. The first word without "=" is the value of `implied`, where there is such a key.
 pub(super) fn parse(text: &str, implied: Option<&str>) -> Vec<(String, String)> {
+    parse_telling(text, implied, &|_, _, _| ())
+}
+
+/// The same; tells of each key without a value: the word, the key, and the value that it means.
+fn parse_telling(
+    text: &str,
+    implied: Option<&str>,
+    tell: &dyn Fn(&str, &str, &str),
+) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -28,12 +39,23 @@ pub(super) fn parse(text: &str, implied: Option<&str>) -> Vec<(String, String)> 
                     Some(key) => (key, "off"),
                     None => (word, "on"),
                 };
+                tell(word, key, value);
                 pairs.push((key.to_owned(), value.to_owned()));
                 rest = rest.get(end + 1..).unwrap_or_default();
             }
         }
     }
     pairs
+}
+
+/// The same; each key without a value is complained of, on standard error.
+pub(super) fn parse_noisily(text: &str, implied: Option<&str>) -> Vec<(String, String)> {
+    let complain = |word: &str, key: &str, value: &str| {
+        say(&format!(
+            "qemu-img: warning: short-form boolean option '{word}' deprecated\nPlease use {key}={value} instead\n"
+        ));
+    };
+    parse_telling(text, implied, &complain)
 }
 
 /// A value up to a comma that is not doubled, and what stands behind it.

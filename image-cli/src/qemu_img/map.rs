@@ -11,12 +11,12 @@ use super::{Call, Output, bytes, size, words};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     valued('f', "format"),
+    long_valued("output"),
+    long_valued("object"),
     long_flag("image-opts"),
+    flag('U', "force-share"),
     valued('s', "start-offset"),
     valued('l', "max-length"),
-    long_valued("output"),
-    flag('U', "force-share"),
-    long_valued("object"),
 ];
 
 /// Lines are printed when there are so many bytes of them.
@@ -34,7 +34,6 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
     }
     let name = call.one_name("Expecting one image file name")?;
-    wanted.check()?;
     let node = Node::parse(&name, &wanted)?;
     let disk = node.disk()?;
     let range = ByteRange::between(start, start.saturating_add(len).min(disk.size()));

@@ -31,7 +31,7 @@ struct Asked {
     wanted: Wanted,
     target_format: Option<String>,
     lists: Lists,
-    snapshot: Option<String>,
+    snapshot: Option<snapshot_disk::Wanted>,
     output: Output,
     size: Option<u64>,
 }
@@ -41,7 +41,7 @@ impl Asked {
         match option.name {
             "target-format" => self.target_format = Some(option.value),
             "options" => self.lists.add(option.value)?,
-            "snapshot" => self.snapshot = Some(option.value),
+            "snapshot" => self.snapshot = Some(snapshot_disk::Wanted::parse(&option.value)?),
             "output" => self.output = Output::parse(&option.value)?,
             "size" => self.size = Some(size::of_image(&option.value)?),
             _ => self.wanted.take(option),
@@ -72,7 +72,6 @@ struct Source {
 
 impl Source {
     fn open(name: &str, asked: &Asked) -> Result<Self, Failure> {
-        asked.wanted.check()?;
         let node = Node::parse(name, &asked.wanted)?;
         let member = node.member()?;
         let disk = match &asked.snapshot {
@@ -104,7 +103,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     };
     let (measured, bitmaps) = match kind {
         Kind::Raw => (measure::raw(content), None),
-        Kind::File => return Err(Failure::new("Block driver 'file' does not support size measurement")),
+        Kind::File | Kind::Device => {
+            let message = format!("Block driver '{}' does not support size measurement", kind.name());
+            return Err(Failure::new(message));
+        }
         Kind::Qcow2 => {
             let (target, may_have_bitmaps) = options.measured().map_err(Failure::new)?;
             let measured = measure::qcow2(target, content);

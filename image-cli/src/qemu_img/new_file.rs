@@ -95,8 +95,8 @@ impl Drop for NewFile {
 /// Makes an empty image of `size` bytes.
 pub(super) fn create(name: &str, kind: Kind, options: &FormatOptions, size: u64) -> Result<(), Failure> {
     match kind {
-        Kind::Raw | Kind::File => {
-            let new = create_raw(name, options, size)?;
+        Kind::Raw | Kind::File | Kind::Device => {
+            let new = create_raw(name, kind, options, size)?;
             completed(new)
         }
         Kind::Qcow2 => create_qcow2(name, options, size),
@@ -104,8 +104,16 @@ pub(super) fn create(name: &str, kind: Kind, options: &FormatOptions, size: u64)
 }
 
 /// Makes an empty raw image and keeps hold of it.
-pub(super) fn create_raw(name: &str, options: &FormatOptions, size: u64) -> Result<NewFile, Failure> {
+pub(super) fn create_raw(
+    name: &str,
+    kind: Kind,
+    options: &FormatOptions,
+    size: u64,
+) -> Result<NewFile, Failure> {
     let preallocation = options.preallocation().map_err(Failure::new)?;
+    if kind == Kind::Device {
+        check_device(name)?;
+    }
     if preallocation == Preallocation::Metadata {
         // The file is made before the mode is looked at.
         NewFile::to_stay(name)?;
@@ -120,10 +128,8 @@ pub(super) fn create_raw(name: &str, options: &FormatOptions, size: u64) -> Resu
         return Ok(new);
     }
     if disk.is_block_device() {
-        return match disk.size() < size {
-            true => Err(Failure::new("Device is too small")),
-            false => Ok(new),
-        };
+        begin_device(disk, preallocation, size)?;
+        return Ok(new);
     }
     let too_large = |_| Failure::new("The image size is too large for file format 'raw'");
     let size = size.checked_next_multiple_of(512).unwrap_or(size);
@@ -131,6 +137,34 @@ pub(super) fn create_raw(name: &str, options: &FormatOptions, size: u64) -> Resu
     let set_aside = preallocation.set_aside(&**disk, ByteRange::whole(size));
     set_aside.map_err(|error| Failure::new(words::of_chain(&error)))?;
     Ok(new)
+}
+
+/// Only what is there can be a device.
+fn check_device(name: &str) -> Result<(), Failure> {
+    let failed = |why: String| {
+        Err(Failure::new(format!(
+            "Protocol driver 'host_device' does not support creating new images, so an existing image must be selected as \
+             the target; however, opening the given target as an existing image failed: {why}"
+        )))
+    };
+    match std::fs::metadata(bytes::path(name)) {
+        Err(error) => failed(format!("Could not open '{name}': {}", words::of_system(&error))),
+        Ok(file) if file.is_file() || file.is_dir() => failed(words::no_device(name)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Takes a device for a new image: what began in its first sector is gone.
+fn begin_device(device: &Medium, preallocation: Preallocation, size: u64) -> Result<(), Failure> {
+    if preallocation != Preallocation::Off {
+        return Err(Failure::new(format!("Unsupported preallocation mode '{preallocation}'")));
+    }
+    if device.size() < size {
+        return Err(Failure::new("Cannot grow device files"));
+    }
+    let first = [0; 512];
+    let len = device.size().min(first.len() as u64) as usize;
+    device.write_at(&first[..len], 0).map_err(|error| Failure::new(words::of_chain(&error)))
 }
 
 fn create_qcow2(name: &str, options: &FormatOptions, size: u64) -> Result<(), Failure> {

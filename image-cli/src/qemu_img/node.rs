@@ -9,6 +9,7 @@
 //! ```
 
 mod description;
+pub(super) mod json_text;
 mod remote;
 
 use std::path::PathBuf;
@@ -50,13 +51,16 @@ impl Wanted {
     }
 
     /// A description has its own format.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), Failure> {
         match self.image_opts && self.format.is_some() {
             true => Err(Failure::new("--image-opts and --format are mutually exclusive")),
             false => Ok(()),
         }
     }
 }
+
+/// Files are counted in units of so many bytes.
+const SECTOR: u64 = 512;
 
 /// Set to `anywhere` where images may name backing files and data files in other folders than their own.
 const ALLOW: &str = "GOLDIMG_ALLOW_BACKING";
@@ -106,6 +110,7 @@ pub(super) enum Layer {
 impl Node {
     /// What `name` means.
     pub(super) fn parse(name: &str, wanted: &Wanted) -> Result<Self, Failure> {
+        wanted.check()?;
         let failed = |fault: Failure| fault.context(&format!("Could not open '{name}'"));
         let described = match (wanted.image_opts, name.strip_prefix("json:")) {
             (true, _) => Some(Description::from_options(name)),
@@ -117,7 +122,8 @@ impl Node {
                 described.set_driver(format);
             }
             let node = described.node(name).map_err(failed)?;
-            return Ok(Self { share: share_of(wanted), ..node });
+            let share = if wanted.force_share { Share::Writers } else { node.share };
+            return Ok(Self { share, ..node });
         }
         let layer = match &wanted.format {
             None => Layer::Probed,
@@ -142,7 +148,9 @@ impl Node {
             },
         };
         let (name, shown) = (Some(name.to_owned()), path.clone());
-        Ok(Self { name, shown, path, export, layer, share: share_of(wanted), late: None })
+        let is_device = wanted.format.as_deref() == Some("host_device");
+        let late = (is_device && bytes::path(&path).is_file()).then(|| words::no_device(&path));
+        Ok(Self { name, shown, path, export, layer, share: share_of(wanted), late })
     }
 
     /// What another image names as its backing file; failures do not begin with its name.
@@ -217,10 +225,42 @@ impl Node {
     ) -> Result<Member, Failure> {
         let member = open(self.medium()?, self.format(), self.share);
         let member = member.map_err(|error| self.failed_to_open(&error))?;
-        match &self.late {
-            Some(fault) => Err(self.failed(fault.clone())),
-            None => Ok(member),
+        if let Some(fault) = &self.late {
+            return Err(self.failed(fault.clone()));
         }
+        if let Layer::Part { offset, size } = self.layer {
+            self.part(offset, size, member.file.size().next_multiple_of(SECTOR))?;
+        }
+        Ok(member)
+    }
+
+    /// The size of a part of a file of `file_size` bytes, which must be in it.
+    pub(super) fn part(&self, offset: u64, size: Option<u64>, file_size: u64) -> Result<u64, Failure> {
+        if offset > file_size {
+            return Err(self.failed(format!(
+                "Offset ({offset}) cannot be greater than size of the containing file ({file_size})"
+            )));
+        }
+        let Some(size) = size else { return Ok(file_size - offset) };
+        if file_size - offset < size {
+            return Err(self.failed(format!(
+                "The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the \
+                 containing file ({file_size})"
+            )));
+        }
+        if !size.is_multiple_of(SECTOR) {
+            return Err(self.failed("Specified size is not multiple of 512"));
+        }
+        Ok(size)
+    }
+
+    /// Opens a part of a file for writing, if it is one.
+    pub(super) fn part_to_write(&self) -> Result<Option<Window<Medium>>, Failure> {
+        let Layer::Part { offset, size } = self.layer else { return Ok(None) };
+        let file = self.file_to_write()?;
+        let size = self.part(offset, size, file.size())?;
+        let part = ByteRange::new(offset, size).and_then(|range| Window::new(file, range));
+        part.map(Some).map_err(|error| self.failed_to_open(&error))
     }
 
     /// Opens it as a disk, with all that it names.
@@ -247,7 +287,12 @@ impl Node {
 
     /// Opens the image for writing, with what it names.
     pub(super) fn writer(&self) -> Result<ImageWriter, Failure> {
-        self.look_for_backing(&self.member()?)?;
+        self.check_writable()?;
+        let member = self.member()?;
+        self.refuse_corrupt(&member)?;
+        self.look_for_backing(&member)?;
+        drop(member);
+        self.refuse_part()?;
         let options = WriteOptions { format: self.format(), references: references(), share: self.share };
         ImageWriter::in_medium(self.medium_to_write()?, options).map_err(|error| self.failed_to_open(&error))
     }
@@ -299,6 +344,36 @@ impl Node {
         })
     }
 
+    /// What is written is shared with no other writer, and is no folder.
+    pub(super) fn check_writable(&self) -> Result<(), Failure> {
+        if self.share == Share::Writers {
+            return Err(self.failed("force-share=on can only be used with read-only images"));
+        }
+        match self.export.is_none() && self.file_path().is_dir() {
+            true => Err(self.failed(format!("Could not open '{}': Is a directory", self.path))),
+            false => Ok(()),
+        }
+    }
+
+    /// An image that is marked corrupt is not written.
+    pub(super) fn refuse_corrupt(&self, member: &Member) -> Result<(), Failure> {
+        match member.header.as_ref().is_some_and(Header::is_corrupt) {
+            true => Err(self.failed("qcow2: Image is corrupt; cannot be opened read/write")),
+            false => Ok(()),
+        }
+    }
+
+    /// What writes whole images does not write a part of a file.
+    pub(super) fn refuse_part(&self) -> Result<(), Failure> {
+        match self.layer {
+            Layer::Part { offset: 0, size: None } => Ok(()),
+            Layer::Part { .. } => {
+                Err(self.failed("a part of a file is written by goldimg as the target of 'convert -n' alone"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is said of a raw image that is written though nobody called it raw.
     pub(super) fn warning_of_probing(&self) -> String {
         if self.layer != Layer::Probed {
@@ -313,13 +388,12 @@ impl Node {
     }
 
     /// Opens it for changing what it says of itself, alone; what it names is not opened.
-    pub(super) fn member_to_write(&self, call: &Call, wanted: &Wanted) -> Result<Member, Failure> {
+    pub(super) fn member_to_write(&self, call: &Call) -> Result<Member, Failure> {
+        self.check_writable()?;
         drop(self.medium()?);
-        if wanted.force_share {
-            return Err(self.failed("force-share=on can only be used with read-only images"));
-        }
         let member = Member::in_medium_to_write(self.medium_to_write()?, self.format());
         let member = member.map_err(|error| self.failed_to_open(&error))?;
+        self.refuse_corrupt(&member)?;
         if member.header.is_none() {
             call.talk.say(&self.warning_of_probing());
         }
@@ -328,6 +402,7 @@ impl Node {
 
     /// Opens it for a repair, alone: its header may be without a refcount table.
     pub(super) fn member_to_repair(&self) -> Result<Member, Failure> {
+        self.check_writable()?;
         drop(self.medium()?);
         let member = Member::in_medium_to_repair(self.medium_to_write()?, self.format());
         member.map_err(|error| self.failed_to_open(&error))
@@ -335,6 +410,7 @@ impl Node {
 
     /// Opens the file for writing, alone.
     pub(super) fn file_to_write(&self) -> Result<Medium, Failure> {
+        self.check_writable()?;
         drop(self.medium()?);
         let medium = self.medium_to_write()?;
         let locked = medium.as_file().map_or(Ok(()), |file| file.lock(Access::WRITE));

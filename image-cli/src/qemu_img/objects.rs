@@ -8,6 +8,7 @@
 //! A command line has one set of objects, whichever of its words names one.
 
 mod cipher;
+mod secret;
 mod validity;
 mod x509;
 
@@ -18,6 +19,7 @@ use image_core::nbd::Credentials;
 
 use super::failure::Failure;
 use super::key_values;
+use super::node::json_text;
 use x509::X509;
 
 /// The kinds of object that can be made on a command line.
@@ -53,6 +55,10 @@ List of user creatable objects:
   tls-creds-x509
 ";
 
+/// Kinds that a machine has, and nothing else.
+const OF_MACHINES: [&str; 4] =
+    ["memory-backend-epc", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram"];
+
 /// Below what is said of an id.
 const ID_HINT: &str = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n";
 
@@ -73,11 +79,15 @@ enum Object {
 /// Makes the object that `text` describes.
 pub(super) fn accept(text: &str) -> Result<(), Failure> {
     if key_values::asks_for_help(text) {
-        return Err(Failure::answer(LIST));
+        let of_secret = text.starts_with("secret,") || text.starts_with("qom-type=secret,");
+        return Err(Failure::answer(if of_secret { secret::HELP } else { LIST }));
     }
     let properties = Properties::parse(text)?;
     let kind = match properties.text("qom-type") {
         None => return Err(Failure::new("Parameter 'qom-type' is missing")),
+        Some(kind) if OF_MACHINES.contains(&kind) => {
+            return Err(Failure::new(format!("invalid object type: {kind}")));
+        }
         Some(kind) if !KINDS.contains(&kind) => {
             return Err(Failure::new(format!("Parameter 'qom-type' does not accept value '{kind}'")));
         }
@@ -90,6 +100,7 @@ pub(super) fn accept(text: &str) -> Result<(), Failure> {
     }
     let object = match kind {
         "tls-creds-x509" => x509(&properties)?,
+        "secret" => secret::check(&properties)?,
         "tls-creds-anon" | "tls-creds-psk" => Object::Unused(kind.to_owned()),
         _ => Object::Other,
     };
@@ -161,11 +172,10 @@ impl Properties {
         if !text.starts_with('{') {
             return Ok(Self { pairs: key_values::parse(text, Some("qom-type")).into_iter().collect() });
         }
-        let object: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(text).map_err(|error| match error.is_eof() {
-                true => Failure::new("JSON parse error, premature EOI"),
-                false => Failure::new(format!("JSON parse error, {error}")),
-            })?;
+        let object = match json_text::parse(text).map_err(Failure::new)? {
+            serde_json::Value::Object(object) => object,
+            _ => serde_json::Map::new(),
+        };
         let value = |value: serde_json::Value| match value {
             serde_json::Value::String(text) => text,
             other => other.to_string(),

@@ -8,6 +8,7 @@
 //! Options are taken one after the other and what stands between them is kept for the end: a subcommand that acts on an
 //! option at once (help, a wrong value) does so before a mistake further on is seen, as QEMU's do.
 
+use super::bytes;
 use super::failure::Failure;
 
 /// An option of a subcommand. Its long name is what the subcommand knows it by.
@@ -16,26 +17,36 @@ pub(super) struct Opt {
     short: Option<char>,
     long: &'static str,
     takes_value: bool,
+    /// Whether the beginning of its long name stands for it, if that of no other is the same.
+    abbreviated: bool,
+}
+
+impl Opt {
+    /// The same, with a long name that QEMU's help promises and its reader of options does not know: it changes nothing
+    /// of what the beginnings of other names mean.
+    pub(super) const fn only_in_full(self) -> Self {
+        Self { abbreviated: false, ..self }
+    }
 }
 
 /// An option without a value.
 pub(super) const fn flag(short: char, long: &'static str) -> Opt {
-    Opt { short: Some(short), long, takes_value: false }
+    Opt { short: Some(short), long, takes_value: false, abbreviated: true }
 }
 
 /// An option with a value.
 pub(super) const fn valued(short: char, long: &'static str) -> Opt {
-    Opt { short: Some(short), long, takes_value: true }
+    Opt { short: Some(short), long, takes_value: true, abbreviated: true }
 }
 
 /// An option without a value that has no short name.
 pub(super) const fn long_flag(long: &'static str) -> Opt {
-    Opt { short: None, long, takes_value: false }
+    Opt { short: None, long, takes_value: false, abbreviated: true }
 }
 
 /// An option with a value that has no short name.
 pub(super) const fn long_valued(long: &'static str) -> Opt {
-    Opt { short: None, long, takes_value: true }
+    Opt { short: None, long, takes_value: true, abbreviated: true }
 }
 
 /// An option as it was given.
@@ -57,18 +68,33 @@ pub(super) struct Options {
     names: Vec<String>,
     /// Whether options end at the first word that is none.
     in_order: bool,
+    /// Whether the second name is a size, which may be below zero and look like an option.
+    sized: bool,
 }
 
 impl Options {
     /// Reads `words` by `table`.
     pub(super) fn new(table: &'static [Opt], words: Vec<String>) -> Self {
         let in_order = std::env::var_os("POSIXLY_CORRECT").is_some();
-        Self { table, words: words.into_iter(), cluster: String::new(), names: Vec::new(), in_order }
+        Self {
+            table,
+            words: words.into_iter(),
+            cluster: String::new(),
+            names: Vec::new(),
+            in_order,
+            sized: false,
+        }
     }
 
     /// The same, with options only before the first word that is none.
     pub(super) fn before_names(table: &'static [Opt], words: Vec<String>) -> Self {
         Self { in_order: true, ..Self::new(table, words) }
+    }
+
+    /// The same, with two names, a file and a size: "-5" right behind the file is the size, and a third name is refused
+    /// where it stands.
+    pub(super) fn with_size(self) -> Self {
+        Self { sized: true, in_order: false, ..self }
     }
 
     /// The next option, if there is one.
@@ -88,6 +114,9 @@ impl Options {
                 return self.short().map(Some);
             }
             self.names.push(word);
+            if self.sized {
+                self.take_size()?;
+            }
             if self.in_order {
                 break;
             }
@@ -96,11 +125,17 @@ impl Options {
         Ok(None)
     }
 
-    /// The last word, if it is a number below zero: it looks like an option and is a name. For before the first option.
-    pub(super) fn take_negative(&mut self) -> Option<String> {
-        let last = self.words.as_slice().last()?;
-        let is_number = last.strip_prefix('-')?.starts_with(|c: char| c.is_ascii_digit());
-        if is_number { self.words.next_back() } else { None }
+    /// Takes the size that follows the file, if it looks like an option.
+    fn take_size(&mut self) -> Result<(), Failure> {
+        let is_number = |word: &String| {
+            word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        match self.names.len() {
+            1 if self.words.as_slice().first().is_some_and(is_number) => self.names.extend(self.words.next()),
+            1 | 2 => {}
+            _ => return Err(Failure::usage("Extra argument(s) in command line")),
+        }
+        Ok(())
     }
 
     /// What was no option, in order; complete when there are no more options.
@@ -111,7 +146,9 @@ impl Options {
     fn short(&mut self) -> Result<Given, Failure> {
         let letter = self.cluster.remove(0);
         let Some(option) = self.table.iter().find(|option| option.short == Some(letter)) else {
-            return Err(Failure::of_options(format!("invalid option -- '{letter}'")));
+            // The first byte of it is what the C library takes for the letter.
+            let letter = bytes::of_text(&letter.to_string())[..1].to_vec();
+            return Err(Failure::of_options(format!("invalid option -- '{}'", bytes::to_text(&letter))));
         };
         if !option.takes_value {
             return Ok(Given { name: option.long, value: String::new() });
@@ -148,7 +185,8 @@ impl Options {
         if let Some(exact) = table.iter().find(|option| option.long == name) {
             return Ok(exact);
         }
-        let candidates: Vec<&Opt> = table.iter().filter(|option| option.long.starts_with(name)).collect();
+        let candidates: Vec<&Opt> =
+            table.iter().filter(|option| option.abbreviated && option.long.starts_with(name)).collect();
         match candidates[..] {
             [] => Err(Failure::of_options(format!("unrecognized option '--{word}'"))),
             [only] => Ok(only),

@@ -1,5 +1,8 @@
 //! `qemu-img rebase`: another backing file, or none.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use image_core::block::BlockRead;
 use image_core::format::{Differences, Format, NewBacking, WriteOptions, rebase};
 use image_core::progress::Progress;
@@ -14,17 +17,17 @@ use super::{Call, bytes, cache, words};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
-    valued('f', "format"),
-    long_flag("image-opts"),
-    valued('t', "cache"),
-    valued('T', "backing-cache"),
-    valued('b', "backing"),
-    valued('F', "backing-format"),
-    flag('c', "compress"),
-    flag('u', "backing-unsafe"),
-    flag('U', "force-share"),
     flag('p', "progress"),
     long_valued("object"),
+    long_flag("image-opts"),
+    flag('U', "force-share"),
+    valued('f', "format"),
+    valued('t', "cache"),
+    flag('c', "compress"),
+    valued('b', "backing"),
+    valued('F', "backing-format"),
+    valued('T', "backing-cache"),
+    flag('u', "backing-unsafe"),
 ];
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
@@ -49,38 +52,22 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if backing.is_none() && !by_name {
         return Err(Failure::usage("Must specify backing file (-b) or use unsafe mode (-u)"));
     }
-    wanted.check()?;
+    let mut percent = Percent::start(shown && !quiet);
     cache::check_target(&modes[0])?;
     cache::check_source(&modes[1])?;
     let node = Node::parse(&name, &Wanted { force_share: false, ..wanted.clone() })?;
-    let member = node.member()?;
-    let size = member.virtual_size();
-    let is_raw = member.header.is_none();
-    drop(member);
-    if is_raw {
-        call.talk.say(&node.warning_of_probing());
-        if compress {
-            return Err(Failure::new("Compression not supported for this file format"));
-        }
-    }
-    if !by_name && !is_raw {
-        // Beforehand, in the words for what cannot be opened.
-        drop(node.disk()?);
-    }
-    let backing = backing.filter(|name| !name.is_empty());
-    let new = match &backing {
+    let (size, is_raw) = look_at(call, &node, by_name, compress)?;
+    let new = match backing.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => Some(look(&node, name, format.as_deref(), by_name)?),
         None => None,
     };
-    let percent = Percent::start(shown && !quiet, size);
+    percent.of(size);
     let changing = |why: &str| {
-        let name = backing.as_deref().unwrap_or_default();
+        percent.complete();
+        let name = backing.as_deref().unwrap_or("(null)");
         Failure::new(format!("Could not change the backing file to '{name}': {why}"))
     };
-    if is_raw {
-        return Err(changing("Operation not supported"));
-    }
-    let name = backing.as_deref().map(bytes::of_text);
+    let name = backing.as_deref().filter(|name| !name.is_empty()).map(bytes::of_text);
     let new = match (&name, new) {
         (Some(name), Some(format)) => {
             let format = format.ok_or_else(|| changing("backing format must be specified"))?;
@@ -88,6 +75,9 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
         _ => None,
     };
+    if is_raw {
+        return Err(changing("Operation not supported"));
+    }
     let options =
         WriteOptions { format: node.format(), references: references(), share: node.options().share };
     let mut done = |bytes: u64| {
@@ -97,7 +87,6 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let stored = (!by_name).then_some(Differences { compress, done: &mut done });
     rebase(&node.file_path(), options, new, stored).map_err(|error| failed(&node, &error))?;
     percent.complete();
-    percent.end();
     Ok(0)
 }
 
@@ -108,6 +97,30 @@ fn failed(node: &Node, error: &image_core::Error) -> Failure {
         }
         _ => node.failed(words::of_chain(error)),
     }
+}
+
+/// The size of what gets another backing file, and whether it is raw, which it cannot be.
+fn look_at(call: &Call, node: &Node, by_name: bool, compress: bool) -> Result<(u64, bool), Failure> {
+    let member = node.member()?;
+    node.refuse_corrupt(&member)?;
+    let (size, is_raw) = (member.virtual_size(), member.header.is_none());
+    drop(member);
+    if is_raw {
+        call.talk.say(&node.warning_of_probing());
+    }
+    if compress && is_raw {
+        return Err(Failure::new("Compression not supported for this file format"));
+    }
+    if !by_name && !is_raw {
+        // Beforehand, in the words for what cannot be opened.
+        drop(node.disk()?);
+    }
+    Ok((size, is_raw))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// The format of the new backing file, if it was given; it is looked at unless only its name matters.
@@ -121,6 +134,12 @@ fn look(node: &Node, name: &str, format: Option<&str>, by_name: bool) -> Result<
     };
     if !by_name {
         let path = backing_path(node.path(), name);
+        if is_same_file(&bytes::path(&path), &node.file_path()) {
+            // It is open for writing.
+            let why =
+                format!("Could not open new backing file '{name}': Failed to get shared \"write\" lock");
+            return Err(Failure::new(why).hint(&format!("Is another process using the image [{path}]?\n")));
+        }
         let opened = Node::backing(&path, format).and_then(|backing| backing.disk().map(|disk| disk.size()));
         opened.map_err(|failure| failure.context(&format!("Could not open new backing file '{name}'")))?;
     }

@@ -2,7 +2,7 @@
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation};
 use image_core::format::{Format, ImageWriter};
-use image_core::qcow2::bitmap;
+use image_core::qcow2::{Version, bitmap};
 
 use super::failure::Failure;
 use super::node::{Node, Wanted};
@@ -13,11 +13,11 @@ use super::{Call, bytes, words};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
+    long_valued("object"),
     valued('f', "format"),
     long_flag("image-opts"),
     long_valued("preallocation"),
     long_flag("shrink"),
-    long_valued("object"),
 ];
 
 /// What follows the complaint about a size.
@@ -27,7 +27,6 @@ const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let (mut wanted, mut quiet, mut shrink) = (Wanted::default(), false, false);
     let mut preallocation = Preallocation::Off;
-    let negative = call.options.take_negative();
     while let Some(option) = call.option()? {
         match option.name {
             "quiet" => quiet = true,
@@ -41,16 +40,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
             _ => wanted.take(option),
         }
     }
-    let mut names = call.names();
-    names.extend(negative);
-    let (name, text) = match &names[..] {
-        [] | [_] => return Err(Failure::usage("Expecting image file name and size")),
-        [name, text] => (name, text),
-        _ => return Err(Failure::usage("Extra argument(s) in command line")),
+    let Ok([name, text]) = <[String; 2]>::try_from(call.names()) else {
+        return Err(Failure::usage("Expecting image file name and size"));
     };
-    wanted.check()?;
-    let change = Change::parse(text)?;
-    let node = Node::parse(name, &wanted)?;
+    let change = Change::parse(&text)?;
+    let node = Node::parse(&name, &wanted)?;
     let image = node.writer()?;
     if image.format() == Format::Raw {
         call.talk.say(&node.warning_of_probing());
@@ -84,6 +78,10 @@ fn resize(image: &ImageWriter, new: u64, preallocation: Preallocation) -> Result
     }
     if image.format() == Format::Qcow2 && !new.is_multiple_of(512) {
         return Err(Failure::new("The new size must be a multiple of 512"));
+    }
+    let header = image.as_qcow2().map(|qcow2| qcow2.image().header());
+    if header.is_some_and(|header| header.version == Version::V2 && header.snapshots.count > 0) {
+        return Err(Failure::new("Can't resize a v2 image which has snapshots"));
     }
     refuse_inconsistent_bitmaps(image)?;
     image.resize(new).map_err(failed)?;
@@ -136,7 +134,7 @@ impl Change {
     fn of(&self, old: u64) -> Option<u64> {
         match *self {
             Self::To(size) => Some(size),
-            Self::Plus(more) => old.checked_add(more),
+            Self::Plus(more) => old.checked_add(more).filter(|&size| i64::try_from(size).is_ok()),
             Self::Minus(less) => old.checked_sub(less),
         }
     }

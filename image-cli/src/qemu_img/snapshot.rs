@@ -14,13 +14,13 @@ use super::{Call, bytes, snapshot_list, words};
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
+    long_valued("object"),
     valued('f', "format"),
     long_flag("image-opts"),
     flag('U', "force-share"),
-    long_valued("object"),
     flag('l', "list"),
-    valued('c', "create"),
     valued('a', "apply"),
+    valued('c', "create"),
     valued('d', "delete"),
 ];
 
@@ -51,13 +51,16 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
     }
     let name = call.one_name("Expecting one image file name")?;
-    wanted.check()?;
     let node = Node::parse(&name, &wanted)?;
     let action = action.unwrap_or(Action::List);
     if let Action::List = action {
         return list(call, &node.member()?, &node);
     }
-    let image = node.member_to_write(call, &wanted)?;
+    let image = node.member_to_write(call)?;
+    if let (Action::Apply(_), None) = (&action, &image.header) {
+        // It is opened twice by them.
+        call.talk.say(&node.warning_of_probing());
+    }
     match action {
         Action::Create(name) => create(&image, &name),
         Action::Apply(name) => apply(&image, &name),

@@ -7,8 +7,50 @@ use super::failure::Failure;
 use super::node::Node;
 use super::{bytes, key_values, words};
 
+/// Which snapshot is meant.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// By id, or by name.
+    Either(Vec<u8>),
+    /// By what is given.
+    Both { id: Option<Vec<u8>>, name: Option<Vec<u8>> },
+}
+
+impl Wanted {
+    /// The value of `-l`.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        if !text.starts_with("snapshot.") {
+            return Ok(Self::Either(bytes::of_text(text)));
+        }
+        let (mut id, mut name) = (None, None);
+        for (key, value) in key_values::parse_noisily(text, None) {
+            match key.as_str() {
+                "snapshot.id" => id = Some(bytes::of_text(&value)),
+                "snapshot.name" => name = Some(bytes::of_text(&value)),
+                _ => {
+                    let which = format!("qemu-img: Failed in parsing snapshot param '{text}'\n");
+                    return Err(Failure::new(format!("Invalid parameter '{key}'")).hint(&which));
+                }
+            }
+        }
+        Ok(Self::Both { id, name })
+    }
+
+    fn find<'a>(&self, all: &'a [Snapshot]) -> Option<&'a Snapshot> {
+        match self {
+            Self::Either(text) => snapshot::find(all, text),
+            Self::Both { id, name } => {
+                let fits = |wanted: &Option<Vec<u8>>, value: &[u8]| {
+                    wanted.as_ref().is_none_or(|wanted| wanted == value)
+                };
+                all.iter().find(|snapshot| fits(id, &snapshot.id) && fits(name, &snapshot.name))
+            }
+        }
+    }
+}
+
 /// Opens the disk that the snapshot `wanted` of an image holds.
-pub(super) fn open(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Failure> {
+pub(super) fn open(node: &Node, wanted: &Wanted) -> Result<Box<dyn BlockRead>, Failure> {
     let member = node.member()?;
     let failed = |why: &str| Failure::new(format!("Failed to load snapshot: {why}"));
     let Some(header) = &member.header else {
@@ -18,18 +60,6 @@ pub(super) fn open(node: &Node, wanted: &str) -> Result<Box<dyn BlockRead>, Fail
     };
     let told = |error: image_core::Error| failed(&words::of_opening(&error));
     let all = snapshot::list(&member.file, header).map_err(told)?.0;
-    let found = find(&all, wanted).ok_or_else(|| failed("Can't find snapshot"))?;
+    let found = wanted.find(&all).ok_or_else(|| failed("Can't find snapshot"))?;
     node.snapshot_disk(&found.header(header).map_err(told)?)
-}
-
-/// The snapshot that is meant: by id or name, or by both where `wanted` says so.
-fn find<'a>(all: &'a [Snapshot], wanted: &str) -> Option<&'a Snapshot> {
-    if !wanted.starts_with("snapshot.") {
-        return snapshot::find(all, &bytes::of_text(wanted));
-    }
-    let pairs = key_values::parse(wanted, None);
-    let fits = |key: &str, value: &[u8]| {
-        pairs.iter().filter(|(name, _)| name == key).all(|(_, wanted)| bytes::of_text(wanted) == value)
-    };
-    all.iter().find(|snapshot| fits("snapshot.id", &snapshot.id) && fits("snapshot.name", &snapshot.name))
 }

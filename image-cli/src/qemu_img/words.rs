@@ -4,7 +4,7 @@ use image_core::Error;
 use image_core::block::InUse;
 use image_core::format::ReferenceRule;
 use image_core::nbd::{NotConnected, Refusal};
-use image_core::qcow2::{Corrupt, Unsupported};
+use image_core::qcow2::{Corrupt, Region, Unsupported};
 use rustls::CertificateError;
 
 use crate::printable::printable;
@@ -117,6 +117,11 @@ fn of_certificate(rule: &CertificateError) -> String {
     }
 }
 
+/// What is said of what is opened as a device and is none.
+pub(super) fn no_device(name: &str) -> String {
+    format!("'host_device' driver requires '{name}' to be either a character or block device")
+}
+
 /// Why a part of a disk could not be read: what is no failure of the system is a failure of the disk for QEMU.
 pub(super) fn of_reading(error: &Error) -> String {
     match error.cause::<std::io::Error>() {
@@ -142,7 +147,22 @@ pub(super) fn of_chain(error: &Error) -> String {
 fn of_corrupt(rule: &Corrupt) -> Option<String> {
     Some(match rule {
         Corrupt::Magic { .. } => "Image is not in qcow2 format".to_owned(),
+        // What is missing of the first bytes is zeroes.
+        Corrupt::HeaderCut { file_size: 0..4 } => "Image is not in qcow2 format".to_owned(),
         Corrupt::HeaderCut { .. } => "qcow2 header too short".to_owned(),
+        Corrupt::CompressionBit { bit, .. } => {
+            let must = if *bit { "must not" } else { "must" };
+            format!("qcow2: Compression type incompatible feature bit {must} be set")
+        }
+        Corrupt::RefcountOrder { .. } => {
+            "Reference count entry width too large; may not exceed 64 bits".to_owned()
+        }
+        Corrupt::L1TooShort { .. } => "L1 table is too small".to_owned(),
+        Corrupt::NoDataFileName => "'data-file' is required for this image".to_owned(),
+        Corrupt::RegionTooLong { region: Region::L1Table, .. } => "Active L1 table too large".to_owned(),
+        Corrupt::RegionTooLong { region: Region::RefcountTable, .. } => {
+            "Reference count table too large".to_owned()
+        }
         Corrupt::ClusterBits { bits } => format!("Unsupported cluster size: 2^{bits}"),
         _ => return None,
     })
@@ -152,6 +172,7 @@ fn of_unsupported(rule: &Unsupported) -> Option<String> {
     Some(match rule {
         Unsupported::Version { version } => format!("Unsupported qcow2 version {version}"),
         Unsupported::ClusterBits { bits } => format!("Unsupported cluster size: 2^{bits}"),
+        Unsupported::Compression { kind } => format!("qcow2: unknown compression type: {kind}"),
         Unsupported::VirtualSize { .. } => "Image is too big".to_owned(),
         Unsupported::Features { names } => format!("Unsupported qcow2 feature(s): {}", features(names)),
         _ => return None,

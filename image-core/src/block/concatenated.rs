@@ -40,6 +40,11 @@ impl<D: BlockRead> Concatenated<D> {
         Ok(Self { disks: placed, size })
     }
 
+    /// The same, with the last in whole sectors too.
+    pub fn in_whole_sectors(self) -> Self {
+        Self { size: self.size.next_multiple_of(SECTOR), ..self }
+    }
+
     /// The parts that `range` consists of.
     fn parts(&self, range: ByteRange) -> Result<Vec<Part<'_, D>>> {
         range.check_within(self.size)?;
@@ -140,5 +145,9 @@ mod tests {
         }
         assert_eq!(all.extents(ByteRange::whole(1636)).unwrap().total(ExtentKind::Hole), 324);
         assert!(all.read_at(&mut [0], 1636).is_err());
+        let whole = all.in_whole_sectors();
+        let mut end = [9; 13];
+        whole.read_at(&mut end, whole.size() - 13).unwrap();
+        assert_eq!((whole.size(), end), (2048, [0; 13]));
     }
 }

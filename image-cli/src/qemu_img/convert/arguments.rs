@@ -6,36 +6,40 @@ use crate::qemu_img::failure::Failure;
 use crate::qemu_img::format_options::Lists;
 use crate::qemu_img::node::Wanted;
 use crate::qemu_img::options::{Given, Opt, flag, long_flag, long_valued, valued};
-use crate::qemu_img::size;
+use crate::qemu_img::{size, snapshot_disk};
 
 pub(in crate::qemu_img) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
     flag('q', "quiet"),
-    flag('p', "progress"),
+    long_valued("object"),
     long_flag("image-opts"),
     long_flag("source-image-opts"),
     valued('f', "source-format"),
     valued('T', "source-cache"),
     valued('l', "snapshot"),
-    long_valued("object"),
+    valued('S', "sparse-size"),
     valued('O', "output-format"),
-    long_flag("target-image-opts"),
-    valued('B', "backing"),
-    valued('F', "backing-format"),
     valued('o', "options"),
     valued('t', "output-cache"),
-    flag('c', "compress"),
-    flag('n', "no-create"),
-    long_flag("target-is-zero"),
-    valued('S', "sparse-size"),
+    valued('B', "backing"),
+    valued('F', "backing-format"),
+    flag('U', "force-share"),
+    long_flag("target-image-opts"),
     long_flag("salvage"),
+    long_flag("target-is-zero"),
     long_flag("bitmaps"),
     long_flag("skip-broken-bitmaps"),
-    flag('U', "force-share"),
+    valued('r', "rate"),
     valued('m', "parallel"),
     flag('W', "oob-writes"),
     flag('C', "copy-range-offloading"),
-    valued('r', "rate"),
+    flag('p', "progress").only_in_full(),
+    flag('c', "compress").only_in_full(),
+    flag('n', "no-create").only_in_full(),
+    long_valued("source-snapshot").only_in_full(),
+    long_valued("target-format").only_in_full(),
+    long_valued("target-options").only_in_full(),
+    long_valued("target-cache").only_in_full(),
 ];
 
 /// The longest run of zeroes that can be looked for, in bytes.
@@ -45,9 +49,9 @@ const MAX_SPARSE: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) wanted: Wanted,
-    pub(super) source_cache: String,
-    pub(super) target_cache: String,
-    pub(super) snapshot: Option<String>,
+    pub(super) source_cache: Option<String>,
+    pub(super) target_cache: Option<String>,
+    pub(super) snapshot: Option<snapshot_disk::Wanted>,
     pub(super) target_format: Option<String>,
     pub(super) target_image_opts: bool,
     pub(super) lists: Lists,
@@ -79,12 +83,12 @@ impl Asked {
             "source-format" => self.wanted.format = Some(value),
             "image-opts" | "source-image-opts" => self.wanted.image_opts = true,
             "force-share" => self.wanted.force_share = true,
-            "source-cache" => self.source_cache = value,
-            "output-cache" => self.target_cache = value,
-            "snapshot" => self.snapshot = Some(value),
-            "output-format" => self.target_format = Some(value),
+            "source-cache" => self.source_cache = Some(value),
+            "output-cache" | "target-cache" => self.target_cache = Some(value),
+            "snapshot" | "source-snapshot" => self.snapshot = Some(snapshot_disk::Wanted::parse(&value)?),
+            "output-format" | "target-format" => self.target_format = Some(value),
             "target-image-opts" => self.target_image_opts = true,
-            "options" => self.lists.add(value)?,
+            "options" | "target-options" => self.lists.add(value)?,
             "backing" => self.backing = Some(value),
             "backing-format" => self.backing_format = Some(value),
             "compress" => self.compress = true,
@@ -97,10 +101,9 @@ impl Asked {
             "bitmaps" => self.bitmaps = true,
             "skip-broken-bitmaps" => self.skip_broken_bitmaps = true,
             "salvage" => self.salvage = true,
-            "parallel" => check_parallel(&value)?,
+            "parallel" => drop(size::integer("number of coroutines", &value, 1, 16)?),
             "rate" => {
-                self.rate = size::parse(&value)
-                    .map_err(|_| Failure::new(format!("Invalid rate limit specified: '{value}'.")))?;
+                self.rate = size::argument("rate limit", &value)?;
             }
             // Writes are out of order anyway.
             _ => {}
@@ -108,8 +111,13 @@ impl Asked {
         Ok(())
     }
 
+    /// The cache mode of what is written.
+    pub(super) fn target_cache(&self) -> &str {
+        self.target_cache.as_deref().unwrap_or("unsafe")
+    }
+
     /// What cannot go together.
-    pub(super) fn check(&mut self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let contradictions = [
             (self.target_image_opts && !self.no_create, "--target-image-opts requires use of -n flag"),
             (self.no_create && !self.lists.is_empty(), "-o has no effect when skipping image creation"),
@@ -125,11 +133,6 @@ impl Asked {
         ];
         if let Some((_, message)) = contradictions.into_iter().find(|(wrong, _)| *wrong) {
             return Err(Failure::new(message));
-        }
-        for (mode, default) in [(&mut self.source_cache, "writeback"), (&mut self.target_cache, "unsafe")] {
-            if mode.is_empty() {
-                *mode = default.to_owned();
-            }
         }
         Ok(())
     }
@@ -147,8 +150,7 @@ impl Asked {
 }
 
 fn sparse(text: &str) -> Result<u64, Failure> {
-    let malformed = || format!("Invalid buffer size for sparse output specified: '{text}'.");
-    let bytes = size::parse(text).map_err(|_| Failure::new(malformed()))?;
+    let bytes = size::argument("buffer size for sparse output", text)?;
     if bytes % 512 != 0 || bytes > MAX_SPARSE {
         return Err(Failure::new(format!(
             "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to {MAX_SPARSE}. \
@@ -156,12 +158,4 @@ fn sparse(text: &str) -> Result<u64, Failure> {
         )));
     }
     Ok(bytes)
-}
-
-fn check_parallel(text: &str) -> Result<(), Failure> {
-    match text.parse::<u64>() {
-        Ok(1..=16) => Ok(()),
-        Ok(_) => Err(Failure::new("Invalid number of coroutines specified. Must be between 1 and 16.")),
-        Err(_) => Err(Failure::new(format!("Invalid number of coroutines specified: '{text}'."))),
-    }
 }

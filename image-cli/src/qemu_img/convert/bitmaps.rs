@@ -39,34 +39,47 @@ impl Bitmaps {
         }
     }
 
-    /// Writes them into the image at `path`, which is complete: all or none.
+    /// Writes them into the image at `path`, which is complete: up to the first that it cannot have.
     pub(super) fn write_into(&self, path: &Path) -> Result<(), Failure> {
         let failed = |error: image_core::Error| Failure::new(words::of_opening(&error));
         let target = Member::open_writable(path, Some(Format::Qcow2)).map_err(failed)?;
         let Some(header) = &target.header else { return Ok(()) };
         let there = bitmap::list(&target.file, header).map_err(failed)?;
+        let (mut sound, mut end) = (Vec::new(), Ok(()));
         for bitmap in self.all.iter().rev() {
-            let name = name_of(bitmap);
             if bitmap.is_in_use() {
+                let name = name_of(bitmap);
                 say(&format!("qemu-img: warning: Skipping inconsistent bitmap '{name}'\n"));
                 continue;
             }
-            if there.iter().any(|other| other.name == bitmap.name) {
-                let message = format!("Failed to create bitmap {name}: Bitmap already exists: {name}");
-                return Err(Failure::new(message));
+            end = self.check(bitmap, &there, header);
+            if end.is_err() {
+                break;
             }
-            let (size, source_size) = (header.size, self.header.size);
-            if size != source_size {
-                return Err(Failure::new(format!(
-                    "Failed to populate bitmap {name}: Bitmaps are of different sizes (destination size is {size}, \
-                     source size is {source_size}) and can't be merged"
-                )));
-            }
+            sound.push(bitmap.clone());
         }
+        // In the order in which they are stored.
+        sound.reverse();
         let source = (&self.source.file as _, &self.header);
-        let sound: Vec<Bitmap> = self.all.iter().filter(|bitmap| !bitmap.is_in_use()).cloned().collect();
         copy_bitmaps(source, &sound, &target.file, header.clone()).map_err(failed)?;
-        Ok(())
+        end
+    }
+
+    /// Whether an image that has the bitmaps `there` can have this one too.
+    fn check(&self, bitmap: &Bitmap, there: &[Bitmap], header: &Header) -> Result<(), Failure> {
+        let name = name_of(bitmap);
+        if there.iter().any(|other| other.name == bitmap.name) {
+            let message = format!("Failed to create bitmap {name}: Bitmap already exists: {name}");
+            return Err(Failure::new(message));
+        }
+        let (size, source_size) = (header.size, self.header.size);
+        match size == source_size {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "Failed to populate bitmap {name}: Bitmaps are of different sizes (destination size is {size}, \
+                 source size is {source_size}) and can't be merged"
+            ))),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image_core::block::{BlockRead, ByteRange, Preallocation, Stretch, is_zero};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, Stretch, Window, is_zero};
 use image_core::convert::{Encoder, Piece, Sink};
 use image_core::format::{Format, ImageWriter, Medium};
 use image_core::map::Map;
@@ -24,6 +24,8 @@ pub(super) enum Target {
     Sink { new: NewFile, image: NewImage },
     /// A new raw file.
     Raw { new: NewFile },
+    /// A part of a file that is there.
+    Part { disk: Window<Medium> },
     /// An image that is written in place.
     InPlace {
         writer: ImageWriter,
@@ -46,7 +48,7 @@ impl Target {
         let prefix = format!("{name}: error while converting {}", kind.name());
         let failed = |failure: Failure| failure.context(&prefix);
         if kind != Kind::Qcow2 {
-            return Ok(Self::Raw { new: new_file::create_raw(name, options, size).map_err(failed)? });
+            return Ok(Self::Raw { new: new_file::create_raw(name, kind, options, size).map_err(failed)? });
         }
         let preallocation = options.preallocation().map_err(|fault| failed(Failure::new(fault)))?;
         let has = |option: &str| options.text(option).is_some();
@@ -66,6 +68,9 @@ impl Target {
 
     /// An image that is there.
     pub(super) fn there(node: &Node) -> Result<Self, Failure> {
+        if let Some(disk) = node.part_to_write()? {
+            return Ok(Self::Part { disk });
+        }
         Ok(Self::InPlace { writer: node.writer()?, fresh: false, backing: false })
     }
 
@@ -73,6 +78,7 @@ impl Target {
     pub(super) fn size(&self) -> Option<u64> {
         match self {
             Self::InPlace { writer, .. } => Some(writer.size()),
+            Self::Part { disk } => Some(disk.size()),
             Self::Sink { .. } | Self::Raw { .. } => None,
         }
     }
@@ -81,7 +87,7 @@ impl Target {
     pub(super) fn can_compress(&self) -> bool {
         match self {
             Self::Sink { .. } => true,
-            Self::Raw { .. } => false,
+            Self::Raw { .. } | Self::Part { .. } => false,
             Self::InPlace { writer, .. } => writer.as_qcow2().is_some(),
         }
     }
@@ -90,7 +96,7 @@ impl Target {
     pub(super) fn check_bitmaps(&self) -> Result<(), Format> {
         match self {
             Self::Sink { .. } => Ok(()),
-            Self::Raw { .. } => Err(Format::Raw),
+            Self::Raw { .. } | Self::Part { .. } => Err(Format::Raw),
             Self::InPlace { writer, .. } => match writer.as_qcow2() {
                 Some(image) if image.image().header().version != Version::V2 => Ok(()),
                 _ => Err(writer.format()),
@@ -98,11 +104,21 @@ impl Target {
         }
     }
 
-    /// The path of its file.
-    pub(super) fn path(&self) -> &Path {
+    /// The path of its file, if it is a whole file.
+    pub(super) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Sink { new, .. } | Self::Raw { new } => new.disk().path(),
-            Self::InPlace { writer, .. } => writer.path(),
+            Self::Sink { new, .. } | Self::Raw { new } => Some(new.disk().path()),
+            Self::InPlace { writer, .. } => Some(writer.path()),
+            Self::Part { .. } => None,
+        }
+    }
+
+    /// Has all of it on the disk.
+    pub(super) fn flush(&self) -> image_core::Result<()> {
+        match self {
+            Self::Sink { new, .. } | Self::Raw { new } => new.disk().flush(),
+            Self::InPlace { writer, .. } => writer.flush(),
+            Self::Part { disk } => disk.flush(),
         }
     }
 
@@ -111,6 +127,7 @@ impl Target {
         match self {
             Self::Sink { new, .. } | Self::Raw { new } => new.keep(),
             Self::InPlace { writer, .. } => writer.close(),
+            Self::Part { disk } => disk.flush(),
         }
     }
 }

@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Qcow2,
     /// A file, which is the same as raw.
     File,
+    /// A block device that is there.
+    Device,
 }
 
 impl Kind {
@@ -20,6 +22,7 @@ impl Kind {
             "raw" => Ok(Self::Raw),
             "qcow2" => Ok(Self::Qcow2),
             "file" => Ok(Self::File),
+            "host_device" => Ok(Self::Device),
             _ => Err(Failure::new(format!("Unknown file format '{name}'"))),
         }
     }
@@ -30,6 +33,7 @@ impl Kind {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
             Self::File => "file",
+            Self::Device => "host_device",
         }
     }
 }
@@ -69,6 +73,11 @@ const fn with_default(
 use Type::{Number, Size, Switch, Text};
 
 pub(super) const OF_RAW: &[OptionOfFormat] = &[option("size", Size, "Virtual disk size")];
+
+pub(super) const OF_DEVICE: &[OptionOfFormat] = &[
+    option("size", Size, "Virtual disk size"),
+    option("preallocation", Text, "Preallocation mode (allowed values: off)"),
+];
 
 pub(super) const OF_FILE: &[OptionOfFormat] = &[
     option("size", Size, "Virtual disk size"),

@@ -61,7 +61,7 @@ impl Facts {
         match node.layer() {
             Layer::File => Ok(Self { format: facts.protocol, ..facts }),
             Layer::Part { offset, size } => {
-                Ok(Self { virtual_size: part(node, offset, size, file_size)?, ..facts })
+                Ok(Self { virtual_size: node.part(offset, size, file_size)?, ..facts })
             }
             Layer::Probed | Layer::Format(_) => Ok(facts),
         }
@@ -95,7 +95,11 @@ impl Facts {
             format: if member.format == Format::Raw { "raw" } else { "qcow2" },
             virtual_size: member.virtual_size().next_multiple_of(SECTOR),
             file_size,
-            disk_size: member.file.allocated_size()?,
+            // A device has its storage, and nothing of it is a file's.
+            disk_size: match member.file.is_block_device() {
+                true => Some(0),
+                false => member.file.allocated_size()?,
+            },
             protocol: protocol(&member.file),
             qcow2,
         })
@@ -159,27 +163,6 @@ fn protocol(medium: &Medium) -> &'static str {
         device if device.is_block_device() => "host_device",
         _ => "file",
     }
-}
-
-/// The size of a part of a file, which must be in it.
-fn part(node: &Node, offset: u64, size: Option<u64>, file_size: u64) -> Result<u64, Failure> {
-    if offset > file_size {
-        let message =
-            format!("Offset ({offset}) cannot be greater than size of the containing file ({file_size})");
-        return Err(node.failed(message));
-    }
-    let Some(size) = size else { return Ok(file_size - offset) };
-    if file_size - offset < size {
-        let message = format!(
-            "The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the \
-             containing file ({file_size})"
-        );
-        return Err(node.failed(message));
-    }
-    if size % SECTOR != 0 {
-        return Err(node.failed("Specified size is not multiple of 512"));
-    }
-    Ok(size)
 }
 
 impl OfQcow2 {

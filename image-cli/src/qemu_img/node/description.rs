@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use image_core::format::{Format, Share};
 use serde_json::{Map, Value};
 
+use super::json_text;
 use super::remote::Remote;
 use super::{Layer, Node, layer_of};
 use crate::qemu_img::failure::Failure;
@@ -55,24 +56,14 @@ pub(super) struct Description {
 impl Description {
     /// `driver=…,file.filename=…`.
     pub(super) fn from_options(text: &str) -> Self {
-        let pairs = key_values::parse(text, Some("file")).into_iter();
+        let pairs = key_values::parse_noisily(text, Some("file")).into_iter();
         Self { options: pairs.map(|(key, value)| (key, Value::String(value))).collect() }
     }
 
     /// The text behind `json:`.
     pub(super) fn from_json(text: &str) -> Result<Self, Failure> {
-        let value = serde_json::from_str(text).map_err(|error| {
-            let first = text.trim_start();
-            let fault = match error.classify() {
-                serde_json::error::Category::Eof => "premature EOI".to_owned(),
-                _ if first.starts_with(|c: char| c.is_ascii_lowercase()) => {
-                    let end = first.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(first.len());
-                    format!("invalid keyword '{}'", &first[..end])
-                }
-                _ => "expecting value".to_owned(),
-            };
-            Failure::new(format!("Could not parse the JSON options: JSON parse error, {fault}"))
-        })?;
+        let value = json_text::parse(text);
+        let value = value.map_err(|why| Failure::new(format!("Could not parse the JSON options: {why}")))?;
         let Value::Object(object) = value else { return Err(Failure::new("Invalid JSON object given")) };
         let mut options = BTreeMap::new();
         flatten("", object, &mut options);
@@ -112,7 +103,7 @@ impl Description {
             true => path.clone(),
             false => format!("json:{}", json::compact(&self.nested())),
         };
-        Ok(Node { name: Some(name.to_owned()), shown, path, export, layer, share: Share::default(), late })
+        Ok(Node { name: Some(name.to_owned()), shown, path, export, layer, share: self.share(), late })
     }
 
     /// The export whose options begin with `prefix`, if it is one, and what is wrong with an option.
@@ -145,7 +136,7 @@ impl Description {
         let options = self.options.keys().filter_map(|key| key.strip_prefix(prefix));
         let known = |key: &&str| OF_FILE.contains(key) || GENERIC.iter().any(|(name, _)| name == key);
         let unknown = options.filter(|key| prefix.is_empty() || !key.is_empty()).find(|key| !known(key));
-        let path = self.text(&format!("{prefix}filename"));
+        let path = self.text(&format!("{prefix}filename")).filter(|path| !path.is_empty());
         let path = path.ok_or_else(|| Failure::new("The 'file' block driver requires a file name"))?;
         match unknown {
             Some(key) => {
@@ -174,12 +165,26 @@ impl Description {
         }
     }
 
+    /// What others may do with it meanwhile.
+    fn share(&self) -> Share {
+        let forced = self.text("force-share").is_some_and(|value| matches!(value.as_str(), "on" | "true"));
+        if forced { Share::Writers } else { Share::default() }
+    }
+
     fn check_switches(&self) -> Result<(), Failure> {
         for (name, _) in GENERIC.iter().filter(|(_, switch)| *switch) {
             if self.text(name).is_some_and(|value| !matches!(value.as_str(), "on" | "off" | "true" | "false"))
             {
                 return Err(Failure::new(format!("Parameter '{name}' expects 'on' or 'off'")));
             }
+        }
+        let has_other =
+            |name: &str, known: &[&str]| self.text(name).filter(|value| !known.contains(&value.as_str()));
+        if has_other("discard", &["on", "off", "unmap", "ignore"]).is_some() {
+            return Err(Failure::new("Invalid discard option"));
+        }
+        if let Some(value) = has_other("detect-zeroes", &["on", "off", "unmap"]) {
+            return Err(Failure::new(format!("invalid parameter value: {value}")));
         }
         Ok(())
     }
@@ -244,6 +249,12 @@ fn flatten(prefix: &str, object: Map<String, Value>, options: &mut BTreeMap<Stri
         let key = format!("{prefix}{key}");
         match value {
             Value::Object(inner) => flatten(&format!("{key}."), inner, options),
+            Value::Array(list) => {
+                let items = list.into_iter().enumerate().map(|(index, item)| (index.to_string(), item));
+                flatten(&format!("{key}."), items.collect(), options);
+            }
+            // Nothing is as good as not there.
+            Value::Null => {}
             value => {
                 options.insert(key, value);
             }
