@@ -80,6 +80,10 @@ const DAMAGED: &[Row] = &[
     same("check --output=json tableless.qcow2"),
     same("check -r leaks tableless.qcow2"),
     same("check -r all tableless.qcow2"),
+    same("check wordy.qcow2"),
+    same("check -r leaks wordy.qcow2"),
+    // Where the new table goes, and so where the image ends, differs.
+    same("check -q -r all wordy.qcow2 && check -q wordy.qcow2 && snapshot -l wordy.qcow2"),
     same("check dirty.qcow2"),
     same("check -r all dirty.qcow2"),
 ];
@@ -100,6 +104,7 @@ fn damage(prepared: &Prepared) {
     for name in ["leaky", "uncopied", "corrupt", "dirty", "lost", "tableless"] {
         prepared.file(&format!("{name}.qcow2"), &whole);
     }
+    wordy(prepared);
     prepared.patch("leaky.qcow2", l2, &0_u64.to_be_bytes());
     prepared.patch("leaky.qcow2", l2 + 16, &0_u64.to_be_bytes());
     prepared.patch("uncopied.qcow2", l2, &first_cluster.to_be_bytes());
@@ -109,4 +114,17 @@ fn damage(prepared: &Prepared) {
     prepared.patch("lost.qcow2", 48, &(1_u64 << 40).to_be_bytes());
     prepared.patch("tableless.qcow2", 56, &[0; 4]);
     prepared.patch("dirty.qcow2", 72, &3_u64.to_be_bytes());
+}
+
+/// An image whose only snapshot has 2000 bytes of extra data.
+fn wordy(prepared: &Prepared) {
+    prepared.img("convert -f raw -O qcow2 disk.raw wordy.qcow2");
+    prepared.img("snapshot -c one wordy.qcow2");
+    let table = prepared.number("wordy.qcow2", 64);
+    let file = std::fs::read(prepared.path().join("wordy.qcow2")).expect("an image");
+    // The head, 24 bytes of extra data, the id and the name.
+    let entry = &file[table as usize..][..40 + 24 + 4];
+    let extra: Vec<u8> = (0..1976_u32).map(|at| at as u8 | 1).collect();
+    let longer = [&entry[..36], &2000_u32.to_be_bytes(), &entry[40..64], &extra, &entry[64..]].concat();
+    prepared.patch("wordy.qcow2", table, &longer);
 }

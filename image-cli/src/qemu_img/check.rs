@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use image_core::ErrorKind;
 
+use image_core::format::Member;
 use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check};
-use image_core::qcow2::{Corrupt, Geometry, HostOffset};
+use image_core::qcow2::{Corrupt, Geometry, Header, HostOffset, snapshot};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
@@ -66,6 +67,9 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         let failure = Failure::new("This image format does not support checks");
         return Err(Failure { code: NOT_SUPPORTED, ..failure });
     };
+    if repair != Some(Repair::All) {
+        refuse_too_much_extra(call, &member, header)?;
+    }
     let failed =
         |error: image_core::Error| Failure::new(format!("Check failed: {}", words::of_opening(&error)));
     let repaired = match repair {
@@ -90,6 +94,20 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         });
     }
     Ok(exit_code(&repaired.left))
+}
+
+/// Refuses to check, or to free leaks, where a snapshot has more extra data than are read.
+fn refuse_too_much_extra(call: &Call, member: &Member, header: &Header) -> Result<(), Failure> {
+    let listed = snapshot::list(&member.file, header);
+    let Some(Corrupt::SnapshotExtra { index, .. }) = listed.as_ref().err().and_then(image_core::Error::cause)
+    else {
+        return Ok(());
+    };
+    call.talk.say(&format!(
+        "qemu-img: ERROR failed to read the snapshot table: Too much extra metadata in snapshot table entry {index}\n\
+         You can force-remove this extra metadata with qemu-img check -r all\n"
+    ));
+    Err(Failure::new("Check failed: File too large"))
 }
 
 fn run_repair(call: &Call, node: &Node, geometry: Geometry, what: Repair) -> Result<Repaired, Failure> {
@@ -140,6 +158,9 @@ fn words_of(finding: &Finding, geometry: Geometry, repaired: bool) -> String {
         }
         Finding::RefcountBlockShared { index, references, .. } => {
             format!("{error} refcount block {index} refcount={references}")
+        }
+        Finding::Rule { rule: Corrupt::SnapshotExtra { index, len, limit }, .. } => {
+            format!("Discarding too much extra metadata in snapshot table entry {index} ({len} > {limit})")
         }
         Finding::Rule { rule: Corrupt::RegionPastEnd { offset, len, .. }, .. } => format!(
             "{error}: counting reference for region exceeding the end of the file by one cluster or more: offset \

@@ -118,7 +118,7 @@ struct Named {
 
 impl Named {
     fn read(image: &Image<'_>) -> Result<Self> {
-        let (snapshots, snapshot_table) = snapshot::list(image.file, image.header)?;
+        let (snapshots, snapshot_table) = snapshot::list_to_check(image.file, image.header)?;
         Ok(Self { snapshots, snapshot_table, bitmaps: bitmap::list(image.file, image.header)? })
     }
 }
@@ -247,6 +247,9 @@ impl<'a, 'b> Walk<'a, 'b> {
             let is_short = snapshot.extra.len() < V3_SNAPSHOT_EXTRA_LEN as usize;
             if self.image.header.version == Version::V3 && is_short {
                 self.corrupt(Corrupt::SnapshotShort { index }, 1);
+            }
+            if let Some(rule) = snapshot.too_much_extra(index) {
+                self.corrupt(rule, 1);
             }
             self.l1_table(snapshot.l1, Region::SnapshotL1Table, &mut l2_tables)?;
         }

@@ -42,8 +42,10 @@ pub struct Snapshot {
     pub disk_size: Option<u64>,
     /// The instruction count of record/replay, if it is recorded.
     pub icount: Option<u64>,
-    /// Extra data as they are.
+    /// Extra data as they are; of more than [`MAX_SNAPSHOT_EXTRA_LEN`] bytes the first.
     pub extra: Vec<u8>,
+    /// How many there are.
+    pub extra_len: u32,
 }
 
 impl Snapshot {
@@ -58,6 +60,14 @@ impl Snapshot {
             return Err(Corrupt::L1TooShort { size, needed, count }.into());
         }
         Ok(Header { size, l1: self.l1, ..active.clone() })
+    }
+}
+
+impl Snapshot {
+    /// The rule that it breaks, at `index` of its table, if it has more extra data than are read.
+    pub(super) fn too_much_extra(&self, index: u32) -> Option<Corrupt> {
+        let (len, limit) = (self.extra_len, MAX_SNAPSHOT_EXTRA_LEN);
+        (len > limit).then_some(Corrupt::SnapshotExtra { index, len, limit })
     }
 }
 
@@ -99,9 +109,23 @@ pub(super) fn to_bytes(snapshots: &[Snapshot], disk_size: u64) -> Vec<u8> {
 /// All snapshots and where their table is.
 ///
 /// # Errors
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for a table that ends past the file, an L1 table that is misplaced or too
-/// long; whatever reading says.
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for a table that ends past the file, one with too much extra data, an L1 table
+/// that is misplaced or too long; whatever reading says.
 pub fn list(file: &dyn BlockRead, header: &Header) -> Result<(Vec<Snapshot>, ByteRange)> {
+    let (snapshots, place) = list_to_check(file, header)?;
+    for (index, snapshot) in (0..).zip(&snapshots) {
+        if let Some(rule) = snapshot.too_much_extra(index) {
+            return Err(rule.into());
+        }
+    }
+    Ok((snapshots, place))
+}
+
+/// As [`list`], for a check: extra data that are too long are cut off.
+///
+/// # Errors
+/// As [`list`], for all else.
+pub(super) fn list_to_check(file: &dyn BlockRead, header: &Header) -> Result<(Vec<Snapshot>, ByteRange)> {
     let start = header.snapshots.offset.0;
     let mut entries = Entries::new(file, Region::SnapshotTable, start, MAX_SNAPSHOT_TABLE_LEN);
     let mut snapshots = Vec::new();
@@ -127,11 +151,8 @@ pub fn list(file: &dyn BlockRead, header: &Header) -> Result<(Vec<Snapshot>, Byt
 fn entry(entries: &mut Entries<'_>, index: u32) -> Result<Snapshot> {
     let head: SnapshotHead = entries.structure(index)?;
     let extra_len = head.extra_len.get();
-    if extra_len > MAX_SNAPSHOT_EXTRA_LEN {
-        let limit = MAX_SNAPSHOT_EXTRA_LEN;
-        return Err(Corrupt::SnapshotExtra { index, len: extra_len, limit }.into());
-    }
-    let extra = entries.bytes(index, extra_len as usize)?;
+    let extra = entries.bytes(index, extra_len.min(MAX_SNAPSHOT_EXTRA_LEN) as usize)?;
+    entries.skip(index, extra_len.saturating_sub(MAX_SNAPSHOT_EXTRA_LEN))?;
     let id = entries.bytes(index, usize::from(head.id_len.get()))?;
     let name = entries.bytes(index, usize::from(head.name_len.get()))?;
     entries.pad();
@@ -152,6 +173,7 @@ fn entry(entries: &mut Entries<'_>, index: u32) -> Result<Snapshot> {
         disk_size: recorded(16, fields.disk_size.get()),
         icount: recorded(24, fields.icount.get()).filter(|&count| count != u64::MAX),
         extra,
+        extra_len,
     })
 }
 
@@ -186,6 +208,15 @@ impl<'a> Entries<'a> {
         self.file.read_at(&mut bytes, self.at)?;
         self.at = behind;
         Ok(bytes)
+    }
+
+    /// Skips `len` bytes.
+    fn skip(&mut self, index: u32, len: u32) -> Result<()> {
+        self.at = self.at.saturating_add(len.into());
+        if self.at > self.end {
+            return Err(Corrupt::EntryCut { region: self.region, index }.into());
+        }
+        Ok(())
     }
 
     /// Skips the padding to a multiple of 8 bytes.

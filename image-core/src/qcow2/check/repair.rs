@@ -93,9 +93,9 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
     // With leaks only, flags are believed to be repairable where all else is in order.
     let in_order = found.result.is_clean();
     copied_flags(file, &header, what == Repair::All || in_order, (&mut repaired, &mut found.result), tell)?;
-    if what == Repair::All && found.only_snapshots_are_short() {
+    if what == Repair::All && found.only_snapshots_are_odd() {
         header = complete_snapshots(file, &header)?;
-        repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(found.short_snapshots);
+        repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(found.odd_snapshots);
     }
     repaired.left = found.result;
     if repaired.leaks_fixed != 0 || repaired.corruptions_fixed != 0 {
@@ -117,8 +117,8 @@ struct Found {
     lost: bool,
     /// A refcount block lies past the end of the file.
     past_end: bool,
-    /// Snapshots with less than version 3 requires.
-    short_snapshots: u64,
+    /// Snapshots with less extra data than version 3 requires, or more than are read.
+    odd_snapshots: u64,
 }
 
 impl Found {
@@ -129,7 +129,7 @@ impl Found {
             refcounts_differ: false,
             lost: false,
             past_end: false,
-            short_snapshots: 0,
+            odd_snapshots: 0,
         };
         let mut told = |finding: Finding| {
             found.see(&finding);
@@ -152,8 +152,8 @@ impl Found {
             Finding::Rule { rule, .. } => match rule {
                 Corrupt::RefcountReserved { .. } | Corrupt::RefcountBlockUnaligned { .. } => self.lost = true,
                 Corrupt::RefcountBlockPastEnd { .. } => self.past_end = true,
-                Corrupt::SnapshotShort { .. } => {
-                    self.short_snapshots = self.short_snapshots.saturating_add(1)
+                Corrupt::SnapshotShort { .. } | Corrupt::SnapshotExtra { .. } => {
+                    self.odd_snapshots = self.odd_snapshots.saturating_add(1)
                 }
                 _ => {}
             },
@@ -161,9 +161,9 @@ impl Found {
         }
     }
 
-    fn only_snapshots_are_short(&self) -> bool {
+    fn only_snapshots_are_odd(&self) -> bool {
         let left = (self.result.check_errors, self.result.corruptions);
-        self.short_snapshots > 0 && left == (0, self.short_snapshots)
+        self.odd_snapshots > 0 && left == (0, self.odd_snapshots)
     }
 
     fn needs_rebuild(&self, what: Repair) -> bool {
@@ -171,7 +171,8 @@ impl Found {
     }
 }
 
-/// Writes the snapshot table anew, with all that version 3 requires; returns the header as it is then.
+/// Writes the snapshot table anew, with all that version 3 requires and what of extra data is read; returns the header
+/// as it is then.
 fn complete_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
     // The refcounts are right by now, whatever the image is still marked as.
     let marks = layout::INCOMPATIBLE_DIRTY | layout::INCOMPATIBLE_CORRUPT;

@@ -68,6 +68,7 @@ pub fn create_snapshot(file: &dyn BlockWrite, header: &Header, new: NewSnapshot)
             disk_size: Some(header.size),
             icount: Some(0),
             extra: Vec::new(),
+            extra_len: 0,
         });
         Ok(true)
     })
@@ -130,9 +131,10 @@ fn leading_number(id: &[u8]) -> Option<u64> {
     std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
-/// Writes the snapshot table anew, with all that version 3 requires of it.
+/// Writes the snapshot table anew, with all that version 3 requires of it, and no more extra data than are read.
 pub(in super::super) fn rewrite_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
-    change(file, header, |_, _| Ok(true))
+    let header = &late::counted(file, header)?;
+    change_list(file, header, snapshot::list_to_check(file, header)?, |_, _| Ok(true))
 }
 
 /// Lets `with` change tables and the list of snapshots, and writes a new snapshot table if it says so.
@@ -145,7 +147,16 @@ fn change(
         return Err(Error::unsupported("guest clusters are in a data file, which has no snapshots"));
     }
     let header = &late::counted(file, header)?;
-    let (mut snapshots, old_table) = snapshot::list(file, header)?;
+    change_list(file, header, snapshot::list(file, header)?, with)
+}
+
+/// The same with the list, and the place of the table that it was read from.
+fn change_list(
+    file: &dyn BlockWrite,
+    header: &Header,
+    (mut snapshots, old_table): (Vec<Snapshot>, ByteRange),
+    with: impl FnOnce(&mut Change<'_, '_>, &mut Vec<Snapshot>) -> Result<bool>,
+) -> Result<Header> {
     switch(file, header, |switch| {
         let format = EntryFormat {
             geometry: header.geometry,

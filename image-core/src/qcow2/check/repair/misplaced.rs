@@ -26,7 +26,7 @@ pub(super) fn mend(
         return Ok(());
     }
     let image = Image::new(file, header);
-    let (snapshots, _) = snapshot::list(file, header)?;
+    let (snapshots, _) = snapshot::list_to_check(file, header)?;
     let mut seen = BTreeSet::new();
     for l1 in std::iter::once(header.l1).chain(snapshots.into_iter().map(|snapshot| snapshot.l1)) {
         for (index, entry) in (0_u64..).zip(read_l1(file, l1)?) {

@@ -14,6 +14,9 @@ use super::super::super::{Qcow2, Version};
 use super::*;
 use crate::block::MemoryDisk;
 
+/// Where the header has the place of the snapshot table.
+const SNAPSHOTS_OFFSET: u64 = 64;
+
 /// A damaged image, as its bytes and what stands where.
 struct Damaged {
     file: Arc<MemoryDisk>,
@@ -73,7 +76,7 @@ fn image(cluster_bits: u32, extended: bool) -> Damaged {
 /// The disk and the one that the snapshot holds.
 fn disks(file: &Arc<MemoryDisk>) -> [Vec<u8>; 2] {
     let (header, _) = Header::read_to_repair(&**file).unwrap();
-    let (snapshots, _) = snapshot::list(&**file, &header).unwrap();
+    let (snapshots, _) = snapshot::list_to_check(&**file, &header).unwrap();
     let then = snapshots[0].header(&header).unwrap();
     [header, then].map(|header| content(&Qcow2::new(file.clone(), header, None, None).unwrap()))
 }
@@ -115,6 +118,7 @@ fn damages() -> Vec<Damage> {
             image.file.write_at(&[0x7f; 4], REFCOUNT_TABLE_FIELD_OFFSET + 8).unwrap();
         }),
         ("a short snapshot", |image| shorten_snapshot(image)),
+        ("a snapshot with too much extra data", |image| lengthen_snapshot(image)),
         ("a short snapshot of a dirty image", |image| {
             image.put(
                 INCOMPATIBLE_FEATURES_OFFSET,
@@ -147,6 +151,44 @@ fn shorten_snapshot(image: &Damaged) {
     let at = image.header.snapshots.offset.0;
     image.file.write_at(&[0; 4], at + 36).unwrap();
     image.file.write_at(b"1one", at + 40).unwrap();
+}
+
+/// Gives the only snapshot 1032 bytes of extra data, in a table that has clusters of its own.
+fn lengthen_snapshot(image: &Damaged) {
+    let old = image.header.snapshots.offset.0;
+    let mut entry = vec![0; 40 + 24 + 4];
+    image.file.read_at(&mut entry, old).unwrap();
+    assert_eq!(entry[36..40], 24_u32.to_be_bytes());
+    entry[36..40].copy_from_slice(&1032_u32.to_be_bytes());
+    entry.splice(64..64, (0..1008).map(|index| index as u8 | 1));
+    let geometry = image.header.geometry;
+    let place = geometry.round_up(image.file.size());
+    let len = geometry.round_up(entry.len() as u64);
+    image.file.resize(place + len).unwrap();
+    image.file.write_at(&entry, place).unwrap();
+    image.put(SNAPSHOTS_OFFSET, place);
+    image.put_refcount(old, 0);
+    for cluster in (place..place + len).step_by(geometry.cluster_size() as usize) {
+        image.put_refcount(cluster, 1);
+    }
+}
+
+#[test]
+fn extra_data_of_snapshots_are_cut_where_they_are_too_long() {
+    let damaged = image(16, false);
+    lengthen_snapshot(&damaged);
+    let header = Header::read(&*damaged.file).unwrap();
+    let rule = Corrupt::SnapshotExtra { index: 0, len: 1032, limit: 1024 };
+    assert_eq!(snapshot::list(&*damaged.file, &header).unwrap_err().cause(), Some(&rule));
+    let mut findings = Vec::new();
+    let result = check(&*damaged.file, &header, &mut |finding| findings.push(finding.clone())).unwrap();
+    assert_eq!((findings, result.corruptions), (vec![Finding::Rule { rule, times: 1 }], 1));
+    let repaired = repair(&*damaged.file, Repair::All, &mut |_| {}).unwrap();
+    assert!(repaired.left.is_clean() && repaired.corruptions_fixed == 1, "{repaired:?}");
+    let (snapshots, _) = snapshot::list(&*damaged.file, &Header::read(&*damaged.file).unwrap()).unwrap();
+    let kept: Vec<u8> = (0..1000).map(|index| index as u8 | 1).collect();
+    assert_eq!((snapshots[0].extra_len, &snapshots[0].extra[24..]), (1024, &kept[..]));
+    assert_eq!(snapshots[0].name, b"one");
 }
 
 #[test]

@@ -270,6 +270,7 @@ fn no_crash_leaves_a_bitmap_that_is_believed_and_does_not_know_what_was_written(
     change(&file, &[BitmapChange::Clear(b"a".to_vec())]).unwrap();
     let (start, before) = (file.to_bytes(), content(&open(&file, None)));
     file.record();
+    file.flush().unwrap();
     let writer = open(&file, None);
     writer.write_at(&[9; 100_000], 70_000).unwrap();
     writer.close().unwrap();
