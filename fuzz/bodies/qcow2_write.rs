@@ -11,10 +11,10 @@
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, MemoryDisk, ZeroMode};
-use image_core::convert::Sink;
+use image_core::convert::{Piece, Sink, Zeroes};
 use image_core::qcow2::check::{Repair, check, repair};
 use image_core::qcow2::write::{
-    BitmapChange, NewSnapshot, apply_snapshot, change_bitmaps, create_snapshot, delete_snapshot,
+    BitmapChange, NewSnapshot, PackedSink, apply_snapshot, change_bitmaps, create_snapshot, delete_snapshot,
 };
 use image_core::qcow2::{Geometry, Header, NewImage, Qcow2Sink, Qcow2Writer, Version};
 use image_core::{Error, Result};
@@ -111,6 +111,10 @@ fn own(file: &Arc<Bounded>, steps: &[u8], snapshots: bool) {
         let at = step.at % size.max(1);
         let len = step.len.min(size - at);
         match step.what % 8 {
+            0..=2 if step.what >= 128 => {
+                let (start, bytes) = pack(&writer, &step, at).expect("room");
+                model[start..start + bytes.len()].copy_from_slice(&bytes);
+            }
             0..=2 => {
                 writer.write_at(&vec![step.byte; len as usize], at).expect("room");
                 model[at as usize..(at + len) as usize].fill(step.byte);
@@ -143,6 +147,32 @@ fn own(file: &Arc<Bounded>, steps: &[u8], snapshots: bool) {
     let header = Header::read(&**file).expect("our own header");
     let result = check(&**file, &header, &mut |_| {}).expect("our own image");
     assert!(result.is_clean(), "{result:?}");
+}
+
+/// Writes the cluster that `at` is in, compressed where that is shorter: noise, then a byte again and again. Returns where,
+/// and what.
+fn pack(writer: &Qcow2Writer, step: &Step, at: u64) -> Result<(usize, Vec<u8>)> {
+    let mut sink = PackedSink::new(writer, None, Zeroes::Write)?;
+    let unit = sink.unit_size();
+    let start = at / unit * unit;
+    let mut state = step.at as u32 | 1;
+    let mut bytes: Vec<u8> = (0..unit)
+        .map(|index| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if index < step.len { (state >> 24) as u8 } else { step.byte }
+        })
+        .collect();
+    let there = (writer.size().saturating_sub(start)).min(unit) as usize;
+    bytes[there..].fill(0);
+    let mut packed = Vec::new();
+    let packs = sink.encoder()?.map_or(Ok(false), |mut encoder| encoder.encode(&bytes, &mut packed))?;
+    bytes.truncate(there);
+    let piece = if packs { Piece::Packed(&packed) } else { Piece::Plain(&bytes) };
+    if there > 0 {
+        sink.put(ByteRange::new(start, there as u64)?, piece)?;
+    }
+    sink.finish()?;
+    Ok((start as usize, bytes))
 }
 
 /// Takes, applies or deletes a snapshot, if refcounts have room for that.
@@ -182,6 +212,7 @@ fn hostile(image: &[u8], steps: &[u8]) -> bool {
                 let at = (step.at << (step.byte % 24)) % writer.size().max(1);
                 let len = step.len.min(writer.size() - at);
                 let _ = match step.what % 4 {
+                    3 if step.what >= 128 => pack(&writer, &step, at).map(drop),
                     0 => writer.write_zeroes(ByteRange::between(at, at + len), ZeroMode::Punch),
                     1 => writer.resize((step.at % MOST).next_multiple_of(512)),
                     _ => writer.write_at(&vec![step.byte; len as usize], at),
