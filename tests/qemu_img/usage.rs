@@ -123,6 +123,8 @@ const LINES: &[&str] = &[
     "convert -O qcow2 o@ p@",
     "convert -n -O qcow2 o@ p@",
     "bitmap --add p@ b@",
+    "bitmap --add p@ b@",
+    "bitmap --remove p@ x@",
     "bitmap --clear p@ b@",
     "convert --bitmaps -O qcow2 p@ q@",
     "snapshot -d s@ o@",

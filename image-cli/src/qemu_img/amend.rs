@@ -143,7 +143,7 @@ fn amendment(header: &Header, options: &FormatOptions) -> Result<Amendment, Fail
     if bits.is_some_and(|bits| !bits.is_power_of_two() || bits > 64) {
         return Err(Failure::new("Refcount width must be a power of two and may not exceed 64 bits"));
     }
-    let lazy = options.text("lazy_refcounts").map(|value| value == "on");
+    let lazy = options.text("lazy_refcounts").map(|_| options.is_on("lazy_refcounts"));
     let after = version.unwrap_or(header.version);
     if after == Version::V2 {
         if bits.unwrap_or(header.geometry.refcount_bits()) != 16 {

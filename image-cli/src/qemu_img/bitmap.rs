@@ -112,20 +112,20 @@ impl Chosen {
 fn make(
     image: &mut Member,
     source: Option<&Member>,
-    (name, asked, granularity): (&str, &Asked, Option<u64>),
+    (shown, asked, granularity): (&str, &Asked, Option<u64>),
 ) -> Result<(), String> {
-    let name = bytes::of_text(name);
+    let name = bytes::of_text(shown);
     let Some(header) = &image.header else {
         return Err(match asked.what {
             "add" => "the image format has no persistent bitmaps: Operation not supported".to_owned(),
-            _ => format!("Dirty bitmap '{}' not found", bytes::to_text(&name)),
+            _ => format!("Dirty bitmap '{shown}' not found"),
         });
     };
     if asked.what != "add" {
         // Whatever else is wrong: where the change would be made is looked at first.
         let all = bitmap::list(&image.file, header).map_err(|error| words::of_opening(&error))?;
         if !all.iter().any(|bitmap| bitmap.name == name) {
-            return Err(format!("Dirty bitmap '{}' not found", bytes::to_text(&name)));
+            return Err(format!("Dirty bitmap '{shown}' not found"));
         }
     }
     let change = match asked.what {
@@ -139,7 +139,12 @@ fn make(
             None => BitmapChange::MergeOwn { name, source: bytes::of_text(&asked.source) },
         },
     };
-    image.header = Some(change_bitmaps(&image.file, header, &[change]).map_err(|error| why(&error))?);
+    let changed = change_bitmaps(&image.file, header, &[change]);
+    image.header = Some(changed.map_err(|error| match error.cause() {
+        // In the error a name is text.
+        Some(BitmapRule::Exists(_)) => format!("Bitmap already exists: {shown}"),
+        _ => why(&error),
+    })?);
     Ok(())
 }
 
@@ -174,7 +179,6 @@ pub(super) fn inconsistent(name: &str) -> String {
 
 fn why(error: &Error) -> String {
     match error.cause::<BitmapRule>() {
-        Some(BitmapRule::Exists(name)) => format!("Bitmap already exists: {name}"),
         Some(BitmapRule::Missing(name)) => format!("Dirty bitmap '{name}' not found"),
         Some(BitmapRule::Inconsistent(name)) => inconsistent(name),
         Some(BitmapRule::NameLen(0)) => "Bitmap name cannot be empty".to_owned(),

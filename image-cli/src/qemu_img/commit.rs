@@ -50,6 +50,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     drop(node.disk()?);
     let named = member.header.as_ref().is_some_and(|header| header.backing_name.is_some());
     if member.header.is_none() {
+        drop(node.medium_to_write()?);
         call.talk.say(&node.warning_of_probing());
     }
     let mut percent = Percent::start(shown);

@@ -325,11 +325,13 @@ impl Node {
 
     /// The same, for writing too.
     pub(super) fn medium_to_write(&self) -> Result<Medium, Failure> {
-        let medium = match &self.export {
-            Some(export) => export.medium_to_write(),
-            None => FileDisk::open_writable(self.file_path()).map(Medium::from),
-        };
-        medium.map_err(|error| self.failed_to_open(&error))
+        if let Some(export) = &self.export {
+            return export.medium_to_write().map_err(|error| self.failed_to_open(&error));
+        }
+        let file = FileDisk::open_writable(self.file_path()).map(Medium::from);
+        file.map_err(|error| {
+            self.failed(format!("Could not open '{}': {}", self.path, words::of_chain(&error)))
+        })
     }
 
     /// Opens the file.

@@ -9,7 +9,8 @@ use super::json_text;
 use super::remote::Remote;
 use super::{Layer, Node, layer_of};
 use crate::qemu_img::failure::Failure;
-use crate::qemu_img::{json, key_values, size};
+use crate::qemu_img::size::{self, SizeFault};
+use crate::qemu_img::{json, key_values};
 
 /// What follows a size that is none.
 const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
@@ -150,11 +151,15 @@ impl Description {
     fn part(&self, layer: Layer) -> Result<Layer, Failure> {
         let number = |key: &str| {
             let Some(text) = self.text(key) else { return Ok(None) };
-            let fault = || {
-                let message = format!("Parameter '{key}' expects a non-negative number below 2^64");
-                Failure::new(message).hint(SIZE_HINT)
-            };
-            size::parse(&text).map(Some).map_err(|_| fault())
+            size::parse(&text).map(Some).map_err(|fault| match fault {
+                SizeFault::TooLarge => {
+                    Failure::new(format!("Value '{text}' is out of range for parameter '{key}'"))
+                }
+                SizeFault::Malformed => {
+                    let message = format!("Parameter '{key}' expects a non-negative number below 2^64");
+                    Failure::new(message).hint(SIZE_HINT)
+                }
+            })
         };
         match (layer, number("offset")?, number("size")?) {
             (Layer::Format(Format::Raw), None, None) => Ok(layer),
