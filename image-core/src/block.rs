@@ -115,6 +115,14 @@ pub trait BlockWrite: BlockRead {
     /// As [`write_at`](Self::write_at).
     fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()>;
 
+    /// Gives the storage of `range` back, which nobody reads any more: it may read as anything.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn discard(&self, range: ByteRange) -> Result<()> {
+        self.write_zeroes(range, ZeroMode::Punch)
+    }
+
     /// Returns when all that was written survives a loss of power.
     ///
     /// # Errors
@@ -185,6 +193,9 @@ macro_rules! write_as {
             mode: $crate::block::ZeroMode,
         ) -> $crate::Result<()> {
             $disk.write_zeroes(range, mode)
+        }
+        fn discard(&$this, range: $crate::block::ByteRange) -> $crate::Result<()> {
+            $disk.discard(range)
         }
         fn flush(&$this) -> $crate::Result<()> {
             $disk.flush()

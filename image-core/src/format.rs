@@ -116,8 +116,8 @@ pub enum References {
     Refuse,
     /// They are opened if they are beneath the image's own folder; else the image is refused.
     AllowBeneath,
-    /// They are opened wherever they are, if they are regular files. For images whose maker may choose which of the
-    /// host's files are read.
+    /// They are opened wherever they are, if they are regular files or exports of a server. For images whose maker may
+    /// choose which of the host's files are read, and whom the host connects to.
     AllowAnywhere,
 }
 
@@ -285,7 +285,7 @@ fn open_backing(
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
     let file = chain.open(&reference, image, Access::LOOK)?;
     let name = file.path().display().to_string();
-    let disk = open_medium(file.into(), reference.format(), chain)
+    let disk = open_medium(file, reference.format(), chain)
         .doing(|| format!("opening the backing file {name:?}"))?;
     Ok(Some(match disk {
         Disk::Raw(raw) => Arc::new(raw),

@@ -139,6 +139,30 @@ fn qcow2_in_an_export_is_sound_whatever_was_there_before() {
 }
 
 #[test]
+fn an_export_is_written_over_by_who_says_so() {
+    let Some(bench) = Bench::new() else { return };
+    let target = bench.dirty("target.raw", 9 * MIB);
+    let place = Place::Unix(bench.path("s.qcow2"));
+    let server = Server::qemu(&bench.nbd, &place, &["-t", "-e", "0", "-f", "raw"], &target);
+    let address = server.address("");
+    let told = bench.fails(&["convert", "source.raw", &address]).stderr;
+    assert!(told.contains("is an export, which holds something already"), "{told}");
+    assert!(fs::read(&target).unwrap() == vec![0xaa; 9 << 20]);
+    // The name of the socket says nothing of the format.
+    bench.must(&["convert", "-q", "--force", "source.raw", &address]);
+    let written = fs::read(&target).unwrap();
+    assert!(written[..8 << 20] == fs::read(bench.path("source.raw")).unwrap());
+    assert!(written[8 << 20..].iter().all(|byte| *byte == 0xaa), "what is behind it stays");
+    bench.must(&["convert", "-q", "--force", "-c", "-O", "qcow2", "source.raw", &address]);
+    let check = bench.json(&["check", "--json", &address]);
+    assert_eq!((&check["corruptions"], &check["leaks"]), (&0.into(), &0.into()), "{check}");
+    assert!(bench.must(&["compare", &address, "source.raw"]).ends_with("hold the same\n"));
+    fs::File::create(bench.path("large.raw")).unwrap().set_len(16 * MIB).unwrap();
+    let told = bench.fails(&["convert", "--force", "large.raw", &address]).stderr;
+    assert!(told.contains("has 9437184 bytes, and the image needs 16777216"), "{told}");
+}
+
+#[test]
 fn nbdkit_is_written_and_read_within_its_limits() {
     let (Some(bench), Some(nbdkit)) = (Bench::new(), peer("nbdkit")) else { return };
     let limits = ["blocksize-minimum=4096", "blocksize-preferred=4096", "blocksize-maximum=65536"];
@@ -220,7 +244,7 @@ fn an_image_in_an_export_opens_no_file() {
         for words in [&["map"][..], &["map", "--allow-backing"], &["qemu-img", "map"]] {
             let told = bench.fails(&[words, &[&address]].concat()).stderr;
             assert!(
-                told.contains("the backing file") || told.contains("Could not open backing file"),
+                told.contains("he backing file") || told.contains("Could not open backing file"),
                 "{told}"
             );
         }

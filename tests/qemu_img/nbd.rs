@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::{Row, same, table_with};
+use super::{Row, allowed, differs, same, table_with};
 use crate::support::folder;
 use crate::support::peer::{Peer, peer};
 use crate::support::server::{Place, Server};
@@ -102,6 +102,12 @@ const ROWS: &[Row] = &[
         "convert -O raw --image-opts driver=nbd,path=run/told,x-dirty-bitmap=qemu:dirty-bitmap:b out.raw && \
          compare out.raw nbd+unix://?socket=run/told",
     ),
+    differs(
+        "map over-export.qcow2",
+        "qemu-img: Could not open 'over-export.qcow2': The backing file \"nbd+unix://?socket=run/raw\" is an export, which an \
+         image must not choose: set GOLDIMG_ALLOW_BACKING=anywhere in the environment to open it\n",
+        1,
+    ),
     // What is in them.
     same("map nbd+unix://?socket=run/raw"),
     same("map --output=json nbd+unix://?socket=run/raw"),
@@ -143,27 +149,74 @@ const ROWS: &[Row] = &[
     same("dd if=disk.raw of=nbd+unix://?socket=run/nobody"),
     same("measure -O qcow2 nbd+unix://?socket=run/raw"),
     same("measure -O raw nbd+unix:///x?socket=run/q"),
-    // Into an export of 4 MiB that both write to, one after the other.
+    // Over a backing file that is an export.
+    same("create -f qcow2 -b nbd+unix://?socket=run/raw -F raw over.qcow2"),
+    same("create -f qcow2 -b nbd:unix:run/raw over.qcow2"),
+    same("info over-export.qcow2"),
+    same("info --output=json over-export.qcow2"),
+    allowed("info --backing-chain over-export.qcow2"),
+    same("create -f qcow2 -b nbd+unix://?socket=run/nobody -F raw over.qcow2"),
+    same("create -f qcow2 -u -b nbd+unix://?socket=run/nobody -F raw over.qcow2 1M"),
+    allowed(
+        "create -f qcow2 -b nbd+unix:///x?socket=run/q -F qcow2 over.qcow2 && map over.qcow2 && \
+         map --output=json over.qcow2 && check over.qcow2 && compare over.qcow2 disk.raw && \
+         convert over.qcow2 out.raw",
+    ),
+    allowed(
+        "create -f qcow2 -b disk.raw -F raw over.qcow2 && rebase -F raw -b nbd+unix://?socket=run/raw over.qcow2 && \
+         map --output=json over.qcow2",
+    ),
+    allowed(
+        "convert -O qcow2 -B nbd+unix://?socket=run/base -F raw disk.raw over.qcow2 && commit over.qcow2 && \
+         compare disk.raw nbd+unix://?socket=run/base",
+    ),
+    allowed("create -f qcow2 -b nbd+unix://?socket=run/raw -F raw over.qcow2 && commit over.qcow2"),
+    // Into exports of 4 MiB each that both write to, one after the other.
     same("convert disk.raw nbd+unix://?socket=run/room && map --output=json nbd+unix://?socket=run/room"),
+    same("convert -n -S 0 disk.raw nbd:unix:run/full && map --output=json nbd:unix:run/full"),
+    same("dd if=disk.raw of=nbd:unix:run/dd bs=64k && compare disk.raw nbd:unix:run/dd"),
+    same("create -f raw nbd:unix:run/raw4 1M && create -f raw nbd:unix:run/raw4 8M"),
+    same("resize -f raw nbd:unix:run/raw4 8M"),
+    same("resize -f raw --shrink nbd:unix:run/raw4 1M"),
+    same(
+        "create -f qcow2 nbd:unix:run/new 64M && info nbd:unix:run/new && snapshot -c s nbd:unix:run/new && \
+         resize nbd:unix:run/new 80M && snapshot -d s nbd:unix:run/new && amend -o compat=0.10 nbd:unix:run/new && \
+         check nbd:unix:run/new",
+    ),
+    same(
+        "create -f qcow2 -u -b disk.raw -F raw nbd:unix:run/over 1M && info nbd:unix:run/over && info --output=json nbd:unix:run/over",
+    ),
+    same("convert -O qcow2 -c disk.raw nbd:unix:run/packed && compare disk.raw nbd:unix:run/packed"),
 ];
+
+/// Exports of 4 MiB that are written to, each for one row.
+const ROOMS: [&str; 8] = ["room", "base", "full", "dd", "raw4", "new", "over", "packed"];
 
 #[test]
 fn exports_are_read_as_theirs() {
     let (Some(nbd), run) = (peer("qemu-nbd"), folder()) else { return };
     let mut servers = Vec::new();
     table_with(ROWS, |prepared| {
-        std::fs::write(run.path().join("room.raw"), vec![7; 4 << 20]).expect("a new file");
-        symlink(run.path().join("room.raw"), prepared.path().join("room.raw")).expect("a new name");
+        prepared.img("create -q -f qcow2 -u -b nbd+unix://?socket=run/raw -F raw over-export.qcow2 1M");
+        for room in ROOMS {
+            let file = run.path().join(room).with_extension("raw");
+            std::fs::write(&file, vec![7; 4 << 20]).expect("a new file");
+            let place = Place::Unix(run.path().join(room));
+            servers.push(Server::qemu(
+                &nbd,
+                &place,
+                &["-t", "-e", "0", "-f", "raw", "--discard=unmap"],
+                &file,
+            ));
+        }
         for (socket, words, image) in [
             ("raw", &["-f", "raw"][..], "disk.raw"),
             ("q", &["-f", "raw", "-x", "x"], "disk.qcow2"),
             ("probed", &[], "disk.raw"),
             ("q2", &["-f", "qcow2"], "disk.qcow2"),
-            ("room", &["-f", "raw", "--discard=unmap"], "room.raw"),
         ] {
             let place = Place::Unix(run.path().join(socket));
-            let access = if socket == "room" { &[][..] } else { &["-r"] };
-            let words = [&["-t", "-e", "0"], access, words].concat();
+            let words = [&["-t", "-e", "0", "-r"], words].concat();
             servers.push(Server::qemu(&nbd, &place, &words, &prepared.path().join(image)));
         }
         servers.push(Server::qemu(

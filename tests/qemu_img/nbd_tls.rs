@@ -11,7 +11,7 @@ use crate::support::server::{Place, Server};
 
 /// `run` leads to sockets and to folders of certificates, those of clients in `run/a`:
 /// `all` takes every client, `known` those with a certificate, `old` has one of its own that is out of date,
-/// `kit` is nbdkit's, `plain` does not encrypt.
+/// `kit` is nbdkit's, `plain` does not encrypt; `image` and `other` hold a qcow2 image.
 const ROWS: &[Row] = &[
     same(
         "info --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
@@ -55,6 +55,19 @@ const ROWS: &[Row] = &[
           driver=nbd,path=run/old,tls-creds=t,tls-hostname=other",
     ),
     same("info --image-opts driver=nbd,path=run/plain,tls-hostname=localhost"),
+    // An image in one, of which the name alone does not say that it is encrypted.
+    same(
+        "snapshot -c s --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
+         driver=qcow2,file.driver=nbd,file.path=run/image,file.tls-creds=t,file.tls-hostname=localhost",
+    ),
+    same(
+        "rebase -u -F raw -b nothing --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
+         driver=qcow2,file.driver=nbd,file.path=run/image,file.tls-creds=t,file.tls-hostname=localhost",
+    ),
+    same(
+        "convert --bitmaps -n --target-image-opts --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts driver=qcow2,file.filename=disk.qcow2 \
+         driver=qcow2,file.driver=nbd,file.path=run/other,file.tls-creds=t,file.tls-hostname=localhost",
+    ),
     // Who must not be trusted.
     same(
         "info --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
@@ -183,6 +196,14 @@ fn encrypted_exports_are_read_as_theirs() {
             servers.push(Server::qemu(&nbd, &place(name), &words, &disk));
         }
         let words = ["-t", "-e", "0", "-f", "raw", "--tls-creds", "t", "--object", &object("on")];
+        for image in ["image", "other"] {
+            let path = run.path().join(image).with_extension("qcow2");
+            prepared.img.must(["create", "-q", "-f", "qcow2", path.to_str().expect("UTF-8"), "4M"]);
+            // With room behind it: it cannot grow.
+            let file = std::fs::File::options().write(true).open(&path).expect("it is there");
+            file.set_len(8 << 20).expect("a larger file");
+            servers.push(Server::qemu(&nbd, &place(image), &words, &path));
+        }
         servers.push(Server::qemu(&nbd, &place("room"), &words, &run.path().join("room.raw")));
         servers.push(Server::qemu(&nbd, &place("plain"), &["-t", "-r", "-e", "0", "-f", "raw"], &disk));
         for (name, folder) in [("kit", "server"), ("old", "old")] {

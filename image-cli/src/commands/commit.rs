@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use image_core::block::BlockRead;
-use image_core::format::{Commit, Image, OpenOptions, commit};
+use image_core::format::{Commit, Image, Medium, OpenOptions, commit};
 use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     };
     let job = Commit { options, base: args.base.clone(), keep: args.keep };
     let unclosed = args.image.unclosed();
-    advised(commit(path, &job, &mut done))?;
+    advised(commit(&Medium::open(path)?, &job, &mut done))?;
     unclosed.tell(ui);
     ui.note(&format!("{}: committed", printable(&path.display().to_string())));
     Ok(ExitCode::SUCCESS)

@@ -115,7 +115,7 @@ pub(crate) struct Args {
     /// Return when TARGET would survive a loss of power
     #[arg(long)]
     pub(crate) sync: bool,
-    /// Replace TARGET, or write onto it if it is a device
+    /// Replace TARGET, or write onto it if it is a device or an export
     #[arg(long)]
     pub(crate) force: bool,
     /// Print what was done as JSON
@@ -237,8 +237,8 @@ fn write(
         let base = base.map(|base| base as &dyn BlockRead);
         convert_over(base, disk, job.sink(disk.size(), &output)?.as_mut(), &options)?
     };
-    if let (Some(bitmaps), Some(file)) = (&source.bitmaps, output.file()) {
-        bitmaps.write(file, Header::read(file)?)?;
+    if let (Some(bitmaps), Some(disk)) = (&source.bitmaps, output.disk()) {
+        bitmaps.write(disk, Header::read(disk)?)?;
     }
     let mut content_digests = summary.digests;
     if raw && !shared {
@@ -337,17 +337,17 @@ impl Job {
             }
             return self.disk_sink(image, zeroes);
         }
-        let Some(file) = output.file() else {
+        let Some(disk) = output.disk() else {
             // Not through `Stdout`, which looks for the ends of lines.
             return Ok(Box::new(StreamSink::new(File::from(
                 std::io::stdout().as_fd().try_clone_to_owned()?,
             ))));
         };
         if self.format == Format::Qcow2 {
-            return Ok(Box::new(Qcow2Sink::new(file, self.image(size)?)?));
+            return Ok(Box::new(Qcow2Sink::new(disk, self.image(size)?)?));
         }
         let fresh = output.make_room(size)?;
-        self.disk_sink(file, if fresh { Zeroes::AlreadyThere } else { Zeroes::Write })
+        self.disk_sink(disk, if fresh { Zeroes::AlreadyThere } else { Zeroes::Write })
     }
 
     /// Onto a disk; with `-S 0` zeroes are written in any case.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use image_core::block::BlockRead;
-use image_core::format::{Differences, Format, Image, NewBacking, OpenOptions, rebase};
+use image_core::format::{Differences, Format, Image, Medium, NewBacking, OpenOptions, rebase};
 use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let options = args.image.options();
     let unclosed = args.image.unclosed();
     if args.unchecked {
-        advised(rebase(path, options, new, None))?;
+        advised(rebase(&Medium::open(path)?, options, new, None))?;
     } else {
         let open =
             OpenOptions { format: options.format, references: options.references, share: options.share };
@@ -71,7 +71,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
             watch.advance(bytes);
             if watch.is_cancelled() { Err(image_core::Error::cancelled()) } else { Ok(()) }
         };
-        advised(rebase(path, options, new, Some(Differences { compress: args.compress, done: &mut done })))?;
+        advised(rebase(
+            &Medium::open(path)?,
+            options,
+            new,
+            Some(Differences { compress: args.compress, done: &mut done }),
+        ))?;
     }
     unclosed.tell(ui);
     let shown = match new {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use image_core::format::{Commit, Member, WriteOptions, commit};
+use image_core::format::{Commit, WriteOptions, commit};
+use image_core::nbd::Refusal;
 use image_core::progress::Progress;
 
 use super::failure::Failure;
@@ -68,8 +69,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         Ok(())
     };
     let job = Commit { options, base, keep };
-    let committed = commit(&node.file_path(), &job, &mut done);
-    committed.map_err(|error| node.failed_to_open(&error))?;
+    let committed = commit(&node.medium()?, &job, &mut done);
+    committed.map_err(|error| match error.cause() {
+        Some(Refusal::ReadOnly) => Failure::new("Can't reopen read-only NBD mount as read/write"),
+        _ => node.failed_to_open(&error),
+    })?;
     percent.complete();
     drop(percent);
     if !quiet {
@@ -80,8 +84,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 /// The path of the backing file that is called `base`, as the images of the chain call it.
 fn find(node: &Node, base: &str, image: &str) -> Result<PathBuf, Failure> {
-    let chain =
-        Member::chain(node.file_path(), node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let chain = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut above = node.path().to_owned();
     for member in &chain {
         let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {

@@ -179,9 +179,13 @@ fn copy(
             let mut sink = asked.sparse_sink(DiskSink::new(disk, zeroes)).map_err(failed)?;
             convert(source, &mut sink as &mut dyn Sink, &options).map_err(failed)?;
         }
-        Target::InPlace { writer, fresh, backing } => {
+        Target::InPlace { writer, fresh, backing, .. } => {
             let there = *fresh || asked.target_is_zero;
-            let zeroes = if there && !backing { Zeroes::AlreadyThere } else { Zeroes::Write };
+            let zeroes = match there && !backing {
+                _ if asked.sparse == Some(0) && !asked.compress && !backing => Zeroes::Allocate,
+                true => Zeroes::AlreadyThere,
+                false => Zeroes::Write,
+            };
             let mut sink: Box<dyn Sink> = match writer.as_qcow2().filter(|_| asked.compress) {
                 Some(image) => Box::new(PackedSink::new(image, None, zeroes).map_err(failed)?),
                 None => Box::new(asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?),
@@ -195,9 +199,9 @@ fn copy(
     if cache::is_flushed(asked.target_cache()) {
         target.flush().map_err(failed)?;
     }
-    let path = target.path().map(std::path::Path::to_owned);
+    let medium = target.medium().map_err(failed)?;
     target.keep().map_err(failed)?;
     percent.complete();
     drop(percent);
-    bitmaps.zip(path).map_or(Ok(()), |(bitmaps, path)| bitmaps.write_into(&path)).and(Ok(0))
+    bitmaps.zip(medium).map_or(Ok(()), |(bitmaps, medium)| bitmaps.write_into(&medium)).and(Ok(0))
 }

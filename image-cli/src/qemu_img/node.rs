@@ -157,9 +157,13 @@ impl Node {
     pub(super) fn backing(path: &str, format: Option<&str>) -> Result<Self, Failure> {
         let wanted = Wanted { format: format.map(str::to_owned), ..Wanted::default() };
         let layer = format.map_or(Ok(Layer::Probed), layer_of)?;
-        let path = plain_path(path)?.to_owned();
+        let export = Remote::parse(path).transpose()?;
+        let path = match &export {
+            Some(export) => export.shown(),
+            None => plain_path(path)?.to_owned(),
+        };
         let (shown, share) = (path.clone(), share_of(&wanted));
-        Ok(Self { name: None, shown, path, export: None, layer, share, late: None })
+        Ok(Self { name: None, shown, path, export, layer, share, late: None })
     }
 
     /// The name as QEMU shows it.
@@ -305,7 +309,11 @@ impl Node {
         if self.export.is_some() {
             return Ok(());
         }
-        let path = backing_path(&self.path, &bytes::to_text(name));
+        let name = bytes::to_text(name);
+        if Address::is_meant_by(&name) {
+            return Ok(());
+        }
+        let path = backing_path(&self.path, &name);
         match std::fs::metadata(bytes::path(&path)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let words = words::of_system(&error);
@@ -316,7 +324,7 @@ impl Node {
     }
 
     /// Opens what the image lies in.
-    fn medium(&self) -> Result<Medium, Failure> {
+    pub(super) fn medium(&self) -> Result<Medium, Failure> {
         match &self.export {
             Some(export) => export.medium().map_err(|error| self.failed_to_open(&error)),
             None => self.file().map(Medium::from),

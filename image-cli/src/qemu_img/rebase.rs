@@ -85,7 +85,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         Ok(())
     };
     let stored = (!by_name).then_some(Differences { compress, done: &mut done });
-    rebase(&node.file_path(), options, new, stored).map_err(|error| failed(&node, &error))?;
+    rebase(&node.medium()?, options, new, stored).map_err(|error| failed(&node, &error))?;
     percent.complete();
     Ok(0)
 }

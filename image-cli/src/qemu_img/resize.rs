@@ -62,7 +62,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
             call.talk.name
         )));
     }
-    resize(&image, new, preallocation)?;
+    resize(&image, node.medium()?.is_export(), new, preallocation)?;
     image.close().map_err(|error| Failure::new(words::of_chain(&error)))?;
     if !quiet {
         call.print("Image resized.\n");
@@ -70,7 +70,12 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn resize(image: &ImageWriter, new: u64, preallocation: Preallocation) -> Result<(), Failure> {
+fn resize(
+    image: &ImageWriter,
+    on_export: bool,
+    new: u64,
+    preallocation: Preallocation,
+) -> Result<(), Failure> {
     let failed = |error: image_core::Error| Failure::new(words::of_chain(&error));
     let old = image.size();
     if image.format() == Format::Raw && preallocation == Preallocation::Metadata {
@@ -84,6 +89,9 @@ fn resize(image: &ImageWriter, new: u64, preallocation: Preallocation) -> Result
         return Err(Failure::new("Can't resize a v2 image which has snapshots"));
     }
     refuse_inconsistent_bitmaps(image)?;
+    if image.format() == Format::Raw && on_export {
+        return Err(Failure::new("Cannot resize NBD nodes"));
+    }
     image.resize(new).map_err(failed)?;
     let added = ByteRange::between(old, new);
     match image.as_qcow2() {

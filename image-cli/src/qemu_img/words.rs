@@ -26,6 +26,9 @@ pub(super) fn of_opening(error: &Error) -> String {
     if let Some(ReferenceRule::NotBeneath { what, name, .. }) = error.cause::<ReferenceRule>() {
         return format!("The {what} {name:?} is outside of the image's folder: {HOW_TO_ALLOW}");
     }
+    if let Some(ReferenceRule::Export { what, name }) = error.cause() {
+        return format!("The {what} {name:?} is an export, which an image must not choose: {HOW_TO_ALLOW}");
+    }
     if let Some(words) = of_server(error) {
         return words;
     }

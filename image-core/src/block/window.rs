@@ -72,6 +72,10 @@ impl<D: BlockWrite> BlockWrite for Window<D> {
         self.disk.write_zeroes(self.outer(range.offset(), range.len())?, mode)
     }
 
+    fn discard(&self, range: ByteRange) -> Result<()> {
+        self.disk.discard(self.outer(range.offset(), range.len())?)
+    }
+
     fn flush(&self) -> Result<()> {
         self.disk.flush()
     }

@@ -9,7 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Image, ImageWriter, Member, OpenOptions, Share, WriteOptions};
+use super::medium::address;
+use super::{Image, ImageWriter, Medium, Member, OpenOptions, Share, WriteOptions};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::Qcow2Writer;
@@ -29,28 +30,28 @@ pub struct Commit {
     pub keep: bool,
 }
 
-/// Puts what the image at `path` says into its backing file. Tells `done` of the bytes that were looked at.
+/// Puts what the image in `medium` says into its backing file. Tells `done` of the bytes that were looked at.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for an image without (that) backing file; else as [`Image::open`] and
 /// [`ImageWriter::open`], and what `done` says. Committing again after an error goes on.
-pub fn commit(path: &Path, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-    let references = job.options.references;
+pub fn commit(medium: &Medium, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    let (path, references) = (medium.path(), job.options.references);
     let look = OpenOptions { format: job.options.format, references, share: job.options.share };
-    let depth = find_base(path, look, job.base.as_deref())?;
+    let depth = find_base(medium, look, job.base.as_deref())?;
     // The base is written, and the image's own chain has it open for reading.
     let top = WriteOptions { references, share: Share::Writers, ..job.options };
-    let top = ImageWriter::open(path, top)?.into_qcow2();
+    let top = ImageWriter::in_medium(medium.again(true)?, top)?.into_qcow2();
     let top = top.ok_or_else(|| Error::invalid("a raw image has no backing file"))?;
-    let (base_path, base_format) = {
-        let members = Member::chain(path, OpenOptions { share: Share::Writers, ..look })?;
+    let (base, base_format) = {
+        let members = chain(medium, OpenOptions { share: Share::Writers, ..look })?;
         let base =
             members.get(depth as usize).ok_or_else(|| Error::invalid("the chain changed meanwhile"))?;
-        (base.file.path().to_owned(), base.format)
+        (base.file.clone(), base.format)
     };
     let below = WriteOptions { format: Some(base_format), references, share: job.options.share };
-    let base = ImageWriter::open(&base_path, below)?;
-    let doing = || format!("committing {} to {}", path.display(), base_path.display());
+    let doing = || format!("committing {} to {}", path.display(), base.path().display());
+    let base = ImageWriter::in_medium(base.again(true)?, below)?;
     let empties = !job.keep && job.base.is_none();
     put_down(top, depth, (base, ImageWriter::close), empties, done).doing(doing)
 }
@@ -72,18 +73,26 @@ fn put_down<B: BlockWrite>(
     top.close()
 }
 
+fn chain(medium: &Medium, look: OpenOptions) -> Result<Vec<Member>> {
+    Member::in_medium(medium.again(false)?, look.format, look.share)?.with_chain(look)
+}
+
 /// How far down the chain the base is.
-fn find_base(path: &Path, look: OpenOptions, base: Option<&Path>) -> Result<u32> {
-    let invalid = |why: String| Error::invalid(why).doing(format!("committing {}", path.display()));
+fn find_base(medium: &Medium, look: OpenOptions, base: Option<&Path>) -> Result<u32> {
+    let invalid = |why: String| Error::invalid(why).doing(format!("committing {}", medium.path().display()));
     // A chain that cannot be read, or must not be, is found out before anything is written.
     let look = OpenOptions { share: Share::Writers, ..look };
-    Image::open(path, look)?;
-    let members = Member::chain(path, look)?;
+    Image::in_medium(medium.again(false)?, look)?;
+    let members = chain(medium, look)?;
     if members.len() < 2 {
         return Err(invalid("it has no backing file".to_owned()));
     }
     let Some(base) = base else { return Ok(1) };
+    let address = address(base)?.map(|address| address.to_string());
     let same = |member: &Member| {
+        if let Some(address) = &address {
+            return member.file.path() == Path::new(address);
+        }
         let paths = (std::fs::canonicalize(member.file.path()), std::fs::canonicalize(base));
         matches!(paths, (Ok(one), Ok(other)) if one == other)
     };

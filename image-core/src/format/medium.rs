@@ -1,20 +1,22 @@
 //! What an image lies in: a file or device of the host, or an export of an NBD server.
 //!
-//! Only the caller of this library names an export: what an image names is opened by the gate (`reference`), which knows
-//! no other media than files.
+//! Only the caller of this library names an export, or says that an image may: what an image names is opened by the gate
+//! (`reference`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::block::{Access, BlockRead, BlockWrite, FileDisk, read_as, write_as};
-use crate::error::Result;
-use crate::nbd::{Address, Export, ExportOptions};
+use crate::error::{Error, Result};
+use crate::nbd::{Address, Export, ExportOptions, Refusal};
 
 /// What an image lies in, and its name.
 #[derive(Clone)]
 pub struct Medium {
     disk: Arc<dyn BlockWrite>,
+    /// The same disk, if it is an export.
+    export: Option<Arc<Export>>,
     name: PathBuf,
 }
 
@@ -27,14 +29,14 @@ impl fmt::Debug for Medium {
 impl From<FileDisk> for Medium {
     fn from(file: FileDisk) -> Self {
         let name = file.path().to_owned();
-        Self { disk: Arc::new(file), name }
+        Self { disk: Arc::new(file), export: None, name }
     }
 }
 
 impl From<Arc<Export>> for Medium {
     fn from(export: Arc<Export>) -> Self {
         let name = export.name().to_owned();
-        Self { disk: export, name }
+        Self { disk: Arc::clone(&export) as Arc<dyn BlockWrite>, export: Some(export), name }
     }
 }
 
@@ -62,6 +64,22 @@ impl Medium {
         }
     }
 
+    /// The same once more, for writing too if `writes`: a file is opened anew, with locks of its own; an export has the
+    /// one connection that there is, encrypted or not.
+    ///
+    /// # Errors
+    /// As [`FileDisk::open`]; [`Refusal::ReadOnly`].
+    pub fn again(&self, writes: bool) -> Result<Self> {
+        match &self.export {
+            Some(export) if writes && export.is_read_only() => {
+                Err(Error::from(Refusal::ReadOnly).doing(format!("opening {}", self.name.display())))
+            }
+            Some(_) => Ok(self.clone()),
+            None if writes => Ok(FileDisk::open_writable(&self.name)?.into()),
+            None => Ok(FileDisk::open(&self.name)?.into()),
+        }
+    }
+
     /// The path, or the address of an export as it is shown.
     pub fn path(&self) -> &Path {
         &self.name
@@ -69,7 +87,7 @@ impl Medium {
 
     /// Whether it is an export.
     pub fn is_export(&self) -> bool {
-        self.as_file().is_none()
+        self.export.is_some()
     }
 
     /// Whether it is a block device.
@@ -97,7 +115,7 @@ impl Medium {
 }
 
 /// The address that `name` is, if it is meant as one.
-fn address(name: &Path) -> Result<Option<Address>> {
+pub(super) fn address(name: &Path) -> Result<Option<Address>> {
     match name.to_str().filter(|text| Address::is_meant_by(text)) {
         Some(text) => Ok(Some(text.parse()?)),
         None => Ok(None),

@@ -109,7 +109,7 @@ impl Member {
             let file = chain
                 .open(&reference, &image, Access::LOOK)
                 .doing(|| format!("opening {}", image.display()))?;
-            members.push(Self::in_medium(file.into(), reference.format(), options.share)?);
+            members.push(Self::in_medium(file, reference.format(), options.share)?);
         }
         Ok(members)
     }

@@ -9,7 +9,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{Format, Image, ImageWriter, Member, OpenOptions, WriteOptions};
+use super::medium::address;
+use super::{Format, Image, ImageWriter, Medium, Member, OpenOptions, WriteOptions};
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::write::set_backing;
@@ -37,38 +38,41 @@ pub struct Differences<'a> {
     pub done: &'a mut dyn FnMut(u64) -> Result<()>,
 }
 
-/// Gives the image at `path` the backing file `new`, or none, and keeps what it reads as: differences are `stored`.
+/// Gives the image in `medium` the backing file `new`, or none, and keeps what it reads as: differences are `stored`.
 /// Without that only the name changes: the caller knows that the new backing file has what the old one had.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for a raw image, which has no backing file; else as [`ImageWriter::open`],
 /// [`Image::open`] for `new`, and what [`Differences::done`] says: the image has its old backing file then.
 pub fn rebase(
-    path: &Path,
+    medium: &Medium,
     options: WriteOptions,
     new: Option<NewBacking<'_>>,
     stored: Option<Differences<'_>>,
 ) -> Result<()> {
+    let path = medium.path();
     let raw =
         || Error::invalid("a raw image has no backing file").doing(format!("rebasing {}", path.display()));
     let recorded = new.map(NewBacking::recorded);
     let recorded = recorded.as_ref().map(|(name, format)| (name.as_slice(), Some(format.as_str())));
     let doing = || format!("rebasing {}", path.display());
     let Some(Differences { compress, done }) = stored else {
-        let member = Member::open_writable(path, options.format)?;
+        let member = Member::in_medium_to_write(medium.again(true)?, options.format)?;
         let header = member.header.as_ref().ok_or_else(raw)?;
         return set_backing(&member.file, header, recorded).map(drop).doing(doing);
     };
-    let image = ImageWriter::open(path, options)?.into_qcow2().ok_or_else(raw)?;
+    let image = ImageWriter::in_medium(medium.again(true)?, options)?.into_qcow2().ok_or_else(raw)?;
     let new = match new {
         Some(new) => {
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let name = Path::new(OsStr::from_bytes(new.name));
+            let folder = path.parent().filter(|_| !medium.is_export()).unwrap_or(Path::new(""));
+            let place = if address(name)?.is_some() { name.to_owned() } else { folder.join(name) };
             let open = OpenOptions {
                 format: Some(new.format),
                 references: options.references,
                 share: options.share,
             };
-            Some(Image::open(folder.join(OsStr::from_bytes(new.name)), open)?)
+            Some(Image::open(place, open)?)
         }
         None => None,
     };

@@ -15,12 +15,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::{Format, Medium, References, Share};
 use crate::block::{Access, BlockRead, FileDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::nbd::{Address, Export, ExportOptions};
 use crate::qcow2::{Corrupt, Header};
 
 /// How many images may stand one behind the other.
@@ -37,6 +39,8 @@ pub enum ReferenceRule {
     NotAPath { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is not beneath the folder {folder:?}")]
     NotBeneath { what: &'static str, name: String, folder: PathBuf },
+    #[error("it names the {what} {name:?}, an export of a server, and those are not opened unless allowed")]
+    Export { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, and lies in an export, which has no folder")]
     NoFolder { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is not a regular file")]
@@ -109,6 +113,14 @@ impl Reference {
         String::from_utf8_lossy(&self.name).into_owned()
     }
 
+    /// The address of an export that it is, if it is one.
+    fn address(&self) -> Result<Option<Address>> {
+        match std::str::from_utf8(&self.name).ok().filter(|text| Address::is_meant_by(text)) {
+            Some(text) => Ok(Some(text.parse()?)),
+            None => Ok(None),
+        }
+    }
+
     /// The name as a path; QEMU takes whatever has a colon before the first slash for a protocol.
     fn path(&self) -> Result<&Path, ReferenceRule> {
         let before_slash = self.name.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -126,8 +138,8 @@ pub(super) struct Chain {
     references: References,
     /// The folder of the first image, without symbolic links.
     folder: PathBuf,
-    /// The name of the first image, if it lies in an export.
-    export: Option<PathBuf>,
+    /// The names of the images so far that lie in exports.
+    exports: Vec<PathBuf>,
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
     share: Share,
@@ -137,8 +149,8 @@ impl Chain {
     /// A chain of one image.
     pub(super) fn starting_with(medium: &Medium, references: References) -> Result<Self> {
         let Some(file) = medium.as_file() else {
-            let (folder, export) = (PathBuf::new(), Some(medium.path().to_owned()));
-            return Ok(Self { references, folder, export, opened: Vec::new(), share: Share::default() });
+            let (folder, exports) = (PathBuf::new(), vec![medium.path().to_owned()]);
+            return Ok(Self { references, folder, exports, opened: Vec::new(), share: Share::default() });
         };
         let folder = match references {
             References::Refuse | References::AllowAnywhere => PathBuf::new(),
@@ -149,7 +161,7 @@ impl Chain {
             }
         };
         let opened = vec![identity(file)?];
-        Ok(Self { references, folder, export: None, opened, share: Share::default() })
+        Ok(Self { references, folder, exports: Vec::new(), opened, share: Share::default() })
     }
 
     /// With other programs that may do this with the images of the chain.
@@ -164,13 +176,16 @@ impl Chain {
 
     /// Opens what the image at `image` names, if it may: for writing if `access` is that, else for reading. Another
     /// program that has it open may be in the way of `access`, unless all is shared.
-    pub(super) fn open(&mut self, reference: &Reference, image: &Path, access: Access) -> Result<FileDisk> {
+    pub(super) fn open(&mut self, reference: &Reference, image: &Path, access: Access) -> Result<Medium> {
         let (what, name) = (reference.what, reference.display_name());
         if self.references == References::Refuse {
             return Err(ReferenceRule::NotAllowed { what, name }.into());
         }
-        if self.opened.len() > MAX_CHAIN_DEPTH {
+        if self.opened.len().saturating_add(self.exports.len()) > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
+        }
+        if let Some(address) = reference.address()? {
+            return self.open_export(reference, &address, access);
         }
         if self.has_no_folder(reference, image) {
             return Err(ReferenceRule::NoFolder { what, name }.into());
@@ -192,15 +207,34 @@ impl Chain {
         let access =
             if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
         disk.lock(access)?;
-        Ok(disk)
+        Ok(disk.into())
+    }
+
+    /// Opens an export: it is in no folder, and the host connects to whom an image says.
+    fn open_export(&mut self, reference: &Reference, address: &Address, access: Access) -> Result<Medium> {
+        let (what, name) = (reference.what, reference.display_name());
+        if self.references != References::AllowAnywhere {
+            return Err(ReferenceRule::Export { what, name }.into());
+        }
+        let shown = PathBuf::from(address.to_string());
+        if self.exports.contains(&shown) {
+            return Err(ReferenceRule::Loop { what, name }.into());
+        }
+        let options = ExportOptions::default();
+        let export = match access == Access::WRITE {
+            true => Export::open_writable(address, &options)?,
+            false => Export::open(address, &options)?,
+        };
+        self.exports.push(shown);
+        Ok(Arc::new(export).into())
     }
 
     /// Whether a name leads nowhere, since it starts at an export.
     fn has_no_folder(&self, reference: &Reference, image: &Path) -> bool {
         let absolute = reference.name.first() == Some(&b'/');
         match self.references {
-            References::AllowAnywhere => !absolute && self.export.as_deref() == Some(image),
-            References::Refuse | References::AllowBeneath => self.export.is_some(),
+            References::AllowAnywhere => !absolute && self.exports.iter().any(|export| export == image),
+            References::Refuse | References::AllowBeneath => !self.exports.is_empty(),
         }
     }
 
@@ -283,7 +317,7 @@ mod tests {
             self.temporary.path().join("images/top")
         }
 
-        fn open(&self, name: &str) -> Result<FileDisk> {
+        fn open(&self, name: &str) -> Result<Medium> {
             let top = Medium::open(&self.top()).unwrap();
             Chain::starting_with(&top, References::AllowBeneath)?.open(
                 &reference(name),
@@ -323,7 +357,10 @@ mod tests {
         for name in ["../secret", "out", "sub/../../secret", "/etc/hostname", secret.to_str().unwrap()] {
             assert!(matches!(folder.rule(name), ReferenceRule::NotBeneath { .. }), "{name}");
         }
-        for name in ["nbd:localhost:10809", "json:{}", "file:sub/base", "", "a\0b"] {
+        for name in ["nbd:localhost:10809", "nbd+unix:///x?socket=s"] {
+            assert!(matches!(folder.rule(name), ReferenceRule::Export { .. }), "{name}");
+        }
+        for name in ["json:{}", "file:sub/base", "", "a\0b"] {
             assert!(matches!(folder.rule(name), ReferenceRule::NotAPath { .. }), "{name}");
         }
         assert!(matches!(folder.rule("sub"), ReferenceRule::NotAFile { .. }));
@@ -343,7 +380,7 @@ mod tests {
         };
         assert!(matches!(rule("top", &mut chain), ReferenceRule::Loop { .. }));
         assert!(matches!(rule("sub", &mut chain), ReferenceRule::NotAFile { .. }));
-        assert!(matches!(rule("nbd:localhost", &mut chain), ReferenceRule::NotAPath { .. }));
+        assert!(matches!(rule("ssh:localhost", &mut chain), ReferenceRule::NotAPath { .. }));
     }
 
     #[test]

@@ -16,7 +16,9 @@ use super::address::Address;
 use super::connection::{Connection, ExportOptions};
 use super::handshake::Agreed;
 use super::violation::Refusal;
-use super::wire::{CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO};
+use super::wire::{
+    CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO,
+};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
@@ -281,6 +283,21 @@ impl BlockWrite for Export {
             Piece::Part { block, part } => self.write_part(block, part, &vec![0; part.len() as usize]),
         });
         written.doing(|| self.doing("zeroing", range))
+    }
+
+    fn discard(&self, range: ByteRange) -> Result<()> {
+        if !self.agreed().can_trim() {
+            return range.check_within(self.size());
+        }
+        let trimmed = self.each_piece(range, |piece| match piece {
+            Piece::Whole(range) => {
+                let _with_others = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+                self.command(CMD_TRIM, 0, range, &[])
+            }
+            // The rest of the block is still read.
+            Piece::Part { .. } => Ok(()),
+        });
+        trimmed.doing(|| self.doing("discarding", range))
     }
 
     fn flush(&self) -> Result<()> {

@@ -30,7 +30,7 @@ use super::wire::{
     ExportFacts, FIXED_NEWSTYLE, GREETING, HAS_FLAGS, INFO_BLOCK_SIZE, MAX_STRING_LEN, NO_ZEROES, OLD_STYLE,
     OPT_EXPORT_NAME, OPT_GO, OPT_SET_META_CONTEXT, OPT_STARTTLS, OPT_STRUCTURED_REPLY, OPTION_REPLY, OPTIONS,
     OptionHead, OptionReplyHead, READ_ONLY, REP_ACK, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_ERR_UNSUP,
-    REP_ERROR, REP_INFO, REP_META_CONTEXT, SEND_FLUSH, SEND_WRITE_ZEROES, ZEROES_LEN,
+    REP_ERROR, REP_INFO, REP_META_CONTEXT, SEND_FLUSH, SEND_TRIM, SEND_WRITE_ZEROES, ZEROES_LEN,
 };
 use crate::error::{Error, Result};
 
@@ -71,6 +71,10 @@ impl Agreed {
 
     pub(super) fn can_flush(&self) -> bool {
         self.has(SEND_FLUSH)
+    }
+
+    pub(super) fn can_trim(&self) -> bool {
+        self.has(SEND_TRIM)
     }
 
     pub(super) fn can_write_zeroes(&self) -> bool {

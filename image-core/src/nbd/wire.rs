@@ -66,6 +66,8 @@ pub(super) const HAS_FLAGS: u16 = 1 << 0;
 pub(super) const READ_ONLY: u16 = 1 << 1;
 /// There is [`CMD_FLUSH`].
 pub(super) const SEND_FLUSH: u16 = 1 << 2;
+/// There is [`CMD_TRIM`].
+pub(super) const SEND_TRIM: u16 = 1 << 5;
 /// There is [`CMD_WRITE_ZEROES`].
 pub(super) const SEND_WRITE_ZEROES: u16 = 1 << 6;
 
@@ -77,6 +79,8 @@ pub(super) const CMD_WRITE: u16 = 1;
 pub(super) const CMD_DISC: u16 = 2;
 /// Replied to when all that was written is safe.
 pub(super) const CMD_FLUSH: u16 = 3;
+/// Says that nobody reads a range any more: it may read as anything.
+pub(super) const CMD_TRIM: u16 = 4;
 /// Writes zeroes that are not sent.
 pub(super) const CMD_WRITE_ZEROES: u16 = 6;
 /// Asks what is stored.

@@ -1,7 +1,7 @@
 //! Places of the file that nothing uses any more, on their way back to the filesystem.
 
 use super::geometry::Geometry;
-use crate::block::{BlockWrite, ByteRange, ZeroMode};
+use crate::block::{BlockWrite, ByteRange};
 use crate::error::Result;
 
 /// Clusters that nothing refers to, neighbours joined.
@@ -25,7 +25,7 @@ impl Unused {
     pub(super) fn give_back(&self, file: &dyn BlockWrite) -> Result<()> {
         for place in &self.places {
             if let Some(there) = place.intersection(ByteRange::whole(file.size())) {
-                file.write_zeroes(there, ZeroMode::Punch)?;
+                file.discard(there)?;
             }
         }
         Ok(())

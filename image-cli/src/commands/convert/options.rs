@@ -2,6 +2,7 @@
 
 use anyhow::{anyhow, bail};
 use image_core::format::Image;
+use image_core::nbd::Address;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 use serde::Serialize;
 
@@ -69,7 +70,9 @@ pub(crate) struct Job {
 impl Job {
     /// What `args` ask for.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        let named_qcow2 = args.target.extension().is_some_and(|extension| extension == "qcow2");
+        // The name of an export says nothing of what is in it.
+        let is_export = args.target.to_str().is_some_and(Address::is_meant_by);
+        let named_qcow2 = !is_export && args.target.extension().is_some_and(|extension| extension == "qcow2");
         let format = args.target_format.unwrap_or(match args.compress || named_qcow2 {
             true => Format::Qcow2,
             false => Format::Raw,

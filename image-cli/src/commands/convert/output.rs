@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
-use image_core::format::{ImageWriter, References, WriteOptions};
+use image_core::format::{ImageWriter, Medium, References, WriteOptions};
 use image_core::nbd::Address;
 use tempfile::TempPath;
 
@@ -29,6 +29,8 @@ pub(super) enum Output {
     File { disk: FileDisk, unfinished: TempPath, path: PathBuf, replaced: Option<FileDisk> },
     /// A block device.
     Device { disk: FileDisk },
+    /// An export of a server.
+    Export { medium: Medium },
     /// An image that is there, or a device, written into as it is.
     Existing { image: Box<ImageWriter>, zero: bool },
     /// A file without a name that goes to standard output when it is complete.
@@ -50,8 +52,7 @@ impl Output {
             };
         }
         if path.to_str().is_some_and(Address::is_meant_by) {
-            return Err(anyhow!("{} is an export, which is written into as it is", path.display()))
-                .hint(|| "-n writes into an export");
+            return Self::export(path, args, format);
         }
         let mut replaced = None;
         if let Ok(there) = fs::metadata(path) {
@@ -82,6 +83,19 @@ impl Output {
             .into_parts();
         let disk = FileDisk::from_file(file, path)?;
         Ok(Self::File { disk, unfinished, path: path.to_owned(), replaced })
+    }
+
+    /// An export is there before anything is written, and stays as large as it is.
+    fn export(address: &Path, args: &Args, format: Format) -> anyhow::Result<Self> {
+        let name = address.display();
+        if !args.force {
+            return Err(anyhow!("{name} is an export, which holds something already"))
+                .hint(|| "--force writes onto it, -n into the image that it holds");
+        }
+        if format == Format::Qcow2 && !args.hash.is_empty() {
+            return Err(anyhow!("the bytes of an export are not read again")).hint(|| "leave out --hash");
+        }
+        Ok(Self::Export { medium: Medium::open_writable(address)? })
     }
 
     /// Opens what is at `path` to write into it.
@@ -126,7 +140,15 @@ impl Output {
     pub(super) fn file(&self) -> Option<&FileDisk> {
         match self {
             Self::File { disk, .. } | Self::Device { disk } | Self::Spooled { disk } => Some(disk),
-            Self::Existing { .. } | Self::Stream => None,
+            Self::Existing { .. } | Self::Export { .. } | Self::Stream => None,
+        }
+    }
+
+    /// What a new image is written onto; none if it is standard output.
+    pub(super) fn disk(&self) -> Option<&dyn BlockWrite> {
+        match self {
+            Self::Export { medium } => Some(medium),
+            other => other.file().map(|file| file as &dyn BlockWrite),
         }
     }
 
@@ -147,7 +169,14 @@ impl Output {
                 ))
                 .hint(|| "take a larger device");
             }
-            Self::Device { .. } | Self::Existing { .. } | Self::Stream => return Ok(false),
+            Self::Export { medium } if medium.size() < size => {
+                let (path, room) = (medium.path().display(), medium.size());
+                return Err(anyhow!("{path} has {room} bytes, and the image needs {size}"))
+                    .hint(|| "take a larger export");
+            }
+            Self::Device { .. } | Self::Export { .. } | Self::Existing { .. } | Self::Stream => {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -158,7 +187,9 @@ impl Output {
             Self::File { unfinished, .. } => Ok(FileDisk::open(unfinished)?),
             Self::Device { disk } => Ok(FileDisk::open(disk.path())?),
             Self::Spooled { disk } => Ok(FileDisk::from_file(disk.file().try_clone()?, disk.path())?),
-            Self::Existing { .. } | Self::Stream => Err(anyhow!("standard output cannot be read again")),
+            Self::Existing { .. } | Self::Export { .. } | Self::Stream => {
+                Err(anyhow!("what was written cannot be read again"))
+            }
         }
     }
 
@@ -166,7 +197,7 @@ impl Output {
     pub(super) fn file_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
             Self::File { disk, .. } | Self::Spooled { disk } => Ok(Some(disk.size())),
-            Self::Device { .. } | Self::Existing { .. } | Self::Stream => Ok(None),
+            Self::Device { .. } | Self::Export { .. } | Self::Existing { .. } | Self::Stream => Ok(None),
         }
     }
 
@@ -174,7 +205,7 @@ impl Output {
     pub(super) fn allocated_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
             Self::File { disk, .. } => Ok(Some(disk.allocated_size()?)),
-            Self::Device { .. } | Self::Existing { .. } | Self::Spooled { .. } | Self::Stream => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -186,6 +217,8 @@ impl Output {
         let (unfinished, path, replaced) = match self {
             Self::File { unfinished, path, replaced, .. } => (unfinished, path, replaced),
             Self::Existing { image, .. } => return Ok(image.close()?),
+            // Its server may fail at that, and nobody hears of it later.
+            Self::Export { medium } => return Ok(medium.flush()?),
             Self::Spooled { disk } => return to_stdout(&disk),
             Self::Device { .. } | Self::Stream => return Ok(()),
         };

@@ -1,8 +1,6 @@
 //! `--bitmaps`: the persistent bitmaps of the source in the target too.
 
-use std::path::Path;
-
-use image_core::format::{Format, Member};
+use image_core::format::{Format, Medium, Member};
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::write::copy_bitmaps;
 use image_core::qcow2::{Header, Version};
@@ -39,10 +37,11 @@ impl Bitmaps {
         }
     }
 
-    /// Writes them into the image at `path`, which is complete: up to the first that it cannot have.
-    pub(super) fn write_into(&self, path: &Path) -> Result<(), Failure> {
+    /// Writes them into the image in `medium`, which is complete: up to the first that it cannot have.
+    pub(super) fn write_into(&self, medium: &Medium) -> Result<(), Failure> {
         let failed = |error: image_core::Error| Failure::new(words::of_opening(&error));
-        let target = Member::open_writable(path, Some(Format::Qcow2)).map_err(failed)?;
+        let target = medium.again(true).map_err(failed)?;
+        let target = Member::in_medium_to_write(target, Some(Format::Qcow2)).map_err(failed)?;
         let Some(header) = &target.header else { return Ok(()) };
         let there = bitmap::list(&target.file, header).map_err(failed)?;
         let (mut sound, mut end) = (Vec::new(), Ok(()));

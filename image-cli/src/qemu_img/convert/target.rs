@@ -1,7 +1,5 @@
 //! What a conversion writes to.
 
-use std::path::Path;
-
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, Stretch, Window, is_zero};
 use image_core::convert::{Encoder, Piece, Sink};
 use image_core::format::{Format, ImageWriter, Medium};
@@ -29,6 +27,8 @@ pub(super) enum Target {
     /// An image that is written in place.
     InPlace {
         writer: ImageWriter,
+        /// What it lies in, open for reading.
+        medium: Medium,
         /// It reads as zeroes.
         fresh: bool,
         /// It has a backing file of its own: what the source does not have itself stays away.
@@ -62,8 +62,9 @@ impl Target {
         }
         new_file::create(name, kind, options, size).map_err(failed)?;
         let wanted = Wanted { format: Some("qcow2".to_owned()), ..Wanted::default() };
-        let writer = Node::parse(name, &wanted)?.writer()?;
-        Ok(Self::InPlace { writer, fresh: true, backing: has("backing_file") })
+        let node = Node::parse(name, &wanted)?;
+        let (writer, medium) = (node.writer()?, node.medium()?);
+        Ok(Self::InPlace { writer, medium, fresh: true, backing: has("backing_file") })
     }
 
     /// An image that is there.
@@ -71,7 +72,7 @@ impl Target {
         if let Some(disk) = node.part_to_write()? {
             return Ok(Self::Part { disk });
         }
-        Ok(Self::InPlace { writer: node.writer()?, fresh: false, backing: false })
+        Ok(Self::InPlace { writer: node.writer()?, medium: node.medium()?, fresh: false, backing: false })
     }
 
     /// The virtual size of an image that is written in place.
@@ -104,12 +105,12 @@ impl Target {
         }
     }
 
-    /// The path of its file, if it is a whole file.
-    pub(super) fn path(&self) -> Option<&Path> {
+    /// What it lies in, once more, if it is all of that.
+    pub(super) fn medium(&self) -> image_core::Result<Option<Medium>> {
         match self {
-            Self::Sink { new, .. } | Self::Raw { new } => Some(new.disk().path()),
-            Self::InPlace { writer, .. } => Some(writer.path()),
-            Self::Part { .. } => None,
+            Self::Sink { new, .. } | Self::Raw { new } => new.disk().again(false).map(Some),
+            Self::InPlace { medium, .. } => Ok(Some(medium.clone())),
+            Self::Part { .. } => Ok(None),
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) struct OfQcow2 {
 #[derive(Debug)]
 pub(super) struct Backing {
     pub(super) name: String,
-    pub(super) full_name: String,
+    pub(super) full_name: Option<String>,
     pub(super) format: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl Facts {
 
     /// Where its backing file is, as far as it is one.
     pub(super) fn backing_name(&self) -> Option<String> {
-        Some(self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone())
+        Some(self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone()?)
     }
 
     fn with_name(member: &Member, name: String) -> image_core::Result<Self> {
@@ -131,7 +131,9 @@ impl Facts {
             put("format-specific", json!({ "type": "qcow2", "data": qcow2.specific }));
             if let Some(backing) = &qcow2.backing {
                 put("backing-filename", json!(backing.name));
-                put("full-backing-filename", json!(backing.full_name));
+                if let Some(full_name) = &backing.full_name {
+                    put("full-backing-filename", json!(full_name));
+                }
                 if let Some(format) = &backing.format {
                     put("backing-filename-format", json!(format));
                 }
@@ -171,6 +173,9 @@ impl OfQcow2 {
         let backing = header.backing_name.as_ref().map(|name| {
             let name = text(name);
             let full_name = backing_path(image, &name);
+            // There is no folder around an export.
+            let known = !member.file.is_export() || full_name == name;
+            let full_name = known.then_some(full_name);
             Backing { name, full_name, format: header.backing_format().map(text) }
         });
         Ok(Self {

@@ -43,8 +43,12 @@ fn of_qcow2(qcow2: &OfQcow2) -> String {
     }
     if let Some(backing) = &qcow2.backing {
         let _ = write!(text, "backing file: {}", printable(&backing.name));
-        if backing.full_name != backing.name {
-            let _ = write!(text, " (actual path: {})", printable(&backing.full_name));
+        match &backing.full_name {
+            None => text.push_str(" (cannot determine actual path)"),
+            Some(full_name) if *full_name != backing.name => {
+                let _ = write!(text, " (actual path: {})", printable(full_name));
+            }
+            Some(_) => {}
         }
         text.push('\n');
         if let Some(format) = &backing.format {

@@ -99,6 +99,7 @@ fn greet(stream: &mut (impl Read + Write), facts: &[u8], blocks: &[u8]) {
 }
 
 const ZEROES: u16 = 1 << 6;
+const TRIM: u16 = 1 << 5;
 const FLUSH: u16 = 1 << 2;
 
 #[test]
@@ -236,6 +237,22 @@ proptest! {
         }
         prop_assert_eq!(&*served.bytes.lock().unwrap(), &model);
     }
+}
+
+#[test]
+fn what_nobody_reads_is_trimmed_in_whole_blocks_or_not_at_all() {
+    let range = ByteRange::between(700, 10_000);
+    let served = Served::new(1 << 16, TRIM | ZEROES, 512, 4096);
+    let export = served.open();
+    export.discard(range).unwrap();
+    // From 1024 to 9728, which is 8704 bytes.
+    assert_eq!(served.requests(), [(CMD_TRIM, 0, 4096), (CMD_TRIM, 0, 4096), (CMD_TRIM, 0, 512)]);
+    assert!(export.discard(ByteRange::between(0, 1 << 17)).is_err());
+    let other = Served::new(1 << 16, ZEROES, 512, 4096);
+    let export = other.open();
+    export.discard(range).unwrap();
+    assert!(export.discard(ByteRange::between(0, 1 << 17)).is_err());
+    assert_eq!(other.requests(), []);
 }
 
 /// A server that closes the connection instead of every third reply.

@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 use super::super::header::Header;
 use super::super::layout::{self, RefcountTableField};
 use super::{Qcow2Writer, State, allocate};
-use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
+use crate::block::{BlockRead, BlockWrite, ByteRange};
 use crate::error::{Doing, Result};
 
 /// Bytes of changed L2 tables that are held before they are committed unasked.
@@ -175,7 +175,7 @@ impl Qcow2Writer {
 
     fn punch(&self, range: ByteRange) -> Result<()> {
         match range.intersection(ByteRange::whole(self.file.size())) {
-            Some(range) => self.file.write_zeroes(range, ZeroMode::Punch),
+            Some(range) => self.file.discard(range),
             None => Ok(()),
         }
     }
