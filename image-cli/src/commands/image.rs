@@ -8,6 +8,7 @@ use image_core::format::{
     Format, Image, ImageWriter, Member, OpenOptions, ProbeRule, ReferenceRule, References, Share,
     WriteOptions,
 };
+use image_core::nbd::Address;
 
 use crate::failure::Advise;
 use crate::printable::printable;
@@ -105,8 +106,12 @@ pub(crate) struct Unclosed {
 }
 
 impl Unclosed {
-    /// Looks whether the image at `path` is one. What else is wrong with it, who opens it for writing finds.
+    /// Looks whether the image at `path` is one. What else is wrong with it, who opens it for writing finds. An export is not
+    /// looked at: its server may be there for one connection.
     pub(crate) fn look(path: &Path, format: Option<Format>) -> Self {
+        if path.to_str().is_some_and(Address::is_meant_by) {
+            return Self { name: None };
+        }
         let look = OpenOptions { format, references: References::Refuse, share: Share::Writers };
         let header = Member::open(path, look).ok().and_then(|member| member.header);
         let is_unclosed = header.is_some_and(|header| header.is_dirty() && !header.is_corrupt());

@@ -76,7 +76,7 @@ impl Facts {
 
     /// Where its backing file is, as far as it is one.
     pub(super) fn backing_name(&self) -> Option<String> {
-        Some(self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone()?)
+        self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone()
     }
 
     fn with_name(member: &Member, name: String) -> image_core::Result<Self> {
