@@ -30,7 +30,7 @@ pub use concatenated::Concatenated;
 pub use excerpt::Excerpt;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
 pub use file::{FileDisk, Filesystem, InFile};
-pub use lock::{Access, Deed, InUse};
+pub use lock::{Access, Deed, FileInUse, InUse};
 pub use memory::{MemoryDisk, Operation};
 pub use preallocate::Preallocation;
 pub use rate::RateLimited;

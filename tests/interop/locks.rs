@@ -8,7 +8,7 @@ use image_core::ErrorKind;
 use image_core::block::InUse;
 use image_core::format::{Format, Image, ImageWriter, OpenOptions, Share, WriteOptions};
 
-use crate::support::peer::peer;
+use crate::support::peer::{peer, qemu_10};
 use crate::support::{folder, goldimg};
 
 /// A program that has an image open until it is dropped.
@@ -155,5 +155,87 @@ fn what_is_open_here_is_refused_by_qemu() {
         }
         writer.close().unwrap();
         assert_eq!(io(&[]), 0, "{format}");
+    }
+}
+
+/// Command lines over images that a machine writes to, `r` raw and `q` qcow2, and over some whose backing files those are.
+const OVER_IMAGES_IN_USE: &[&str] = &[
+    "info r",
+    "info q",
+    "info --backing-chain on-r",
+    "info --backing-chain on-q",
+    "info -U q",
+    "map r",
+    "map q",
+    "map on-r",
+    "map on-q",
+    "map -U q",
+    "measure -O qcow2 r",
+    "measure -O qcow2 q",
+    "check r",
+    "check q",
+    "check -U q",
+    "check -r all q",
+    "compare r other",
+    "compare q other",
+    "convert -O raw r out",
+    "convert -O raw q out",
+    "convert -O raw on-q out",
+    "convert -U -O raw q out",
+    "convert -O raw other r",
+    "convert -O qcow2 other q",
+    "convert -n -O raw other r",
+    "convert -n -O qcow2 other q",
+    "dd if=r of=out",
+    "dd if=q of=out",
+    "bench -c 1 -w -f raw r",
+    "bench -c 1 q",
+    "snapshot -l q",
+    "snapshot -c s q",
+    "resize -f raw r 2M",
+    "resize q 2M",
+    "amend -o compat=1.1 q",
+    "bitmap --add q b",
+    "commit on-r",
+    "commit on-q",
+    "rebase -b other -F raw on-q",
+    "create -f raw r 1M",
+    "create -f qcow2 q 1M",
+    "create -f qcow2 -b r -F raw out",
+    "create -f qcow2 -b q -F qcow2 out",
+];
+
+#[test]
+fn standing_in_for_qemu_img_the_same_is_refused() {
+    let (Some(img), Some(_)) = (qemu_10("qemu-img"), peer("qemu-system-x86_64")) else { return };
+    let folder = folder();
+    let make = |words: &str| {
+        let outcome = img.command(words.split(' ')).folder(folder.path()).run();
+        assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
+    };
+    for words in [
+        "-f raw r 1M",
+        "-f raw other 1M",
+        "-f qcow2 q 1M",
+        "-f qcow2 -b r -F raw on-r",
+        "-f qcow2 -b q -F qcow2 on-q",
+    ] {
+        make(&format!("create -q {words}"));
+    }
+    let mut machine = Command::new("qemu-system-x86_64");
+    machine
+        .args(["-M", "pc", "-accel", "tcg", "-display", "none", "-nodefaults", "-S"])
+        .current_dir(folder.path());
+    machine.args(["-drive", "file=r,format=raw,if=virtio", "-drive", "file=q,format=qcow2,if=virtio"]);
+    let held = [(100, 101), (201, 201)];
+    let _holder = Holder::new(&mut machine, &folder.path().join("q"), &held);
+    for words in OVER_IMAGES_IN_USE {
+        let theirs = img.command(words.split(' ')).folder(folder.path()).run();
+        let ours = goldimg(["qemu-img"].into_iter().chain(words.split(' '))).folder(folder.path()).run();
+        let said = |outcome: &crate::support::program::Outcome| {
+            let timeless = |text: &str| text.split("Run completed in").next().map(str::to_owned);
+            (outcome.code, timeless(&outcome.stdout), outcome.stderr.clone())
+        };
+        assert_eq!(said(&ours), said(&theirs), "{words}");
     }
 }

@@ -158,7 +158,7 @@ fn begin(call: &Call, asked: &Asked, node: &Node) -> Result<u8, Failure> {
 
 /// Opens the image to write, and warns where its format was only guessed.
 fn writer(node: &Node) -> Result<ImageWriter, Failure> {
-    drop(node.member()?);
+    drop(node.glance()?);
     node.refuse_part()?;
     let options = WriteOptions { format: node.format(), references: references(), ..WriteOptions::default() };
     let image = ImageWriter::in_medium(node.medium_to_write()?, options);

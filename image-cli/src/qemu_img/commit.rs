@@ -70,8 +70,9 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     };
     let job = Commit { options, base, keep };
     let committed = commit(&node.medium()?, &job, &mut done);
-    committed.map_err(|error| match error.cause() {
-        Some(Refusal::ReadOnly) => Failure::new("Can't reopen read-only NBD mount as read/write"),
+    committed.map_err(|error| match (error.cause(), node.other_in_use(&error)) {
+        (Some(Refusal::ReadOnly), _) => Failure::new("Can't reopen read-only NBD mount as read/write"),
+        (_, Some(base)) => node.failed_beneath(&error, &base),
         _ => node.failed_to_open(&error),
     })?;
     percent.complete();

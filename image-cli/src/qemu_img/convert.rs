@@ -74,7 +74,8 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 /// The images that are read, one behind the other, no faster than was asked for.
 fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, Failure> {
-    let nodes = names.iter().map(|name| Node::parse(name, &asked.wanted)).collect::<Result<Vec<_>, _>>()?;
+    let open = |name: &String| Node::parse(name, &asked.wanted).map(Node::undisturbed);
+    let nodes = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let source: Box<dyn BlockRead> = match (&nodes[..], &asked.snapshot) {
         ([node], Some(snapshot)) => snapshot_disk::open(node, snapshot)?,
         ([node], None) => node.disk()?,

@@ -119,7 +119,7 @@ fn look_at_backing(
         return if format.is_some() { Ok(()) } else { Err(undeclared()) };
     }
     let node = Node::backing(&backing_path(name, backing), format.as_deref());
-    let member = node.and_then(|node| node.member());
+    let member = node.and_then(|node| node.glance());
     let member = member.map_err(|failure| failure.hint("Could not open backing image.\n"))?;
     if format.is_none() {
         return Err(undeclared().hint(&format!("Detected format of {}.\n", member.format)));

@@ -33,7 +33,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let member = node.member()?;
     let mut all = vec![Facts::of(&member, &node)?];
     if chain {
-        let members = member.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
+        let members = member.with_chain(node.options()).map_err(|error| node.failed_to_open_chain(&error))?;
         for member in members.iter().skip(1) {
             // The name that it has for the image above it, which is there: it has a backing file.
             let name = all.last().and_then(Facts::backing_name).unwrap_or_default();

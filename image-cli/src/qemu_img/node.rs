@@ -12,10 +12,10 @@ mod description;
 pub(super) mod json_text;
 mod remote;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::{Access, BlockRead, ByteRange, FileDisk, Window};
+use image_core::block::{Access, BlockRead, ByteRange, FileDisk, FileInUse, Window};
 use image_core::format::{
     Format, Image, ImageWriter, Medium, Member, OpenOptions, References, Share, WriteOptions,
 };
@@ -210,24 +210,71 @@ impl Node {
 
     /// Puts the name in front of what kept it from being opened.
     pub(super) fn failed_to_open(&self, error: &image_core::Error) -> Failure {
-        self.failed(words::of_opening(error)).hint(&words::hint_of(error, &self.path))
+        let words = words::of_opening(error);
+        match self.other_in_use(error) {
+            Some(path) => self
+                .failed(format!("Could not open backing file: {words}"))
+                .hint(&words::hint_of(error, &path)),
+            None => self.failed(words).hint(&words::hint_of(error, &self.path)),
+        }
+    }
+
+    /// The same where each image of the chain is opened by itself.
+    pub(super) fn failed_to_open_chain(&self, error: &image_core::Error) -> Failure {
+        match self.other_in_use(error) {
+            Some(path) => self.failed_beneath(error, &path).context(&format!("Could not open '{path}'")),
+            None => self.failed_to_open(error),
+        }
+    }
+
+    /// The same for who opened it before, and now what it names.
+    pub(super) fn failed_beneath(&self, error: &image_core::Error, path: &str) -> Failure {
+        Failure::new(words::of_opening(error)).hint(&words::hint_of(error, path))
+    }
+
+    /// Which file of its chain, other than its own, is in use, as who opens it calls that.
+    pub(super) fn other_in_use(&self, error: &image_core::Error) -> Option<String> {
+        let FileInUse { path, .. } = error.cause()?;
+        let own = self.file_path();
+        if *path == own {
+            return None;
+        }
+        let folder = own.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+        let named = folder.ok().and_then(|folder| path.strip_prefix(folder).ok().map(Path::to_path_buf));
+        Some(match named.as_deref().and_then(Path::to_str) {
+            Some(name) => backing_path(&self.path, name),
+            None => path.display().to_string(),
+        })
+    }
+
+    /// The same, to be read while nobody writes it, raw or not.
+    pub(super) fn undisturbed(self) -> Self {
+        let share = if self.share == Share::RawWriters { Share::Readers } else { self.share };
+        Self { share, ..self }
     }
 
     /// Opens the file and reads its header; what it names is not opened.
     pub(super) fn member(&self) -> Result<Member, Failure> {
-        self.member_by(Member::in_medium)
+        self.member_by(Member::in_medium, self.share)
+    }
+
+    /// The same, whoever writes it meanwhile: for what does not depend on it, or opens it anew.
+    pub(super) fn glance(&self) -> Result<Member, Failure> {
+        self.member_by(Member::in_medium, Share::Writers)
     }
 
     /// The same for a check: its header may be without a refcount table.
     pub(super) fn member_to_check(&self) -> Result<Member, Failure> {
-        self.member_by(Member::in_medium_to_check)
+        self.member_by(Member::in_medium_to_check, self.share)
     }
 
     fn member_by(
         &self,
         open: fn(Medium, Option<Format>, Share) -> image_core::Result<Member>,
+        share: Share,
     ) -> Result<Member, Failure> {
-        let member = open(self.medium()?, self.format(), self.share);
+        let member = open(self.medium()?, self.format(), share);
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         if let Some(fault) = &self.late {
             return Err(self.failed(fault.clone()));
@@ -292,7 +339,7 @@ impl Node {
     /// Opens the image for writing, with what it names.
     pub(super) fn writer(&self) -> Result<ImageWriter, Failure> {
         self.check_writable()?;
-        let member = self.member()?;
+        let member = self.glance()?;
         self.refuse_corrupt(&member)?;
         self.look_for_backing(&member)?;
         drop(member);
@@ -441,7 +488,8 @@ pub(super) fn backing_path(image: &str, name: &str) -> String {
 fn share_of(wanted: &Wanted) -> Share {
     match wanted.force_share {
         true => Share::Writers,
-        false => Share::default(),
+        // What is raw cannot be torn: QEMU refuses it to conversions alone.
+        false => Share::RawWriters,
     }
 }
 

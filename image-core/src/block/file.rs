@@ -10,8 +10,8 @@ use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::{
-    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Stretch, ZeroMode, copy, fiemap, lock,
-    sparse,
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, Stretch, ZeroMode, copy,
+    fiemap, lock, sparse,
 };
 use crate::error::{Doing, Error, Result};
 
@@ -152,11 +152,14 @@ impl FileDisk {
     /// Tells other programs what is done with it, for as long as it is open, as QEMU does.
     ///
     /// # Errors
-    /// [`InUse`](crate::ErrorKind::InUse) (cause: [`InUse`](super::InUse)) if another program, of this kind or QEMU's,
+    /// [`InUse`](crate::ErrorKind::InUse) (cause: [`FileInUse`], by [`InUse`](super::InUse)) if another program, of this kind or QEMU's,
     /// stands against that.
     pub fn lock(&self, access: Access) -> Result<()> {
         self.locked.store(true, Ordering::Release);
-        lock::hold(&self.file, access).doing(|| format!("opening {}", self.path.display()))
+        lock::hold(&self.file, access).map_err(|error| match error.cause() {
+            Some(&source) => Error::new(error.kind(), FileInUse { path: self.path.clone(), source }),
+            None => error.doing(format!("opening {}", self.path.display())),
+        })
     }
 
     /// The number of the device that its filesystem is on.

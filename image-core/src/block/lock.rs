@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -74,6 +75,16 @@ pub enum InUse {
     /// It lets nobody else do what is wanted.
     #[error("it is in use: another program has it open and lets nobody else {0} it")]
     Forbids(Deed),
+}
+
+/// A file that is in use: of a chain of images it need not be the one that the caller named.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("opening {}", path.display())]
+pub struct FileInUse {
+    /// What it was opened as.
+    pub path: PathBuf,
+    /// What another program does with it.
+    pub source: InUse,
 }
 
 impl From<InUse> for Error {

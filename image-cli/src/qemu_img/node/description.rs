@@ -173,7 +173,7 @@ impl Description {
     /// What others may do with it meanwhile.
     fn share(&self) -> Share {
         let forced = self.text("force-share").is_some_and(|value| matches!(value.as_str(), "on" | "true"));
-        if forced { Share::Writers } else { Share::default() }
+        if forced { Share::Writers } else { Share::RawWriters }
     }
 
     fn check_switches(&self) -> Result<(), Failure> {
