@@ -6,7 +6,7 @@ use image_core::bench::{Deed, Workload};
 use image_core::format::{Format, ImageWriter, WriteOptions};
 
 use super::failure::Failure;
-use super::node::{Layer, Node, Wanted, references};
+use super::node::{Node, Wanted, references};
 use super::options::{Given, Opt, flag, long_flag, long_valued, valued};
 use super::{Call, cache, say, size, words};
 
@@ -163,13 +163,8 @@ fn writer(node: &Node) -> Result<ImageWriter, Failure> {
     let options = WriteOptions { format: node.format(), references: references(), ..WriteOptions::default() };
     let image = ImageWriter::in_medium(node.medium_to_write()?, options);
     let image = image.map_err(|error| node.failed_to_open(&error))?;
-    if node.layer() == Layer::Probed && image.format() == Format::Raw {
-        say(&format!(
-            "WARNING: Image format was not specified for '{}' and probing guessed raw.\n         \
-             Automatically detecting the format is dangerous for raw images, write operations on block 0 will be \
-             restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.\n",
-            node.shown()
-        ));
+    if image.format() == Format::Raw {
+        say(&node.warning_of_probing());
     }
     Ok(image)
 }

@@ -168,6 +168,7 @@ fn end_of_number(text: &str) -> Result<usize, usize> {
     }
     Ok(at)
 }
+
 /// Tokens, from front to back.
 struct Reader<'a> {
     tokens: &'a [Token],

@@ -243,6 +243,26 @@ fn touched_since(steps: &[Step], flush: usize, cluster_size: u64) -> Vec<std::op
     ranges
 }
 
+/// Shows to `look` what may be left of a disk of the bytes `start` when `operations` are cut off after each of them: all that was
+/// done, and once more what a machine that loses power keeps of it, another part for another `salt`.
+pub(crate) fn for_each_crash(
+    start: &[u8],
+    operations: &[Operation],
+    salt: u64,
+    mut look: impl FnMut(&Arc<MemoryDisk>, usize),
+) {
+    for cut in 0..=operations.len() {
+        for lost in [None, Some(cut as u64 * salt)] {
+            let after = Arc::new(MemoryDisk::from_bytes(start.to_vec()));
+            match lost {
+                None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
+                Some(seed) => crash(&after, operations, cut, seed),
+            }
+            look(&after, cut);
+        }
+    }
+}
+
 /// Does to `disk` what a machine that loses power after `cut` operations may have done: all up to the last flush, and any
 /// part of what came behind it. Sizes are kept in order, as a filesystem's journal does.
 pub(crate) fn crash(disk: &MemoryDisk, operations: &[Operation], cut: usize, seed: u64) {
@@ -487,19 +507,12 @@ fn after_a_snapshot_a_crash_loses_nothing_of_what_both_have() {
         }
         writer.close().unwrap();
         let operations = file.operations();
-        for cut in 0..=operations.len() {
-            for lost in [None, Some(cut as u64 * 613)] {
-                let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
-                match lost {
-                    None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
-                    Some(seed) => crash(&after, &operations, cut, seed),
-                }
-                assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
-                let now = content(&open(&after, None));
-                let differs = |at: usize| now[at] != model[at] && now[at] != 0xee;
-                assert_eq!((0..now.len()).find(|&at| differs(at)), None, "{cut} of {}", operations.len());
-            }
-        }
+        for_each_crash(&start, &operations, 613, |after, cut| {
+            assert_eq!(faults(&**after).0, 0, "{cut} of {}", operations.len());
+            let now = content(&open(after, None));
+            let differs = |at: usize| now[at] != model[at] && now[at] != 0xee;
+            assert_eq!((0..now.len()).find(|&at| differs(at)), None, "{cut} of {}", operations.len());
+        });
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::super::super::layout;
-use super::super::tests::{Kind, SIZE, Step, apply, content, crash, faults, make_lazy, open};
+use super::super::tests::{Kind, SIZE, Step, apply, content, faults, for_each_crash, make_lazy, open};
 use super::super::{
     Amendment, BitmapChange, NewSnapshot, amend, change_bitmaps, create_snapshot, set_backing,
 };
@@ -91,27 +91,20 @@ fn every_prefix_of_what_is_written_is_repaired_when_it_is_opened() {
         writer.close().unwrap();
         let operations = file.operations();
         let mut dirty = 0;
-        for cut in 0..=operations.len() {
-            for lost in [None, Some(cut as u64 * 77)] {
-                let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
-                match lost {
-                    None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
-                    Some(seed) => crash(&after, &operations, cut, seed),
-                }
-                let was_dirty = Header::read(&*after).unwrap().is_dirty();
-                dirty += usize::from(was_dirty);
-                let writer = open(&after, None);
-                assert!(!Header::read(&*after).unwrap().is_dirty());
-                if was_dirty {
-                    assert_eq!(faults(&*after), (0, 0), "{cut} of {}", operations.len());
-                } else {
-                    assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
-                }
-                if let Some((_, then)) = flushed.iter().find(|(end, _)| *end == cut) {
-                    assert!(content(&writer) == *then, "{cut} of {}", operations.len());
-                }
+        for_each_crash(&start, &operations, 77, |after, cut| {
+            let was_dirty = Header::read(&**after).unwrap().is_dirty();
+            dirty += usize::from(was_dirty);
+            let writer = open(after, None);
+            assert!(!Header::read(&**after).unwrap().is_dirty());
+            if was_dirty {
+                assert_eq!(faults(&**after), (0, 0), "{cut} of {}", operations.len());
+            } else {
+                assert_eq!(faults(&**after).0, 0, "{cut} of {}", operations.len());
             }
-        }
+            if let Some((_, then)) = flushed.iter().find(|(end, _)| *end == cut) {
+                assert!(content(&writer) == *then, "{cut} of {}", operations.len());
+            }
+        });
         assert!(dirty > operations.len(), "{dirty} of {}", operations.len());
     }
 }

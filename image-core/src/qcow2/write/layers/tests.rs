@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::tests::{Kind, SIZE, content, crash, faults, make_lazy, open};
+use super::super::tests::{Kind, SIZE, content, faults, for_each_crash, make_lazy, open};
 use super::*;
 use crate::block::{MemoryDisk, Operation};
 use crate::qcow2::Mapping;
@@ -17,22 +17,15 @@ fn every_crash(
     backing: impl Fn(&Header) -> Option<Arc<MemoryDisk>>,
     expected: &[u8],
 ) {
-    for cut in 0..=operations.len() {
-        for lost in [None, Some(cut as u64 * 1013)] {
-            let after = Arc::new(MemoryDisk::from_bytes(start.to_vec()));
-            match lost {
-                None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
-                Some(seed) => crash(&after, operations, cut, seed),
-            }
-            let header = Header::read(&*after).unwrap();
-            if !header.is_dirty() {
-                assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
-            }
-            let writer = open(&after, backing(&header).as_ref());
-            assert!(content(&writer) == expected, "{cut} of {}, {:?}", operations.len(), header.backing_name);
-            assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
+    for_each_crash(start, operations, 1013, |after, cut| {
+        let header = Header::read(&**after).unwrap();
+        if !header.is_dirty() {
+            assert_eq!(faults(&**after).0, 0, "{cut} of {}", operations.len());
         }
-    }
+        let writer = open(after, backing(&header).as_ref());
+        assert!(content(&writer) == expected, "{cut} of {}, {:?}", operations.len(), header.backing_name);
+        assert_eq!(faults(&**after).0, 0, "{cut} of {}", operations.len());
+    });
 }
 
 /// An image over `old`, with data, zeroes and what shows through; and what it reads as.

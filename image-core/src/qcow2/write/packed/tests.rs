@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::tests::{Kind, SIZE, content, crash, faults, open};
+use super::super::tests::{Kind, SIZE, content, faults, for_each_crash, open};
 use super::super::{NewSnapshot, create_snapshot};
 use super::*;
 use crate::ErrorKind;
@@ -179,19 +179,12 @@ fn every_crash_leaves_the_old_or_the_new() {
         }
         writer.close().unwrap();
         let operations = file.operations();
-        for cut in 0..=operations.len() {
-            for lost in [None, Some(cut as u64 * 389)] {
-                let after = Arc::new(MemoryDisk::from_bytes(start.clone()));
-                match lost {
-                    None => operations[..cut].iter().for_each(|operation| after.apply(operation).unwrap()),
-                    Some(seed) => crash(&after, &operations, cut, seed),
-                }
-                assert_eq!(faults(&*after).0, 0, "{cut} of {}", operations.len());
-                let now = content(&open(&after, None));
-                let sound = |at: &usize| now[*at] == old[*at] || now[*at] == new[*at];
-                assert_eq!((0..new.len()).find(|at| !sound(at)), None, "{cut} of {}", operations.len());
-            }
-        }
+        for_each_crash(&start, &operations, 389, |after, cut| {
+            assert_eq!(faults(&**after).0, 0, "{cut} of {}", operations.len());
+            let now = content(&open(after, None));
+            let sound = |at: &usize| now[*at] == old[*at] || now[*at] == new[*at];
+            assert_eq!((0..new.len()).find(|at| !sound(at)), None, "{cut} of {}", operations.len());
+        });
         assert_eq!(faults(&*file), (0, 0));
     }
 }
