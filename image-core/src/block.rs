@@ -129,6 +129,10 @@ pub trait BlockWrite: BlockRead {
     /// Whatever the storage says; what was written since the last flush may then be lost.
     fn flush(&self) -> Result<()>;
 
+    /// Finds storage for `range`, which is about to be written, where that is cheaper in one go than bit by bit.
+    /// It reads as before. What is not found now is found, or missed, by the writing.
+    fn make_room(&self, _range: ByteRange) {}
+
     /// The filesystem it is on, if it takes bytes from other files there cheaply by [`copy_from`](Self::copy_from).
     fn filesystem(&self) -> Option<Filesystem> {
         None
@@ -199,6 +203,9 @@ macro_rules! write_as {
         }
         fn flush(&$this) -> $crate::Result<()> {
             $disk.flush()
+        }
+        fn make_room(&$this, range: $crate::block::ByteRange) {
+            $disk.make_room(range);
         }
         fn filesystem(&$this) -> Option<$crate::block::Filesystem> {
             $disk.filesystem()

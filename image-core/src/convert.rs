@@ -101,7 +101,7 @@ pub fn convert_over(
     // The digests want to see the bytes, and so does who compares them.
     let unseen = options.digests.is_empty() && base.is_none() && begins_in_file(source);
     let copies = if encoder.is_none() && unseen { sink.copies() } else { None };
-    let batch_len = batch::batch_len(unit, copies);
+    let batch_len = batch::batch_len(unit, encoder.is_some(), copies);
     let planner = planner::Planner::new(source, unit, batch_len);
     let worker = |encoder| worker::Worker { source, base, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {

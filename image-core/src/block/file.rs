@@ -304,6 +304,12 @@ impl BlockWrite for FileDisk {
         self.file.sync_data().doing(|| format!("syncing {}", self.path.display()))
     }
 
+    fn make_room(&self, range: ByteRange) {
+        if !self.block_device && self.is_on_ext4() {
+            copy::prepare(&self.file, range);
+        }
+    }
+
     fn filesystem(&self) -> Option<Filesystem> {
         (!self.block_device).then(|| Filesystem { device: self.device, shares: self.shares() })
     }
@@ -316,9 +322,6 @@ impl BlockWrite for FileDisk {
         };
         from.check_within(source.size()).doing(doing)?;
         ByteRange::new(offset, from.len()).and_then(|to| to.check_within(self.size())).doing(doing)?;
-        if !self.shares() {
-            copy::prepare(&self.file, ByteRange::new(offset, from.len())?);
-        }
         let copied = self.splice_from(source, from, offset);
         let rest = ByteRange::between(from.offset() + copied, from.end());
         copy::copy(&source.file, rest, &self.file, offset + copied).doing(doing)

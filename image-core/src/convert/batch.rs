@@ -15,16 +15,21 @@ use crate::error::{Doing, Error, Result};
 /// enough that taking a lock and calling the system cost nothing.
 pub(super) const BATCH_LEN: u64 = 256 * 1024;
 
-/// The same where the sink copies: the bytes stay outside of the cores' caches, and calls cost more.
-const COPIED_BATCH_LEN: u64 = 1024 * 1024;
+/// The same where nothing is packed: the writing is most of the work then, and cheaper in long runs.
+const PLAIN_BATCH_LEN: u64 = 512 * 1024;
+
+/// The same where the sink copies: handing over to another worker costs more than the looking. All of it may have to be read
+/// all the same, where the source is packed further on.
+const COPIED_BATCH_LEN: u64 = 2 * 1024 * 1024;
 
 /// How much is shared in one call: what costs is the call. Bounds the time until the work can be stopped.
 const SHARED_LEN: u64 = 256 * 1024 * 1024;
 
-/// The bytes of units that a batch holds at most.
-pub(super) fn batch_len(unit: u64, copies: Option<Copies>) -> u64 {
+/// The bytes of units that a batch holds at most; `packs`: an encoder works on them.
+pub(super) fn batch_len(unit: u64, packs: bool, copies: Option<Copies>) -> u64 {
     let len = match copies {
-        None => BATCH_LEN,
+        None if packs => BATCH_LEN,
+        None => PLAIN_BATCH_LEN,
         Some(_) => COPIED_BATCH_LEN,
     };
     len.max(unit)

@@ -9,6 +9,9 @@ use crate::error::{Doing, Error, Result};
 /// The shortest run of zeroes that stays a hole: a block of most filesystems.
 const SPARSE_UNIT: u64 = 4096;
 
+/// From so many bytes on, finding storage for a run beforehand costs less than finding it page by page.
+const ROOM_LEN: u64 = 256 * 1024;
+
 /// What a [`DiskSink`] does about zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zeroes {
@@ -59,7 +62,12 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
         match (piece, self.zeroes) {
-            (Piece::Plain(bytes), _) => self.disk.write_at(bytes, range.offset()),
+            (Piece::Plain(bytes), _) => {
+                if range.len() >= ROOM_LEN {
+                    self.disk.make_room(range);
+                }
+                self.disk.write_at(bytes, range.offset())
+            }
             (Piece::Unchanged, _) => range.check_within(self.disk.size()),
             (Piece::Zero, Zeroes::AlreadyThere) => range.check_within(self.disk.size()),
             (Piece::Zero, Zeroes::Write) => self.disk.write_zeroes(range, ZeroMode::Punch),

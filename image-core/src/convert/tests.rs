@@ -268,14 +268,14 @@ fn of_several_errors_the_one_at_the_lowest_offset_is_told() {
         source.fail_reads_in(ByteRange::between(5 << 20, 8 << 20));
         let mut sink = Recorder::new(65536, false);
         let error = convert(&source, &mut sink, &with_threads(threads)).unwrap_err();
-        assert_eq!(error.to_string(), "reading 262144 bytes at guest offset 0x500000");
+        assert_eq!(error.to_string(), "reading 524288 bytes at guest offset 0x500000");
         assert!(!sink.finished);
         let before: u64 = 5 << 20;
         assert_eq!(sink.content().len() as u64, before, "what was before is given to the sink");
 
         sink = Recorder { fails_at: Some(3 << 20), ..Recorder::new(65536, false) };
         let error = convert(&source, &mut sink, &with_threads(threads)).unwrap_err();
-        assert_eq!(error.to_string(), "storing the 262144 bytes at guest offset 0x300000");
+        assert_eq!(error.to_string(), "storing the 524288 bytes at guest offset 0x300000");
         assert!(!sink.finished);
     }
 }

@@ -5,9 +5,12 @@
 
 use std::fmt;
 
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as NO_ROOM;
+use zstd::zstd_safe::{CCtx, CParameter, get_error_name, is_error_kind};
+
 use super::header::Compression;
 use crate::deflate;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 
 /// How compressed clusters are packed: the method and the effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,46 +65,51 @@ impl fmt::Display for Compression {
 }
 
 /// Packs clusters, one after the other, with scratch space that is used again.
-pub(super) struct Packer {
-    method: Method,
-    scratch: Vec<u8>,
-}
-
-enum Method {
+pub(super) enum Packer {
     Deflate(deflate::Encoder),
-    Zstd(zstd::bulk::Compressor<'static>),
+    Zstd {
+        context: CCtx<'static>,
+        /// Room for what is shorter than a cluster.
+        room: Vec<u8>,
+    },
 }
 
 impl Packer {
     /// For clusters of `cluster_size` bytes.
     pub(super) fn new(codec: Codec, cluster_size: usize) -> Result<Self> {
         let level = codec.level();
-        Ok(match codec.compression() {
+        match codec.compression() {
             Compression::Deflate => {
                 let level = deflate::Level::new(level).unwrap_or_default();
-                Self { method: Method::Deflate(deflate::Encoder::new(level)), scratch: Vec::new() }
+                Ok(Self::Deflate(deflate::Encoder::new(level)))
             }
             Compression::Zstd => {
-                let method = zstd::bulk::Compressor::new(i32::from(level)).doing(|| "preparing zstd")?;
-                let scratch = Vec::with_capacity(zstd::zstd_safe::compress_bound(cluster_size));
-                Self { method: Method::Zstd(method), scratch }
+                let mut context = CCtx::create();
+                context
+                    .set_parameter(CParameter::CompressionLevel(i32::from(level)))
+                    .map_err(|code| zstd_failed(code).doing("preparing zstd"))?;
+                Ok(Self::Zstd { context, room: vec![0; cluster_size - 1] })
             }
-        })
+        }
     }
 
     /// Appends what stands for `unit`, a whole cluster, to `packed`; `false`, and `packed` as it was, if that is no shorter.
     pub(super) fn pack(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
-        let limit = unit.len() - 1;
-        let method = match &mut self.method {
-            Method::Deflate(method) => return Ok(method.encode(unit, packed, limit)),
-            Method::Zstd(method) => method,
-        };
-        self.scratch.clear();
-        method.compress_to_buffer(unit, &mut self.scratch).doing(|| "compressing by zstd")?;
-        if self.scratch.len() > limit {
-            return Ok(false);
+        match self {
+            Self::Deflate(encoder) => Ok(encoder.encode(unit, packed, unit.len() - 1)),
+            Self::Zstd { context, room } => match context.compress2(&mut room[..], unit) {
+                Ok(len) => {
+                    packed.extend_from_slice(&room[..len]);
+                    Ok(true)
+                }
+                // With more room it would copy what it cannot pack, which then is thrown away.
+                Err(code) if is_error_kind(code, NO_ROOM) => Ok(false),
+                Err(code) => Err(zstd_failed(code).doing("compressing by zstd")),
+            },
         }
-        packed.extend_from_slice(&self.scratch);
-        Ok(true)
     }
+}
+
+fn zstd_failed(code: usize) -> Error {
+    Error::invalid(get_error_name(code))
 }

@@ -30,6 +30,9 @@ const OPEN_BLOCKS_LEN: u64 = 1024 * 1024;
 /// The file grows by a quarter and this much, so that it is seldom resized.
 const GROWTH: u64 = 1024 * 1024;
 
+/// Room is made for this much ahead where all clusters are plain.
+const ROOM_LEN: u64 = 16 * 1024 * 1024;
+
 /// The image file from the point of view of its clusters.
 pub(super) struct HostSpace<D> {
     file: D,
@@ -46,6 +49,8 @@ pub(super) struct HostSpace<D> {
     /// The size of the file as it is now.
     file_size: u64,
     grown: bool,
+    /// Copies before it have their storage.
+    room_to: u64,
     /// Collected bytes, and where they go.
     pending: Vec<u8>,
     pending_at: u64,
@@ -71,6 +76,7 @@ impl<D: BlockWrite> HostSpace<D> {
             gaps: Vec::new(),
             file_size,
             grown: false,
+            room_to: 0,
             pending: Vec::new(),
             pending_at: 0,
         };
@@ -241,7 +247,14 @@ impl<D: BlockWrite> HostSpace<D> {
 
     /// Copies `from` to `offset`.
     pub(super) fn copy(&mut self, offset: HostOffset, from: InFile<'_>) -> Result<()> {
-        self.grow_to(offset.0 + from.range.len())?;
+        let end = offset.0 + from.range.len();
+        self.grow_to(end)?;
+        if end > self.room_to {
+            // What is not used in the end is given back by the last change of the file's size.
+            let start = offset.0.max(self.room_to);
+            self.room_to = end.max(self.file_size.min(offset.0 + ROOM_LEN));
+            self.file.make_room(ByteRange::between(start, self.room_to));
+        }
         self.file.copy_from(from.file, from.range, offset.0)
     }
 

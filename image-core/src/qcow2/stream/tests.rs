@@ -11,7 +11,7 @@ use super::super::header::{Compression, Header, Version};
 use super::super::refcount::RefcountBlock;
 use super::*;
 use crate::ErrorKind;
-use crate::block::{BlockRead, MemoryDisk};
+use crate::block::{BlockRead, FileDisk, MemoryDisk};
 use crate::convert::{Options, convert};
 use crate::qcow2::{Codec, EntryFormat, Geometry, Unsupported};
 
@@ -303,4 +303,20 @@ fn images_are_exactly_so_long() {
     assert_eq!(found(None), (524_800, 0), "qemu-img: 589,824");
     assert_eq!(found(Some(Compression::Deflate)), (328_192, 49_468), "qemu-img: 377,344");
     assert_eq!(found(Some(Compression::Zstd)), (328_192, 49_129), "qemu-img: 376,320");
+}
+
+/// On a filesystem where room is made ahead: none of it is left that no cluster needs.
+#[test]
+fn what_was_set_aside_and_not_used_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, size| FileDisk::create_new(folder.path().join(name), size).unwrap();
+    for len in [65_536, 5 << 20, 40 << 20] {
+        let source = file(&format!("source-{len}"), len);
+        source.write_at(&vec![7; len as usize], 0).unwrap();
+        let target = file(&format!("target-{len}"), 0);
+        let mut sink = Qcow2Sink::new(&target, new_image(len as usize, 16, 4, None)).unwrap();
+        convert(&source, &mut sink, &Options::default()).unwrap();
+        let allocated = target.allocated_size().unwrap();
+        assert!(allocated <= target.size().next_multiple_of(4096), "{len}: {allocated} of {}", target.size());
+    }
 }
