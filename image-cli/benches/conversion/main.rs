@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `cargo bench -p image-cli --bench conversion [-- FILTER]`. The environment sets `BENCH_DIR` (where data and outputs
-//! go; tens of gigabytes of *sparse* files, about 6 GB of blocks), `BENCH_ROUNDS` (5), `BENCH_MINUTES` (9: where it would
+//! go; tens of gigabytes of *sparse* files, about 6 GB of blocks), `BENCH_ROUNDS` (11), `BENCH_MINUTES` (9: where it would
 //! take longer there are fewer rounds), `BENCH_SIZE` (MiB of each corpus, 256), `BENCH_IMAGE` (a raw image to measure too)
 //! and `BENCH_WRITE=1` (writes docs/benchmarks.md and .json).
 //!
@@ -33,7 +33,7 @@ fn main() {
     let filter = words.iter().find(|word| !word.starts_with("--")).cloned().unwrap_or_default();
     let number =
         |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let rounds = number("BENCH_ROUNDS", 5);
+    let rounds = number("BENCH_ROUNDS", 11);
     let limit = Duration::from_secs(60 * number("BENCH_MINUTES", 9) as u64);
     let folder = std::env::var_os("BENCH_DIR")
         .map_or_else(|| std::env::temp_dir().join("goldimg-bench"), PathBuf::from);
