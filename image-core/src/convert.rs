@@ -5,8 +5,8 @@
 //!              (extents)             (read, find zeroes, encode)     └─► digests of the content
 //! ```
 //!
-//! - The planner asks for extents a window at a time and cuts what is data into batches of about 256 KiB;
-//!   holes are never read.
+//! - The planner asks for extents a window at a time and cuts what is data into batches of about 256 KiB, longer ones
+//!   where nothing is packed; holes are never read.
 //! - A worker takes a batch, reads it into a buffer that is used again and again, looks for zeroes and encodes.
 //! - The worker that completes the batch whose turn it is gives it, and those waiting behind it, to the sink.
 //!   So no thread only hands things on, and the sink sees pieces in ascending order, one at a time:

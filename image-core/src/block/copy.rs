@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, copy_file_range, fallocate, ioctl_ficlone};
+use rustix::fs::{copy_file_range, ioctl_ficlone};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
@@ -26,12 +26,6 @@ pub(super) fn can_share(file: &File) -> bool {
         ioctl_ficlone(file, file),
         Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::BADF)
     )
-}
-
-/// Sets storage aside for `range`, which is about to be written: a tenth cheaper than finding it page by page.
-/// What cannot be set aside now is found, or missed, by the writing.
-pub(super) fn prepare(file: &File, range: ByteRange) {
-    let _only_dearer = fallocate(file, FallocateFlags::KEEP_SIZE, range.offset(), range.len());
 }
 
 /// A pipe for copies that the kernel makes. The one it has itself for copy_file_range takes 64 KiB at a time: with more,

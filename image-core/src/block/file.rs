@@ -306,7 +306,7 @@ impl BlockWrite for FileDisk {
 
     fn make_room(&self, range: ByteRange) {
         if !self.block_device && self.is_on_ext4() {
-            copy::prepare(&self.file, range);
+            sparse::make_room(&self.file, range);
         }
     }
 
