@@ -10,6 +10,7 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
+mod ahead;
 mod concatenated;
 mod copy;
 mod excerpt;
@@ -75,6 +76,9 @@ pub trait BlockRead: Send + Sync {
         let extents = self.extents(range)?;
         Ok(extents.iter().map(|extent| Stretch::of(extent.range, extent.kind)).collect())
     }
+
+    /// Has `range`, which is about to be read, brought near while others work. A hint: nothing is known of it afterwards.
+    fn will_read(&self, _range: ByteRange) {}
 
     /// The file of the host that it is, byte for byte, where it is one.
     fn as_file(&self) -> Option<&FileDisk> {
@@ -171,6 +175,9 @@ macro_rules! read_as {
         }
         fn stretches(&$this, range: $crate::block::ByteRange) -> $crate::Result<Vec<$crate::block::Stretch>> {
             $disk.stretches(range)
+        }
+        fn will_read(&$this, range: $crate::block::ByteRange) {
+            $disk.will_read(range);
         }
         fn as_file(&$this) -> Option<&$crate::block::FileDisk> {
             $disk.as_file()

@@ -7,6 +7,7 @@
 //!
 //! - The planner asks for extents a window at a time and cuts what is data into batches of about 256 KiB, longer ones
 //!   where nothing is packed; holes are never read.
+//! - What comes next is announced to the source some megabytes ahead, so that a disk reads while batches are worked on.
 //! - A worker takes a batch, reads it into a buffer that is used again and again, looks for zeroes and encodes.
 //! - The worker that completes the batch whose turn it is gives it, and those waiting behind it, to the sink.
 //!   So no thread only hands things on, and the sink sees pieces in ascending order, one at a time:

@@ -313,6 +313,10 @@ impl BlockRead for Image {
         self.inner().stretches(range).doing(|| format!("mapping {}", self.path.display()))
     }
 
+    fn will_read(&self, range: ByteRange) {
+        self.inner().will_read(range);
+    }
+
     fn as_file(&self) -> Option<&FileDisk> {
         self.inner().as_file()
     }
@@ -324,6 +328,8 @@ impl BlockRead for Image {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::ErrorKind;
     use crate::block::MemoryDisk;
@@ -344,5 +350,38 @@ mod tests {
         assert!(format!("{:?}", probed(&vdi).unwrap_err()).contains("it looks like VDI"));
         assert!("vmdk".parse::<Format>().is_err());
         assert_eq!("qcow2".parse::<Format>().unwrap().to_string(), "qcow2");
+    }
+
+    /// The bytes that storage was asked for by this thread; none are counted where files are in memory only.
+    fn read_from_storage() -> u64 {
+        let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let count = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+        count.unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_announced_of_an_image_its_file_brings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let forget = || {
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        };
+        forget();
+        let before = read_from_storage();
+        file.read_at(&mut [0], 0).unwrap();
+        if read_from_storage() == before {
+            eprintln!("skipped: files are in memory here");
+            return;
+        }
+        forget();
+        let image = Image::open(&path, OpenOptions::default()).unwrap();
+        let before = read_from_storage();
+        image.will_read(ByteRange::between(1 << 20, 3 << 20));
+        assert_eq!(read_from_storage() - before, 2 << 20);
+        image.read_at(&mut vec![0; 2 << 20], 1 << 20).unwrap();
+        assert_eq!(read_from_storage() - before, 2 << 20, "it was there already");
     }
 }

@@ -24,6 +24,7 @@
 //! - damage is an error with the guest offset, never zeroes;
 //! - no other file is opened because an image names it: a backing file and a data file are handed in.
 
+mod ahead;
 pub mod bitmap;
 pub mod check;
 pub mod compress;

@@ -117,6 +117,10 @@ impl<D: BlockRead> BlockRead for UsedOnly<D> {
         Ok(extents)
     }
 
+    fn will_read(&self, range: ByteRange) {
+        self.disk.will_read(range);
+    }
+
     fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
         let end = self.unused_in(range).next().map_or(range.end(), |unused| unused.offset());
         if end <= range.offset() {

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     /// How qemu-img makes the source out of `source` first.
     prepare: Option<Vec<&'static str>>,
     then: Then,
+    /// The source is out of the page cache before each run.
+    cold: bool,
     /// Where the outputs go.
     folder: PathBuf,
     /// How many times faster it has to be, and is meant to be; 0 where nothing is asked.
@@ -76,6 +78,7 @@ impl Jobs<'_> {
             options: options.to_vec(),
             prepare: None,
             then: Then::Nothing,
+            cold: false,
             folder: self.folder.to_owned(),
             must,
             aim,
@@ -122,6 +125,11 @@ pub(crate) fn all(data: &Data, folder: &Path, sharing: Option<&Path>) -> Vec<Job
     jobs.add("deflate + SHA-256 + SHA-512", lived_in, DEFLATE, 4.0, 4.7).then = Then::Hash;
     jobs.add("zstd + SHA-256 + SHA-512", lived_in, ZSTD, 2.7, 3.2).then = Then::Hash;
     jobs.add("zstd, synced", lived_in, ZSTD, 0.0, 0.0).then = Then::Sync;
+    let cold = jobs.list.len();
+    jobs.plain("cold", lived_in, folder, 0.0, 0.0);
+    jobs.add("cold, 64 GiB, 1 % data: plain", &data.sparse, PLAIN, 0.0, 0.0);
+    jobs.add("cold, 64 GiB, 1 % data: zstd", &data.sparse, ZSTD, 0.0, 0.0);
+    jobs.list[cold..].iter_mut().for_each(|job| job.cold = true);
     jobs.list
 }
 
@@ -168,6 +176,13 @@ impl Job {
     }
 }
 
+/// Puts `file` out of the page cache.
+fn forget(file: &Path) {
+    let file = fs::File::open(file).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
 /// Runs `job` up to so many times after a first one that does not count, each round all three one after the other; fewer
 /// times, but once, where they would take longer than `time`.
 pub(crate) fn measure(job: &Job, rounds: usize, time: Duration) -> Row {
@@ -187,6 +202,9 @@ pub(crate) fn measure(job: &Job, rounds: usize, time: Duration) -> Row {
     }
     for round in 0..=rounds {
         for (index, line) in lines.iter().enumerate() {
+            if job.cold {
+                forget(&source);
+            }
             let taken = run(line);
             if round > 0 {
                 runs[index].push(taken);

@@ -10,8 +10,9 @@
 //! take longer there are fewer rounds), `BENCH_SIZE` (MiB of each corpus, 256), `BENCH_IMAGE` (a raw image to measure too)
 //! and `BENCH_WRITE=1` (writes docs/benchmarks.md and .json).
 //!
-//! Inputs are read once before, outputs removed outside of what is timed, the first round is discarded, nobody syncs but
-//! where the row says so. CPU time is the steadier figure on a busy machine; both are shown.
+//! Inputs are read once before, or put out of the page cache before each run where the row says so, outputs removed outside
+//! of what is timed, the first round is discarded, nobody syncs but where the row says so. CPU time is the steadier figure on
+//! a busy machine; both are shown.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people, which may panic")]
 
 mod data;

@@ -102,7 +102,8 @@ pub(crate) fn write(rows: &[Row], left_out: Option<&str>, extras: &str) {
          after one that does not count; ratios are against the better of `qemu-img convert` and `qemu-img convert -W -m 16`. \
          `tree` is files of /usr, `image` the built image. Sizes are of files, or of their blocks where the files are equally \
          long, against the smaller of qemu-img's. Calls are system calls. Nobody syncs but where the row says so; \
-         `sha256sum` and `sha512sum` follow qemu-img where digests are asked for.\n\n{}\n{}\n\n{extras}{}",
+         a `cold` source is put out of the page cache before each run; `sha256sum` \
+         and `sha512sum` follow qemu-img where digests are asked for.\n\n{}\n{}\n\n{extras}{}",
         table(rows),
         left_out.unwrap_or_default(),
         include_str!("limits.md"),

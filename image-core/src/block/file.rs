@@ -10,7 +10,7 @@ use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::{
-    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, Stretch, ZeroMode, copy,
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, Stretch, ZeroMode, ahead, copy,
     fiemap, lock, sparse,
 };
 use crate::error::{Doing, Error, Result};
@@ -257,6 +257,10 @@ impl BlockRead for FileDisk {
 
     fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
         Ok(Stretch::in_file(&self.path, &self.extents(range)?))
+    }
+
+    fn will_read(&self, range: ByteRange) {
+        ahead::bring(&self.file, range);
     }
 
     fn as_file(&self) -> Option<&FileDisk> {

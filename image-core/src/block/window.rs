@@ -57,6 +57,12 @@ impl<D: BlockRead> BlockRead for Window<D> {
         Ok(stretches.into_iter().map(|stretch| stretch.moved_down(self.range.offset())).collect())
     }
 
+    fn will_read(&self, range: ByteRange) {
+        if let Ok(outer) = self.outer(range.offset(), range.len()) {
+            self.disk.will_read(outer);
+        }
+    }
+
     fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
         self.disk.in_file(self.outer(range.offset(), range.len())?)
     }

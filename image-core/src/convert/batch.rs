@@ -59,6 +59,8 @@ pub(super) struct Batch {
     pub(super) range: ByteRange,
     /// What must be read, ascending.
     pub(super) data: Vec<ByteRange>,
+    /// What will be read next, in this batch or after it, and was not announced yet.
+    pub(super) ahead: Vec<ByteRange>,
     /// The units that `data` touches.
     pub(super) buffer: Vec<u8>,
     /// What the encoder made.

@@ -38,6 +38,9 @@ impl Worker<'_> {
             {
                 call_others();
             }
+            for range in batch.ahead.drain(..) {
+                self.source.will_read(range);
+            }
             let done = self.process(&mut batch);
             line.deliver(ticket, done.map(|()| batch));
         }
@@ -46,7 +49,7 @@ impl Worker<'_> {
     /// Reads what is data in `batch` and makes the pieces that cover its range.
     fn process(&mut self, batch: &mut Batch) -> Result<()> {
         let unit = self.unit;
-        let Batch { range: batch_range, data, buffer, packed, pieces } = batch;
+        let Batch { range: batch_range, data, buffer, packed, pieces, ahead: _ } = batch;
         pieces.clear();
         packed.clear();
         let mut buffer_at = 0;

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::ahead;
 use super::corrupt::Corrupt;
 use super::decompress::{ClusterKey, Decoder};
 use super::entry::{CompressedPlace, EntryFormat, HostCluster, L2Entry, Mapping, Subclusters};
@@ -403,6 +404,10 @@ impl BlockRead for Qcow2 {
     fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
         range.check_within(self.size())?;
         map::stretches(self, range)
+    }
+
+    fn will_read(&self, range: ByteRange) {
+        ahead::will_read(self, range);
     }
 
     fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {

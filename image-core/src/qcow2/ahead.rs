@@ -1,0 +1,152 @@
+//! What of its files an image reads next: guest range → runs → host ranges, in long pieces.
+//!
+//! Clusters that were written one after the other mostly lie so, and are brought in one go; an image that a guest has
+//! lived in has them anywhere, and the system could not guess where it is read next.
+
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use super::read::{Qcow2, Treatment};
+use crate::block::{BlockRead, ByteRange};
+
+/// What is brought in one go, of one file.
+struct Piece<'a> {
+    file: &'a dyn BlockRead,
+    range: ByteRange,
+}
+
+impl Piece<'_> {
+    /// Brings `next` with what is before it, or later.
+    fn add(&mut self, next: ByteRange) {
+        let touches = (self.range.offset()..=self.range.end()).contains(&next.offset());
+        if touches {
+            self.range = ByteRange::between(self.range.offset(), next.end().max(self.range.end()));
+        } else {
+            self.file.will_read(self.range);
+            self.range = next;
+        }
+    }
+}
+
+/// Has the files of `image` bring what `range` of the disk is in. What is wrong there, reading tells.
+pub(super) fn will_read(image: &Qcow2, range: ByteRange) {
+    let mut plain = Piece { file: image.cluster_file(), range: ByteRange::EMPTY };
+    let mut packed = Piece { file: &**image.file(), range: ByteRange::EMPTY };
+    for run in image.runs(range) {
+        let Ok(run) = run else { break };
+        let (piece, host, len) = match run.treatment {
+            Treatment::Plain(host) => (&mut plain, host, run.range.len()),
+            Treatment::Compressed(place) => (&mut packed, place.offset, place.len),
+            Treatment::Backing(_) => {
+                if let Some(backing) = image.backing()
+                    && let Some(covered) = run.range.intersection(ByteRange::whole(backing.size()))
+                {
+                    backing.will_read(covered);
+                }
+                continue;
+            }
+            Treatment::Zero(_) => continue,
+        };
+        if let Ok(host) = ByteRange::new(host.0, len) {
+            piece.add(host);
+        }
+    }
+    for piece in [plain, packed] {
+        piece.file.will_read(piece.range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::Result;
+    use crate::block::{Extents, MemoryDisk};
+    use crate::convert::{Options, convert};
+    use crate::qcow2::{Codec, Header, NewImage, Qcow2Sink};
+
+    /// Remembers what is announced of it and what is read.
+    struct Watched {
+        disk: MemoryDisk,
+        announced: Mutex<Vec<ByteRange>>,
+        read: Mutex<Vec<ByteRange>>,
+    }
+
+    impl BlockRead for Watched {
+        fn size(&self) -> u64 {
+            self.disk.size()
+        }
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+            self.read.lock().unwrap().push(ByteRange::new(offset, buf.len() as u64)?);
+            self.disk.read_at(buf, offset)
+        }
+        fn extents(&self, range: ByteRange) -> Result<Extents> {
+            self.disk.extents(range)
+        }
+        fn will_read(&self, range: ByteRange) {
+            if !range.is_empty() {
+                self.announced.lock().unwrap().push(range);
+            }
+        }
+    }
+
+    fn watched(bytes: Vec<u8>) -> Arc<Watched> {
+        let disk = MemoryDisk::from_bytes(bytes);
+        Arc::new(Watched { disk, announced: Mutex::default(), read: Mutex::default() })
+    }
+
+    /// In order, those that touch as one.
+    fn joined(mut ranges: Vec<ByteRange>) -> Vec<ByteRange> {
+        ranges.sort_by_key(|range| range.offset());
+        let mut joined: Vec<ByteRange> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.end() >= range.offset() => {
+                    *last = ByteRange::between(last.offset(), last.end().max(range.end()));
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+
+    #[test]
+    fn exactly_what_is_read_is_announced_in_fewer_pieces() {
+        // Holes, clusters that pack, and some that do not: runs of eight each.
+        let mut noise = 1_u64;
+        let bytes: Vec<u8> = (0..6 << 20_u32)
+            .map(|at| {
+                noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                match (at >> 19) % 3 {
+                    0 => 0,
+                    1 => (at >> 9) as u8,
+                    _ => (noise >> 56) as u8,
+                }
+            })
+            .collect();
+        let disk = MemoryDisk::new(0);
+        let new = NewImage::new(bytes.len() as u64).unwrap();
+        let new = new.with_codec(Codec::default(), true).unwrap();
+        let mut sink = Qcow2Sink::new(&disk, new).unwrap();
+        convert(&MemoryDisk::from_bytes(bytes.clone()), &mut sink, &Options::default()).unwrap();
+        let file = watched(disk.to_bytes());
+        let header = Header::from_bytes(&disk.to_bytes(), file.size()).unwrap();
+        let backing = watched(vec![7; bytes.len() - (1 << 20)]);
+        let image = Qcow2::new(file.clone(), header, Some(backing.clone()), None).unwrap();
+
+        let range = ByteRange::between(100_000, bytes.len() as u64 - 100_000);
+        image.will_read(range);
+        file.read.lock().unwrap().clear();
+        image.read_at(&mut vec![0; range.len() as usize], range.offset()).unwrap();
+        for watched in [file, backing] {
+            let (announced, read) = (watched.announced.lock().unwrap(), watched.read.lock().unwrap());
+            assert!(
+                !read.is_empty() && announced.len() <= read.len(),
+                "{} for {}",
+                announced.len(),
+                read.len()
+            );
+            assert_eq!(joined(announced.clone()), joined(read.clone()));
+        }
+    }
+}
