@@ -103,7 +103,8 @@ pub fn convert_over(
     let unseen = options.digests.is_empty() && base.is_none() && begins_in_file(source);
     let copies = if encoder.is_none() && unseen { sink.copies() } else { None };
     let batch_len = batch::batch_len(unit, encoder.is_some(), copies);
-    let planner = planner::Planner::new(source, unit, batch_len);
+    let shares = copies.is_some_and(|copies| copies.shares);
+    let planner = planner::Planner::new(source, unit, batch_len, !shares);
     let worker = |encoder| worker::Worker { source, base, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {
         let digests = digests::Digests::start(scope, options.digests);

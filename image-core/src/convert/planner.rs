@@ -37,6 +37,7 @@ pub(super) struct Planner<'a> {
     size: u64,
     unit: u64,
     batch_len: u64,
+    announces: bool,
     window: u64,
     /// What is before is known.
     asked: u64,
@@ -53,13 +54,15 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// For all of `source`, in multiples of `unit` bytes, at most `batch_len` of them at a time.
-    pub(super) fn new(source: &'a dyn BlockRead, unit: u64, batch_len: u64) -> Self {
+    /// For all of `source`, in multiples of `unit` bytes, at most `batch_len` of them at a time; `announces` where data is
+    /// read, and not only shared.
+    pub(super) fn new(source: &'a dyn BlockRead, unit: u64, batch_len: u64, announces: bool) -> Self {
         Self {
             source,
             size: source.size(),
             unit,
             batch_len,
+            announces,
             window: WINDOW,
             asked: 0,
             data: VecDeque::new(),
@@ -133,7 +136,7 @@ impl<'a> Planner<'a> {
 
     /// Sets what `batch` announces: nothing while there is much that is announced already.
     fn announce(&mut self, batch: &mut Batch) {
-        if self.announced_len > AHEAD / 2 {
+        if !self.announces || self.announced_len > AHEAD / 2 {
             return;
         }
         while self.data_len < AHEAD && self.asked < self.size && self.asked - self.planned < MAX_AHEAD_RANGE {

@@ -528,3 +528,35 @@ fn what_is_shared_is_joined_across_batches_and_holes_within_units_go_with_it() {
         assert!(sink.content() == content);
     }
 }
+
+/// Counts what is announced of it.
+struct Told(FileDisk, AtomicUsize);
+
+impl BlockRead for Told {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.0.read_at(buf, offset)
+    }
+    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+        self.0.in_file(range)
+    }
+    fn will_read(&self, range: ByteRange) {
+        self.1.fetch_add(range.len() as usize, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_is_only_shared_is_not_announced() {
+    let (_folder, file) = file_of(&[5; 1 << 20]);
+    let device = file.device();
+    let source = Told(file, AtomicUsize::new(0));
+    for (shares, announced) in [(true, 0), (false, 1 << 20)] {
+        let copies = Some(Copies { device, find_zeroes: true, shares });
+        let mut sink = Recorder { copies, ..Recorder::new(65536, false) };
+        convert(&source, &mut sink, &with_threads(2)).unwrap();
+        assert!(matches!(sink.given[..], [Given::Copied(..)]), "{} pieces", sink.given.len());
+        assert_eq!(source.1.load(Ordering::Relaxed), announced);
+    }
+}
