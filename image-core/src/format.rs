@@ -373,6 +373,8 @@ mod tests {
         let before = read_from_storage();
         file.read_at(&mut [0], 0).unwrap();
         if read_from_storage() == before {
+            let required = std::env::var_os("GOLDIMG_PEERS").is_some_and(|value| value == "required");
+            assert!(!required, "a folder on a disk is needed: files are in memory here");
             eprintln!("skipped: files are in memory here");
             return;
         }
