@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::cloud::{Cloud, raw_image, start};
+use crate::support::program::Invocation;
 
 /// A proxy before Glance that cuts the first `cuts` connections that carry an image, after `bytes` bytes of it.
 fn cutting_proxy(glance: &str, cuts: usize, bytes: usize) -> (String, Arc<AtomicUsize>) {
@@ -54,8 +55,8 @@ fn forward(mut from: TcpStream, mut to: TcpStream, limit: usize, first: &[u8]) {
 }
 
 /// An upload through a proxy: the same user, another address of Glance.
-fn through(cloud: &Cloud, proxy: &str, image: &str) -> crate::support::program::Outcome {
-    crate::support::goldimg(["upload", image, "--json"])
+fn through(cloud: &Cloud, proxy: &str, image: &str, method: &str) -> Invocation {
+    crate::support::goldimg(["upload", image, "--json", "--method", method])
         .folder(cloud.dir())
         .env("HOME", cloud.dir())
         .env("NO_PROXY", "127.0.0.1")
@@ -64,7 +65,6 @@ fn through(cloud: &Cloud, proxy: &str, image: &str) -> crate::support::program::
         .env("OS_PASSWORD", "goldimg-password")
         .env("OS_PROJECT_NAME", "demo")
         .env("OS_IMAGE_ENDPOINT_OVERRIDE", proxy)
-        .run()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_connection_cut_half_way_is_mended() {
     let Some(cloud) = start(&[]) else { return };
     let image = raw_image(&cloud.dir().join("disk.raw"), 8_000_000, 21);
     let (proxy, sent) = cutting_proxy(&cloud.fact("glance"), 1, 2_000_000);
-    let outcome = through(&cloud, &proxy, &image.to_string_lossy());
+    let outcome = through(&cloud, &proxy, &image.to_string_lossy(), "direct").run();
     assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
     assert_eq!(sent.load(Ordering::SeqCst), 2);
     assert!(outcome.stderr.contains("sending it again"), "{}", outcome.stderr);
@@ -83,7 +83,7 @@ fn a_connection_cut_half_way_is_mended() {
     // A line that never holds: an error, and nothing is left in the cloud.
     let (proxy, sent) = cutting_proxy(&cloud.fact("glance"), usize::MAX, 1_000_000);
     let other = raw_image(&cloud.dir().join("other.raw"), 8_000_000, 22);
-    let outcome = through(&cloud, &proxy, &other.to_string_lossy());
+    let outcome = through(&cloud, &proxy, &other.to_string_lossy(), "direct").run();
     assert_eq!((outcome.code, sent.load(Ordering::SeqCst)), (1, 4), "{}", outcome.snapshot());
     assert_eq!(cloud.images("demo").len(), 1);
 }
@@ -107,14 +107,64 @@ fn a_killed_upload_is_replaced_and_a_stopped_one_cleans_up() {
             assert_eq!(status.code(), Some(130));
             assert_eq!(cloud.images("demo"), Vec::<Value>::new(), "a stopped upload leaves nothing");
         } else {
-            until(|| cloud.images("demo").iter().all(|image| image["status"] != "saving"));
+            until(|| {
+                let again = cloud.goldimg("demo", &["upload", &path, "--method", method]).run();
+                // Glance may not have noticed yet that the sender is gone.
+                let waits = again.stderr.contains("another upload of this image is under way");
+                assert!(again.code == 0 || waits, "{}", again.snapshot());
+                again.code == 0
+            });
             let told = cloud.upload("demo", &image, &["--method", method]);
+            assert_eq!(told["found"], true);
             let id = told["image"]["id"].as_str().expect("an id");
             assert_eq!(cloud.images("demo").len(), 1, "what the killed upload left is gone");
             cloud.assert_downloads(id, &image);
             cloud.openstack("demo", &["image", "delete", id]);
         }
     }
+}
+
+/// A proxy before Glance that answers no request for an import.
+fn proxy_without_imports(glance: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("its address"));
+    let target = glance.trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        let mut silenced = Vec::new();
+        for client in listener.incoming() {
+            let mut client = client.expect("a connection");
+            let mut first = [0; 4096];
+            let count = client.read(&mut first).unwrap_or(0);
+            let line = first.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            if line.starts_with(b"POST ") && line.ends_with(b"/import HTTP/1.1") {
+                silenced.push(client);
+                continue;
+            }
+            let server = TcpStream::connect(&target).expect("Glance");
+            let (from, to) = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+            std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
+            std::thread::spawn(move || forward(client, server, usize::MAX, &first[..count]));
+        }
+    });
+    address
+}
+
+#[test]
+fn an_upload_killed_before_its_import_is_replaced() {
+    let Some(cloud) = start(&[]) else { return };
+    let image = raw_image(&cloud.dir().join("disk.raw"), 1_000_000, 26);
+    let staged = |cloud: &Cloud| {
+        cloud.images("demo").iter().any(|image| image["status"] == "uploading" && !image["size"].is_null())
+    };
+    let proxy = proxy_without_imports(&cloud.fact("glance"));
+    let mut child = through(&cloud, &proxy, &image.to_string_lossy(), "glance-direct").spawn();
+    until(|| staged(&cloud));
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+    let told = cloud.upload("demo", &image, &["--method", "glance-direct"]);
+    assert_eq!(told["found"], false);
+    assert_eq!(cloud.images("demo").len(), 1, "what the killed upload left is gone");
+    cloud.assert_downloads(told["image"]["id"].as_str().expect("an id"), &image);
 }
 
 /// Waits until something becomes true.

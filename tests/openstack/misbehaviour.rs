@@ -113,6 +113,15 @@ fn an_internal_error_burns_the_identifier() {
 }
 
 #[test]
+fn an_image_that_was_often_deleted_gets_a_random_identifier() {
+    let taken = || Reply::Status(409, String::new());
+    let cloud = succeeds(upload(70_000, at(CREATE, 16, taken)));
+    assert_eq!((cloud.count(CREATE), cloud.count(SEND)), (17, 1));
+    let cloud = fails(upload(70_000, at(CREATE, 17, taken)), "every identifier is taken");
+    assert_eq!((cloud.count(CREATE), cloud.count(SEND)), (17, 0));
+}
+
+#[test]
 fn a_conflict_over_the_data_is_settled_by_what_the_image_is() {
     // Another request was at it, and has ended: the image waits for its data.
     let cloud = succeeds(upload(70_000, at(SEND, 1, || Reply::Status(409, String::new()))));

@@ -156,13 +156,16 @@ impl Upload<'_> {
             if !ours {
                 continue;
             }
+            let Some(image) = wait::until_imported(self.session, image)? else { continue };
             match image.status {
                 Status::Active => complete = complete.or(Some(image)),
                 Status::Importing if image.property("os_glance_failed_import").is_none() => {
                     self.ui.note(&format!("image {} is being imported since an earlier run", image.id));
                     complete = complete.or(Some(image));
                 }
-                Status::Saving | Status::Uploading if !wait::is_stale(&image, self.job.deadline) => {
+                Status::Saving | Status::Uploading
+                    if !wait::is_staged(&image) && !wait::is_stale(&image, self.job.deadline) =>
+                {
                     return Err(under_way(&image));
                 }
                 Status::Deactivated | Status::Deleted | Status::PendingDelete => {}
@@ -235,23 +238,22 @@ impl Upload<'_> {
 
     /// Two runs at once ask for the same identifier: the cloud decides which of them creates the image.
     fn create_once(&self, mut new: NewImage) -> anyhow::Result<Image> {
-        for attempt in 0.. {
+        for attempt in 0..=IDENTIFIERS {
             new.id = self.identifier(attempt);
             match self.session.create_image(&new)? {
                 Creation::New(image) => return Ok(image),
                 // A repeated request finds what the first one made.
                 Creation::Taken(Some(image)) if image.name.as_ref() == Some(&new.name) => return Ok(image),
                 Creation::Taken(Some(image)) => return Err(under_way(&image)),
-                Creation::Taken(None) if attempt < IDENTIFIERS => {}
-                Creation::Taken(None) => break,
+                Creation::Taken(None) => {}
             }
         }
         bail!("creating image {:?}: the cloud says that every identifier is taken", self.job.image.name)
     }
 
-    /// The same for the same image, name and project; another one for each attempt.
+    /// The same for the same image, name and project; another one for each attempt, and a random one for the last.
     fn identifier(&self, attempt: u32) -> String {
-        let build = self.job.image.properties.get(BUILD_ID);
+        let build = self.job.image.properties.get(BUILD_ID).filter(|_| attempt < IDENTIFIERS);
         let (Some(owner), Some(build)) = (&self.owner, build) else {
             return uuid::Uuid::new_v4().to_string();
         };

@@ -16,6 +16,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How long Glance may take to notice that a sender is gone.
 const SETTLING: Duration = Duration::from_secs(60);
 
+/// How long an uploader may take from the end of staging to its request for the import: it asks at once, and again
+/// for some seconds where no answer comes.
+const TO_IMPORT: Duration = Duration::from_secs(30);
+
 /// The deadline passed while the cloud was still at work.
 #[derive(Debug, thiserror::Error)]
 #[error("image {id} is still {status} after {} s", waited.as_secs())]
@@ -108,6 +112,31 @@ pub(super) fn until_settled(session: &Session<'_>, id: &str) -> anyhow::Result<O
         interrupt::check()?;
         pause = (pause * 2).min(LONGEST);
     }
+}
+
+/// Whether all of an image lies in the staging area and nobody has asked for its import. Glance tells the size of a
+/// staged image when it has all of it (`stage` in glance/api/v2/image_data.py); until then it is unknown.
+pub(super) fn is_staged(image: &Image) -> bool {
+    image.status == Status::Uploading && image.size.is_some()
+}
+
+/// Gives an uploader the time to ask for the import of what it has staged. An image that is still staged afterwards
+/// has no uploader any more.
+///
+/// # Errors
+/// Where no answer comes.
+pub(super) fn until_imported(session: &Session<'_>, image: Image) -> anyhow::Result<Option<Image>> {
+    let mut image = Some(image);
+    let mut waited = Duration::ZERO;
+    while let Some(staged) = image.as_ref().filter(|image| is_staged(image))
+        && waited < TO_IMPORT
+    {
+        session.pause(SHORTEST);
+        interrupt::check()?;
+        waited += SHORTEST;
+        image = session.find_image(&staged.id)?;
+    }
+    Ok(image)
 }
 
 /// Whether nothing has happened to an image for longer than `deadline`: its uploader is gone.
