@@ -114,10 +114,21 @@ fn an_internal_error_burns_the_identifier() {
 
 #[test]
 fn an_image_that_was_often_deleted_gets_a_random_identifier() {
-    let taken = || Reply::Status(409, String::new());
-    let cloud = succeeds(upload(70_000, at(CREATE, 16, taken)));
-    assert_eq!((cloud.count(CREATE), cloud.count(SEND)), (17, 1));
-    let cloud = fails(upload(70_000, at(CREATE, 17, taken)), "every identifier is taken");
+    let dir = crate::support::folder();
+    let image = raw_image(&dir.path().join("disk.raw"), 70_000, 11);
+    let identifier = |taken| {
+        let cloud = start(&sha512(&image), Box::new(at(CREATE, taken, || Reply::Status(409, String::new()))));
+        let outcome = cloud.upload_by(&image, &[]);
+        let told = outcome.stdout.clone();
+        assert_eq!(succeeds((cloud, outcome)).count(CREATE), taken + 1);
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        told["image"]["id"].as_str().expect("an id").to_owned()
+    };
+    // Two runs at once ask for the same one; the last one can have been taken by nobody.
+    assert_eq!(identifier(15), identifier(15));
+    assert_ne!(identifier(16), identifier(16));
+    let taken = at(CREATE, 17, || Reply::Status(409, String::new()));
+    let cloud = fails(upload(70_000, taken), "every identifier is taken");
     assert_eq!((cloud.count(CREATE), cloud.count(SEND)), (17, 0));
 }
 
