@@ -11,32 +11,55 @@ use serde_json::Value;
 use super::cloud::{Cloud, raw_image, start};
 use crate::support::program::Invocation;
 
-/// A proxy before Glance that cuts the first `cuts` connections that carry an image, after `bytes` bytes of it.
-fn cutting_proxy(glance: &str, cuts: usize, bytes: usize) -> (String, Arc<AtomicUsize>) {
+/// A proxy before Glance. `limit` looks at how a connection begins and tells how many bytes of it may pass; with 0 of
+/// them it is kept open and never answered.
+fn proxy(glance: &str, limit: impl Fn(&[u8]) -> usize + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("its address"));
     let target = glance.trim_start_matches("http://").to_owned();
-    let done = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&done);
+    let limit = Arc::new(limit);
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            let (client, target, counter) =
-                (client.expect("a connection"), target.clone(), Arc::clone(&counter));
+            let (mut client, target, limit) =
+                (client.expect("a connection"), target.clone(), Arc::clone(&limit));
             std::thread::spawn(move || {
                 let server = TcpStream::connect(target).expect("Glance");
                 let (from, to) =
                     (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-                std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
                 let mut first = [0; 4096];
-                let mut client = client;
                 let count = client.read(&mut first).unwrap_or(0);
-                let carries = first.starts_with(b"PUT ");
-                let cut = carries && counter.fetch_add(1, Ordering::SeqCst) < cuts;
-                forward(client, server, if cut { bytes } else { usize::MAX }, &first[..count]);
+                let limit = limit(&first[..count]);
+                if limit == 0 {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+                std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
+                forward(client, server, limit, &first[..count]);
             });
         }
     });
+    address
+}
+
+/// A proxy that cuts the first `cuts` connections that carry an image, after `bytes` bytes of it.
+fn cutting_proxy(glance: &str, cuts: usize, bytes: usize) -> (String, Arc<AtomicUsize>) {
+    let done = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&done);
+    let address = proxy(glance, move |first| {
+        let cut = first.starts_with(b"PUT ") && counter.fetch_add(1, Ordering::SeqCst) < cuts;
+        if cut { bytes } else { usize::MAX }
+    });
     (address, done)
+}
+
+/// A proxy that answers no request for an import.
+fn proxy_without_imports(glance: &str) -> String {
+    proxy(glance, |first| {
+        let line = first.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let imports = line.starts_with(b"POST ") && line.ends_with(b"/import HTTP/1.1");
+        if imports { 0 } else { usize::MAX }
+    })
 }
 
 /// Copies until either side ends, or `limit` bytes have passed: then both are closed.
@@ -122,31 +145,6 @@ fn a_killed_upload_is_replaced_and_a_stopped_one_cleans_up() {
             cloud.openstack("demo", &["image", "delete", id]);
         }
     }
-}
-
-/// A proxy before Glance that answers no request for an import.
-fn proxy_without_imports(glance: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = format!("http://{}", listener.local_addr().expect("its address"));
-    let target = glance.trim_start_matches("http://").to_owned();
-    std::thread::spawn(move || {
-        let mut silenced = Vec::new();
-        for client in listener.incoming() {
-            let mut client = client.expect("a connection");
-            let mut first = [0; 4096];
-            let count = client.read(&mut first).unwrap_or(0);
-            let line = first.split(|byte| *byte == b'\r').next().unwrap_or_default();
-            if line.starts_with(b"POST ") && line.ends_with(b"/import HTTP/1.1") {
-                silenced.push(client);
-                continue;
-            }
-            let server = TcpStream::connect(&target).expect("Glance");
-            let (from, to) = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-            std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
-            std::thread::spawn(move || forward(client, server, usize::MAX, &first[..count]));
-        }
-    });
-    address
 }
 
 #[test]
