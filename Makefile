@@ -3,11 +3,24 @@
 RECIPE  ?= recipes/debian-12.toml
 OUT     ?= out
 CARGO   ?= cargo
+# Where `make install` puts things; DESTDIR stands before all of it, for packages.
+PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+MANDIR  ?= $(DATADIR)/man
+DOCDIR  ?= $(DATADIR)/doc/goldimg
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR  ?= $(DATADIR)/zsh/site-functions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
+# `yes` installs goldimg under the name qemu-img too.
+QEMU_IMG ?=
 # Set to `required` where a missing peer program is a failure and not a reason to skip its tests.
 GOLDIMG_PEERS ?=
 
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
-GOLDIMG := $(TARGET)/release/goldimg
+RELEASE := $(TARGET)/release/goldimg
+# What is installed and packed: `make install GOLDIMG=…` takes one that was built elsewhere.
+GOLDIMG := $(RELEASE)
 # What the tests run.
 PROGRAM := $(abspath $(TARGET))/debug/goldimg
 # nextest runs every test in a process of its own, and shows slow ones.
@@ -16,10 +29,13 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image test test-boot test-openstack openstack-demo check bench clean build packages test-packages bench-packages ready
+.PHONY: help image build install uninstall deb test test-boot test-openstack openstack-demo check bench clean
+.PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
 	@echo "make image      install what is missing, build $(RECIPE) into $(OUT)/"
+	@echo "make install    the program, its man pages and completions into $(DESTDIR)$(PREFIX); make uninstall takes them away"
+	@echo "make deb        a Debian package of them, into $(OUT)/"
 	@echo "make test       install what the tests need, run all of them"
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
@@ -31,8 +47,43 @@ help:
 image: packages ready build
 	$(GOLDIMG) build $(RECIPE) -o $(OUT) --force
 
+# Cargo leaves the time of a program alone that is as its sources are; make compares the times.
 build: cargo
 	$(CARGO) build --release --locked --package image-cli
+	@touch $(RELEASE)
+
+# `sudo make install` after `make build` needs no cargo, which root seldom has.
+$(RELEASE): Cargo.toml Cargo.lock packages/run.txt $(shell find image-core image-cli -type f)
+	@$(MAKE) --no-print-directory build
+
+# Whatever the umask, what is installed is there for all.
+install: $(GOLDIMG)
+	@set -e; umask 022; \
+	link=$(DESTDIR)$(BINDIR)/qemu-img; \
+	if [ "$(QEMU_IMG)" = yes ] && [ "$$(readlink $$link || true)" != goldimg ] && [ -e $$link -o -L $$link ]; then \
+	  echo "$$link is there already and not goldimg's: remove it, or choose another PREFIX" >&2; exit 1; \
+	fi; \
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man1 $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR)/docs $(DOCDIR)/recipes); \
+	install -m 755 $(GOLDIMG) $(DESTDIR)$(BINDIR)/goldimg; \
+	$(GOLDIMG) completions man --into $(DESTDIR)$(MANDIR)/man1; \
+	$(GOLDIMG) completions bash --into $(DESTDIR)$(BASHDIR); \
+	$(GOLDIMG) completions zsh --into $(DESTDIR)$(ZSHDIR); \
+	$(GOLDIMG) completions fish --into $(DESTDIR)$(FISHDIR); \
+	install -m 644 README.md $(DESTDIR)$(DOCDIR); \
+	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/docs; \
+	install -m 644 recipes/* $(DESTDIR)$(DOCDIR)/recipes; \
+	if [ "$(QEMU_IMG)" = yes ]; then ln -sf goldimg $$link; fi
+
+uninstall:
+	@link=$(DESTDIR)$(BINDIR)/qemu-img; \
+	if [ "$$(readlink $$link || true)" = goldimg ]; then rm -f $$link; fi
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/goldimg $(MANDIR)/man1/goldimg.1 $(MANDIR)/man1/goldimg-*.1)
+	rm -f $(addprefix $(DESTDIR),$(BASHDIR)/goldimg $(ZSHDIR)/_goldimg $(FISHDIR)/goldimg.fish)
+	rm -rf $(DESTDIR)$(DOCDIR)
+
+# Built in a folder of its own, since its paths are left out of it; with GOLDIMG=… a program that is there is packed.
+deb: deb-packages cargo
+	CARGO=$(CARGO) packages/deb $(OUT) $(if $(filter command line,$(origin GOLDIMG)),$(GOLDIMG))
 
 # The build takes the same features of all crates as the tests do, so that nothing is compiled twice.
 test: packages test-packages ready cargo
@@ -84,8 +135,12 @@ clean:
 packages:
 	@packages/install packages/run.txt
 
+# A test makes the Debian package.
 test-packages:
-	@packages/install packages/test.txt
+	@packages/install packages/test.txt packages/deb.txt
+
+deb-packages:
+	@packages/install packages/deb.txt
 
 bench-packages:
 	@packages/install packages/bench.txt

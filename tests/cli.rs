@@ -9,7 +9,7 @@ mod memory;
 use crate::support::goldimg;
 
 /// The names of the subcommands, as `--help` lists them.
-fn subcommands() -> Vec<String> {
+pub(crate) fn subcommands() -> Vec<String> {
     let help = goldimg(["--help"]).run();
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
     let list = help.stdout.split_once("Commands:\n").expect("a list of commands").1;

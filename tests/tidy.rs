@@ -323,9 +323,10 @@ fn each_dependency_has_its_reason() {
 #[test]
 fn package_lists_say_why() {
     let mut places = Vec::new();
-    for file in ["packages/run.txt", "packages/test.txt"] {
-        let text = fs::read_to_string(project().join(file)).expect("a list of packages");
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+    for file in ["run", "test", "bench", "deb"].map(|name| format!("packages/{name}.txt")) {
+        let text = fs::read_to_string(project().join(&file)).expect("a list of packages");
+        let lines = text.lines().enumerate();
+        for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let (name, reason) = line.split_once('#').unwrap_or((line, ""));
             let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
             let name = name.trim_end();

@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Plan(Later<plan::Args>),
     /// Print the JSON Schema of recipes
     Schema(Later<schema::Args>),
-    /// Print shell completions
+    /// Print shell completions or the man page
     Completions(Later<completions::Args>),
     /// Boot an image as a cloud would, and check it
     Test(Later<test::Args>),

@@ -55,6 +55,11 @@ fn missing(why: &str) {
 }
 
 impl Peer {
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &str {
+        self.path.to_str().expect("UTF-8")
+    }
+
     /// Prepares a run of it.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Invocation {
         Invocation::new(&self.path, arguments)

@@ -1,8 +1,13 @@
 //! `goldimg completions`: shell completions and man pages, from the same description as the command line itself.
 
+mod manual;
+
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, ValueEnum};
+use anyhow::Context;
+use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 use crate::args::Arguments;
@@ -17,31 +22,61 @@ pub(crate) enum For {
     Zsh,
     /// Fish
     Fish,
-    /// The man page
+    /// The man pages
     Man,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg completions bash > ~/.local/share/bash-completion/completions/goldimg
+  goldimg completions man --into ~/.local/share/man/man1
+
+`make install` and the Debian package bring all of them.")]
 pub(crate) struct Args {
-    /// For which shell, or `man` for the man page
+    /// For which shell, or `man` for man pages
     #[arg(value_enum)]
     target: For,
+    /// Write into this folder, under the names that are looked for there; `man` writes a page of each subcommand too
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let mut command = Arguments::command();
-    let mut text = Vec::new();
-    let shell = match args.target {
-        For::Bash => Shell::Bash,
-        For::Zsh => Shell::Zsh,
-        For::Fish => Shell::Fish,
-        For::Man => {
-            clap_mangen::Man::new(command).render(&mut text)?;
-            ui.data(&text)?;
-            return Ok(ExitCode::SUCCESS);
-        }
+    let (shell, name) = match args.target {
+        For::Bash => (Shell::Bash, "goldimg"),
+        For::Zsh => (Shell::Zsh, "_goldimg"),
+        For::Fish => (Shell::Fish, "goldimg.fish"),
+        For::Man => return man(command, args.into.as_deref(), ui),
     };
+    let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "goldimg", &mut text);
-    ui.data(&text)?;
+    match &args.into {
+        Some(folder) => write(folder, name, &text)?,
+        None => ui.data(&text)?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page of `goldimg`, or into a folder: of each subcommand too.
+fn man(command: Command, folder: Option<&Path>, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let mut command = command.disable_help_subcommand(true);
+    // Describes the subcommands, and gives them the options of all.
+    command.build();
+    let Some(folder) = folder else {
+        ui.data(manual::page(&command)?.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let shown = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    for each in shown.chain([&command]) {
+        write(folder, &format!("{}.1", manual::name(each)), manual::page(each)?.as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(folder: &Path, name: &str, text: &[u8]) -> anyhow::Result<()> {
+    let path = folder.join(name);
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
+    written.with_context(|| format!("writing {}", path.display()))
 }
