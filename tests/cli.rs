@@ -5,6 +5,7 @@ mod convert;
 mod dd;
 mod look;
 mod memory;
+mod quiet;
 
 use crate::support::goldimg;
 

@@ -54,6 +54,9 @@ fn test(image: &Path, arguments: &[&str], look: impl FnOnce(&Path)) -> (Outcome,
     (outcome, verdict)
 }
 
+/// A limit for guests that will not report: in a tenth of it they are at their prompt.
+const LONG_ENOUGH: &[&str] = &["--timeout", "180"];
+
 /// The checks of the first boot that did not pass.
 fn not_passed(verdict: &Value) -> Vec<&str> {
     not_passed_in(&verdict["boots"][0])
@@ -116,13 +119,13 @@ fn a_good_image_passes_as_openstack_boots_it() {
 
 #[test]
 fn a_config_drive_is_read_where_there_is_a_driver() {
-    let on = |bus: &str| {
-        boot(Loader::Boots("fault=none"), &["--as", "openstack", "--cdrom", bus, "--timeout", "60"])
+    let on = |bus: &str, more: &[&str]| {
+        boot(Loader::Boots("fault=none"), &[&["--as", "openstack", "--cdrom", bus], more].concat())
     };
-    let Some((outcome, verdict)) = on("ide") else { return };
+    let Some((outcome, verdict)) = on("ide", &[]) else { return };
     assert_eq!(boots(&verdict), [("config-drive-ide-pc-scsi-bios", vec![])], "{}", outcome.snapshot());
     // Kernels for clouds have none for SATA.
-    let Some((outcome, verdict)) = on("sata") else { return };
+    let Some((outcome, verdict)) = on("sata", LONG_ENOUGH) else { return };
     assert_eq!(outcome.code, 1);
     assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
 }
@@ -179,12 +182,18 @@ fn a_disk_without_a_boot_loader_is_seen_with_both_kinds_of_firmware() {
         let words = "the firmware finds nothing to boot on the disk";
         assert_eq!((outcome.code, trouble(&verdict)), (1, words), "{}", outcome.snapshot());
     }
+    // Without a table, for those who ask for quiet.
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let words = ["test", "-q", "--accelerator", "tcg", "--memory", "256", "--firmware", "bios", "empty.raw"];
+    let outcome = goldimg(words).folder(folder.path()).env("TMPDIR", folder.path()).run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{}", outcome.snapshot());
+    assert!(outcome.stderr.starts_with("error: empty.raw did not pass"), "{}", outcome.snapshot());
 }
 
 #[test]
 fn a_guest_that_ignores_its_user_data_is_given_up() {
-    let limit = ["--firmware", "bios", "--timeout", "60"];
-    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-seed"), &limit) else { return };
+    let words = [&["--firmware", "bios"], LONG_ENOUGH].concat();
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-seed"), &words) else { return };
     assert_eq!(outcome.code, 1);
     assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
 }

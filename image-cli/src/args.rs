@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 /// How much is said on standard error.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Talk {
-    /// Say nothing but errors
+    /// Say nothing but errors, warnings and data: no progress, no notes, and no verdict, which the exit code is
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// How progress is shown on standard error

@@ -6,7 +6,11 @@
 //! bytes           a bar               a line each 10 %  {"bytes":…,"total":…}        –
 //! note, warning   text                text              {"note":…}                   warnings only
 //! error           text                text              text                         text
+//! data            on standard output, whatever is said beside it
+//! verdict         on standard output, as data                                        –
 //! ```
+//!
+//! Data is what a command is called for: a list, a digest, an id, JSON. A verdict is what its exit code tells too.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -31,6 +35,8 @@ enum Mode {
 #[derive(Debug)]
 pub(crate) struct Ui {
     mode: Mode,
+    /// Whether the exit code is verdict enough.
+    quiet: bool,
     /// The bar on the screen: lines are written above it.
     bar: Mutex<Option<ProgressBar>>,
 }
@@ -45,12 +51,17 @@ impl Ui {
             ProgressMode::Auto if terminal => Mode::Terminal,
             ProgressMode::Auto | ProgressMode::Plain => Mode::Plain,
         };
-        Self { mode, bar: Mutex::new(None) }
+        Self { mode, quiet: talk.quiet, bar: Mutex::new(None) }
     }
 
-    /// Whether nothing but errors is to be said.
+    /// Whether nothing but errors and data is wanted.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.mode == Mode::Quiet
+        self.quiet
+    }
+
+    /// Writes to standard output, as text, what the exit code tells too.
+    pub(crate) fn verdict(&self, text: &str) -> std::io::Result<()> {
+        if self.quiet { Ok(()) } else { self.data(text.as_bytes()) }
     }
 
     /// Writes data to standard output. A reader that went away is not a failure: it has read enough.

@@ -55,6 +55,16 @@ fn other_programs_see_a_sealed_filesystem_and_nothing_else_changed() {
 
     let planned = goldimg(["seal", "--plan", &image]).run();
     assert_eq!(planned.code, 0, "{}", planned.snapshot());
+    assert_eq!(goldimg(["seal", "--plan", "-q", &image]).run().stdout, planned.stdout);
+    let other = folder.path().join("quiet.qcow2").display().to_string();
+    let quiet = goldimg(["seal", "-q", "-o", &other, &image]).run();
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (1, ""), "{}", quiet.snapshot());
+    assert!(
+        quiet.stderr.starts_with("error: ") && quiet.stderr.contains(" problems, "),
+        "{}",
+        quiet.snapshot()
+    );
+    fs::remove_file(other).unwrap();
     let sealed = goldimg(["seal", "--json", "--profile", "any", "--keep", "/var/log/app", &image]).run();
     // It does not boot, which sealing does not repair.
     assert_eq!(sealed.code, 1, "{}", sealed.snapshot());

@@ -25,6 +25,9 @@ fn every_way_to_authenticate() {
     let Some(cloud) = start(&[]) else { return };
     let image = raw_image(&cloud.dir().join("a.raw"), 70_000, 1);
     let id = cloud.upload("demo", &image, &[])["image"]["id"].as_str().expect("an id").to_owned();
+    // The list is what was asked for, quietly or not.
+    let [aloud, quiet] = [&["images"][..], &["images", "-q"]].map(|words| cloud.goldimg("demo", words).run());
+    assert!(quiet.stdout == aloud.stdout && quiet.stdout.contains(&id), "{}", quiet.snapshot());
     for name in
         ["by-id", "credential", "credential-by-name", "reader", "credential-reader", "internal", "direct"]
     {

@@ -61,9 +61,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let report = audit::audit(image, *format, *profile, &args.audited.expected())?;
     match args.json {
         true => ui.json(&as_json(&report)?)?,
-        false => ui.data(table(&report).as_bytes())?,
+        false => ui.verdict(&table(&report))?,
     }
-    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(ended(&report, ui))
+}
+
+/// The exit code, and where there is no table a word on why it is no better.
+pub(super) fn ended(report: &Report, ui: &Ui) -> ExitCode {
+    if report.passed {
+        return ExitCode::SUCCESS;
+    }
+    if ui.is_quiet() {
+        let (problems, unknown) = (report.count(Verdict::Problem), report.count(Verdict::NotChecked));
+        ui.error(&format!("{}: {problems} problems, {unknown} not checked", printable(&report.image)));
+    }
+    ExitCode::from(FAILED)
 }
 
 pub(super) fn as_json(report: &Report) -> anyhow::Result<serde_json::Value> {

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let mut shown: std::io::Result<()> = Ok(());
     let mut show = |text: String| {
         if shown.is_ok() && !wants_json {
-            shown = ui.line(&text);
+            shown = ui.verdict(&format!("{text}\n"));
         }
     };
     let result = match args.repair {
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     if wants_json {
         ui.json(&as_json(args, &result))?;
     } else {
-        ui.line(&summary(&name, &result))?;
+        ui.verdict(&format!("{}\n", summary(&name, &result)))?;
     }
     Ok(ExitCode::from(exit_code(&result.left)))
 }

@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         for one in &examined {
             one.show(ui);
             match one.loaded {
-                Some(_) => ui.line(&format!("{}: no mistakes", one.path.display()))?,
-                None => ui.line(&format!("{}: {}", one.path.display(), one.count()))?,
+                Some(_) => ui.verdict(&format!("{}: no mistakes\n", one.path.display()))?,
+                None => ui.verdict(&format!("{}: {}\n", one.path.display(), one.count()))?,
             }
         }
     }

@@ -99,8 +99,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     };
     if args.json {
         ui.json(&as_json(args, &verdict))?;
-    } else if !ui.is_quiet() {
-        ui.line(&as_text(args, &verdict))?;
+    } else {
+        ui.verdict(&format!("{}\n", as_text(args, &verdict)))?;
     }
     Ok(if verdict.is_same() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::audit::{Audited, as_json, table};
+use super::audit::{Audited, as_json, ended, table};
 use super::image::human_size;
-use crate::failure::FAILED;
 use crate::printable::printable;
 use crate::seal::{self, Request};
 use crate::ui::Ui;
@@ -62,9 +61,9 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         let audit = as_json(&sealed.report)?;
         ui.json(&json!({ "changes": changes, "stale-bytes": sealed.stale_bytes, "audit": audit }))?;
     } else {
-        changes.iter().try_for_each(|change| ui.line(change))?;
-        ui.line(&format!("emptied unused space: {} were in it", human_size(sealed.stale_bytes)))?;
-        ui.data(table(&sealed.report).as_bytes())?;
+        changes.iter().try_for_each(|change| ui.verdict(&format!("{change}\n")))?;
+        ui.verdict(&format!("emptied unused space: {} were in it\n", human_size(sealed.stale_bytes)))?;
+        ui.verdict(&table(&sealed.report))?;
     }
-    Ok(if sealed.report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(ended(&sealed.report, ui))
 }

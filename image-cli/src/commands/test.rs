@@ -106,7 +106,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     let outcome = trial::run(&settings, ui)?;
     match args.json {
         true => ui.json(&Told { outcome: &outcome, properties })?,
-        false => ui.data(table(&outcome).as_bytes())?,
+        false => ui.verdict(&table(&outcome))?,
     }
     if let Some(logs) = &outcome.logs {
         ui.note(&format!("the logs are in {}", logs.display()));
