@@ -1,12 +1,13 @@
 //! What a conversion takes of memory: little, whatever the size of the disk.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
-use std::time::Duration;
 
-use crate::support::{folder, goldimg};
+use crate::support::program::Invocation;
+use crate::support::{folder, goldimg, until};
 
 const MIB: u64 = 1024;
 /// KiB that a conversion may keep, and more for each thread.
@@ -28,20 +29,23 @@ fn disk(path: &Path, size: u64) {
     }
 }
 
-/// The most KiB that `child` ever kept, as last seen before its end.
-fn peak(mut child: Child) -> u64 {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let told = |text: String| {
-        text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
-    };
-    // What has ended, and is not waited for, has no memory to tell of.
-    while let Some(now) = fs::read_to_string(&status).ok().and_then(told) {
-        peak = now;
-        std::thread::sleep(Duration::from_micros(200));
-    }
+/// The most KiB that a program ever kept that says something when its work is done.
+///
+/// What has ended has no memory to tell of: it is looked at while it waits for somebody to read what it says.
+fn peak(program: Invocation) -> u64 {
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    theirs.set_nonblocking(true).expect("a socket");
+    while (&theirs).write(&[0; 512]).is_ok() {}
+    theirs.set_nonblocking(false).expect("a socket");
+    let mut child = program.spawn_into(theirs.into());
+    let told = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).expect("it runs");
+    // The first argument of the system call that it is in: that of `write` to standard output.
+    until("it has something to say", || told("syscall").split(' ').nth(1) == Some("0x1"));
+    let status = told("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    std::io::copy(&mut ours, &mut std::io::sink()).expect("what it says");
     assert!(child.wait().expect("a child").success());
-    peak
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 #[test]
@@ -53,10 +57,10 @@ fn a_conversion_keeps_little_whatever_the_size_of_the_disk() {
         for options in [&["-O", "qcow2"][..], &["-c"], &["-c", "-o", "compression_type=zstd"]] {
             let convert = |from: &str, to: &str, options: &[&str]| {
                 let threads = threads.to_string();
-                let words = ["convert", "-q", "--force", "--threads", &threads]
+                let words = ["convert", "-q", "--json", "--force", "--threads", &threads]
                     .into_iter()
                     .chain(options.iter().copied());
-                peak(goldimg(words.chain([from, to])).folder(folder.path()).spawn())
+                peak(goldimg(words.chain([from, to])).folder(folder.path()))
             };
             let small = convert("small.raw", "small.qcow2", options);
             let large = convert("large.raw", "large.qcow2", options);

@@ -3,13 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
 
 use super::build;
-use crate::support::folder;
-
-/// For what happens soon: on a busy machine later.
-const DEADLINE: Duration = Duration::from_secs(300);
+use crate::support::{folder, until};
 
 /// A build in the middle of its first stage.
 struct Running {
@@ -29,14 +25,6 @@ fn running() -> Running {
         running.work().is_some_and(|work| work.join("tree/usr/bin").exists()) && running.processes().len() > 2
     });
     running
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Signals a process that this test started.

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use image_core::ErrorKind;
 use image_core::block::InUse;
 use image_core::format::{Format, Image, ImageWriter, OpenOptions, Share, WriteOptions};
 
 use crate::support::peer::{peer, qemu_10};
-use crate::support::{folder, goldimg};
+use crate::support::{folder, goldimg, until};
 
 /// A program that has an image open until it is dropped.
 struct Holder(Child);
@@ -21,16 +20,14 @@ impl Holder {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut holder = Self(child.unwrap());
         let inode = std::fs::metadata(path).unwrap().ino();
-        let start = Instant::now();
         let holds = |(first, last): &(u64, u64)| {
             let held = std::fs::read_to_string("/proc/locks").unwrap();
             held.lines().any(|line| line.ends_with(&format!(":{inode} {first} {last}")))
         };
-        while !locks.iter().all(holds) {
+        until("it holds its locks", || {
             assert!(holder.0.try_wait().unwrap().is_none(), "{command:?} ended too early");
-            assert!(start.elapsed() < Duration::from_secs(60), "{command:?} locks nothing");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            locks.iter().all(holds)
+        });
         holder
     }
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::support::peer::{Peer, peer};
 use crate::support::program::Outcome;
@@ -46,7 +45,7 @@ impl Bench {
 
     /// A socket that nobody has used, and a port.
     fn places(&self, name: &str) -> [Place; 2] {
-        [Place::Unix(self.path(name)), Place::some_port()]
+        [Place::unix(self.path(name)), Place::some_port()]
     }
 
     fn must(&self, words: &[&str]) -> String {
@@ -87,7 +86,7 @@ fn what_is_written_into_a_raw_export_is_there() {
             let target = bench.dirty("target.raw", 8 * MIB);
             // For one client, and gone when that leaves: one connection does all.
             let server =
-                Server::qemu(&bench.nbd, &place, &["-f", "raw", "--discard=unmap", "-x", "x"], &target);
+                Server::qemu(&bench.nbd, place, &["-f", "raw", "--discard=unmap", "-x", "x"], &target);
             let address = server.address("x");
             bench.must(&[words, &[address.as_str()]].concat());
             server.ends();
@@ -104,8 +103,8 @@ fn qcow2_in_an_export_is_sound_whatever_was_there_before() {
     {
         for (other, compress) in [&[][..], &["-c"]].into_iter().enumerate() {
             let target = bench.dirty("target.raw", 3 * MIB);
-            let place = Place::Unix(bench.path(&format!("s{index}{other}")));
-            let server = Server::qemu(&bench.nbd, &place, &["-f", "raw"], &target);
+            let place = Place::unix(bench.path(&format!("s{index}{other}")));
+            let server = Server::qemu(&bench.nbd, place, &["-f", "raw"], &target);
             let address = server.address("");
             let words =
                 [&["qemu-img", "convert", "-O", "qcow2", "-o", options], compress, &["source.raw", &address]];
@@ -120,7 +119,7 @@ fn qcow2_in_an_export_is_sound_whatever_was_there_before() {
     let target = bench.path("target.qcow2");
     bench.img.must(["create", "-q", "-f", "qcow2", target.to_str().unwrap(), "8M"]);
     fs::File::options().write(true).open(&target).unwrap().set_len(4 * MIB).unwrap();
-    let server = Server::qemu(&bench.nbd, &Place::Unix(bench.path("place")), &["-t", "-f", "raw"], &target);
+    let server = Server::qemu(&bench.nbd, Place::unix(bench.path("place")), &["-t", "-f", "raw"], &target);
     let address = server.address("");
     bench.must(&["convert", "-q", "-n", "-O", "qcow2", "source.raw", &address]);
     bench.must(&["snapshot", "--create", "first", &address]);
@@ -142,8 +141,8 @@ fn qcow2_in_an_export_is_sound_whatever_was_there_before() {
 fn an_export_is_written_over_by_who_says_so() {
     let Some(bench) = Bench::new() else { return };
     let target = bench.dirty("target.raw", 9 * MIB);
-    let place = Place::Unix(bench.path("s.qcow2"));
-    let server = Server::qemu(&bench.nbd, &place, &["-t", "-e", "0", "-f", "raw"], &target);
+    let place = Place::unix(bench.path("s.qcow2"));
+    let server = Server::qemu(&bench.nbd, place, &["-t", "-e", "0", "-f", "raw"], &target);
     let address = server.address("");
     let told = bench.fails(&["convert", "source.raw", &address]).stderr;
     assert!(told.contains("is an export, which holds something already"), "{told}");
@@ -178,7 +177,7 @@ fn nbdkit_is_written_and_read_within_its_limits() {
     ];
     for (index, words) in kinds.into_iter().enumerate() {
         for place in bench.places(&format!("s{index}")) {
-            let server = Server::nbdkit(&nbdkit, &place, words);
+            let server = Server::nbdkit(&nbdkit, place, words);
             let address = server.address("");
             bench.must(&["convert", "-q", "-n", "-O", "raw", "source.raw", &address]);
             bench.must(&["convert", "-q", "-O", "raw", "--force", &address, "back.raw"]);
@@ -209,7 +208,7 @@ fn nbdkit_is_written_and_read_within_its_limits() {
 #[test]
 fn failures_of_a_server_are_told_with_the_offset() {
     let (Some(bench), Some(nbdkit)) = (Bench::new(), peer("nbdkit")) else { return };
-    let start = |name: &str, words: &[&str]| Server::nbdkit(&nbdkit, &Place::Unix(bench.path(name)), words);
+    let start = |name: &str, words: &[&str]| Server::nbdkit(&nbdkit, Place::unix(bench.path(name)), words);
     let full = start("full", &["--filter=error", "memory", "8M", "error=ENOSPC", "error-pwrite-rate=100%"]);
     let told = bench.fails(&["convert", "-q", "-n", "-O", "raw", "source.raw", &full.address("")]).stderr;
     assert!(told.contains("No space left on device") && told.contains("at offset 0x100000"), "{told}");
@@ -236,9 +235,8 @@ fn an_image_in_an_export_opens_no_file() {
         let words =
             ["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", name, image.to_str().unwrap(), "8M"];
         bench.img.must(words);
-        let _ = fs::remove_file(bench.path("s"));
         let server =
-            Server::qemu(&bench.nbd, &Place::Unix(bench.path("s")), &["-t", "-r", "-f", "raw"], &image);
+            Server::qemu(&bench.nbd, Place::unix(bench.path("s")), &["-t", "-r", "-f", "raw"], &image);
         let address = server.address("");
         bench.must(&["info", &address]);
         for words in [&["map"][..], &["map", "--allow-backing"], &["qemu-img", "map"]] {
@@ -282,10 +280,8 @@ fn told(deed: Deed) -> String {
             let _ = stream.read_to_end(&mut Vec::new());
         }
     });
-    let started = Instant::now();
     let outcome =
         goldimg(["convert", "-f", "raw", "nbd+unix://?socket=s", "out.raw"]).folder(folder.path()).run();
-    assert!(started.elapsed() < Duration::from_secs(30), "it waited");
     assert_eq!(outcome.code, 1, "{}", outcome.snapshot());
     assert!(!folder.path().join("out.raw").exists());
     outcome.stderr

@@ -36,16 +36,14 @@ fn what_is_written_encrypted_is_there_and_read_again() {
     fs::write(path("source.raw"), &bytes).unwrap();
     let object = format!("tls-creds-x509,id=t,dir={},endpoint=server,verify-peer=on", certificates.display());
     for (index, priority) in ["NORMAL", "NORMAL:-VERS-TLS1.3"].into_iter().enumerate() {
-        for place in [Place::Unix(path(&format!("s{index}"))), Place::some_port()] {
+        for place in [Place::unix(path(&format!("s{index}"))), Place::some_port()] {
             fs::write(path("target.raw"), vec![0xaa; bytes.len()]).unwrap();
             let object = format!("{object},priority={priority}");
             let words = ["-t", "-e", "0", "-f", "raw", "-x", "x", "--tls-creds", "t", "--object", &object];
-            let server = Server::qemu(&nbd, &place, &words, &path("target.raw"));
-            let export = match &place {
-                Place::Unix(socket) => format!("path={},tls-hostname=localhost", socket.display()),
-                Place::Port(port) => format!("host=127.0.0.1,port={port}"),
-            };
-            let export = format!("driver=nbd,{export},export=x,tls-creds=t");
+            // Of a port, the certificate has the address.
+            let name = if place.port().is_none() { ",tls-hostname=localhost" } else { "" };
+            let server = Server::qemu(&nbd, place, &words, &path("target.raw"));
+            let export = format!("{}{name},export=x,tls-creds=t", server.options());
             run(
                 folder.path(),
                 &["convert", "-n", "-m", "8", "--target-image-opts", "source.raw", &export],
@@ -54,14 +52,14 @@ fn what_is_written_encrypted_is_there_and_read_again() {
             run(folder.path(), &["convert", "-m", "8", "-W", "--image-opts", &export, "back.raw"], 0);
             drop(server);
             for name in ["target.raw", "back.raw"] {
-                assert!(fs::read(path(name)).unwrap() == bytes, "{name} with {priority} at {place:?}");
+                assert!(fs::read(path(name)).unwrap() == bytes, "{name} with {priority} at {export}");
             }
         }
     }
-    let place = Place::Unix(path("kit"));
+    let place = Place::unix(path("kit"));
     let certificates = format!("--tls-certificates={}", certificates.display());
     let words = ["--tls=require", "--tls-verify-peer", &certificates, "memory", &bytes.len().to_string()];
-    let _server = Server::nbdkit(&nbdkit, &place, &words);
+    let _server = Server::nbdkit(&nbdkit, place, &words);
     let export = "driver=nbd,path=kit,tls-creds=t,tls-hostname=localhost";
     run(folder.path(), &["convert", "-n", "--target-image-opts", "source.raw", export], 0);
     run(folder.path(), &["convert", "--image-opts", export, "kit.raw"], 0);

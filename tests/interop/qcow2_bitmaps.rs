@@ -1,8 +1,6 @@
 //! Bitmaps that QEMU keeps, and those that we keep, in turns on one image: each reads what the other marked.
 
-use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::Duration;
+use std::path::Path;
 
 use image_core::block::{BlockWrite, ByteRange, FileDisk, ZeroMode};
 use image_core::format::{ImageWriter, WriteOptions};
@@ -11,6 +9,7 @@ use image_core::qcow2::bitmap::{self, Bits};
 
 use super::qcow2_check::Bench;
 use crate::support::peer::{Peer, peer};
+use crate::support::server::{Place, Server};
 use crate::support::{folder, goldimg};
 
 /// The parts of the disk that a bitmap marks, as we read it.
@@ -22,30 +21,12 @@ fn ours(image: &Path, name: &str) -> Vec<ByteRange> {
     Bits::read(&file, &header, found).unwrap().ranges()
 }
 
-/// An NBD server that ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The same as QEMU serves it over NBD.
 fn theirs(img: &Peer, nbd: &Peer, image: &Path, name: &str) -> Vec<ByteRange> {
     let dir = folder();
-    let socket: PathBuf = dir.path().join("socket");
-    let words =
-        ["-t", "-r", "-f", "qcow2", "-B", name, "-k", socket.to_str().unwrap(), image.to_str().unwrap()];
-    let _server = Server(nbd.command(words).start());
-    while !socket.exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let node = format!(
-        "driver=nbd,server.type=unix,server.path={},x-dirty-bitmap=qemu:dirty-bitmap:{name}",
-        socket.display()
-    );
+    let place = Place::unix(dir.path().join("socket"));
+    let server = Server::qemu(nbd, place, &["-t", "-r", "-f", "qcow2", "-B", name], image);
+    let node = format!("{},x-dirty-bitmap=qemu:dirty-bitmap:{name}", server.options());
     let map = img.must(["map", "--output=json", "--image-opts", &node]);
     let map: serde_json::Value = serde_json::from_str(&map).unwrap();
     let mut ranges: Vec<ByteRange> = Vec::new();

@@ -3,39 +3,77 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::cloud::{Cloud, raw_image, start};
 use crate::support::program::Invocation;
+use crate::support::until;
 
-/// A proxy before Glance. `limit` looks at how a connection begins and tells how many bytes of it may pass; with 0 of
-/// them it is kept open and never answered.
-fn proxy(glance: &str, limit: impl Fn(&[u8]) -> usize + Send + Sync + 'static) -> String {
+/// What becomes of a connection.
+enum Fate {
+    Passes,
+    /// It is kept open and never answered.
+    Waits,
+    /// It is cut after so many bytes.
+    Breaks(usize),
+    /// It goes on slowly, and does not come to its end.
+    Crawls(Arc<Crawl>),
+}
+
+/// An image that is under way for as long as a test wants.
+#[derive(Default)]
+struct Crawl {
+    begun: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Crawl {
+    /// Bytes that pass as fast as they can, and bytes that pass at all; the rest waits.
+    const FAST: usize = 2_000_000;
+    const MOST: usize = 32_000_000;
+
+    /// Waits before more than `passed` bytes pass; whether any may.
+    fn wait(&self, passed: usize) -> bool {
+        if passed < Self::FAST {
+            return true;
+        }
+        self.begun.store(true, Ordering::SeqCst);
+        loop {
+            std::thread::sleep(Duration::from_millis(100));
+            if self.over.load(Ordering::SeqCst) || passed < Self::MOST {
+                return !self.over.load(Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// A proxy before Glance. `fate` looks at how a connection begins.
+fn proxy(glance: &str, fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("its address"));
     let target = glance.trim_start_matches("http://").to_owned();
-    let limit = Arc::new(limit);
+    let fate = Arc::new(fate);
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            let (mut client, target, limit) =
-                (client.expect("a connection"), target.clone(), Arc::clone(&limit));
+            let (mut client, target, fate) =
+                (client.expect("a connection"), target.clone(), Arc::clone(&fate));
             std::thread::spawn(move || {
                 let server = TcpStream::connect(target).expect("Glance");
                 let (from, to) =
                     (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
                 let mut first = [0; 4096];
                 let count = client.read(&mut first).unwrap_or(0);
-                let limit = limit(&first[..count]);
-                if limit == 0 {
+                let fate = fate(&first[..count]);
+                if matches!(fate, Fate::Waits) {
                     loop {
                         std::thread::park();
                     }
                 }
-                std::thread::spawn(move || forward(from, to, usize::MAX, &[]));
-                forward(client, server, limit, &first[..count]);
+                std::thread::spawn(move || forward(from, to, &Fate::Passes, &[]));
+                forward(client, server, &fate, &first[..count]);
             });
         }
     });
@@ -48,7 +86,7 @@ fn cutting_proxy(glance: &str, cuts: usize, bytes: usize) -> (String, Arc<Atomic
     let counter = Arc::clone(&done);
     let address = proxy(glance, move |first| {
         let cut = first.starts_with(b"PUT ") && counter.fetch_add(1, Ordering::SeqCst) < cuts;
-        if cut { bytes } else { usize::MAX }
+        if cut { Fate::Breaks(bytes) } else { Fate::Passes }
     });
     (address, done)
 }
@@ -58,16 +96,33 @@ fn proxy_without_imports(glance: &str) -> String {
     proxy(glance, |first| {
         let line = first.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let imports = line.starts_with(b"POST ") && line.ends_with(b"/import HTTP/1.1");
-        if imports { 0 } else { usize::MAX }
+        if imports { Fate::Waits } else { Fate::Passes }
     })
 }
 
-/// Copies until either side ends, or `limit` bytes have passed: then both are closed.
-fn forward(mut from: TcpStream, mut to: TcpStream, limit: usize, first: &[u8]) {
+/// A proxy through which an image comes slowly.
+fn crawling_proxy(glance: &str) -> (String, Arc<Crawl>) {
+    let crawl = Arc::<Crawl>::default();
+    let told = Arc::clone(&crawl);
+    let address = proxy(glance, move |first| match first.starts_with(b"PUT ") {
+        true => Fate::Crawls(Arc::clone(&told)),
+        false => Fate::Passes,
+    });
+    (address, crawl)
+}
+
+/// Copies until either side ends, or what may pass has passed: then both are closed.
+fn forward(mut from: TcpStream, mut to: TcpStream, fate: &Fate, first: &[u8]) {
+    let limit = if let Fate::Breaks(limit) = fate { *limit } else { usize::MAX };
     let mut passed = first.len();
     let mut buf = [0; 65536];
     if to.write_all(first).is_ok() {
         while passed < limit {
+            if let Fate::Crawls(crawl) = fate
+                && !crawl.wait(passed)
+            {
+                break;
+            }
             match from.read(&mut buf) {
                 Ok(count) if count > 0 && to.write_all(&buf[..count]).is_ok() => passed += count,
                 _ => break,
@@ -117,20 +172,24 @@ fn a_killed_upload_is_replaced_and_a_stopped_one_cleans_up() {
     let image = raw_image(&cloud.dir().join("disk.raw"), 64_000_000, 23);
     let path = image.to_string_lossy().into_owned();
     for (signal, method) in [("KILL", "direct"), ("KILL", "glance-direct"), ("INT", "direct")] {
-        let mut child = cloud.goldimg("demo", &["upload", &path, "--method", method]).spawn();
-        until(|| !cloud.images("demo").is_empty());
-        // Somewhere in the middle, or just before or after it: each must end well.
-        std::thread::sleep(Duration::from_millis(300));
+        let (proxy, crawl) = crawling_proxy(&cloud.fact("glance"));
+        let mut child = through(&cloud, &proxy, &path, method).spawn();
+        until("the image is under way", || {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended too early");
+            crawl.begun.load(Ordering::SeqCst)
+        });
         let pid = child.id().to_string();
         let killed =
             std::process::Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(killed.success());
         let status = child.wait().expect("it ends");
+        // As a connection is closed whose program is gone.
+        crawl.over.store(true, Ordering::SeqCst);
         if signal == "INT" {
             assert_eq!(status.code(), Some(130));
             assert_eq!(cloud.images("demo"), Vec::<Value>::new(), "a stopped upload leaves nothing");
         } else {
-            until(|| {
+            until("what was killed is replaced", || {
                 let again = cloud.goldimg("demo", &["upload", &path, "--method", method]).run();
                 // Glance may not have noticed yet that the sender is gone.
                 let waits = again.stderr.contains("another upload of this image is under way");
@@ -156,22 +215,13 @@ fn an_upload_killed_before_its_import_is_replaced() {
     };
     let proxy = proxy_without_imports(&cloud.fact("glance"));
     let mut child = through(&cloud, &proxy, &image.to_string_lossy(), "glance-direct").spawn();
-    until(|| staged(&cloud));
+    until("it is staged", || staged(&cloud));
     child.kill().expect("it can be killed");
     child.wait().expect("it ends");
     let told = cloud.upload("demo", &image, &["--method", "glance-direct"]);
     assert_eq!(told["found"], false);
     assert_eq!(cloud.images("demo").len(), 1, "what the killed upload left is gone");
     cloud.assert_downloads(told["image"]["id"].as_str().expect("an id"), &image);
-}
-
-/// Waits until something becomes true.
-fn until(mut truth: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !truth() {
-        assert!(started.elapsed() < Duration::from_secs(120), "it never became true");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

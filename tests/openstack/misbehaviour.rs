@@ -184,12 +184,11 @@ fn an_import_that_does_not_end_is_left_at_work_and_found_by_the_next_run() {
         false => Reply::Well,
     };
     let cloud = start(&sha512(&image), Box::new(script));
-    let options = ["--method", "glance-direct", "--deadline", "1"];
-    let outcome = cloud.upload_by(&image, &options);
+    let outcome = cloud.upload_by(&image, &["--method", "glance-direct", "--deadline", "1"]);
     let cloud = fails((cloud, outcome), "is still importing after");
     assert_eq!((cloud.count(CREATE), cloud.count(DELETE)), (1, 0));
     stuck.store(false, Ordering::SeqCst);
-    let outcome = cloud.upload_by(&image, &options);
+    let outcome = cloud.upload_by(&image, &["--method", "glance-direct"]);
     assert!(outcome.stdout.contains("\"found\": true"), "{}", outcome.snapshot());
     let cloud = succeeds((cloud, outcome));
     assert_eq!((cloud.count(CREATE), cloud.count(DELETE)), (1, 0));

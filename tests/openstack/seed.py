@@ -1,6 +1,6 @@
 """What the test services start with: users, roles, endpoints, application credentials, and files for clients.
 
-    seed.py port | password
+    seed.py port CALLER WHICH | password
     seed.py wait URL FOLDER SERVICE         until it answers, or the service's process is gone
     seed.py fill KEYSTONE GLANCE FOLDER     projects, users, roles and endpoints; writes FOLDER/ids.json
     seed.py expire FOLDER                   makes one application credential a thing of the past
@@ -23,21 +23,33 @@ REGION = "RegionOne"
 EXPIRED = "expired"
 
 
-def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        print(probe.getsockname()[1])
+def port(caller, which):
+    """A port that is still free when a server comes to it: below those that the system gives to connections, and another
+    one for each process that asks."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        count = (min(int(file.read().split()[0]), 32768) - 10000) // 2
+    for attempt in range(count):
+        candidate = 10000 + (int(caller) + attempt * 997) % count * 2 + int(which)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+        print(candidate)
+        return
+    sys.exit("no port is free")
 
 
 def wait(url, folder, service):
-    """A process that ends early, or two minutes without an answer, is a failure; its log is shown."""
+    """A process that ends early is a failure, and so is one that hangs; its log is shown."""
     with open(f"{folder}/run/{service}.pid") as file:
         pid = file.read().split()[0]
     trusting = ssl._create_unverified_context()
-    end = time.time() + 120
+    end = time.time() + 45 * 60
     while time.time() < end:
         try:
-            urllib.request.urlopen(url, timeout=5, context=trusting).read()
+            urllib.request.urlopen(url, timeout=300, context=trusting).read()
             return
         except urllib.error.HTTPError as error:
             if error.code == 300:

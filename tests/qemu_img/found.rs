@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::{Row, bitmap, differs, mapped_otherwise, same, table, table_with};
 use crate::support::peer::qemu_10;
-use crate::support::{folder, goldimg};
+use crate::support::{folder, goldimg, until};
 
 const OPTIONS: &[Row] = &[
     same("amend --="),
@@ -246,12 +246,12 @@ fn bitmaps_are_copied_up_to_a_name_that_is_taken() {
     });
 }
 
-/// It is told once the program listens, and there is a second of work left by then.
+/// It is told once the program listens, and there is a minute of work left by then, which nobody waits for.
 #[test]
 fn a_signal_asks_how_far_it_is() {
     let Some(theirs) = qemu_10("qemu-img") else { return };
     let folder = folder();
-    std::fs::write(folder.path().join("disk.raw"), vec![1; 4 << 20]).expect("room");
+    std::fs::write(folder.path().join("disk.raw"), vec![1; 128 << 20]).expect("room");
     let words = ["convert", "-f", "raw", "-r", "2M", "disk.raw", "out"];
     for mut command in [Command::new(theirs.command([""; 0]).path()), {
         let mut ours = Command::new(goldimg([""; 0]).path());
@@ -266,14 +266,13 @@ fn a_signal_asks_how_far_it_is() {
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
             u64::from_str_radix(caught.trim(), 16).expect("a mask") & 1 << (10 - 1) != 0
         };
-        while !catches() {
-            std::thread::yield_now();
-        }
+        until("it catches the signal", catches);
         let sent = Command::new("kill").args(["-USR1", &child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
         let mut line = String::new();
         BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
         assert!(line.starts_with("    (") && line.ends_with("/100%)\n"), "{line:?}");
-        assert!(child.wait().expect("it ends").success());
+        assert!(child.try_wait().expect("a child").is_none(), "it goes on");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
     }
 }

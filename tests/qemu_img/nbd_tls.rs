@@ -184,7 +184,7 @@ fn encrypted_exports_are_read_as_theirs() {
     let mut servers = Vec::new();
     table_with(ROWS, |prepared| {
         certify(&openssl, run.path());
-        let place = |name: &str| Place::Unix(run.path().join(name));
+        let place = |name: &str| Place::unix(run.path().join(name));
         std::fs::write(run.path().join("room.raw"), vec![7; 4 << 20]).expect("a new file");
         let object = |verify: &str| {
             let folder = run.path().join("a/server");
@@ -193,7 +193,7 @@ fn encrypted_exports_are_read_as_theirs() {
         let disk = prepared.path().join("disk.raw");
         for (name, verify) in [("all", "off"), ("known", "on")] {
             let words = ["-t", "-r", "-e", "0", "-f", "raw", "--tls-creds", "t", "--object", &object(verify)];
-            servers.push(Server::qemu(&nbd, &place(name), &words, &disk));
+            servers.push(Server::qemu(&nbd, place(name), &words, &disk));
         }
         let words = ["-t", "-e", "0", "-f", "raw", "--tls-creds", "t", "--object", &object("on")];
         for image in ["image", "other"] {
@@ -202,15 +202,15 @@ fn encrypted_exports_are_read_as_theirs() {
             // With room behind it: it cannot grow.
             let file = std::fs::File::options().write(true).open(&path).expect("it is there");
             file.set_len(8 << 20).expect("a larger file");
-            servers.push(Server::qemu(&nbd, &place(image), &words, &path));
+            servers.push(Server::qemu(&nbd, place(image), &words, &path));
         }
-        servers.push(Server::qemu(&nbd, &place("room"), &words, &run.path().join("room.raw")));
-        servers.push(Server::qemu(&nbd, &place("plain"), &["-t", "-r", "-e", "0", "-f", "raw"], &disk));
+        servers.push(Server::qemu(&nbd, place("room"), &words, &run.path().join("room.raw")));
+        servers.push(Server::qemu(&nbd, place("plain"), &["-t", "-r", "-e", "0", "-f", "raw"], &disk));
         for (name, folder) in [("kit", "server"), ("old", "old")] {
             let folder = run.path().join("a").join(folder);
             let words =
                 ["--tls=require", &format!("--tls-certificates={}", folder.display()), "memory", "4M"];
-            servers.push(Server::nbdkit(&nbdkit, &place(name), &words));
+            servers.push(Server::nbdkit(&nbdkit, place(name), &words));
         }
         symlink(run.path(), prepared.path().join("run")).expect("a new name");
     });

@@ -2,12 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use super::project;
+use super::{project, until};
 
 /// The program to test; without it, the one that cargo built beside this test, built anew where sources are younger.
 const PROGRAM: &str = "GOLDIMG";
@@ -134,6 +135,35 @@ impl Invocation {
         self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
     }
 
+    /// Starts it as the server of `socket`, which it gets as systemd would hand it over (sd_listen_fds(3)), with nothing
+    /// of what it says kept.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn serve(self, socket: OwnedFd) -> Child {
+        // Only the process itself knows its number before it runs.
+        let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 </dev/null";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
+    }
+
+    /// Starts it with its standard output into `output`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn spawn_into(mut self, output: OwnedFd) -> Child {
+        self.command.stdout(output).stderr(Stdio::null());
+        self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.words))
+    }
+
     /// Starts it, and keeps what it says for the one who waits.
     ///
     /// # Panics
@@ -164,10 +194,10 @@ impl Invocation {
     pub(crate) fn run_interrupted(mut self, ready: impl Fn() -> bool) -> Outcome {
         let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
-        while !ready() {
+        until("it is to be interrupted", || {
             assert!(child.try_wait().expect("a child").is_none(), "{:?} ended too early", self.words);
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+            ready()
+        });
         let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
         assert!(killed.expect("kill runs").success(), "{:?} ended too early", self.words);
         let output = child.wait_with_output().expect("a child");

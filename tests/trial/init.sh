@@ -15,8 +15,8 @@ if [ ! -e /booted ]; then
     mount -t proc proc /proc
     mount -t sysfs sys /sys
     for module in $(cat /modules); do insmod "/lib/modules/$module.ko"; done
-    tries=0
-    while [ ! -b /dev/vda2 ] && [ ! -b /dev/sda2 ] && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+    # Without one the trial has its limit.
+    while [ ! -b /dev/vda2 ] && [ ! -b /dev/sda2 ]; do sleep 0.1; done
     root=/dev/vda2
     [ -b $root ] || root=/dev/sda2
     mke2fs $root >/dev/null
@@ -48,7 +48,7 @@ duid=0002$(cat /etc/machine-id)
 case $fault in same-duid) duid=000200000000 ;; esac
 ip link set lo up
 for interface in eth0 eth1; do [ ! -e /sys/class/net/$interface ] || ip link set $interface up; done
-udhcpc -q -n -i eth0 -C -x "0x3d:ff00000001$duid" -s /bin/udhcpc-script >/dev/null
+udhcpc -q -n -t 100 -i eth0 -C -x "0x3d:ff00000001$duid" -s /bin/udhcpc-script >/dev/null
 # The power button is an input device; an event of it is 24 bytes.
 case $fault in
 no-button) ;;

@@ -14,6 +14,14 @@ use crate::ErrorKind;
 use crate::nbd::wire::{CMD_DISC, CMD_READ, Request, SIMPLE_REPLY, SimpleReply};
 use crate::nbd::{Fault, NotConnected, Patience, Server};
 
+/// Longer than a busy machine takes.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// How all are opened that are not to be given up.
+fn patient() -> ExportOptions {
+    ExportOptions { patience: Patience { connect: PATIENCE, reply: PATIENCE }, ..ExportOptions::default() }
+}
+
 /// A server of `bytes` at a socket; it has no structured replies.
 struct Served {
     folder: tempfile::TempDir,
@@ -75,7 +83,7 @@ impl Served {
     }
 
     fn open(&self) -> Export {
-        Export::open_writable(&self.address(), &ExportOptions::default()).unwrap()
+        Export::open_writable(&self.address(), &patient()).unwrap()
     }
 
     fn requests(&self) -> Vec<(u16, u16, u32)> {
@@ -161,7 +169,7 @@ fn errors_name_the_offset_and_the_export() {
     assert_eq!(error.cause::<Fault>().unwrap().system.raw_os_error(), Some(22));
     drop(export);
     let read_only = Served::new(512, 2, 1, 4096);
-    let error = Export::open_writable(&read_only.address(), &ExportOptions::default()).unwrap_err();
+    let error = Export::open_writable(&read_only.address(), &patient()).unwrap_err();
     assert!(format!("{error:?}").ends_with("/s: the export is read-only (Io)"), "{error:?}");
     let nobody = Address::new(Server::Unix("/nonexistent/s".into()), "x".to_owned()).unwrap();
     let error = Export::open(&nobody, &ExportOptions::default()).unwrap_err();
@@ -179,12 +187,7 @@ fn errors_name_the_offset_and_the_export() {
 fn a_server_that_does_one_thing_at_a_time_is_never_stuck() {
     const LEN: u64 = 1 << 20;
     let served = Served::new(8 * LEN as usize, 0, 1, 32 << 20);
-    let patience = Duration::from_secs(10);
-    let export = Export::open(
-        &served.address(),
-        &ExportOptions { patience: Patience { connect: patience, reply: patience }, ..Default::default() },
-    )
-    .unwrap();
+    let export = served.open();
     thread::scope(|scope| {
         for index in 0..8_u64 {
             let export = &export;
@@ -294,14 +297,13 @@ fn a_connection_that_breaks_is_made_anew() {
     let address = Address::new(Server::Unix(folder.path().join("s")), String::new()).unwrap();
     let bytes = Arc::new(Mutex::new(vec![7; 1 << 20]));
     let served = Arc::clone(&bytes);
-    let path = folder.path().join("s");
+    let listener = UnixListener::bind(folder.path().join("s")).unwrap();
     let server = thread::spawn(move || {
-        // It is late, too.
-        thread::sleep(Duration::from_millis(500));
-        forgetful(UnixListener::bind(path).unwrap(), served);
+        // It is not there yet, too, when the first one calls.
+        drop(listener.accept().unwrap());
+        forgetful(listener, served);
     });
-    let wait = Duration::from_secs(60);
-    let options = ExportOptions { open_for: wait, reconnect_for: wait, ..ExportOptions::default() };
+    let options = ExportOptions { open_for: PATIENCE, reconnect_for: PATIENCE, ..patient() };
     let export = Export::open_writable(&address, &options).unwrap();
     thread::scope(|scope| {
         for part in 0..4_u64 {
@@ -321,7 +323,7 @@ fn a_connection_that_breaks_is_made_anew() {
     let bytes = bytes.lock().unwrap();
     assert!((0..20 * 4096).all(|at| bytes[at] == (at / 20_480) as u8) && bytes[20 * 4096] == 7);
     // Nobody is there any more, and that is told when the time is over.
-    let short = ExportOptions { open_for: Duration::from_millis(300), ..ExportOptions::default() };
+    let short = ExportOptions { open_for: Duration::from_millis(300), ..patient() };
     let error = Export::open(&address, &short).unwrap_err();
     assert!(matches!(error.cause(), Some(NotConnected::Failed { .. })), "{error:?}");
 }
@@ -341,7 +343,7 @@ fn another_export_in_its_place_is_none() {
             stream.read_exact(&mut [0; size_of::<Request>()]).unwrap();
         }
     });
-    let options = ExportOptions { reconnect_for: Duration::from_secs(60), ..ExportOptions::default() };
+    let options = ExportOptions { reconnect_for: PATIENCE, ..patient() };
     let export = Export::open(&address, &options).unwrap();
     let error = export.read_at(&mut [0; 16], 0).unwrap_err();
     assert_eq!(error.cause(), Some(&Refusal::Changed));

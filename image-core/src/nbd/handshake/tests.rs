@@ -47,12 +47,14 @@ fn export_info() -> Vec<u8> {
     reply(OPT_GO, REP_INFO, &[&[0, 0, 0, 0, 0], EXPORT].concat()[..12])
 }
 
+/// Longer than a busy machine takes.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
 fn shake(parts: &[&[u8]]) -> (Result<Agreed>, Vec<u8>) {
     let mut script = Script { says: io::Cursor::new(parts.concat()), hears: Vec::new() };
-    let patience = Duration::from_secs(5);
     let wish = Wish { export: "x", context: "base:allocation" };
     let agreed =
-        greet(&mut script, patience).and_then(|greeting| negotiate(&mut script, greeting, wish, patience));
+        greet(&mut script, PATIENCE).and_then(|greeting| negotiate(&mut script, greeting, wish, PATIENCE));
     (agreed, script.hears)
 }
 
@@ -157,9 +159,8 @@ fn refusals_are_told() {
 fn encryption_is_agreed_on_or_nothing_goes_on() {
     let start = |parts: &[&[u8]]| {
         let mut script = Script { says: io::Cursor::new(parts.concat()), hears: Vec::new() };
-        let patience = Duration::from_secs(5);
         let started =
-            greet(&mut script, patience).and_then(|greeting| start_tls(&mut script, greeting, patience));
+            greet(&mut script, PATIENCE).and_then(|greeting| start_tls(&mut script, greeting, PATIENCE));
         (started, script.hears)
     };
     let (started, hears) = start(&[GREETED, &reply(OPT_STARTTLS, REP_ACK, &[])]);
