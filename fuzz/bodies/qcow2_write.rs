@@ -92,7 +92,7 @@ fn new_image(cluster_bits: u8, order: u8, kind: u8) -> Option<Arc<Bounded>> {
     let (extended, version) = (kind & 1 != 0, if kind & 2 != 0 { Version::V2 } else { Version::V3 });
     let geometry = Geometry::new(9 + u32::from(cluster_bits % 13), u32::from(order % 7), extended).ok()?;
     let file = Arc::new(Bounded(MemoryDisk::new(0)));
-    let image = NewImage::new(SIZE).ok()?.with_geometry(geometry).ok()?.with_version(version).ok()?;
+    let image = NewImage::in_clusters(SIZE, geometry).ok()?.with_version(version).ok()?;
     Qcow2Sink::new(file.clone(), image).ok()?.finish().ok()?;
     Some(file)
 }

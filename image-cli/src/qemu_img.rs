@@ -33,6 +33,7 @@ mod compare;
 mod convert;
 mod create;
 mod dd;
+mod drivers;
 mod failure;
 mod format_options;
 mod info;

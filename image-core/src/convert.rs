@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 
 pub use sink::{Copies, Encoder, Piece, Sink};
-pub use target::{DiskSink, StreamSink, Zeroes};
+pub use target::{DiskSink, FilledSink, StreamSink, Zeroes};
 
 /// How to convert.
 #[derive(Clone, Copy)]

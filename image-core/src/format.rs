@@ -26,10 +26,10 @@ use std::sync::Arc;
 
 pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
-pub use medium::Medium;
+pub use medium::{Medium, NullDriver};
 pub use member::Member;
 pub use rebase::{Differences, NewBacking, rebase};
-pub use reference::{MAX_CHAIN_DEPTH, Reference, ReferenceRule};
+pub use reference::{Describe, Described, MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
 use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
@@ -51,10 +51,17 @@ pub enum Format {
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.name())
+    }
+}
+
+impl Format {
+    /// QEMU's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
-        })
+        }
     }
 }
 
@@ -162,6 +169,8 @@ pub struct OpenOptions {
     pub references: References,
     /// What others may do meanwhile, with the image and with what it names.
     pub share: Share,
+    /// What names mean that are no paths; `None`: nothing.
+    pub describe: Option<Describe>,
 }
 
 /// An open image of any format.
@@ -198,7 +207,9 @@ impl Image {
     /// As [`open`](Self::open).
     pub fn in_medium(medium: Medium, options: OpenOptions) -> Result<Self> {
         let path = medium.path().to_owned();
-        let mut chain = reference::Chain::starting_with(&medium, options.references)?.sharing(options.share);
+        let mut chain = reference::Chain::starting_with(&medium, options.references)?
+            .sharing(options.share)
+            .describing(options.describe);
         let disk = open_medium(medium, options.format, &mut chain)
             .doing(|| format!("opening {}", path.display()))?;
         Ok(Self { path, disk })
@@ -283,6 +294,7 @@ fn open_backing(
     chain: &mut reference::Chain,
 ) -> Result<Option<Arc<dyn BlockRead>>> {
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
+    let reference = chain.described(reference);
     let file = chain.open(&reference, image, Access::LOOK)?;
     let name = file.path().display().to_string();
     let disk = open_medium(file, reference.format(), chain)

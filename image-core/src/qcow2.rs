@@ -47,7 +47,7 @@ mod unused;
 pub mod write;
 
 pub use compress::Codec;
-pub use corrupt::{Corrupt, Region, Unsupported};
+pub use corrupt::{Corrupt, Region, UnknownFeatures, Unsupported};
 pub use entry::{CompressedPlace, EntryFormat, HostCluster, L1Entry, L2Entry, Mapping, Subclusters};
 pub use geometry::{Geometry, GuestOffset, HostOffset};
 pub use header::{Compression, Features, Header, TablePlace, Version};

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use image_core::block::{BlockWrite, ByteRange, ZeroMode};
-use image_core::format::{ImageWriter, References, Share, WriteOptions};
+use image_core::format::{ImageWriter, References, WriteOptions};
 
 use super::qcow2_check::Bench;
 
@@ -142,8 +142,7 @@ fn the_same_requests_leave_the_same_map() {
         let commands: Vec<String> = requests.iter().map(|request| request.command()).collect();
         let commands = commands.iter().flat_map(|command| ["-c", command]);
         bench.io.must(["-f", "qcow2"].into_iter().chain(commands).chain([theirs.to_str().unwrap()]));
-        let options =
-            WriteOptions { format: None, references: References::AllowBeneath, share: Share::Readers };
+        let options = WriteOptions { references: References::AllowBeneath, ..WriteOptions::default() };
         let writer = ImageWriter::open(&ours, options).unwrap();
         // Version 2 cannot say that a cluster hides the backing file: QEMU does not discard there.
         let no_marks = kind.contains("backing") && kind.contains("0.10");

@@ -17,6 +17,7 @@ const OPTIONS: WriteOptions = WriteOptions {
     format: None,
     references: References::AllowBeneath,
     share: image_core::format::Share::Readers,
+    describe: None,
 };
 
 /// The size of a new disk, in bytes.

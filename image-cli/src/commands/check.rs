@@ -98,6 +98,8 @@ fn repaired(
     let done = repair(&member.file, what, &mut |step| match step {
         Step::Found(finding) => show(line(finding)),
         Step::Repaired(finding) => show(format!("repaired: {}", printable(&finding.to_string()))),
+        // That these are free now goes without saying.
+        Step::LeftBehind(_) => {}
         Step::Rebuilding => show("writing all refcounts anew".to_owned()),
         Step::CheckingAgain => show("checking again".to_owned()),
     });

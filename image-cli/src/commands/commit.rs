@@ -39,7 +39,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
     let path = &args.image.path;
     let options = args.image.options();
-    let open = OpenOptions { format: options.format, references: options.references, share: options.share };
+    let open = OpenOptions {
+        format: options.format,
+        references: options.references,
+        share: options.share,
+        describe: None,
+    };
     let size = advised(Image::open(path, open))?.size();
     let watch = ui.bytes("committing", size);
     let mut done = |bytes: u64| {

@@ -117,7 +117,7 @@ impl ImageOptions {
         let geometry = Geometry::new(self.cluster_bits.unwrap_or(16), refcount_order, self.extended_l2)?;
         let codec = Codec::new(self.compression.unwrap_or(Compression::Deflate), None)?;
         let version = self.version.unwrap_or(Version::V3);
-        let mut image = NewImage::new(size)?.with_geometry(geometry)?.with_codec(codec, false)?;
+        let mut image = NewImage::in_clusters(size, geometry)?.with_codec(codec, false)?;
         image = image.with_lazy_refcounts(self.lazy_refcounts.unwrap_or(false))?.with_version(version)?;
         if let Some(name) = &self.backing_file {
             let format = self.backing_format.map(|format| format.to_string());

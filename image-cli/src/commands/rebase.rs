@@ -54,17 +54,24 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         (false, true, format) => {
             let format = format.ok_or_else(|| anyhow::anyhow!("the backing file's format is missing"));
             let format = format.hint(|| super::image_options::FORMAT_HINT).exit_code(USAGE)?;
-            Some(NewBacking { name, format })
+            Some(NewBacking { name, format: format.name(), read_as: Some(format), medium: None })
         }
-        (false, false, format) => Some(NewBacking { name, format: look_at(path, name, format)?.1 }),
+        (false, false, format) => {
+            let format = look_at(path, name, format)?.1;
+            Some(NewBacking { name, format: format.name(), read_as: Some(format), medium: None })
+        }
     };
     let options = args.image.options();
     let unclosed = args.image.unclosed();
     if args.unchecked {
         advised(rebase(&Medium::open(path)?, options, new, None))?;
     } else {
-        let open =
-            OpenOptions { format: options.format, references: options.references, share: options.share };
+        let open = OpenOptions {
+            format: options.format,
+            references: options.references,
+            share: options.share,
+            describe: None,
+        };
         let size = advised(Image::open(path, open))?.size();
         let watch = ui.bytes("comparing backing files", size);
         let mut done = |bytes: u64| {

@@ -186,8 +186,8 @@ fn qcow2(disk: &dyn BlockRead, found: &mut Inspected) -> anyhow::Result<()> {
                 found.violations.push(Violation::Version(*version));
                 return Ok(());
             }
-            Some(Unsupported::Features { names }) => {
-                found.violations.push(Violation::Features(names.join(", ")));
+            Some(Unsupported::Features(unknown)) => {
+                found.violations.push(Violation::Features(unknown.to_string()));
                 return Ok(());
             }
             _ => return Err(error.into()),

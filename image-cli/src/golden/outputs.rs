@@ -130,7 +130,7 @@ fn image(
 
 fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
     let bits = output.cluster_size.0.checked_ilog2().context("a cluster size of zero")?;
-    let image = NewImage::new(size)?.with_geometry(Geometry::new(bits, REFCOUNT_ORDER, false)?)?;
+    let image = NewImage::in_clusters(size, Geometry::new(bits, REFCOUNT_ORDER, false)?)?;
     let compression = match output.compression {
         Compression::None => return Ok(image),
         Compression::Deflate => qcow2::Compression::Deflate,

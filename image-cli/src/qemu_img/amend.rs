@@ -64,7 +64,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     cache::check_target(&cache_mode)?;
     let mut percent = Percent::ready(shown && !quiet);
     let node = Node::parse(&name, &wanted)?;
-    let member = node.glance()?;
+    let mut member = node.glance()?;
+    if node.repair_unclosed(&member)? {
+        member = node.glance()?;
+    }
     let Some(header) = member.header.clone() else {
         call.talk.say(&node.warning_of_probing());
         return Err(Failure::new("Format driver 'raw' does not support option amendment"));

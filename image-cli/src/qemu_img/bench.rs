@@ -3,10 +3,10 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use image_core::bench::{Deed, Workload};
-use image_core::format::{Format, ImageWriter, WriteOptions};
+use image_core::format::{Format, ImageWriter, Share, WriteOptions};
 
 use super::failure::Failure;
-use super::node::{Node, Wanted, references};
+use super::node::{Node, Wanted};
 use super::options::{Given, Opt, flag, long_flag, long_valued, valued};
 use super::{Call, cache, say, size, words};
 
@@ -158,9 +158,9 @@ fn begin(call: &Call, asked: &Asked, node: &Node) -> Result<u8, Failure> {
 
 /// Opens the image to write, and warns where its format was only guessed.
 fn writer(node: &Node) -> Result<ImageWriter, Failure> {
-    drop(node.glance()?);
     node.refuse_part()?;
-    let options = WriteOptions { format: node.format(), references: references(), ..WriteOptions::default() };
+    node.repair_unclosed(&node.glance()?)?;
+    let options = WriteOptions { share: Share::default(), ..node.write_options() };
     let image = ImageWriter::in_medium(node.medium_to_write()?, options);
     let image = image.map_err(|error| node.failed_to_open(&error))?;
     if image.format() == Format::Raw {

@@ -112,12 +112,7 @@ fn refuse_too_much_extra(call: &Call, member: &Member, header: &Header) -> Resul
 
 fn run_repair(call: &Call, node: &Node, geometry: Geometry, what: Repair) -> Result<Repaired, Failure> {
     let file = node.file_to_write()?;
-    let mut tell = |step: Step<'_>| match step {
-        Step::Found(finding) => call.talk.say(&words_of(finding, geometry, false)),
-        Step::Repaired(finding) => call.talk.say(&words_of(finding, geometry, true)),
-        Step::Rebuilding => call.talk.say("Rebuilding refcount structure\n"),
-        Step::CheckingAgain => {}
-    };
+    let mut tell = |step: Step<'_>| call.talk.say(&line_of_step(&step, geometry));
     image_core::qcow2::check::repair(&file, what, &mut tell).map_err(|error| match error.kind() {
         ErrorKind::Refused => {
             call.talk.say("ERROR need to rebuild refcount structures\n");
@@ -125,6 +120,16 @@ fn run_repair(call: &Call, node: &Node, geometry: Geometry, what: Repair) -> Res
         }
         _ => Failure::new(format!("Check failed: {}", words::of_opening(&error))),
     })
+}
+
+/// One line about a step of a repair, if there is anything to say.
+pub(super) fn line_of_step(step: &Step<'_>, geometry: Geometry) -> String {
+    match step {
+        Step::Found(finding) => words_of(finding, geometry, false),
+        Step::Repaired(finding) | Step::LeftBehind(finding) => words_of(finding, geometry, true),
+        Step::Rebuilding => "Rebuilding refcount structure\n".to_owned(),
+        Step::CheckingAgain => String::new(),
+    }
 }
 
 fn exit_code(result: &CheckResult) -> u8 {

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use image_core::format::{Commit, WriteOptions, commit};
+use image_core::format::{Commit, commit};
 use image_core::nbd::Refusal;
 use image_core::progress::Progress;
 
 use super::failure::Failure;
-use super::node::{Node, Wanted, backing_path, references};
+use super::node::{Node, Wanted, backing_path, has_protocol};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::progress::Percent;
 use super::{Call, bytes, cache, size};
@@ -47,6 +47,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     node.check_writable()?;
     let member = node.member()?;
     node.refuse_corrupt(&member)?;
+    let member = if node.repair_unclosed(&member)? { node.member()? } else { member };
     // Beforehand, in the words for what cannot be opened.
     drop(node.disk()?);
     let named = member.header.as_ref().is_some_and(|header| header.backing_name.is_some());
@@ -62,8 +63,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     };
     percent.of(member.virtual_size());
     drop(member);
-    let options =
-        WriteOptions { format: node.format(), references: references(), share: node.options().share };
+    let options = node.write_options();
     let mut done = |bytes: u64| {
         percent.advance(bytes);
         Ok(())
@@ -83,9 +83,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The path of the backing file that is called `base`, as the images of the chain call it.
+/// The path of the backing file that is called `base`: a name with a protocol as an image of the chain has it, or a path,
+/// which may begin at the folder of any of them.
 fn find(node: &Node, base: &str, image: &str) -> Result<PathBuf, Failure> {
     let chain = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let real = |path: &str| std::fs::canonicalize(bytes::path(path)).ok();
     let mut above = node.path().to_owned();
     for member in &chain {
         let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
@@ -93,8 +95,12 @@ fn find(node: &Node, base: &str, image: &str) -> Result<PathBuf, Failure> {
         };
         let name = bytes::to_text(name);
         let path = backing_path(&above, &name);
-        if name == base || path == base {
-            return Ok(path.into());
+        let found = match has_protocol(base) || has_protocol(&name) {
+            true => name == base || path == base,
+            false => real(&backing_path(&above, base)).is_some_and(|base| real(&path) == Some(base)),
+        };
+        if found {
+            return Ok(bytes::path(&path));
         }
         above = path;
     }

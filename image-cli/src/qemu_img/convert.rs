@@ -44,15 +44,12 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let percent = Percent::start(asked.progress && !asked.quiet);
     asked.source_cache.as_deref().map_or(Ok(()), cache::check_source)?;
     let source = open_sources(&names, &asked)?;
-    if asked.bitmaps && names.len() > 1 {
-        return Err(Failure::new("Copying bitmaps only possible with single source"));
-    }
     if !asked.no_create {
         let kind = Kind::parse(&format)?;
         if !target_name.is_empty() {
             check_name(&target_name)?;
         }
-        let options = options_of(&asked, kind, source.size())?;
+        let options = options_of(&asked, kind, &names, source.size())?;
         let bitmaps = bitmaps_of(&names, &asked)?;
         let target = Target::create(&target_name, kind, &options, source.size(), &asked)?;
         if let Err(failure) = cache::check_target(asked.target_cache()) {
@@ -61,6 +58,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         }
         return copy(&*source, target, &asked, bitmaps.as_ref(), percent);
     }
+    refuse_backing_of_several(&names, asked.backing.as_deref())?;
     let bitmaps = bitmaps_of(&names, &asked)?;
     cache::check_target(asked.target_cache())?;
     let wanted = Wanted {
@@ -68,7 +66,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
         image_opts: asked.target_image_opts,
         force_share: false,
     };
-    let target = Target::there(&Node::parse(&target_name, &wanted)?)?;
+    let target = Target::there(&Node::parse(&target_name, &wanted)?, asked.backing.is_some())?;
+    if asked.backing.is_some() && asked.target_is_zero {
+        let message = "Cannot use --target-is-zero when the destination image has a backing file";
+        return Err(Failure::new(message));
+    }
     copy(&*source, target, &asked, bitmaps.as_ref(), percent)
 }
 
@@ -109,13 +111,14 @@ fn open_sources(names: &[String], asked: &Asked) -> Result<Box<dyn BlockRead>, F
 /// The bitmaps to be copied, if that is asked for.
 fn bitmaps_of(names: &[String], asked: &Asked) -> Result<Option<Bitmaps>, Failure> {
     match (names, asked.bitmaps) {
+        (_, false) => Ok(None),
         ([name], true) => Bitmaps::of(&Node::parse(name, &asked.wanted)?, asked).map(Some),
-        _ => Ok(None),
+        (_, true) => Err(Failure::new("Copying bitmaps only possible with single source")),
     }
 }
 
 /// The options of the new image, the size and the backing file among them.
-fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Failure> {
+fn options_of(asked: &Asked, kind: Kind, sources: &[String], size: u64) -> Result<FormatOptions, Failure> {
     let mut options = FormatOptions::parse(kind, &asked.lists)?;
     for (option, value, what) in [
         ("backing_file", &asked.backing, "Backing file"),
@@ -127,6 +130,7 @@ fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Fai
         }
         options.set(option, value.clone());
     }
+    refuse_backing_of_several(sources, options.text("backing_file"))?;
     if options.text("backing_file").is_some() && options.text("backing_fmt").is_none() {
         return Err(Failure::new("Use of backing file requires explicit backing format"));
     }
@@ -138,6 +142,16 @@ fn options_of(asked: &Asked, kind: Kind, size: u64) -> Result<FormatOptions, Fai
     }
     options.set("size", size.to_string());
     Ok(options)
+}
+
+/// What several images have together no backing file can have.
+fn refuse_backing_of_several(sources: &[String], backing: Option<&str>) -> Result<(), Failure> {
+    match sources.len() > 1 && backing.is_some() {
+        true => Err(Failure::new(
+            "Having a backing file for the target makes no sense when concatenating multiple input images",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Copies all of `source`, and completes the target.
@@ -167,8 +181,9 @@ fn copy(
     let options = Options { threads: None, digests: &[], progress: &percent };
     match &target {
         Target::Sink { new, image } => {
-            let mut sink = target::qcow2_sink(new, image).map_err(failed)?;
-            convert(source, &mut sink, &options).map_err(failed)?;
+            let sink = target::qcow2_sink(new, image).map_err(failed)?;
+            let mut sink = asked.filled(sink).map_err(failed)?;
+            convert(source, &mut *sink, &options).map_err(failed)?;
         }
         Target::Raw { new } => {
             let zeroes = if asked.sparse == Some(0) { Zeroes::Allocate } else { new.zeroes() };
@@ -183,14 +198,14 @@ fn copy(
         Target::InPlace { writer, fresh, backing, .. } => {
             let there = *fresh || asked.target_is_zero;
             let zeroes = match there && !backing {
-                _ if asked.sparse == Some(0) && !asked.compress && !backing => Zeroes::Allocate,
                 true => Zeroes::AlreadyThere,
                 false => Zeroes::Write,
             };
-            let mut sink: Box<dyn Sink> = match writer.as_qcow2().filter(|_| asked.compress) {
+            let sink: Box<dyn Sink> = match writer.as_qcow2().filter(|_| asked.compress) {
                 Some(image) => Box::new(PackedSink::new(image, None, zeroes).map_err(failed)?),
                 None => Box::new(asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?),
             };
+            let mut sink = asked.filled(sink).map_err(failed)?;
             match backing {
                 true => target::copy_own(source, &mut *sink, &percent).map_err(failed)?,
                 false => drop(convert(source, &mut *sink, &options).map_err(failed)?),

@@ -16,10 +16,6 @@ use super::{key_values, size};
 pub(super) use table::Kind;
 use table::{OF_DEVICE, OF_FILE, OF_QCOW2, OF_RAW, OptionOfFormat, Type};
 
-/// What follows the complaint about a size.
-const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
-                         and exabytes, respectively.\n";
-
 /// What follows a list that no file name went with.
 const NO_FILE: &str = "\nThe protocol level may support further options.\n\
                        Specify the target filename to include those options.\n";
@@ -173,27 +169,13 @@ fn options_of(kind: Kind, with_file: bool) -> impl Iterator<Item = &'static Opti
     own.iter().chain(below.iter().filter(|option| own.iter().all(|known| known.name != option.name)))
 }
 
-/// The number of bytes that the parameter `name` is given as.
-fn size_of(name: &str, value: &str) -> Result<u64, Failure> {
-    let negative = value.strip_prefix('-').is_some_and(|rest| size::parse(rest).is_ok());
-    match size::parse(value) {
-        Ok(bytes) => Ok(bytes),
-        Err(size::SizeFault::TooLarge) => Err(out_of_range(name, value)),
-        Err(size::SizeFault::Malformed) if negative => Err(out_of_range(name, value)),
-        Err(size::SizeFault::Malformed) => {
-            let message = format!("Parameter '{name}' expects a non-negative number below 2^64");
-            Err(Failure::new(message).hint(SIZE_HINT))
-        }
-    }
-}
-
 fn check(option: &OptionOfFormat, value: &str) -> Result<(), Failure> {
     let name = option.name;
     match option.of_type {
         Type::Text => Ok(()),
         Type::Switch if matches!(value, "on" | "off" | "true" | "false" | "yes" | "no" | "y" | "n") => Ok(()),
         Type::Switch => Err(Failure::new(format!("Parameter '{name}' expects 'on' or 'off'"))),
-        Type::Size => size_of(name, value).map(drop),
+        Type::Size => size::of_parameter(name, value).map(drop),
         Type::Number => {
             let digits = value.trim_start_matches(['-', '+']);
             let hexadecimal = digits.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16).is_ok());
@@ -208,8 +190,4 @@ fn check(option: &OptionOfFormat, value: &str) -> Result<(), Failure> {
             }
         }
     }
-}
-
-fn out_of_range(name: &str, value: &str) -> Failure {
-    Failure::new(format!("Value '{value}' is out of range for parameter '{name}'"))
 }

@@ -35,9 +35,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     if chain {
         let members = member.with_chain(node.options()).map_err(|error| node.failed_to_open_chain(&error))?;
         for member in members.iter().skip(1) {
-            // The name that it has for the image above it, which is there: it has a backing file.
-            let name = all.last().and_then(Facts::backing_name).unwrap_or_default();
-            all.push(Facts::of_backing(member, name)?);
+            // What is above it is there: it has a backing file.
+            let Some(above) = all.last() else { break };
+            let facts = Facts::of_backing(member, above)?;
+            all.push(facts);
         }
     }
     match output {

@@ -60,7 +60,7 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
         let text = |name: &[u8]| bytes::to_text(name);
         let data_file = header.and_then(|header| header.data_file_name()).map(text);
         let below = header.and_then(|header| header.backing_name.as_deref()).map(text);
-        let below = below.map(|name| backing_path(&above, &name)).unwrap_or_default();
+        let below = below.map(|name| Node::shown_backing(&backing_path(&above, &name))).unwrap_or_default();
         names.push(data_file.unwrap_or(above));
         above = below;
     }

@@ -10,22 +10,28 @@
 
 mod description;
 pub(super) mod json_text;
+mod named;
+mod names;
+mod null;
 mod remote;
+mod unclosed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, FileInUse, Window};
 use image_core::format::{
-    Format, Image, ImageWriter, Medium, Member, OpenOptions, References, Share, WriteOptions,
+    Format, Image, ImageWriter, Medium, Member, OpenOptions, ReferenceRule, References, Share, WriteOptions,
 };
 use image_core::nbd::Address;
 use image_core::qcow2::{Header, Qcow2};
 
 use super::failure::Failure;
 use super::options::Given;
-use super::{Call, bytes, words};
+use super::{Call, bytes, drivers, words};
 use description::Description;
+pub(super) use names::{backing_path, check_name, export_to_write, has_protocol, plain_path};
+use null::Null;
 use remote::Remote;
 
 /// What the command line says about an image.
@@ -66,7 +72,7 @@ const SECTOR: u64 = 512;
 const ALLOW: &str = "GOLDIMG_ALLOW_BACKING";
 
 /// Which of the files that an image names are opened.
-pub(super) fn references() -> References {
+fn references() -> References {
     match std::env::var_os(ALLOW).is_some_and(|value| value == "anywhere") {
         true => References::AllowAnywhere,
         false => References::AllowBeneath,
@@ -83,6 +89,8 @@ pub(super) struct Node {
     /// The file; where it is an export, its name.
     path: String,
     export: Option<Remote>,
+    /// It is not there at all.
+    null: Option<Null>,
     layer: Layer,
     share: Share,
     /// What is wrong with it, noticed when it is open.
@@ -129,6 +137,15 @@ impl Node {
             None => Layer::Probed,
             Some(driver) => layer_of(driver).map_err(failed)?,
         };
+        let null = match wanted.format.as_deref() {
+            Some("file" | "host_device" | "nbd") => None,
+            Some(driver) if let Some(driver) = Null::driver(driver) => Some(Null::named(driver, name)),
+            _ => Null::parse(name),
+        };
+        if let Some(null) = null.transpose().map_err(failed)? {
+            let node = Self::of_null(null, name.to_owned(), layer);
+            return Ok(Self { name: Some(name.to_owned()), share: share_of(wanted), ..node });
+        }
         let export = match wanted.format.as_deref() {
             Some("nbd") => Some(Remote::named(name)),
             Some("file" | "host_device") => None,
@@ -150,20 +167,36 @@ impl Node {
         let (name, shown) = (Some(name.to_owned()), path.clone());
         let is_device = wanted.format.as_deref() == Some("host_device");
         let late = (is_device && bytes::path(&path).is_file()).then(|| words::no_device(&path));
-        Ok(Self { name, shown, path, export, layer, share: share_of(wanted), late })
+        Ok(Self { name, shown, path, export, null: None, layer, share: share_of(wanted), late })
+    }
+
+    /// A disk that is not there, whose file name this is.
+    fn of_null(null: Null, shown: String, layer: Layer) -> Self {
+        let (path, share) = (shown.clone(), Share::RawWriters);
+        Self { name: None, shown, path, export: None, null: Some(null), layer, share, late: None }
     }
 
     /// What another image names as its backing file; failures do not begin with its name.
     pub(super) fn backing(path: &str, format: Option<&str>) -> Result<Self, Failure> {
         let wanted = Wanted { format: format.map(str::to_owned), ..Wanted::default() };
+        if let Some(text) = path.strip_prefix(named::DESCRIPTION) {
+            let mut described = Description::from_json(text)?;
+            if let Some(format) = format {
+                described.set_driver(format);
+            }
+            return Ok(Self { name: None, ..described.node(path)? });
+        }
         let layer = format.map_or(Ok(Layer::Probed), layer_of)?;
+        if let Some(null) = Null::parse(path).transpose()? {
+            return Ok(Self::of_null(null, path.to_owned(), layer));
+        }
         let export = Remote::parse(path).transpose()?;
         let path = match &export {
             Some(export) => export.shown(),
             None => plain_path(path)?.to_owned(),
         };
         let (shown, share) = (path.clone(), share_of(&wanted));
-        Ok(Self { name: None, shown, path, export, layer, share, late: None })
+        Ok(Self { name: None, shown, path, export, null: None, layer, share, late: None })
     }
 
     /// The name as QEMU shows it.
@@ -205,7 +238,18 @@ impl Node {
 
     /// How to open it and what it names.
     pub(super) fn options(&self) -> OpenOptions {
-        OpenOptions { format: self.format(), references: references(), share: self.share }
+        OpenOptions {
+            format: self.format(),
+            references: references(),
+            share: self.share,
+            describe: Some(named::describe),
+        }
+    }
+
+    /// How to open it for writing, and what it names.
+    pub(super) fn write_options(&self) -> WriteOptions {
+        let OpenOptions { format, references, share, describe } = self.options();
+        WriteOptions { format, references, share, describe }
     }
 
     /// Puts the name in front of what kept it from being opened.
@@ -221,6 +265,14 @@ impl Node {
 
     /// The same where each image of the chain is opened by itself.
     pub(super) fn failed_to_open_chain(&self, error: &image_core::Error) -> Failure {
+        if let Some(ReferenceRule::Loop { path, .. }) = error.cause() {
+            return Failure::new(words::of_loop(&self.as_named(path)));
+        }
+        if let Some(ReferenceRule::NotAPath { name, .. }) = error.cause()
+            && let Some(Err(why)) = Null::parse(name)
+        {
+            return why.context(&format!("Could not open '{name}'"));
+        }
         match self.other_in_use(error) {
             Some(path) => self.failed_beneath(error, &path).context(&format!("Could not open '{path}'")),
             None => self.failed_to_open(error),
@@ -235,17 +287,19 @@ impl Node {
     /// Which file of its chain, other than its own, is in use, as who opens it calls that.
     pub(super) fn other_in_use(&self, error: &image_core::Error) -> Option<String> {
         let FileInUse { path, .. } = error.cause()?;
+        (*path != self.file_path()).then(|| self.as_named(path))
+    }
+
+    /// The path of a file of its chain as who opens the image calls it.
+    fn as_named(&self, path: &Path) -> String {
         let own = self.file_path();
-        if *path == own {
-            return None;
-        }
         let folder = own.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).canonicalize();
         let named = folder.ok().and_then(|folder| path.strip_prefix(folder).ok().map(Path::to_path_buf));
-        Some(match named.as_deref().and_then(Path::to_str) {
+        match named.as_deref().and_then(Path::to_str) {
             Some(name) => backing_path(&self.path, name),
             None => path.display().to_string(),
-        })
+        }
     }
 
     /// The same, to be read while nobody writes it, raw or not.
@@ -342,10 +396,11 @@ impl Node {
         let member = self.glance()?;
         self.refuse_corrupt(&member)?;
         self.look_for_backing(&member)?;
-        drop(member);
         self.refuse_part()?;
-        let options = WriteOptions { format: self.format(), references: references(), share: self.share };
-        ImageWriter::in_medium(self.medium_to_write()?, options).map_err(|error| self.failed_to_open(&error))
+        self.repair_unclosed(&member)?;
+        drop(member);
+        ImageWriter::in_medium(self.medium_to_write()?, self.write_options())
+            .map_err(|error| self.failed_to_open(&error))
     }
 
     /// Whether the backing file is there, in the words for that; all else is told by who opens it.
@@ -360,7 +415,15 @@ impl Node {
         if Address::is_meant_by(&name) {
             return Ok(());
         }
-        let path = backing_path(&self.path, &name);
+        let format = member.header.as_ref().and_then(Header::backing_format).map(bytes::to_text);
+        let path = match Self::backing(&name, format.as_deref()) {
+            Ok(described) if described.null.is_some() => return Ok(()),
+            Ok(described) if name.starts_with(named::DESCRIPTION) => described.path,
+            Err(why) if name.starts_with(named::DESCRIPTION) || Null::parse(&name).is_some() => {
+                return Err(self.failed(format!("Could not open backing file: {}", why.message)));
+            }
+            _ => backing_path(&self.path, &name),
+        };
         match std::fs::metadata(bytes::path(&path)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let words = words::of_system(&error);
@@ -372,6 +435,9 @@ impl Node {
 
     /// Opens what the image lies in.
     pub(super) fn medium(&self) -> Result<Medium, Failure> {
+        if let Some(null) = &self.null {
+            return Ok(null.medium(&self.path));
+        }
         match &self.export {
             Some(export) => export.medium().map_err(|error| self.failed_to_open(&error)),
             None => self.file().map(Medium::from),
@@ -380,6 +446,9 @@ impl Node {
 
     /// The same, for writing too.
     pub(super) fn medium_to_write(&self) -> Result<Medium, Failure> {
+        if let Some(null) = &self.null {
+            return Ok(null.medium(&self.path));
+        }
         if let Some(export) = &self.export {
             return export.medium_to_write().map_err(|error| self.failed_to_open(&error));
         }
@@ -406,7 +475,7 @@ impl Node {
         if self.share == Share::Writers {
             return Err(self.failed("force-share=on can only be used with read-only images"));
         }
-        match self.export.is_none() && self.file_path().is_dir() {
+        match self.export.is_none() && self.null.is_none() && self.file_path().is_dir() {
             true => Err(self.failed(format!("Could not open '{}': Is a directory", self.path))),
             false => Ok(()),
         }
@@ -447,7 +516,7 @@ impl Node {
     /// Opens it for changing what it says of itself, alone; what it names is not opened.
     pub(super) fn member_to_write(&self, call: &Call) -> Result<Member, Failure> {
         self.check_writable()?;
-        drop(self.medium()?);
+        self.repair_unclosed(&self.glance()?)?;
         let member = Member::in_medium_to_write(self.medium_to_write()?, self.format());
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         self.refuse_corrupt(&member)?;
@@ -475,16 +544,6 @@ impl Node {
     }
 }
 
-/// The path to a backing file for who opened `image`: from the folder of the image, unless it is absolute or no path.
-pub(super) fn backing_path(image: &str, name: &str) -> String {
-    let no_path = name.split('/').next().unwrap_or_default().contains(':');
-    if name.starts_with('/') || no_path {
-        return name.to_owned();
-    }
-    let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
-    format!("{folder}{name}")
-}
-
 fn share_of(wanted: &Wanted) -> Share {
     match wanted.force_share {
         true => Share::Writers,
@@ -493,47 +552,12 @@ fn share_of(wanted: &Wanted) -> Share {
     }
 }
 
-/// The path that a file name is, without a protocol in front.
-pub(super) fn plain_path(name: &str) -> Result<&str, Failure> {
-    let path = match name.find([':', '/']) {
-        Some(at) if name[at..].starts_with(':') => match &name[..at] {
-            "file" => &name[at + 1..],
-            protocol => return Err(Failure::new(format!("Unknown protocol '{protocol}'"))),
-        },
-        _ => name,
-    };
-    match path {
-        "" => Err(Failure::new("The 'file' block driver requires a file name")),
-        path => Ok(path),
-    }
-}
-
-/// Whether the name of a new image can be one: that of a file, or of an export.
-pub(super) fn check_name(name: &str) -> Result<(), Failure> {
-    match Remote::parse(name) {
-        Some(export) => export.map(drop),
-        None => plain_path(name).map(drop),
-    }
-}
-
-/// The export that a name means, for writing, if it means one.
-pub(super) fn export_to_write(name: &str) -> Result<Option<Medium>, Failure> {
-    let Some(export) = Remote::parse(name).transpose()? else { return Ok(None) };
-    let failed = |error| {
-        Failure::new(words::of_opening(&error)).hint(&words::hint_of(&error, name)).context(
-            "Protocol driver 'nbd' does not support creating new images, so an existing image must be selected as the \
-             target; however, opening the given target as an existing image failed",
-        )
-    };
-    export.medium_to_write().map(Some).map_err(failed)
-}
-
 /// What a driver's name means.
 fn layer_of(driver: &str) -> Result<Layer, Failure> {
     match driver {
         "raw" => Ok(Layer::Format(Format::Raw)),
         "qcow2" => Ok(Layer::Format(Format::Qcow2)),
-        "file" | "host_device" | "nbd" => Ok(Layer::File),
-        _ => Err(Failure::new(format!("Unknown driver '{driver}'"))),
+        "file" | "host_device" | "nbd" | "null-co" | "null-aio" => Ok(Layer::File),
+        _ => Err(drivers::not_opened(driver)),
     }
 }

@@ -3,16 +3,15 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use image_core::block::BlockRead;
-use image_core::format::{Differences, Format, NewBacking, WriteOptions, rebase};
+use image_core::format::{Differences, Medium, NewBacking, rebase};
 use image_core::progress::Progress;
 use image_core::qcow2::Unsupported;
 
 use super::failure::Failure;
-use super::node::{Node, Wanted, backing_path, references};
+use super::node::{Node, Wanted, backing_path};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
 use super::progress::Percent;
-use super::{Call, bytes, cache, words};
+use super::{Call, bytes, cache, drivers, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
     flag('h', "help"),
@@ -57,29 +56,27 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     cache::check_source(&modes[1])?;
     let node = Node::parse(&name, &Wanted { force_share: false, ..wanted.clone() })?;
     let (size, is_raw) = look_at(call, &node, by_name, compress)?;
-    let new = match backing.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => Some(look(&node, name, format.as_deref(), by_name)?),
-        None => None,
-    };
+    let new = backing.as_deref().filter(|name| !name.is_empty());
+    let medium = new.map(|name| look(&node, name, format.as_deref(), by_name)).transpose()?.flatten();
+    let read_as = format.as_deref().and_then(drivers::format_of);
     percent.of(size);
     let changing = |why: &str| {
         percent.complete();
         let name = backing.as_deref().unwrap_or("(null)");
         Failure::new(format!("Could not change the backing file to '{name}': {why}"))
     };
-    let name = backing.as_deref().filter(|name| !name.is_empty()).map(bytes::of_text);
-    let new = match (&name, new) {
-        (Some(name), Some(format)) => {
-            let format = format.ok_or_else(|| changing("backing format must be specified"))?;
-            Some(NewBacking { name, format })
+    let name = new.map(bytes::of_text);
+    let new = match &name {
+        Some(name) => {
+            let format = format.as_deref().ok_or_else(|| changing("backing format must be specified"))?;
+            Some(NewBacking { name, format: drivers::recorded(format), read_as, medium: medium.as_ref() })
         }
-        _ => None,
+        None => None,
     };
     if is_raw {
         return Err(changing("Operation not supported"));
     }
-    let options =
-        WriteOptions { format: node.format(), references: references(), share: node.options().share };
+    let options = node.write_options();
     let mut done = |bytes: u64| {
         percent.advance(bytes);
         Ok(())
@@ -103,6 +100,7 @@ fn failed(node: &Node, error: &image_core::Error) -> Failure {
 fn look_at(call: &Call, node: &Node, by_name: bool, compress: bool) -> Result<(u64, bool), Failure> {
     let member = node.member()?;
     node.refuse_corrupt(&member)?;
+    node.repair_unclosed(&member)?;
     let (size, is_raw) = (member.virtual_size(), member.header.is_none());
     drop(member);
     if is_raw {
@@ -123,25 +121,22 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-/// The format of the new backing file, if it was given; it is looked at unless only its name matters.
-fn look(node: &Node, name: &str, format: Option<&str>, by_name: bool) -> Result<Option<Format>, Failure> {
-    let known = match format {
-        Some(format) => {
-            let known = format.parse::<Format>();
-            Some(known.map_err(|_| Failure::new(format!("Invalid format name: '{format}'")))?)
-        }
-        None => None,
-    };
-    if !by_name {
-        let path = backing_path(node.path(), name);
-        if is_same_file(&bytes::path(&path), &node.file_path()) {
-            // It is open for writing.
-            let why =
-                format!("Could not open new backing file '{name}': Failed to get shared \"write\" lock");
-            return Err(Failure::new(why).hint(&format!("Is another process using the image [{path}]?\n")));
-        }
-        let opened = Node::backing(&path, format).and_then(|backing| backing.disk().map(|disk| disk.size()));
-        opened.map_err(|failure| failure.context(&format!("Could not open new backing file '{name}'")))?;
+/// Looks at the new backing file, unless only its name matters, and at its format, if that was given; returns what it lies
+/// in, if its name does not tell that.
+fn look(node: &Node, name: &str, format: Option<&str>, by_name: bool) -> Result<Option<Medium>, Failure> {
+    if let Some(format) = format.filter(|format| !drivers::is_known(format)) {
+        return Err(Failure::new(format!("Invalid format name: '{format}'")));
     }
-    Ok(known)
+    if by_name {
+        return Ok(None);
+    }
+    let path = backing_path(node.path(), name);
+    if is_same_file(&bytes::path(&path), &node.file_path()) {
+        // It is open for writing.
+        let why = format!("Could not open new backing file '{name}': Failed to get shared \"write\" lock");
+        return Err(Failure::new(why).hint(&format!("Is another process using the image [{path}]?\n")));
+    }
+    let opened = Node::backing(&path, format)
+        .and_then(|backing| backing.disk().and_then(|_| backing.medium_of_description(&path)));
+    opened.map_err(|failure| failure.context(&format!("Could not open new backing file '{name}'")))
 }

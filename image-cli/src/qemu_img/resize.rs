@@ -1,8 +1,8 @@
 //! `qemu-img resize`: another virtual size.
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation};
-use image_core::format::{Format, ImageWriter};
-use image_core::qcow2::{Version, bitmap};
+use image_core::format::{Format, ImageWriter, Medium};
+use image_core::qcow2::{Unsupported, Version, bitmap};
 
 use super::failure::Failure;
 use super::node::{Node, Wanted};
@@ -19,10 +19,6 @@ pub(super) const OPTIONS: &[Opt] = &[
     long_valued("preallocation"),
     long_flag("shrink"),
 ];
-
-/// What follows the complaint about a size.
-const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
-                         and exabytes, respectively.\n";
 
 pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let (mut wanted, mut quiet, mut shrink) = (Wanted::default(), false, false);
@@ -62,7 +58,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
             call.talk.name
         )));
     }
-    resize(&image, node.medium()?.is_export(), new, preallocation)?;
+    resize(&image, &node.medium()?, new, preallocation)?;
     image.close().map_err(|error| Failure::new(words::of_chain(&error)))?;
     if !quiet {
         call.print("Image resized.\n");
@@ -72,7 +68,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 fn resize(
     image: &ImageWriter,
-    on_export: bool,
+    medium: &Medium,
     new: u64,
     preallocation: Preallocation,
 ) -> Result<(), Failure> {
@@ -89,10 +85,16 @@ fn resize(
         return Err(Failure::new("Can't resize a v2 image which has snapshots"));
     }
     refuse_inconsistent_bitmaps(image)?;
-    if image.format() == Format::Raw && on_export {
+    if image.format() == Format::Raw && medium.is_export() {
         return Err(Failure::new("Cannot resize NBD nodes"));
     }
-    image.resize(new).map_err(failed)?;
+    if medium.null_driver().is_some() {
+        return Err(Failure::new("Image format driver does not support resize"));
+    }
+    image.resize(new).map_err(|error| match error.cause() {
+        Some(Unsupported::VirtualSize { .. }) => Failure::new("Failed to grow the L1 table: File too large"),
+        _ => failed(error),
+    })?;
     let added = ByteRange::between(old, new);
     match image.as_qcow2() {
         _ if preallocation == Preallocation::Off || added.is_empty() => Ok(()),
@@ -125,7 +127,7 @@ impl Change {
         let size = |text: &str| {
             size::parse(text).map_err(|fault| match fault {
                 SizeFault::Malformed => {
-                    Failure::new("Parameter 'size' expects a non-negative number below 2^64").hint(SIZE_HINT)
+                    Failure::new("Parameter 'size' expects a non-negative number below 2^64").hint(size::HINT)
                 }
                 SizeFault::TooLarge => {
                     Failure::new(format!("Value '{text}' is out of range for parameter 'size'"))

@@ -47,6 +47,24 @@ pub(super) enum SizeFault {
     TooLarge,
 }
 
+/// What follows the complaint about a size.
+pub(super) const HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+                               and exabytes, respectively.\n";
+
+/// The number of bytes that the parameter `name` is given as.
+pub(super) fn of_parameter(name: &str, value: &str) -> Result<u64, Failure> {
+    let out_of_range = || Failure::new(format!("Value '{value}' is out of range for parameter '{name}'"));
+    let negative = value.strip_prefix('-').is_some_and(|rest| parse(rest).is_ok());
+    parse(value).map_err(|fault| match fault {
+        SizeFault::TooLarge => out_of_range(),
+        SizeFault::Malformed if negative => out_of_range(),
+        SizeFault::Malformed => {
+            let message = format!("Parameter '{name}' expects a non-negative number below 2^64");
+            Failure::new(message).hint(HINT)
+        }
+    })
+}
+
 /// A size: decimal with an optional fraction, or hexadecimal, with an optional suffix, of which none is `unit` bytes.
 ///
 /// Suffixes (either case): b, k, m, g, t, p, e. A fraction needs a suffix; a hexadecimal number has neither.

@@ -4,9 +4,10 @@ use image_core::Error;
 use image_core::block::InUse;
 use image_core::format::ReferenceRule;
 use image_core::nbd::{NotConnected, Refusal};
-use image_core::qcow2::{Corrupt, Region, Unsupported};
+use image_core::qcow2::{Corrupt, Region, UnknownFeatures, Unsupported};
 use rustls::CertificateError;
 
+use super::bytes;
 use crate::printable::printable;
 
 /// The operating system's words for an error, as `strerror(3)` has them.
@@ -29,6 +30,9 @@ pub(super) fn of_opening(error: &Error) -> String {
     if let Some(ReferenceRule::Export { what, name }) = error.cause() {
         return format!("The {what} {name:?} is an export, which an image must not choose: {HOW_TO_ALLOW}");
     }
+    if let Some(ReferenceRule::Loop { name, .. }) = error.cause() {
+        return of_loop(name);
+    }
     if let Some(words) = of_server(error) {
         return words;
     }
@@ -43,6 +47,11 @@ pub(super) fn of_opening(error: &Error) -> String {
         (None, None) => None,
     };
     known.unwrap_or_else(|| of_chain(error))
+}
+
+/// A chain that comes back to where it was.
+pub(super) fn of_loop(name: &str) -> String {
+    format!("Backing file '{}' creates an infinite loop.", printable(name))
 }
 
 /// The line below, if there is one.
@@ -177,19 +186,17 @@ fn of_unsupported(rule: &Unsupported) -> Option<String> {
         Unsupported::ClusterBits { bits } => format!("Unsupported cluster size: 2^{bits}"),
         Unsupported::Compression { kind } => format!("qcow2: unknown compression type: {kind}"),
         Unsupported::VirtualSize { .. } => "Image is too big".to_owned(),
-        Unsupported::Features { names } => format!("Unsupported qcow2 feature(s): {}", features(names)),
+        Unsupported::Features(unknown) => format!("Unsupported qcow2 feature(s): {}", features(unknown)),
         _ => return None,
     })
 }
 
-/// Features that the image has names for, and the bits of the others as one number.
-fn features(names: &[String]) -> String {
-    let bit = |name: &String| name.strip_prefix("bit ").and_then(|bit| bit.parse::<u32>().ok());
-    let unnamed =
-        names.iter().filter_map(bit).filter_map(|bit| 1_u64.checked_shl(bit)).fold(0, |all, bit| all | bit);
-    let mut words: Vec<String> = names.iter().filter(|name| bit(name).is_none()).cloned().collect();
-    if unnamed != 0 {
-        words.push(format!("Unknown incompatible feature: {unnamed:x}"));
+/// Features that the image has names for, in its own order, and the bits of the others as one number.
+fn features(unknown: &UnknownFeatures) -> String {
+    let mut words: Vec<String> =
+        unknown.names.iter().map(|(_, name)| printable(&bytes::to_text(name))).collect();
+    if unknown.nameless() != 0 {
+        words.push(format!("Unknown incompatible feature: {:x}", unknown.nameless()));
     }
     words.join(", ")
 }

@@ -77,7 +77,7 @@ impl Target {
 fn like(old: &Qcow2) -> anyhow::Result<NewImage> {
     let header = old.header();
     let geometry = Geometry::new(header.geometry.cluster_bits(), header.geometry.refcount_order(), false)?;
-    let image = NewImage::new(header.size)?.with_geometry(geometry)?;
+    let image = NewImage::in_clusters(header.size, geometry)?;
     match is_compressed(old)? {
         true => Ok(image.with_codec(Codec::new(header.compression, None)?, true)?),
         false => Ok(image),

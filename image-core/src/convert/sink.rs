@@ -77,3 +77,35 @@ pub trait Sink: Send {
     /// As [`put`](Self::put).
     fn finish(&mut self) -> Result<()>;
 }
+
+/// The methods of [`Sink`], each answered by another one.
+macro_rules! sink_as {
+    ($this:ident => $sink:expr) => {
+        fn unit_size(&$this) -> u64 {
+            $sink.unit_size()
+        }
+        fn encoder(&$this) -> Result<Option<Box<dyn Encoder>>> {
+            $sink.encoder()
+        }
+        fn put(&mut $this, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+            $sink.put(range, piece)
+        }
+        fn copies(&$this) -> Option<Copies> {
+            $sink.copies()
+        }
+        fn put_from(&mut $this, range: ByteRange, from: InFile<'_>) -> Result<()> {
+            $sink.put_from(range, from)
+        }
+        fn finish(&mut $this) -> Result<()> {
+            $sink.finish()
+        }
+    };
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    sink_as!(self => (**self));
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    sink_as!(self => (**self));
+}

@@ -12,6 +12,9 @@ const SPARSE_UNIT: u64 = 4096;
 /// From so many bytes on, finding storage for a run beforehand costs less than finding it page by page.
 const ROOM_LEN: u64 = 256 * 1024;
 
+/// So many zeroes are written at a time, at least.
+const ZEROES_LEN: u64 = 1 << 20;
+
 /// What a [`DiskSink`] does about zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zeroes {
@@ -88,6 +91,74 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
 
     fn finish(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Into another sink, with every zero as a byte: so that all of the target has a place of its own.
+pub struct FilledSink<S> {
+    sink: S,
+    /// One unit of zeroes, as the sink packs it.
+    packed: Option<Vec<u8>>,
+}
+
+impl<S: Sink> FilledSink<S> {
+    /// Into `sink`.
+    ///
+    /// # Errors
+    /// As [`Sink::encoder`] and [`Encoder::encode`].
+    pub fn new(sink: S) -> Result<Self> {
+        let mut packed = Vec::new();
+        let encoded = match sink.encoder()? {
+            Some(mut encoder) => encoder.encode(&vec![0; sink.unit_size() as usize], &mut packed)?,
+            None => false,
+        };
+        Ok(Self { sink, packed: encoded.then_some(packed) })
+    }
+}
+
+impl<S: Sink> Sink for FilledSink<S> {
+    fn unit_size(&self) -> u64 {
+        self.sink.unit_size()
+    }
+
+    fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
+        self.sink.encoder()
+    }
+
+    fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
+        if piece != Piece::Zero {
+            return self.sink.put(range, piece);
+        }
+        let step = match self.packed {
+            Some(_) => self.sink.unit_size(),
+            None => ZEROES_LEN.max(self.sink.unit_size()),
+        };
+        let zeroes = if self.packed.is_some() { Vec::new() } else { vec![0; step.min(range.len()) as usize] };
+        let mut at = range.offset();
+        while at < range.end() {
+            let part = ByteRange::between(at, at.saturating_add(step).min(range.end()));
+            self.sink.put(
+                part,
+                match &self.packed {
+                    Some(packed) => Piece::Packed(packed),
+                    None => Piece::Plain(&zeroes[..part.len() as usize]),
+                },
+            )?;
+            at = part.end();
+        }
+        Ok(())
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        self.sink.copies()
+    }
+
+    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+        self.sink.put_from(range, from)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.sink.finish()
     }
 }
 

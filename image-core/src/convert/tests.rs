@@ -557,3 +557,22 @@ fn what_is_only_shared_is_not_announced() {
         assert_eq!(source.1.load(Ordering::Relaxed), announced);
     }
 }
+
+#[test]
+fn a_sink_that_is_filled_is_given_no_zeroes() {
+    let source = MemoryDisk::new(3 << 20);
+    source.write_at(&[5; 4096], 1 << 20).unwrap();
+    for packs in [false, true] {
+        let mut recorder = Recorder::new(4096, packs);
+        let mut sink = FilledSink::new(&mut recorder).unwrap();
+        convert(&source, &mut sink, &Options::default()).unwrap();
+        assert!(recorder.finished);
+        assert_eq!(recorder.content(), source.to_bytes());
+        let is_stored = |given: &Given| match given {
+            Given::Plain(range, _) => !packs && range.len() <= 1 << 20,
+            Given::Packed(range, _) => packs && range.len() == 4096,
+            _ => false,
+        };
+        assert!(recorder.given.iter().all(is_stored), "packs: {packs}");
+    }
+}

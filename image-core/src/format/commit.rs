@@ -37,7 +37,8 @@ pub struct Commit {
 /// [`ImageWriter::open`], and what `done` says. Committing again after an error goes on.
 pub fn commit(medium: &Medium, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
     let (path, references) = (medium.path(), job.options.references);
-    let look = OpenOptions { format: job.options.format, references, share: job.options.share };
+    let WriteOptions { format, share, describe, .. } = job.options;
+    let look = OpenOptions { format, references, share, describe };
     let depth = find_base(medium, look, job.base.as_deref())?;
     // The base is written, and the image's own chain has it open for reading.
     let top = WriteOptions { references, share: Share::Writers, ..job.options };
@@ -49,7 +50,7 @@ pub fn commit(medium: &Medium, job: &Commit, done: &mut dyn FnMut(u64) -> Result
             members.get(depth as usize).ok_or_else(|| Error::invalid("the chain changed meanwhile"))?;
         (base.file.clone(), base.format)
     };
-    let below = WriteOptions { format: Some(base_format), references, share: job.options.share };
+    let below = WriteOptions { format: Some(base_format), references, share, describe };
     let doing = || format!("committing {} to {}", path.display(), base.path().display());
     let base = ImageWriter::in_medium(base.again(true)?, below)?;
     let empties = !job.keep && job.base.is_none();

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::{Access, BlockRead, BlockWrite, FileDisk, read_as, write_as};
+use crate::block::{Access, BlockRead, BlockWrite, FileDisk, NullDisk, read_as, write_as};
 use crate::error::{Error, Result};
 use crate::nbd::{Address, Export, ExportOptions, Refusal};
 
@@ -17,7 +17,35 @@ pub struct Medium {
     disk: Arc<dyn BlockWrite>,
     /// The same disk, if it is an export.
     export: Option<Arc<Export>>,
+    null: Option<NullDriver>,
     name: PathBuf,
+}
+
+/// QEMU's drivers for a disk that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullDriver {
+    /// `null-co`.
+    Co,
+    /// `null-aio`, which differs in how QEMU waits.
+    Aio,
+}
+
+impl NullDriver {
+    /// QEMU's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Co => "null-co",
+            Self::Aio => "null-aio",
+        }
+    }
+
+    /// The one file name that it takes.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Co => "null-co://",
+            Self::Aio => "null-aio://",
+        }
+    }
 }
 
 impl fmt::Debug for Medium {
@@ -29,14 +57,14 @@ impl fmt::Debug for Medium {
 impl From<FileDisk> for Medium {
     fn from(file: FileDisk) -> Self {
         let name = file.path().to_owned();
-        Self { disk: Arc::new(file), export: None, name }
+        Self { disk: Arc::new(file), export: None, null: None, name }
     }
 }
 
 impl From<Arc<Export>> for Medium {
     fn from(export: Arc<Export>) -> Self {
         let name = export.name().to_owned();
-        Self { disk: Arc::clone(&export) as Arc<dyn BlockWrite>, export: Some(export), name }
+        Self { disk: Arc::clone(&export) as Arc<dyn BlockWrite>, export: Some(export), null: None, name }
     }
 }
 
@@ -64,6 +92,11 @@ impl Medium {
         }
     }
 
+    /// A disk that is not there, as one of QEMU's drivers has it; `name` is what it is called.
+    pub fn null(driver: NullDriver, disk: NullDisk, name: &str) -> Self {
+        Self { disk: Arc::new(disk), export: None, null: Some(driver), name: name.into() }
+    }
+
     /// The same once more, for writing too if `writes`: a file is opened anew, with locks of its own; an export has the
     /// one connection that there is, encrypted or not.
     ///
@@ -75,6 +108,7 @@ impl Medium {
                 Err(Error::from(Refusal::ReadOnly).doing(format!("opening {}", self.name.display())))
             }
             Some(_) => Ok(self.clone()),
+            None if self.null.is_some() => Ok(self.clone()),
             None if writes => Ok(FileDisk::open_writable(&self.name)?.into()),
             None => Ok(FileDisk::open(&self.name)?.into()),
         }
@@ -90,17 +124,25 @@ impl Medium {
         self.export.is_some()
     }
 
+    /// The driver of a disk that is not there.
+    pub fn null_driver(&self) -> Option<NullDriver> {
+        self.null
+    }
+
     /// Whether it is a block device.
     pub fn is_block_device(&self) -> bool {
         self.as_file().is_some_and(FileDisk::is_block_device)
     }
 
-    /// The bytes that are set aside for it, as [`FileDisk::allocated_size`]; a server does not say.
+    /// The bytes that are set aside for it, as [`FileDisk::allocated_size`]; a server does not say, and nothing has none.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io).
     pub fn allocated_size(&self) -> Result<Option<u64>> {
-        self.as_file().map(FileDisk::allocated_size).transpose()
+        match self.null {
+            Some(_) => Ok(Some(0)),
+            None => self.as_file().map(FileDisk::allocated_size).transpose(),
+        }
     }
 
     /// As [`FileDisk::lock`]; an export has no locks.

@@ -101,10 +101,12 @@ impl Member {
     /// As [`Image::open`](super::Image::open).
     pub fn with_chain(self, options: OpenOptions) -> Result<Vec<Self>> {
         let first = self;
-        let mut chain = Chain::starting_with(&first.file, options.references.at_least_beneath())?;
+        let chain = Chain::starting_with(&first.file, options.references.at_least_beneath())?;
+        let mut chain = chain.describing(options.describe);
         let mut members = vec![first];
         while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
             let Some(reference) = Reference::to_backing_file(header)? else { break };
+            let reference = chain.described(reference);
             let image = members.last().map(|member| member.file.path().to_owned()).unwrap_or_default();
             let file = chain
                 .open(&reference, &image, Access::LOOK)

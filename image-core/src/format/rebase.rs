@@ -20,14 +20,12 @@ use crate::qcow2::write::set_backing;
 pub struct NewBacking<'a> {
     /// Its name; a relative one starts at the folder of the image.
     pub name: &'a [u8],
-    /// Its format, which is recorded.
-    pub format: Format,
-}
-
-impl NewBacking<'_> {
-    fn recorded(self) -> (Vec<u8>, String) {
-        (self.name.to_vec(), self.format.to_string())
-    }
+    /// The name of its format, which is recorded: QEMU knows more of them than are read here.
+    pub format: &'a str,
+    /// What it is read as, where it is looked at; probed if `None`.
+    pub read_as: Option<Format>,
+    /// What it lies in, where its name does not tell.
+    pub medium: Option<&'a Medium>,
 }
 
 /// How differences between the old and the new backing file are stored.
@@ -53,8 +51,7 @@ pub fn rebase(
     let path = medium.path();
     let raw =
         || Error::invalid("a raw image has no backing file").doing(format!("rebasing {}", path.display()));
-    let recorded = new.map(NewBacking::recorded);
-    let recorded = recorded.as_ref().map(|(name, format)| (name.as_slice(), Some(format.as_str())));
+    let recorded = new.map(|new| (new.name, Some(new.format)));
     let doing = || format!("rebasing {}", path.display());
     let Some(Differences { compress, done }) = stored else {
         let member = Member::in_medium_to_write(medium.again(true)?, options.format)?;
@@ -68,11 +65,15 @@ pub fn rebase(
             let folder = path.parent().filter(|_| !medium.is_export()).unwrap_or(Path::new(""));
             let place = if address(name)?.is_some() { name.to_owned() } else { folder.join(name) };
             let open = OpenOptions {
-                format: Some(new.format),
+                format: new.read_as,
                 references: options.references,
                 share: options.share,
+                describe: options.describe,
             };
-            Some(Image::open(place, open)?)
+            Some(match new.medium {
+                Some(medium) => Image::in_medium(medium.clone(), open)?,
+                None => Image::open(place, open)?,
+            })
         }
         None => None,
     };

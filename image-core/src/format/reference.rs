@@ -1,7 +1,7 @@
 //! The gate: which of the files that an image names are opened.
 //!
 //! ```text
-//! name in the image ─► plain path? ─► beneath the folder? ─► new? ─► shallow? ─► regular file? ─► open
+//! name in the image ─► (described) ─► plain path? ─► beneath the folder? ─► new? ─► shallow? ─► regular file? ─► open
 //!                      no "nbd:…",     resolved by the        not in   at most     no device,
 //!                      no "json:…"     kernel, one step       the chain   64       no pipe
 //! ```
@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Format, Medium, References, Share};
-use crate::block::{Access, BlockRead, FileDisk};
+use super::{Format, Medium, NullDriver, References, Share};
+use crate::block::{Access, BlockRead, FileDisk, NullDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::nbd::{Address, Export, ExportOptions};
 use crate::qcow2::{Corrupt, Header};
@@ -46,7 +46,7 @@ pub enum ReferenceRule {
     #[error("it names the {what} {name:?}, which is not a regular file")]
     NotAFile { what: &'static str, name: String },
     #[error("it names the {what} {name:?}, which is already part of the chain")]
-    Loop { what: &'static str, name: String },
+    Loop { what: &'static str, name: String, path: PathBuf },
     #[error("the chain of backing files is longer than {MAX_CHAIN_DEPTH}")]
     TooDeep,
 }
@@ -61,12 +61,31 @@ impl From<ReferenceRule> for Error {
     }
 }
 
+/// What a name means that is no path, if it means anything: the gate is the same for what it leads to.
+pub type Describe = fn(&[u8]) -> Option<Described>;
+
+/// What such a name means.
+#[derive(Debug, Clone)]
+pub enum Described {
+    /// A file.
+    File {
+        /// Its path, absolute.
+        path: PathBuf,
+        /// Its format, if that is said and the image records none.
+        format: Option<Format>,
+    },
+    /// Nothing that has to be opened.
+    Null(Medium),
+}
+
 /// A file that an image names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reference {
     what: &'static str,
     name: Vec<u8>,
     format: Option<Format>,
+    /// What the name means, where it is no path.
+    described: Option<Described>,
 }
 
 impl Reference {
@@ -77,14 +96,18 @@ impl Reference {
     pub fn to_backing_file(header: &Header) -> Result<Option<Self>> {
         let Some(name) = header.backing_name.clone() else { return Ok(None) };
         let format = match header.backing_format() {
-            // QEMU records this for block devices, which are raw.
-            Some(b"host_device") => Some(Format::Raw),
+            // QEMU's drivers for what an image may lie in: nothing but its bytes.
+            Some(b"file" | b"host_device" | b"host_cdrom") => Some(Format::Raw),
+            Some(b"null-co" | b"null-aio") if null_named(&name).is_some() || name.starts_with(b"json:") => {
+                Some(Format::Raw)
+            }
+            Some(b"nbd") if std::str::from_utf8(&name).is_ok_and(Address::is_meant_by) => Some(Format::Raw),
             Some(format) => {
                 Some(String::from_utf8_lossy(format).parse().doing(|| "reading the backing file's format")?)
             }
             None => None,
         };
-        Ok(Some(Self { what: "backing file", name, format }))
+        Ok(Some(Self { what: "backing file", name, format, described: None }))
     }
 
     /// The data file that a header names.
@@ -96,7 +119,7 @@ impl Reference {
             return Ok(None);
         }
         let name = header.data_file_name().ok_or(Corrupt::NoDataFileName)?.to_vec();
-        Ok(Some(Self { what: "data file", name, format: Some(Format::Raw) }))
+        Ok(Some(Self { what: "data file", name, format: Some(Format::Raw), described: None }))
     }
 
     /// The name, as it stands in the image.
@@ -123,6 +146,9 @@ impl Reference {
 
     /// The name as a path; QEMU takes whatever has a colon before the first slash for a protocol.
     fn path(&self) -> Result<&Path, ReferenceRule> {
+        if let Some(Described::File { path, .. }) = &self.described {
+            return Ok(path);
+        }
         let before_slash = self.name.split(|&byte| byte == b'/').next().unwrap_or_default();
         let not_a_path = before_slash.contains(&b':') || self.name.contains(&0) || self.name.is_empty();
         if not_a_path {
@@ -130,6 +156,11 @@ impl Reference {
         }
         Ok(Path::new(OsStr::from_bytes(&self.name)))
     }
+}
+
+/// The driver of a disk that is not there, if a name means one.
+fn null_named(name: &[u8]) -> Option<NullDriver> {
+    [NullDriver::Co, NullDriver::Aio].into_iter().find(|driver| name == driver.file_name().as_bytes())
 }
 
 /// The images opened so far, each named by the one before.
@@ -143,6 +174,7 @@ pub(super) struct Chain {
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
     share: Share,
+    describe: Option<Describe>,
 }
 
 impl Chain {
@@ -150,7 +182,14 @@ impl Chain {
     pub(super) fn starting_with(medium: &Medium, references: References) -> Result<Self> {
         let Some(file) = medium.as_file() else {
             let (folder, exports) = (PathBuf::new(), vec![medium.path().to_owned()]);
-            return Ok(Self { references, folder, exports, opened: Vec::new(), share: Share::default() });
+            return Ok(Self {
+                references,
+                folder,
+                exports,
+                opened: Vec::new(),
+                share: Share::default(),
+                describe: None,
+            });
         };
         let folder = match references {
             References::Refuse | References::AllowAnywhere => PathBuf::new(),
@@ -161,12 +200,29 @@ impl Chain {
             }
         };
         let opened = vec![identity(file)?];
-        Ok(Self { references, folder, exports: Vec::new(), opened, share: Share::default() })
+        Ok(Self { references, folder, exports: Vec::new(), opened, share: Share::default(), describe: None })
     }
 
     /// With other programs that may do this with the images of the chain.
     pub(super) fn sharing(self, share: Share) -> Self {
         Self { share, ..self }
+    }
+
+    /// With a meaning for names that are no paths.
+    pub(super) fn describing(self, describe: Option<Describe>) -> Self {
+        Self { describe, ..self }
+    }
+
+    /// A backing file with what its name means: a description, or a disk that is not there.
+    pub(super) fn described(&self, reference: Reference) -> Reference {
+        let null = null_named(&reference.name)
+            .map(|driver| Described::Null(Medium::null(driver, NullDisk::default(), driver.file_name())));
+        let described = null.or_else(|| self.describe.and_then(|describe| describe(&reference.name)));
+        let format = reference.format.or(match &described {
+            Some(Described::File { format, .. }) => *format,
+            _ => None,
+        });
+        Reference { described, format, ..reference }
     }
 
     /// What other programs may do with the images of the chain.
@@ -183,6 +239,9 @@ impl Chain {
         }
         if self.opened.len().saturating_add(self.exports.len()) > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
+        }
+        if let Some(Described::Null(medium)) = &reference.described {
+            return Ok(medium.clone());
         }
         if let Some(address) = reference.address()? {
             return self.open_export(reference, &address, access);
@@ -201,7 +260,7 @@ impl Chain {
         let disk = FileDisk::from_file(file, path)?;
         let identity = identity(&disk)?;
         if self.opened.contains(&identity) {
-            return Err(ReferenceRule::Loop { what, name }.into());
+            return Err(ReferenceRule::Loop { what, name, path: disk.path().to_owned() }.into());
         }
         self.opened.push(identity);
         let access =
@@ -218,7 +277,7 @@ impl Chain {
         }
         let shown = PathBuf::from(address.to_string());
         if self.exports.contains(&shown) {
-            return Err(ReferenceRule::Loop { what, name }.into());
+            return Err(ReferenceRule::Loop { what, name, path: shown }.into());
         }
         let options = ExportOptions::default();
         let export = match access == Access::WRITE {
@@ -231,7 +290,7 @@ impl Chain {
 
     /// Whether a name leads nowhere, since it starts at an export.
     fn has_no_folder(&self, reference: &Reference, image: &Path) -> bool {
-        let absolute = reference.name.first() == Some(&b'/');
+        let absolute = reference.name.first() == Some(&b'/') || reference.described.is_some();
         match self.references {
             References::AllowAnywhere => !absolute && self.exports.iter().any(|export| export == image),
             References::Refuse | References::AllowBeneath => !self.exports.is_empty(),
@@ -292,7 +351,7 @@ mod tests {
     use super::*;
 
     fn reference(name: &str) -> Reference {
-        Reference { what: "backing file", name: name.into(), format: None }
+        Reference { what: "backing file", name: name.into(), format: None, described: None }
     }
 
     struct Folder {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::ambiguity::{refuse_ambiguous, refuse_disguise};
 use super::reference::Chain;
-use super::{Format, Medium, Reference, References, Share, open_backing, probe};
+use super::{Describe, Format, Medium, Reference, References, Share, open_backing, probe};
 use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, Result};
 use crate::qcow2::{Header, Qcow2Writer};
@@ -26,6 +26,8 @@ pub struct WriteOptions {
     pub references: References,
     /// What others may do meanwhile with the backing files. Nobody else may write the image itself.
     pub share: Share,
+    /// What names mean that are no paths; `None`: nothing.
+    pub describe: Option<Describe>,
 }
 
 /// An image of any format, open for reading and writing.
@@ -127,7 +129,9 @@ impl Disk {
             refuse_ambiguous(&file, format)?;
         }
         let path = file.path().to_owned();
-        let mut chain = Chain::starting_with(&file, options.references)?.sharing(options.share);
+        let mut chain = Chain::starting_with(&file, options.references)?
+            .sharing(options.share)
+            .describing(options.describe);
         let header = Header::read(&file)?;
         let data_file = match Reference::to_data_file(&header)? {
             Some(reference) => {

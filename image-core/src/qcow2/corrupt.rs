@@ -80,8 +80,6 @@ pub enum Corrupt {
     BackingName { offset: u64, len: u32 },
     #[error("header extension {kind:#010x} of {len:#x} bytes at {offset:#x} ends past the header's cluster")]
     ExtensionCut { kind: u32, offset: u64, len: u32 },
-    #[error("header extension {kind:#010x} appears twice")]
-    ExtensionTwice { kind: u32 },
     #[error("header extension {kind:#010x} has {len:#x} bytes of data where {expected:#x} are required")]
     ExtensionLen { kind: u32, len: u32, expected: u32 },
     #[error("a virtual size of {size:#x} needs {needed:#x} L1 entries, there are {count:#x}")]
@@ -175,8 +173,8 @@ pub enum Unsupported {
     ClusterBits { bits: u32 },
     #[error("it is encrypted with {method}")]
     Encrypted { method: CryptMethod },
-    #[error("it needs features unknown here: {}", .names.join(", "))]
-    Features { names: Vec<String> },
+    #[error("it needs features unknown here: {0}")]
+    Features(UnknownFeatures),
     #[error("compression type {kind}: deflate (0) and zstd (1) are read")]
     Compression { kind: u8 },
     #[error("a virtual size of {size:#x} bytes is out of reach of an L1 table of 32 MiB")]
@@ -196,6 +194,36 @@ pub enum Unsupported {
 impl From<Unsupported> for Error {
     fn from(source: Unsupported) -> Self {
         Self::new(ErrorKind::Unsupported, source)
+    }
+}
+
+/// Incompatible features that are unknown here, and what the image calls them. At least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownFeatures {
+    /// One bit for each.
+    pub bits: u64,
+    /// Bits and the names that the image has for them, in its own order, one for a bit at most; not trusted.
+    pub names: Vec<(u8, Vec<u8>)>,
+}
+
+impl UnknownFeatures {
+    /// The bits that have no name.
+    pub fn nameless(&self) -> u64 {
+        self.names.iter().fold(self.bits, |left, &(bit, _)| left & !1_u64.wrapping_shl(bit.into()))
+    }
+}
+
+impl fmt::Display for UnknownFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = (0..64_u8).filter(|&bit| self.bits & 1_u64.wrapping_shl(bit.into()) != 0);
+        for (index, bit) in set.enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            match self.names.iter().find(|&&(named, _)| named == bit) {
+                Some((_, name)) => write!(f, "{comma}{} (bit {bit})", quoted(name))?,
+                None => write!(f, "{comma}bit {bit}")?,
+            }
+        }
+        Ok(())
     }
 }
 

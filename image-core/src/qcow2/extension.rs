@@ -184,29 +184,49 @@ fn feature_name_bytes(feature: &FeatureName) -> [u8; size_of::<FeatureNameEntry>
 }
 
 /// Reads the extensions in `area`, which starts at `offset` of the file and ends where the backing file's name or
-/// the first cluster does. A missing end mark is tolerated where the area ends.
+/// the first cluster does. A missing end mark is tolerated where the area ends. Of a known kind the last one counts, as
+/// it does for QEMU; of an unknown one all are kept.
 ///
 /// # Errors
-/// An extension that ends past the area, appears twice or has the wrong length.
+/// An extension that ends past the area or has the wrong length.
 pub(super) fn parse(area: &[u8], offset: u64) -> Result<Vec<Extension>, Corrupt> {
     let mut extensions: Vec<Extension> = Vec::new();
+    for found in each(area, offset) {
+        let (kind, data) = found?;
+        let extension = Extension::from_data(kind, data)?;
+        let is_known = !matches!(extension, Extension::Unknown { .. });
+        match extensions.iter_mut().find(|earlier| is_known && earlier.kind() == kind) {
+            Some(earlier) => *earlier = extension,
+            None => extensions.push(extension),
+        }
+    }
+    Ok(extensions)
+}
+
+/// The last table of feature names in `area`, whatever else is wrong behind it.
+pub(super) fn parse_feature_names(area: &[u8]) -> Vec<FeatureName> {
+    let sound = each(area, 0).map_while(std::result::Result::ok);
+    let tables = sound.filter(|&(kind, _)| kind == EXTENSION_FEATURE_NAMES);
+    tables.last().map(|(_, data)| feature_names(data)).unwrap_or_default()
+}
+
+/// The kind and the data of each extension in `area`; an error is the last.
+fn each(area: &[u8], offset: u64) -> impl Iterator<Item = Result<(u32, &[u8]), Corrupt>> {
     let mut rest = area;
-    while let Ok((head, behind)) = ExtensionHead::read_from_prefix(rest) {
+    std::iter::from_fn(move || {
+        let (head, behind) = ExtensionHead::read_from_prefix(rest).ok()?;
         let (kind, len) = (head.kind.get(), head.len.get());
         if kind == EXTENSION_END {
-            break;
+            return None;
         }
         let at = offset.saturating_add((area.len() as u64).saturating_sub(rest.len() as u64));
         let Some((data, padded)) = behind.split_at_checked(len as usize) else {
-            return Err(Corrupt::ExtensionCut { kind, offset: at, len });
+            rest = &[];
+            return Some(Err(Corrupt::ExtensionCut { kind, offset: at, len }));
         };
-        if extensions.iter().any(|known| known.kind() == kind) {
-            return Err(Corrupt::ExtensionTwice { kind });
-        }
-        extensions.push(Extension::from_data(kind, data)?);
         rest = padded.get(padding(data.len())..).unwrap_or_default();
-    }
-    Ok(extensions)
+        Some(Ok((kind, data)))
+    })
 }
 
 /// The bytes of `extensions` with the end mark.
@@ -261,12 +281,34 @@ mod tests {
     }
 
     #[test]
+    fn of_a_known_kind_the_last_one_counts_and_of_others_all() {
+        let unknown = |byte: u8| Extension::Unknown { kind: 7, data: vec![byte] };
+        let format = |name: &[u8]| Extension::BackingFormat(name.to_vec());
+        let twice = [format(b"raw"), unknown(1), format(b"qcow2"), unknown(2)];
+        let bytes = to_bytes(&twice);
+        assert_eq!(parse(&bytes, 0).unwrap(), [format(b"qcow2"), unknown(1), unknown(2)]);
+    }
+
+    #[test]
+    fn the_last_table_of_names_counts_whatever_stands_behind_it() {
+        let table = |name: &[u8]| {
+            let name = FeatureName { kind: FeatureKind::Incompatible, bit: 9, name: name.to_vec() };
+            Extension::FeatureNames(vec![name])
+        };
+        let mut bytes = to_bytes(&[table(b"one"), table(b"two")]);
+        let end = bytes.len() - 8;
+        bytes[end..].copy_from_slice(&[0xff; 8]);
+        assert!(parse(&bytes, 0).is_err());
+        assert_eq!(parse_feature_names(&bytes)[0].name, b"two");
+        assert!(parse_feature_names(&[]).is_empty());
+    }
+
+    #[test]
     fn lengths_that_lie_are_found() {
         let head = |kind: u32, len: u32| [kind.to_be_bytes(), len.to_be_bytes()].concat();
         let cut = parse(&head(7, 1), 112);
         assert_eq!(cut, Err(Corrupt::ExtensionCut { kind: 7, offset: 112, len: 1 }));
         assert!(parse(&head(7, u32::MAX), 112).is_err());
-        assert_eq!(parse(&[head(7, 0), head(7, 0)].concat(), 0), Err(Corrupt::ExtensionTwice { kind: 7 }));
         let short = [head(EXTENSION_BITMAPS, 8), vec![0; 8]].concat();
         let expected = Corrupt::ExtensionLen { kind: EXTENSION_BITMAPS, len: 8, expected: 24 };
         assert_eq!(parse(&short, 0), Err(expected));

@@ -13,8 +13,8 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::corrupt::{Corrupt, CryptMethod, Region, Unsupported, quoted};
-use super::extension::{self, BitmapsPlace, Extension, FeatureKind};
+use super::corrupt::{Corrupt, CryptMethod, Region, UnknownFeatures, Unsupported};
+use super::extension::{self, BitmapsPlace, Extension, FeatureKind, FeatureName};
 use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
 use super::layout::{self, HeaderV2, HeaderV3, HeaderV3More};
 use crate::block::{BlockRead, ByteRange};
@@ -167,8 +167,8 @@ impl Header {
         let backing = backing_range(&raw, v3.header_len, geometry)?;
         let area_end = backing.map_or(geometry.cluster_size(), ByteRange::offset).min(bytes.len() as u64);
         let area = bytes.get(v3.header_len as usize..area_end as usize).unwrap_or_default();
+        refuse_unknown_features(v3.features.incompatible, area)?;
         let extensions = extension::parse(area, u64::from(v3.header_len))?;
-        refuse_unknown_features(v3.features.incompatible, &extensions)?;
         let crypt_method = match raw.tables.crypt_method.get() {
             layout::CRYPT_NONE => None,
             layout::CRYPT_AES => Some(CryptMethod::Aes),
@@ -520,30 +520,30 @@ fn backing_range(raw: &HeaderV2, header_len: u32, geometry: Geometry) -> Result<
     range.map(Some).ok_or(Corrupt::BackingName { offset, len })
 }
 
-fn refuse_unknown_features(incompatible: u64, extensions: &[Extension]) -> Result<(), Unsupported> {
+/// Before anything is asked of the extensions in `area` but the names of features: whoever wrote an unknown one may have
+/// changed their meaning.
+fn refuse_unknown_features(incompatible: u64, area: &[u8]) -> Result<(), Unsupported> {
     const KNOWN: u64 = layout::INCOMPATIBLE_DIRTY
         | layout::INCOMPATIBLE_CORRUPT
         | layout::INCOMPATIBLE_DATA_FILE
         | layout::INCOMPATIBLE_COMPRESSION
         | layout::INCOMPATIBLE_EXTENDED_L2;
-    let unknown = incompatible & !KNOWN;
-    if unknown == 0 {
+    let bits = incompatible & !KNOWN;
+    if bits == 0 {
         return Ok(());
     }
-    let table = extensions.iter().find_map(|extension| match extension {
-        Extension::FeatureNames(names) => Some(names.as_slice()),
-        _ => None,
-    });
-    let name_of = |bit: u8| {
-        let named =
-            |name: &&extension::FeatureName| name.kind == FeatureKind::Incompatible && name.bit == bit;
-        match table.unwrap_or_default().iter().find(named) {
-            Some(found) => format!("{} (bit {bit})", quoted(&found.name)),
-            None => format!("bit {bit}"),
+    let (mut names, mut nameless) = (Vec::new(), bits);
+    // A name of no bytes ends the table, as it does for QEMU.
+    for FeatureName { kind, bit, name } in
+        extension::parse_feature_names(area).into_iter().take_while(|entry| !entry.name.is_empty())
+    {
+        let mask = 1_u64.checked_shl(bit.into()).unwrap_or_default();
+        if kind == FeatureKind::Incompatible && nameless & mask != 0 {
+            nameless &= !mask;
+            names.push((bit, name));
         }
-    };
-    let set = (0..64_u8).filter(|&bit| unknown & 1_u64.wrapping_shl(u32::from(bit)) != 0);
-    Err(Unsupported::Features { names: set.map(name_of).collect() })
+    }
+    Err(Unsupported::Features(UnknownFeatures { bits, names }))
 }
 
 fn check_region(

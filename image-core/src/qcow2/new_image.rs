@@ -51,10 +51,18 @@ impl NewImage {
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for more than an L1 table of 32 MiB can map.
     pub fn new(size: u64) -> Result<Self> {
+        Self::in_clusters(size, Geometry::new(DEFAULT_CLUSTER_BITS, DEFAULT_REFCOUNT_ORDER, false)?)
+    }
+
+    /// As [`new`](Self::new), with another cluster size and width of refcounts: larger clusters map larger disks.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its L1 table would be over 32 MiB.
+    pub fn in_clusters(size: u64, geometry: Geometry) -> Result<Self> {
         let size = size.checked_next_multiple_of(SECTOR).ok_or(Unsupported::VirtualSize { size })?;
         let image = Self {
             size,
-            geometry: Geometry::new(DEFAULT_CLUSTER_BITS, DEFAULT_REFCOUNT_ORDER, false)?,
+            geometry,
             version: Version::V3,
             codec: Codec::default(),
             compress: false,
@@ -66,19 +74,11 @@ impl NewImage {
         image.checked()
     }
 
-    /// With another cluster size and width of refcounts.
-    ///
-    /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if its L1 table would be over 32 MiB, and for refcounts of other
-    /// widths and extended L2 entries in version 2.
-    pub fn with_geometry(self, geometry: Geometry) -> Result<Self> {
-        Self { geometry, ..self }.checked()
-    }
-
     /// In another version.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for version 2 with what only version 3 has.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for version 2 with what only version 3 has, such as extended L2
+    /// entries and refcounts of other widths.
     pub fn with_version(self, version: Version) -> Result<Self> {
         Self { version, ..self }.checked()
     }

@@ -157,7 +157,7 @@ impl Job {
 
     /// The qcow2 image for a disk of `size` bytes.
     pub(in crate::commands) fn image(&self, size: u64) -> image_core::Result<NewImage> {
-        let image = NewImage::new(size)?.with_geometry(self.geometry()?)?;
+        let image = NewImage::in_clusters(size, self.geometry()?)?;
         let image =
             image.with_codec(self.codec, self.compress)?.with_version(self.version)?.with_dedup(self.dedup);
         match &self.backing {

@@ -105,7 +105,7 @@ impl Output {
         }
         let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
         let format = args.target_format.map(Into::into);
-        let options = WriteOptions { format, references, share: args.share() };
+        let options = WriteOptions { format, references, share: args.share(), describe: None };
         let unclosed = Unclosed::look(path, format);
         let opened = ImageWriter::open(path, options);
         let image = match opened.as_ref().map_err(image_core::Error::kind) {

@@ -1,6 +1,6 @@
 //! What `convert` is asked for.
 
-use image_core::convert::DiskSink;
+use image_core::convert::{DiskSink, FilledSink, Sink};
 
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::format_options::Lists;
@@ -135,6 +135,14 @@ impl Asked {
             return Err(Failure::new(message));
         }
         Ok(())
+    }
+
+    /// Where nothing is to stay a hole, with all zeroes as bytes.
+    pub(super) fn filled<'a>(&self, sink: impl Sink + 'a) -> image_core::Result<Box<dyn Sink + 'a>> {
+        Ok(match self.sparse {
+            Some(0) => Box::new(FilledSink::new(sink)?),
+            _ => Box::new(sink),
+        })
     }
 
     /// With the shortest run of zeroes that was asked for.

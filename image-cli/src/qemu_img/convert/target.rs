@@ -31,7 +31,7 @@ pub(super) enum Target {
         medium: Medium,
         /// It reads as zeroes.
         fresh: bool,
-        /// It has a backing file of its own: what the source does not have itself stays away.
+        /// What the source does not have itself stays away: a backing file of its own has that.
         backing: bool,
     },
 }
@@ -67,12 +67,12 @@ impl Target {
         Ok(Self::InPlace { writer, medium, fresh: true, backing: has("backing_file") })
     }
 
-    /// An image that is there.
-    pub(super) fn there(node: &Node) -> Result<Self, Failure> {
+    /// An image that is there; `backing`: to which the source's backing file is to be left.
+    pub(super) fn there(node: &Node, backing: bool) -> Result<Self, Failure> {
         if let Some(disk) = node.part_to_write()? {
             return Ok(Self::Part { disk });
         }
-        Ok(Self::InPlace { writer: node.writer()?, medium: node.medium()?, fresh: false, backing: false })
+        Ok(Self::InPlace { writer: node.writer()?, medium: node.medium()?, fresh: false, backing })
     }
 
     /// The virtual size of an image that is written in place.

@@ -5,7 +5,7 @@ use image_core::block::Preallocation;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
 use super::FormatOptions;
-use crate::qemu_img::{bytes, words};
+use crate::qemu_img::{bytes, drivers, words};
 
 /// The largest virtual size that can be rounded up to sectors.
 const LARGEST: u64 = i64::MAX as u64 - 511;
@@ -33,7 +33,7 @@ impl FormatOptions {
         if size > LARGEST {
             return Err("Could not resize image: Image size cannot be negative".to_owned());
         }
-        let image = NewImage::new(size).and_then(|image| image.with_geometry(geometry));
+        let image = NewImage::in_clusters(size, geometry);
         let image = image.map_err(|error| match error.kind() {
             ErrorKind::Unsupported => TOO_LARGE.to_owned(),
             _ => words::of_opening(&error),
@@ -119,7 +119,7 @@ impl FormatOptions {
     fn with_backing(&self, image: NewImage) -> Result<NewImage, Fault> {
         let format = self.text("backing_fmt");
         if let Some(format) = format
-            && !matches!(format, "raw" | "qcow2" | "file" | "host_device")
+            && !drivers::is_backing_format(format)
         {
             return Err(format!("Parameter 'backing-fmt' does not accept value '{format}'"));
         }
@@ -139,7 +139,9 @@ impl FormatOptions {
                     .to_owned(),
             );
         }
-        image.with_backing(&bytes::of_text(name), format).map_err(|error| words::of_opening(&error))
+        image
+            .with_backing(&bytes::of_text(name), format.map(drivers::recorded))
+            .map_err(|error| words::of_opening(&error))
     }
 
     fn with_data_file(&self, image: NewImage, version: Version) -> Result<NewImage, Fault> {

@@ -1,5 +1,6 @@
 //! Every option of every format that is made here, with QEMU's words about it.
 
+use crate::qemu_img::drivers;
 use crate::qemu_img::failure::Failure;
 
 /// What is made.
@@ -23,7 +24,7 @@ impl Kind {
             "qcow2" => Ok(Self::Qcow2),
             "file" => Ok(Self::File),
             "host_device" => Ok(Self::Device),
-            _ => Err(Failure::new(format!("Unknown file format '{name}'"))),
+            _ => Err(drivers::not_made(name)),
         }
     }
 

@@ -67,11 +67,17 @@ impl Facts {
         }
     }
 
-    /// Of an image that another one names.
-    pub(super) fn of_backing(member: &Member, name: String) -> Result<Self, Failure> {
+    /// Of an image that the one with the facts `above` names.
+    pub(super) fn of_backing(member: &Member, above: &Self) -> Result<Self, Failure> {
+        let name = Node::shown_backing(&above.backing_name().unwrap_or_default());
         let failed =
             |error| Failure::new(words::of_opening(&error)).context(&format!("Could not open '{name}'"));
-        Self::with_name(member, name.clone()).map_err(failed)
+        let facts = Self::with_name(member, name.clone()).map_err(failed)?;
+        // A driver for what an image lies in, and no format.
+        let backing = above.qcow2.as_ref().and_then(|qcow2| qcow2.backing.as_ref());
+        let recorded = backing.and_then(|backing| backing.format.as_deref());
+        let is_protocol = recorded.is_some_and(|format| !matches!(format, "raw" | "qcow2"));
+        Ok(if is_protocol { Self { format: facts.protocol, ..facts } } else { facts })
     }
 
     /// Where its backing file is, as far as it is one.
@@ -114,12 +120,15 @@ impl Facts {
         put("virtual-size", json!(self.virtual_size));
         put("filename", json!(self.name));
         put("format", json!(self.format));
+        let has_more = self.disk_size.is_some() && !self.protocol.starts_with("null-");
         if let Some(size) = self.disk_size {
             put("actual-size", json!(size));
+        }
+        if has_more {
             put("dirty-flag", json!(false));
         }
         if is_file {
-            if self.disk_size.is_some() {
+            if has_more {
                 put("format-specific", json!({ "type": self.protocol, "data": {} }));
             }
         } else {
@@ -160,6 +169,9 @@ impl Facts {
 
 /// The driver of what an image lies in.
 fn protocol(medium: &Medium) -> &'static str {
+    if let Some(driver) = medium.null_driver() {
+        return driver.name();
+    }
     match medium {
         export if export.is_export() => "nbd",
         device if device.is_block_device() => "host_device",

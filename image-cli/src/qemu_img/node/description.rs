@@ -6,15 +6,11 @@ use image_core::format::{Format, Share};
 use serde_json::{Map, Value};
 
 use super::json_text;
+use super::null::{self, Null};
 use super::remote::Remote;
 use super::{Layer, Node, layer_of};
 use crate::qemu_img::failure::Failure;
-use crate::qemu_img::size::{self, SizeFault};
-use crate::qemu_img::{json, key_values};
-
-/// What follows a size that is none.
-const SIZE_HINT: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
-                         and exabytes, respectively.\n";
+use crate::qemu_img::{json, key_values, size};
 
 /// Options of every driver that change nothing of what is read, and whether they are switches.
 const GENERIC: [(&str, bool); 10] = [
@@ -94,6 +90,9 @@ impl Description {
             layer => ("file.", self.part(layer)?),
         };
         self.check_switches()?;
+        if let Some(null) = self.null(prefix, layer)? {
+            return Ok(Node { name: Some(name.to_owned()), share: self.share(), ..null });
+        }
         let (export, of_protocol) = self.export(prefix)?;
         let path = match &export {
             Some(export) => export.shown(),
@@ -104,7 +103,53 @@ impl Description {
             true => path.clone(),
             false => format!("json:{}", json::compact(&self.nested())),
         };
-        Ok(Node { name: Some(name.to_owned()), shown, path, export, layer, share: self.share(), late })
+        let (name, share) = (Some(name.to_owned()), self.share());
+        Ok(Node { name, shown, path, export, null: None, layer, share, late })
+    }
+
+    /// The disk that is not there whose options begin with `prefix`, if it is one.
+    fn null(&self, prefix: &str, layer: Layer) -> Result<Option<Node>, Failure> {
+        let driver = self.text(&format!("{prefix}driver"));
+        let Some(driver) = driver.as_deref().and_then(Null::driver) else { return Ok(None) };
+        let options = self.own_options(prefix);
+        let null = Null::from_options(driver, &options)?;
+        let late = match Null::unknown(options.keys().copied()) {
+            Some(key) => {
+                Some(format!("Block protocol '{}' doesn't support the option '{key}'", driver.name()))
+            }
+            None => self.unknown_of_format(layer),
+        };
+        // What does not matter for what is read is not shown.
+        let mut shown: BTreeMap<String, Value> = self.options.clone();
+        shown.retain(|key, _| match key.strip_prefix(prefix) {
+            Some(key) => key == "driver" || null::SHOWN.contains(&key),
+            None => matches!(key.as_str(), "driver" | "offset" | "size"),
+        });
+        let child =
+            |(key, value): (&String, &Value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()));
+        let child = Self { options: shown.iter().filter_map(child).collect() };
+        let path = match child.options.len() {
+            1 => driver.file_name().to_owned(),
+            _ => format!("json:{}", json::compact(&child.nested())),
+        };
+        let whole = prefix.is_empty() || matches!(layer, Layer::Probed | Layer::Format(_));
+        if !prefix.is_empty() {
+            shown.entry("driver".to_owned()).or_insert_with(|| "raw".into());
+        }
+        let all = match whole && child.options.len() == 1 {
+            true => path.clone(),
+            false => format!("json:{}", json::compact(&Self { options: shown }.nested())),
+        };
+        Ok(Some(Node { shown: all, late, ..Node::of_null(null, path, layer) }))
+    }
+
+    /// The options that begin with `prefix` and are a driver's own.
+    fn own_options(&self, prefix: &str) -> BTreeMap<&str, String> {
+        self.options
+            .keys()
+            .filter_map(|key| Some((key.strip_prefix(prefix)?, self.text(key)?)))
+            .filter(|(key, _)| !GENERIC.iter().any(|(name, _)| name == key))
+            .collect()
     }
 
     /// The export whose options begin with `prefix`, if it is one, and what is wrong with an option.
@@ -112,12 +157,7 @@ impl Description {
         if self.text(&format!("{prefix}driver")).is_none_or(|driver| driver != "nbd") {
             return Ok((None, None));
         }
-        let options: BTreeMap<&str, String> = self
-            .options
-            .keys()
-            .filter_map(|key| Some((key.strip_prefix(prefix)?, self.text(key)?)))
-            .filter(|(key, _)| !GENERIC.iter().any(|(name, _)| name == key))
-            .collect();
+        let options = self.own_options(prefix);
         let unknown = Remote::unknown(options.keys().copied())
             .map(|key| format!("Block protocol 'nbd' doesn't support the option '{key}'"));
         Ok((Some(Remote::from_options(&options)?), unknown))
@@ -151,15 +191,7 @@ impl Description {
     fn part(&self, layer: Layer) -> Result<Layer, Failure> {
         let number = |key: &str| {
             let Some(text) = self.text(key) else { return Ok(None) };
-            size::parse(&text).map(Some).map_err(|fault| match fault {
-                SizeFault::TooLarge => {
-                    Failure::new(format!("Value '{text}' is out of range for parameter '{key}'"))
-                }
-                SizeFault::Malformed => {
-                    let message = format!("Parameter '{key}' expects a non-negative number below 2^64");
-                    Failure::new(message).hint(SIZE_HINT)
-                }
-            })
+            size::of_parameter(key, &text).map(Some)
         };
         match (layer, number("offset")?, number("size")?) {
             (Layer::Format(Format::Raw), None, None) => Ok(layer),

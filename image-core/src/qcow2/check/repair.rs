@@ -46,6 +46,8 @@ pub enum Step<'a> {
     Repaired(&'a Finding),
     /// All refcounts are written anew.
     Rebuilding,
+    /// The old refcounts were here, which nothing uses any more.
+    LeftBehind(&'a Finding),
     /// The image is checked again.
     CheckingAgain,
 }
@@ -81,7 +83,8 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
             return Err(Error::refused("the refcounts must be rebuilt, which is more than repairing leaks"));
         }
         tell(Step::Rebuilding);
-        rebuild::rebuild(file, &mut header).doing(|| "rebuilding the refcounts")?;
+        let left_behind = rebuild::rebuild(file, &mut header).doing(|| "rebuilding the refcounts")?;
+        left_behind.iter().for_each(|finding| tell(Step::LeftBehind(finding)));
         let left = Found::look(file, &header, &mut |_| {})?;
         let fixed = found.result.corruptions.saturating_sub(left.result.corruptions);
         repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(fixed);

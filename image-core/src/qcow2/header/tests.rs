@@ -160,8 +160,13 @@ fn what_is_unknown_is_refused_by_name() {
         // The table's third entry becomes the name of bit 63.
         bytes[120 + 2 * 48 + 1] = 63;
     });
-    let names = vec!["bit 5".to_owned(), "\"external data file\" (bit 63)".to_owned()];
-    assert_eq!(features, Unsupported::Features { names });
+    let names = vec![(63, b"external data file".to_vec())];
+    let unknown = UnknownFeatures { bits: 1 << 63 | 1 << 5, names };
+    assert_eq!(
+        (unknown.nameless(), unknown.to_string().as_str()),
+        (1 << 5, "bit 5, \"external data file\" (bit 63)")
+    );
+    assert_eq!(features, Unsupported::Features(unknown));
     assert_eq!(
         unsupported(|bytes| {
             put64(72, layout::INCOMPATIBLE_COMPRESSION)(bytes);

@@ -35,7 +35,7 @@ fn the_header_says_what_was_asked_for() {
     assert_eq!((header.data_file_name(), data.size()), (Some(&b"d"[..]), SIZE));
     // Names of features stand where there is room for them.
     let small = Geometry::new(9, 4, false).unwrap();
-    let small = NewImage::new(SIZE).unwrap().with_geometry(small).unwrap();
+    let small = NewImage::in_clusters(SIZE, small).unwrap();
     let extensions = |image: &NewImage| created(image, Preallocation::Off).2.extensions.len();
     assert_eq!((extensions(&small), extensions(&small.with_backing(b"b", Some("raw")).unwrap())), (1, 1));
 }
@@ -46,7 +46,7 @@ fn clusters_that_are_set_aside_read_as_zeroes() {
         [(9, 6, false), (12, 0, false), (16, 4, false), (16, 4, true), (21, 3, false)]
     {
         let geometry = Geometry::new(bits, order, extended).unwrap();
-        let image = NewImage::new(SIZE).unwrap().with_geometry(geometry).unwrap();
+        let image = NewImage::in_clusters(SIZE, geometry).unwrap();
         for how in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
             let (file, _, header) = created(&image, how);
             let count = check(&*file, &header, &mut |_| {}).unwrap().allocated_clusters;
@@ -67,7 +67,8 @@ fn a_backing_file_shows_through_clusters_that_are_set_aside_or_they_are_refused(
     let file = Arc::new(MemoryDisk::new(0));
     let error = image.create(file.clone(), None, Preallocation::Metadata).unwrap_err();
     assert_eq!((error.kind(), file.size()), (ErrorKind::Invalid, 0));
-    let extended = image.with_geometry(Geometry::new(16, 4, true).unwrap()).unwrap();
+    let extended = NewImage::in_clusters(SIZE, Geometry::new(16, 4, true).unwrap()).unwrap();
+    let extended = extended.with_backing(b"b", Some("raw")).unwrap();
     let (file, _, header) = created(&extended, Preallocation::Metadata);
     let backing = Arc::new(MemoryDisk::from_bytes(vec![7; SIZE as usize]));
     let disk = Qcow2::new(file, header, Some(backing), None).unwrap();
@@ -98,4 +99,13 @@ fn what_the_format_does_not_have_is_refused() {
     assert!(new().with_data_file(b"d", false).unwrap().with_codec(Codec::default(), true).is_err());
     assert_eq!(NewImage::new(u64::MAX).unwrap_err().kind(), ErrorKind::Unsupported);
     assert!(NewImage::new(1 << 62).unwrap_err().cause::<Corrupt>().is_none());
+}
+
+#[test]
+fn larger_clusters_map_larger_disks() {
+    let size = 32 << 50;
+    assert!(NewImage::new(size).is_err());
+    let image = NewImage::in_clusters(size, Geometry::new(18, 4, false).unwrap()).unwrap();
+    assert_eq!(created(&image, Preallocation::Off).2.size, size);
+    assert!(NewImage::in_clusters(size + 512, image.geometry()).is_err());
 }

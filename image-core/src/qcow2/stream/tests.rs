@@ -158,7 +158,7 @@ fn disk(runs: &[(u8, usize)], grain: usize, rest: usize) -> Vec<u8> {
 
 fn new_image(len: usize, bits: u32, order: u32, method: Option<Compression>) -> NewImage {
     let geometry = Geometry::new(bits, order, false).unwrap();
-    let image = NewImage::new(len as u64).unwrap().with_geometry(geometry).unwrap();
+    let image = NewImage::in_clusters(len as u64, geometry).unwrap();
     let codec = Codec::new(method.unwrap_or(Compression::Deflate), None).unwrap();
     image.with_codec(codec, method.is_some()).unwrap()
 }
@@ -241,8 +241,8 @@ fn version_2_has_no_more_than_version_2_has() {
 fn what_cannot_be_made_is_refused() {
     assert_eq!(NewImage::new(u64::MAX).unwrap_err().kind(), ErrorKind::Unsupported);
     let small = Geometry::new(9, 4, false).unwrap();
-    assert!(NewImage::new(128 << 30).unwrap().with_geometry(small).is_ok());
-    let error = NewImage::new((128 << 30) + 1).unwrap().with_geometry(small).unwrap_err();
+    assert!(NewImage::in_clusters(128 << 30, small).is_ok());
+    let error = NewImage::in_clusters((128 << 30) + 1, small).unwrap_err();
     assert!(matches!(error.cause(), Some(Unsupported::VirtualSize { .. })));
     assert_eq!(Codec::new(Compression::Deflate, Some(10)).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(Codec::new(Compression::Zstd, Some(0)).unwrap_err().kind(), ErrorKind::Invalid);

@@ -20,6 +20,8 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+mod area;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::corrupt::{Corrupt, Region};
@@ -56,7 +58,7 @@ pub(super) struct Allocator {
     /// Where the table was before it moved: places to be freed.
     moved_from: Vec<TablePlace>,
     blocks: BTreeMap<u64, Block>,
-    /// No cluster before it is free.
+    /// No free cluster is looked for before it.
     first_free: u64,
     /// Where the last compressed cluster ended within a host cluster: the rest of that is unused.
     open: Option<u64>,
@@ -302,16 +304,7 @@ impl Allocator {
     /// From now on takes nothing before the end of all that is used: what is counted off meanwhile stays untouched.
     pub(super) fn start_behind_all(&mut self, file: &dyn BlockRead) -> Result<()> {
         // What lies past the end of the file is not used.
-        let mut end = self.geometry.clusters_for(file.size());
-        while let Some(last) = end.checked_sub(1) {
-            let (index, within) = self.place(last);
-            end = match self.block(file, index)? {
-                None => last.saturating_sub(within),
-                Some(block) if block.counts.count(within) == 0 => last,
-                Some(_) => break,
-            };
-        }
-        self.first_free = end;
+        self.first_free = self.end_of_used(file)?;
         Ok(())
     }
 

@@ -61,7 +61,7 @@ impl Sharing {
     }
 
     /// What is to be freed when the cluster gets another place.
-    fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
+    pub(super) fn freed(&self, geometry: Geometry) -> Option<ByteRange> {
         let host = self.host.and_then(|host| ByteRange::new(host.offset.0, geometry.cluster_size()).ok());
         self.place.or(host)
     }

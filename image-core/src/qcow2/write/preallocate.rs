@@ -1,16 +1,23 @@
 //! A place for every cluster before anything is written.
 //!
 //! ```text
-//! nothing there        ─► a cluster that reads as zeroes; with extended L2 entries one of which nothing is used yet
+//! nothing there        ─► a cluster that is allocated; with extended L2 entries one of which nothing is used yet
 //! zeroes, no cluster   ─► zeroes, with a cluster set aside
 //! anything else        ─► as it is
+//!
+//! with storage:  │ all that is used │ refcounts for what follows │ the clusters, in a row │ end of the file
+//!                        ▲ L2 tables, where there is room            a cluster that the disk ended in moves there too
 //! ```
+//!
+//! Where storage is set aside too, that is in one go and as QEMU's programs do it: the filesystem has to divide nothing
+//! later, so that the file takes no more of it when it is written.
 
 use std::sync::PoisonError;
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
 use super::super::geometry::{GuestOffset, HostOffset};
 use super::bitmaps::Which;
+use super::cluster::Sharing;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
 use crate::error::{Doing, Error, Result};
@@ -26,68 +33,193 @@ impl Qcow2Writer {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
         self.begin(state, Which::Enabled)?;
-        let mut run = ByteRange::whole(0);
-        self.for_each_cluster(range, |guest, _| {
-            let Some(place) = self.preallocate_cluster(state, guest)? else { return Ok(()) };
-            if run.end() == place.offset() && !run.is_empty() {
-                run = ByteRange::between(run.offset(), place.end());
-            } else {
-                self.set_aside(run, how)?;
-                run = place;
-            }
-            self.commit_if_large(state)
-        })
+        let geometry = self.image.geometry();
+        let whole =
+            ByteRange::between(geometry.cluster_start(range.offset()), geometry.round_up(range.end()));
+        if range.is_empty() {
+            return Ok(());
+        }
+        let stored = how > Preallocation::Metadata;
+        if stored && self.data_file.is_none() && !self.has_clusters_behind_first(whole)? {
+            self.place_in_area(state, whole, range.offset().saturating_sub(whole.offset()), how)
+        } else {
+            self.place_where_there_is_room(state, whole, how)
+        }
         .doing(|| format!("setting clusters aside (preallocation {how})"))?;
-        self.set_aside(run, how).doing(|| format!("setting storage aside (preallocation {how})"))?;
         self.commit(state)
     }
 
-    /// The place of the cluster at `guest`, if it is new.
-    fn preallocate_cluster(&self, state: &mut State, guest: GuestOffset) -> Result<Option<ByteRange>> {
+    /// Whether a cluster of `range` has a place already, other than the first.
+    fn has_clusters_behind_first(&self, range: ByteRange) -> Result<bool> {
         let geometry = self.image.geometry();
-        let shows_through = self.image.backing().is_some_and(|backing| backing.size() > guest.0);
+        let mut at = range.offset().saturating_add(geometry.cluster_size());
+        while at < range.end() {
+            // No table, no cluster.
+            if self.image.l1().entry(GuestOffset(at)).decode(geometry, GuestOffset(at))?.is_none() {
+                at = geometry.l2_start(at).saturating_add(geometry.l2_coverage());
+                continue;
+            }
+            if with_place(self.image.mapping(GuestOffset(at))?, PROBE, geometry.extended_l2()).is_none() {
+                return Ok(true);
+            }
+            at = at.saturating_add(geometry.cluster_size());
+        }
+        Ok(false)
+    }
+
+    /// Gives the clusters of `range` places in a row at the end of the file, with storage. What the first one reads
+    /// as goes with it: `kept` bytes of it, or all if it has a place already.
+    fn place_in_area(
+        &self,
+        state: &mut State,
+        range: ByteRange,
+        kept: u64,
+        how: Preallocation,
+    ) -> Result<()> {
+        let geometry = self.image.geometry();
+        let size = geometry.cluster_size();
+        let first = GuestOffset(range.offset());
+        let placed = with_place(self.image.mapping(first)?, PROBE, geometry.extended_l2()).is_none();
+        let moves = placed || kept > 0;
+        let mut moved = if moves { self.cluster_bytes(first)? } else { Vec::new() };
+        if kept > 0 {
+            moved.truncate(kept as usize);
+        }
+        let rest = ByteRange::between(first.0.saturating_add(if moves { size } else { 0 }), range.end());
+        self.refuse_hiding(rest)?;
+        // All that was done so far is counted in the file.
+        self.commit_counted(state)?;
+        let count = geometry.clusters_for(range.len());
+        let tables = count.div_ceil(geometry.l2_count()).saturating_add(2);
+        let old_len = self.file.size();
+        let start = state.allocator.area_at_end(&*self.file, count.saturating_add(tables))?;
+        state.allocator.take(&*self.file, start, count)?;
+        let area = ByteRange::new(start.saturating_mul(size), count.saturating_mul(size))?;
+        if let Some(there) = area.intersection(ByteRange::whole(old_len)) {
+            self.guard(state, there, first)?;
+        }
+        if area.end() > old_len {
+            self.file.resize(area.end())?;
+        }
+        how.set_aside(&*self.file, area).doing(|| format!("setting storage aside (preallocation {how})"))?;
+        // Zeroes too, as with QEMU: where storage is divided then does not depend on what they are.
+        self.file.write_at(&moved, area.offset())?;
+        // With it the place of the old table is free, for the L2 tables.
+        self.commit_counted(state)?;
+        for index in 0..count {
+            let guest = GuestOffset(range.offset().saturating_add(index.saturating_mul(size)));
+            let offset = HostOffset(area.offset().saturating_add(index.saturating_mul(size)));
+            self.set_place(state, guest, HostCluster { offset, copied: true }, index == 0 && moves)?;
+            self.commit_if_large(state)?;
+        }
+        Ok(())
+    }
+
+    /// What the cluster at `guest` reads as; zeroes behind the end of the disk.
+    fn cluster_bytes(&self, guest: GuestOffset) -> Result<Vec<u8>> {
+        let size = self.image.geometry().cluster_size();
+        let mut bytes = vec![0; size as usize];
+        let len = size.min(self.size().saturating_sub(guest.0)) as usize;
+        self.image.read_at(bytes.get_mut(..len).unwrap_or_default(), guest.0)?;
+        Ok(bytes)
+    }
+
+    /// Maps the cluster at `guest` to `host`, which has nothing, or all that was `moved` there.
+    fn set_place(&self, state: &mut State, guest: GuestOffset, host: HostCluster, moved: bool) -> Result<()> {
         let old = self.image.mapping(guest)?;
-        let place = |offset: HostOffset| ByteRange::new(offset.0, geometry.cluster_size());
-        let new = |cluster: HostCluster| match old {
-            Mapping::Zero(None) => Some(Mapping::Zero(Some(cluster))),
-            Mapping::Unallocated if geometry.extended_l2() => {
-                Some(Mapping::Divided { cluster: Some(cluster), subclusters: Subclusters::default() })
-            }
-            Mapping::Divided { cluster: None, subclusters } => {
-                Some(Mapping::Divided { cluster: Some(cluster), subclusters })
-            }
-            Mapping::Unallocated => Some(Mapping::Allocated(cluster)),
-            _ => None,
+        let new = match old {
+            Mapping::Zero(_) => Mapping::Zero(Some(host)),
+            _ if moved => Mapping::Allocated(host),
+            _ => with_place(old, host, self.image.geometry().extended_l2()).unwrap_or(old),
         };
-        let probe = HostCluster { offset: HostOffset(0), copied: true };
-        if new(probe).is_none() {
-            return Ok(None);
-        }
-        if shows_through && old == Mapping::Unallocated && !geometry.extended_l2() {
-            return Err(Error::invalid(format!(
-                "guest offset {guest}: a cluster set aside would hide what the backing file has there"
-            )));
-        }
-        let cluster = self.new_cluster(state, guest)?;
-        // The place of a freed cluster may still hold what it held.
-        let fresh = place(cluster.offset)?;
-        if self.data_file.is_none()
-            && let Some(there) = fresh.intersection(ByteRange::whole(self.file.size()))
+        self.set_mapping(state, guest, new)?;
+        if let Some(place) =
+            Sharing::of(old).freed(self.image.geometry()).filter(|_| self.data_file.is_none())
         {
-            self.guard(state, there, guest)?;
-            self.file.write_zeroes(there, ZeroMode::Punch)?;
+            state.pending.free(place);
         }
-        if let Some(mapping) = new(cluster) {
-            self.set_mapping(state, guest, mapping)?;
+        Ok(())
+    }
+
+    /// Gives the clusters of `range` that have none places where there is room, those that follow each other in a row.
+    fn place_where_there_is_room(
+        &self,
+        state: &mut State,
+        range: ByteRange,
+        how: Preallocation,
+    ) -> Result<()> {
+        let geometry = self.image.geometry();
+        let size = geometry.cluster_size();
+        let mut at = range.offset();
+        while at < range.end() {
+            let end = range.end().min(geometry.l2_start(at).saturating_add(geometry.l2_coverage()));
+            let mut run = ByteRange::between(at, at);
+            // Fewer than a refcount block counts are taken in a row.
+            let most = size.saturating_mul(geometry.refcounts_per_block().saturating_sub(1));
+            while run.end() < end
+                && run.len() < most
+                && with_place(self.image.mapping(GuestOffset(run.end()))?, PROBE, geometry.extended_l2())
+                    .is_some()
+            {
+                run = ByteRange::between(at, run.end().saturating_add(size));
+            }
+            at = run.end().max(at.saturating_add(if run.is_empty() { size } else { 0 }));
+            if run.is_empty() {
+                continue;
+            }
+            self.refuse_hiding(run)?;
+            let place = self.new_clusters(state, run)?;
+            // The place of a freed cluster may still hold what it held.
+            if self.data_file.is_none()
+                && let Some(there) = place.intersection(ByteRange::whole(self.file.size()))
+            {
+                self.guard(state, there, GuestOffset(run.offset()))?;
+                self.file.write_zeroes(there, ZeroMode::Punch)?;
+            }
+            for index in 0..geometry.clusters_for(run.len()) {
+                let step = index.saturating_mul(size);
+                let offset = HostOffset(place.offset().saturating_add(step));
+                let guest = GuestOffset(run.offset().saturating_add(step));
+                self.set_place(state, guest, HostCluster { offset, copied: true }, false)?;
+            }
+            self.set_aside(place, how).doing(|| format!("setting storage aside (preallocation {how})"))?;
+            self.commit_if_large(state)?;
         }
-        Ok(Some(fresh))
+        Ok(())
+    }
+
+    /// Places for the clusters of `run`, which one L2 table maps: in the data file there is no choice.
+    fn new_clusters(&self, state: &mut State, run: ByteRange) -> Result<ByteRange> {
+        self.own_l2_table(state, GuestOffset(run.offset()))?;
+        let offset = match self.data_file {
+            Some(_) => run.offset(),
+            None => {
+                let count = self.image.geometry().clusters_for(run.len());
+                state.allocator.allocate_ahead(&*self.file, count)?.0
+            }
+        };
+        ByteRange::new(offset, run.len())
+    }
+
+    /// A cluster hides what the backing file has there, unless subclusters tell that nothing of it is used.
+    fn refuse_hiding(&self, range: ByteRange) -> Result<()> {
+        let geometry = self.image.geometry();
+        let backing_end = self.image.backing().map_or(0, |backing| backing.size()).min(range.end());
+        let mut at = range.offset();
+        while at < backing_end && !geometry.extended_l2() {
+            let guest = GuestOffset(at);
+            if self.image.mapping(guest)? == Mapping::Unallocated {
+                return Err(Error::invalid(format!(
+                    "guest offset {guest}: a cluster set aside would hide what the backing file has there"
+                )));
+            }
+            at = at.saturating_add(geometry.cluster_size());
+        }
+        Ok(())
     }
 
     /// Makes the file long enough for `run`, and sets storage aside for it.
     fn set_aside(&self, run: ByteRange, how: Preallocation) -> Result<()> {
-        if run.is_empty() {
-            return Ok(());
-        }
         let file = self.cluster_file();
         if self.data_file.is_some() {
             // It is as long as the disk, whose last cluster may reach further.
@@ -100,3 +232,24 @@ impl Qcow2Writer {
         how.set_aside(file, run)
     }
 }
+
+/// Stands for any cluster.
+const PROBE: HostCluster = HostCluster { offset: HostOffset(0), copied: true };
+
+/// The mapping of a cluster that gets the place `host`; `None` if it has one.
+fn with_place(old: Mapping, host: HostCluster, extended_l2: bool) -> Option<Mapping> {
+    match old {
+        Mapping::Zero(None) => Some(Mapping::Zero(Some(host))),
+        Mapping::Unallocated if extended_l2 => {
+            Some(Mapping::Divided { cluster: Some(host), subclusters: Subclusters::default() })
+        }
+        Mapping::Divided { cluster: None, subclusters } => {
+            Some(Mapping::Divided { cluster: Some(host), subclusters })
+        }
+        Mapping::Unallocated => Some(Mapping::Allocated(host)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ impl Kind {
     /// A new image of `size` zeroes.
     pub(crate) fn image(self, size: u64) -> Arc<MemoryDisk> {
         let file = Arc::new(MemoryDisk::new(0));
-        let image = NewImage::new(size).unwrap().with_geometry(self.geometry()).unwrap();
+        let image = NewImage::in_clusters(size, self.geometry()).unwrap();
         let mut sink = Qcow2Sink::new(file.clone(), image.with_version(self.version).unwrap()).unwrap();
         sink.finish().unwrap();
         file

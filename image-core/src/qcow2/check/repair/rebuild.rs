@@ -22,12 +22,13 @@ use super::super::super::refcount::RefcountBlock;
 use super::super::super::unused::Unused;
 use super::super::count::Counts;
 use super::super::refcounts::Refcounts;
-use super::super::{Image, Named, Walk};
+use super::super::{Finding, Image, Named, Walk};
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
 
-/// Gives the image new refcount structures that say what is counted.
-pub(super) fn rebuild(file: &dyn BlockWrite, header: &mut Header) -> Result<()> {
+/// Gives the image new refcount structures that say what is counted; returns what would be leaks now, had the old ones
+/// stayed counted.
+pub(super) fn rebuild(file: &dyn BlockWrite, header: &mut Header) -> Result<Vec<Finding>> {
     let image = Image::new(file, header);
     let refcounts = Refcounts::read(file, header)?;
     let mut counts = Counts::for_rebuilding();
@@ -41,7 +42,8 @@ pub(super) fn rebuild(file: &dyn BlockWrite, header: &mut Header) -> Result<()> 
     let table = plan.place()?;
     plan.write(file, table, &old)?;
     header.refcount_table = table;
-    plan.unused(&old).give_back(file)
+    plan.unused(&old).give_back(file)?;
+    Ok(plan.left_behind(&old))
 }
 
 /// How often the clusters of the refcount structures so far are counted because of them.
@@ -181,6 +183,19 @@ impl Plan {
         file.write_at(field.as_bytes(), layout::REFCOUNT_TABLE_FIELD_OFFSET)
             .doing(|| "writing the place of the refcount table")?;
         file.flush()
+    }
+
+    /// The clusters of the old structures, with what they would still be counted as.
+    fn left_behind(&self, old: &BTreeMap<u64, u64>) -> Vec<Finding> {
+        let of = |(&cluster, &times): (&u64, &u64)| {
+            let refcount = self.counts.count(cluster);
+            Finding::Refcount {
+                host: HostOffset(cluster.saturating_mul(self.geometry.cluster_size())),
+                refcount,
+                references: refcount.saturating_sub(times),
+            }
+        };
+        old.iter().map(of).collect()
     }
 
     /// The clusters that only the old structures used.
