@@ -212,7 +212,7 @@ mod tests {
     fn only_installs_before_all_other_steps_are_part_of_the_base() {
         let mut recipe = example();
         recipe.base.packages = vec!["vim-tiny".into(), "curl".into()];
-        let run = Step::Run(Run { script: "true".into(), environment: Default::default() });
+        let run = Step::Run(Run { script: "true".into(), environment: Default::default(), network: None });
         recipe.steps = vec![install("nginx"), install("curl"), run, install("redis")];
         let packages = packages(&recipe);
         assert!(packages.is_sorted());

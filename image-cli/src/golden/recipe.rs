@@ -30,6 +30,9 @@ pub(crate) struct Recipe {
     pub(crate) description: Option<String>,
     /// From what it is made.
     pub(crate) base: Base,
+    /// How the steps are done.
+    #[schemars(default)]
+    pub(crate) build: Build,
     /// What is done to it, in this order.
     #[schemars(default)]
     pub(crate) steps: Vec<Step>,
@@ -82,6 +85,38 @@ pub(crate) enum Distribution {
     Debian,
     /// Ubuntu.
     Ubuntu,
+}
+
+/// How the steps are done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, default)]
+pub(crate) struct Build {
+    /// What scripts, those of packages too, may reach.
+    #[schemars(schema_with = "schema::access", extend("default" = "full"))]
+    pub(crate) network: Access,
+}
+
+/// What a step may reach over the network. Never: what listens on the building machine alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
+pub(crate) enum Access {
+    /// Everything that this machine reaches.
+    #[default]
+    Full,
+    /// The archives that packages come from.
+    Packages,
+    /// Nothing. In a recipe: `false`.
+    None,
+}
+
+impl Serialize for Access {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Full => serializer.serialize_str("full"),
+            Self::Packages => serializer.serialize_str("packages"),
+            Self::None => serializer.serialize_bool(false),
+        }
+    }
 }
 
 /// One change to the tree. In a recipe: a table with exactly one of these keys.
@@ -148,6 +183,8 @@ pub(crate) struct Run {
     pub(crate) script: String,
     /// Its environment, besides PATH, HOME, LANG and DEBIAN_FRONTEND. Nothing of the caller's is passed on.
     pub(crate) environment: BTreeMap<String, String>,
+    /// What it may reach, if not what `[build]` says.
+    pub(crate) network: Option<Access>,
 }
 
 /// Who owns a file: names or numbers, `user:group`; default `root:root`.
@@ -359,6 +396,7 @@ pub(crate) fn example() -> Recipe {
             mirror: None,
             packages: Vec::new(),
         },
+        build: Build::default(),
         steps: Vec::new(),
         cloud_init: CloudInit::default(),
         boot: Boot::default(),

@@ -244,8 +244,11 @@ mod tests {
     #[test]
     fn titles_are_one_short_line() {
         assert_eq!(title(&Step::Install(vec!["a".into(), "b".into()])), "install a b");
-        let run =
-            Run { script: "#!/bin/sh\n\n# why\necho hello\nexit".into(), environment: Default::default() };
+        let run = Run {
+            script: "#!/bin/sh\n\n# why\necho hello\nexit".into(),
+            environment: Default::default(),
+            network: None,
+        };
         assert_eq!(title(&Step::Run(run)), "run echo hello");
         let many = title(&Step::Install(vec!["ä".repeat(80)]));
         assert_eq!(many.chars().count(), 61);

@@ -6,11 +6,11 @@ use toml::de::DeValue;
 
 use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, text, texts};
 use super::problem::{Problem, nearest};
-use super::steps::{file_or_text, steps};
+use super::steps::{access, file_or_text, steps};
 use super::{keys, rules};
 use crate::golden::cloud_init;
 use crate::golden::recipe::{
-    Base, Boot, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, OpenStack, Output,
+    Base, Boot, Build, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, OpenStack, Output,
     OutputFormat, Recipe, Seal,
 };
 use crate::properties;
@@ -68,6 +68,7 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
     let version = fields.optional("version", rules::version);
     let description = fields.optional("description", rules::line);
     let base = fields.required("base", "a section `[base]` with `distribution` and `release`", base);
+    let build = fields.optional("build", build);
     let steps = fields.optional("steps", steps);
     let cloud_init = fields.optional("cloud-init", cloud_init_section);
     let boot = fields.optional("boot", boot);
@@ -81,6 +82,7 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
         version,
         description,
         base: base?,
+        build: build.unwrap_or_default(),
         steps: steps.unwrap_or_default(),
         cloud_init: cloud_init.unwrap_or_default(),
         boot: boot.unwrap_or_default(),
@@ -149,6 +151,13 @@ fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -
         Some(near) => problem.label(format!("did you mean {near:?}?")),
         None => problem,
     })
+}
+
+fn build(walk: &Walk<'_>, value: &Value<'_>) -> Option<Build> {
+    let mut fields = Fields::of(walk, value, "[build]")?;
+    let network = fields.optional("network", access);
+    fields.finish(|key| keys::home(key, "[build]"));
+    Some(Build { network: network.unwrap_or_default() })
 }
 
 fn cloud_init_section(walk: &Walk<'_>, value: &Value<'_>) -> Option<CloudInit> {

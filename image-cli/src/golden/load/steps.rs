@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::fields::{Fields, Value, Walk, flag, listed, text, texts};
 use super::problem::{Problem, nearest};
 use super::{keys, rules};
-use crate::golden::recipe::{Copy, Run, Step, Write};
+use crate::golden::recipe::{Access, Copy, Run, Step, Write};
 
 /// What a step does, by its key.
 const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];
@@ -52,6 +52,7 @@ fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
     fields.finish(|key| match key {
         "environment" => Some("write `run = { script = \"…\", environment = {…} }`".into()),
         "script" => Some("write `run = \"…\"`".into()),
+        "network" => Some("write `run = { script = \"…\", network = false }`, or set it in [build]".into()),
         _ => keys::home(key, "[[steps]]"),
     });
     match (present.len(), done.into_iter().flatten().next()) {
@@ -114,16 +115,45 @@ fn write(walk: &Walk<'_>, value: &Value<'_>) -> Option<Write> {
 }
 
 fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
-    let environment = match value.get_ref() {
-        DeValue::Table(table) => table.get("environment").map(|value| environment(walk, value)),
+    let of = |key| match value.get_ref() {
+        DeValue::Table(table) => table.get(key),
         _ => None,
     };
-    let script = file_or_text_with(walk, value, "script", "`run`", &["environment"])?;
+    let environment = of("environment").map(|value| environment(walk, value));
+    let network = of("network").map(|value| access(walk, value));
+    let script = file_or_text_with(walk, value, "script", "`run`", &["environment", "network"])?;
     if script.trim().is_empty() || script.contains('\0') {
         return walk
             .refuse(Problem::error(value.span(), "not a script").help("write the commands to run, as text"));
     }
-    Some(Run { script, environment: environment.unwrap_or_else(|| Some(BTreeMap::new()))? })
+    let environment = environment.unwrap_or_else(|| Some(BTreeMap::new()))?;
+    Some(Run { script, environment, network: network.map_or(Some(None), |network| network.map(Some))? })
+}
+
+/// What a step may reach: a word, or `false`.
+pub(super) fn access(walk: &Walk<'_>, value: &Value<'_>) -> Option<Access> {
+    let help = "write \"full\", \"packages\" or false";
+    match value.get_ref() {
+        DeValue::Boolean(false) => Some(Access::None),
+        DeValue::Boolean(true) => {
+            let problem = Problem::error(value.span(), "`true` does not say what may be reached");
+            walk.refuse(problem.help("write \"full\", or \"packages\" for the archives of packages only"))
+        }
+        DeValue::String(word) if matches!(word.as_ref(), "false" | "none" | "off" | "no") => {
+            let problem = Problem::error(value.span(), format!("{word:?} is not known here"));
+            walk.refuse(problem.label("did you mean false, without quotes?").help(help))
+        }
+        DeValue::String(word) if word == "full" => Some(Access::Full),
+        DeValue::String(word) if word == "packages" => Some(Access::Packages),
+        DeValue::String(word) => {
+            let problem = Problem::error(value.span(), format!("{word:?} is not known here")).help(help);
+            walk.refuse(match nearest(word, ["full", "packages"]) {
+                Some(near) => problem.label(format!("did you mean {near:?}?")),
+                None => problem,
+            })
+        }
+        _ => walk.refuse(Problem::error(value.span(), "not what a step may reach").help(help)),
+    }
 }
 
 fn environment(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, String>> {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::golden::recipe::{Compression, DiskSize, Distribution, Firmware, OutputFormat, Owner, Step};
+use crate::golden::recipe::{
+    Access, Compression, DiskSize, Distribution, Firmware, OutputFormat, Owner, Step,
+};
 use crate::size::Size;
 
 /// What is wrong with `text`: line, column, message, label.
@@ -47,6 +49,7 @@ fn the_smallest_recipe_has_the_defaults() {
     assert_eq!((recipe.disk.size, recipe.disk.esp_size), (DiskSize::Fit, Size(64 << 20)));
     assert_eq!(recipe.output.formats, [OutputFormat::Qcow2]);
     assert_eq!(recipe.output.compression, Compression::Deflate);
+    assert_eq!(recipe.build.network, Access::Full);
 }
 
 /// A recipe with every key.
@@ -73,7 +76,9 @@ run = "echo hello"
 [[steps]]
 run = { file = "setup.sh", environment = { A = "b", _C1 = "" } }
 [[steps]]
-run.script = "true"
+run = { script = "true", network = false }
+[build]
+network = "packages"
 [cloud-init]
 datasources = ["NoCloud"]
 default-user = "me"
@@ -131,7 +136,8 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((write.mode, write.append, write.owner.group.as_str()), (0o4755, true, "www-data"));
     assert_eq!((run.script.as_str(), run.environment.len()), ("echo hello", 0));
     assert_eq!((file.script.as_str(), file.environment["A"].as_str()), ("#!/bin/sh\ntrue\n", "b"));
-    assert_eq!(dotted.script, "true");
+    assert_eq!((dotted.script.as_str(), dotted.network), ("true", Some(Access::None)));
+    assert_eq!((run.network, recipe.build.network), (None, Access::Packages));
     assert_eq!(recipe.cloud_init.config["90-b.cfg"], "locale: C.UTF-8\n");
     assert_eq!(recipe.disk.size, DiskSize::Bytes(Size(2 << 30)));
     assert_eq!(recipe.disk.esp_size, Size(128 << 20));
@@ -245,6 +251,31 @@ fn impossible_values_are_refused_each_with_its_remedy() {
         .collect();
     assert!(told.iter().all(|told| told.contains("\n    ")));
     insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn what_a_step_may_reach_is_a_word_or_false() {
+    let told = |section: &str| problems_of(section).join("\n");
+    let build = |value: &str| told(&format!("[build]\nnetwork = {value}"));
+    for sound in ["\"full\"", "\"packages\"", "false"] {
+        assert_eq!(build(sound), "", "{sound}");
+    }
+    assert_eq!(build("true"), "e 3:11 `true` does not say what may be reached");
+    assert_eq!(build("\"fulll\""), "e 3:11 'fulll' is not known here [did you mean \"full\"?]");
+    assert_eq!(build("\"none\""), "e 3:11 'none' is not known here [did you mean false, without quotes?]");
+    assert_eq!(build("1"), "e 3:11 not what a step may reach");
+    assert_eq!(
+        told("[build]\nnetwrok = false"),
+        "e 3:1 unknown key `netwrok` in [build] [did you mean `network`?]"
+    );
+    assert_eq!(
+        told("network = false"),
+        "e 2:1 unknown key `network` in the recipe [this belongs into [build]]"
+    );
+    let beside = told("[[steps]]\nrun = \"a\"\nnetwork = false");
+    assert!(beside.starts_with("e 4:1 unknown key `network` in a step [write `run = { script"), "{beside}");
+    let within = told("[[steps]]\nrun = { script = \"a\", network = \"apt\" }");
+    assert_eq!(within, "e 3:33 'apt' is not known here");
 }
 
 #[test]

@@ -157,13 +157,20 @@ pub(super) fn cluster_size(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [pattern(SIZE), { "enum": powers }] })
 }
 
-pub(super) fn script(_: &mut SchemaGenerator) -> Schema {
-    let environment = json!({ "environment": {
-        "type": "object",
-        "propertyNames": { "pattern": VARIABLE },
-        "additionalProperties": { "type": "string", "pattern": NO_NUL },
-    } });
-    text_or_file("script", pattern(SCRIPT), &environment)
+pub(super) fn access(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["full", "packages", false] })
+}
+
+pub(super) fn script(generator: &mut SchemaGenerator) -> Schema {
+    let also = json!({
+        "environment": {
+            "type": "object",
+            "propertyNames": { "pattern": VARIABLE },
+            "additionalProperties": { "type": "string", "pattern": NO_NUL },
+        },
+        "network": access(generator),
+    });
+    text_or_file("script", pattern(SCRIPT), &also)
 }
 
 pub(super) fn fragments(_: &mut SchemaGenerator) -> Schema {
