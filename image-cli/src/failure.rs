@@ -87,11 +87,16 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
         text.push_str(&words);
         last = words;
     }
-    if let Some(hint) = first(error, |advice| advice.hint.clone()) {
+    if let Some(hint) = hint(error) {
         text.push_str("\n\nhint: ");
         text.push_str(&hint);
     }
     text
+}
+
+/// The outermost hint.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    first(error, |advice| advice.hint.clone())
 }
 
 fn exit_code_of(error: &anyhow::Error) -> u8 {

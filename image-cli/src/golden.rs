@@ -12,6 +12,7 @@ pub(crate) mod bootloader;
 pub(crate) mod bootstrap;
 mod cloud_init;
 pub(crate) mod disk;
+mod environment;
 pub(crate) mod epoch;
 pub(crate) mod ext4;
 pub(crate) mod identity;
@@ -25,6 +26,7 @@ mod openstack;
 pub(crate) mod outputs;
 pub(crate) mod plan;
 pub(crate) mod recipe;
+pub(crate) mod sandbox;
 mod seal;
 mod stages;
 mod steps;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
+use self::environment::Caller;
 use self::epoch::Epoch;
 use self::load::Loaded;
 use self::log::Log;
@@ -74,8 +77,9 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
         let loaded = load::load(&request.recipe, ui)?;
         return outer(request, &loaded, Epoch::from_environment()?, ui);
     };
+    let caller = environment::settle()?;
     let again = || Ok((load::load_again(&request.recipe, ui)?, Epoch::from_environment()?));
-    let result = again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, ui));
+    let result = again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, caller, ui));
     namespace::end(&work)?;
     result.map(|()| 0)
 }
@@ -105,11 +109,18 @@ fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::R
 }
 
 /// The build itself, as root of its namespaces.
-fn inner(request: &Request, loaded: &Loaded, epoch: Epoch, work: &Path, ui: &Ui) -> anyhow::Result<()> {
+fn inner(
+    request: &Request,
+    loaded: &Loaded,
+    epoch: Epoch,
+    work: &Path,
+    caller: Caller,
+    ui: &Ui,
+) -> anyhow::Result<()> {
     namespace::follow_outer()?;
     let log = Log::resume(&log_path(request, loaded, epoch))?;
     let work = stages::Work::prepare(work, request.keep || request.work_parent.is_some())?;
-    stages::run(&stages::Build { request, loaded, epoch, work, log, ui })
+    stages::run(&stages::Build { request, loaded, epoch, work, log, caller, ui })
 }
 
 /// The version of an image that is built at `epoch`.

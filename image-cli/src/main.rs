@@ -30,6 +30,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(code) = golden::sandbox::init::run() {
+        return code;
+    }
     if let Some(words) = qemu_img::words(std::env::args_os()) {
         return qemu_img::run(words);
     }

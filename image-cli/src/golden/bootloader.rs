@@ -27,9 +27,13 @@ const GRUB: &str = "/boot/grub";
 const BIOS_MODULES: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must know to find `/boot/grub`.
 const CORE_MODULES: [&str; 6] = ["biosdisk", "part_gpt", "ext2", "search_fs_uuid", "normal", "configfile"];
-/// The real one, and where it is while ours answers.
+/// What tells GRUB's scripts of devices and filesystems.
 const PROBE: &str = "/usr/sbin/grub-probe";
-const PROBE_ASIDE: &str = "/usr/sbin/grub-probe.goldimg";
+/// What tells them where a path is in its filesystem: here that is a folder of another one.
+const RELATIVE: &str = "/usr/bin/grub-mkrelpath";
+const ROOT_IS_A_FILESYSTEM: &str = "#!/bin/sh\nfor path; do :; done\nexec readlink -m -- \"$path\"\n";
+/// What the real ones are called while ours answer.
+const ASIDE: &str = ".goldimg";
 
 /// What goes beside the filesystem's files: into sectors and the EFI system partition.
 #[derive(Debug, Clone, Default)]
@@ -73,9 +77,13 @@ pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyh
     let root = identity.uuid(Purpose::RootFilesystem).to_string();
     tree.make_dir(GRUB)?;
     tree.run("grub-editenv", &["/boot/grub/grubenv", "create"])?;
-    let probe = FakeProbe::put(tree, identity)?;
+    let stand_ins = [(PROBE, probe_script(identity)), (RELATIVE, ROOT_IS_A_FILESYSTEM.into())];
+    let stand_ins: Vec<StandIn<'_>> = stand_ins
+        .into_iter()
+        .map(|(path, script)| StandIn::put(tree, path, &script))
+        .collect::<Result<_, _>>()?;
     tree.run("update-grub", &[]).context("writing GRUB's menu")?;
-    probe.take_away()?;
+    stand_ins.into_iter().try_for_each(StandIn::take_away)?;
     check_menu(&tree.text("/boot/grub/grub.cfg")?.unwrap_or_default(), &root)?;
     let mut files = BootFiles::default();
     for firmware in &recipe.boot.firmware {
@@ -148,48 +156,53 @@ fn make_initrds(tree: &Tree) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A grub-probe that answers for the disk that will be, in place of the real one.
-struct FakeProbe<'a> {
-    tree: &'a Tree,
+/// A grub-probe that answers for the disk that will be.
+fn probe_script(identity: &Identity) -> String {
+    let root = identity.uuid(Purpose::RootFilesystem);
+    let partition = identity.uuid(Purpose::Partition(super::disk::ROOT));
+    // The menu's scripts take the device's name for `root=` when nothing in /dev has its UUID.
+    format!(
+        "#!/bin/sh\n\
+         while [ $# -gt 0 ]; do\n\
+         \x20 case $1 in\n\
+         \x20   --target=*) target=${{1#--target=}} ;;\n\
+         \x20   -t | --target) target=$2; shift ;;\n\
+         \x20 esac\n\
+         \x20 shift\n\
+         done\n\
+         case ${{target-fs}} in\n\
+         \x20 device) echo UUID={root} ;;\n\
+         \x20 fs) echo ext2 ;;\n\
+         \x20 fs_uuid) echo {root} ;;\n\
+         \x20 fs_label) echo root ;;\n\
+         \x20 partuuid) echo {partition} ;;\n\
+         \x20 partmap) echo gpt ;;\n\
+         \x20 drive | compatibility_hint) echo hd0,gpt{number} ;;\n\
+         \x20 bios_hints | efi_hints | arc_hint) echo hd0,gpt{number} ;;\n\
+         \x20 baremetal_hints) echo ahci0,gpt{number} ;;\n\
+         \x20 ieee1275_hints | abstraction | cryptodisk_uuid) ;;\n\
+         \x20 hints_string) echo --hint-bios=hd0,gpt{number} --hint-efi=hd0,gpt{number} ;;\n\
+         \x20 *) exit 1 ;;\n\
+         esac\n",
+        number = super::disk::ROOT,
+    )
 }
 
-impl<'a> FakeProbe<'a> {
-    fn put(tree: &'a Tree, identity: &Identity) -> anyhow::Result<Self> {
-        let root = identity.uuid(Purpose::RootFilesystem);
-        let partition = identity.uuid(Purpose::Partition(super::disk::ROOT));
-        // The menu's scripts take the device's name for `root=` when nothing in /dev has its UUID.
-        let script = format!(
-            "#!/bin/sh\n\
-             while [ $# -gt 0 ]; do\n\
-             \x20 case $1 in\n\
-             \x20   --target=*) target=${{1#--target=}} ;;\n\
-             \x20   -t | --target) target=$2; shift ;;\n\
-             \x20 esac\n\
-             \x20 shift\n\
-             done\n\
-             case ${{target-fs}} in\n\
-             \x20 device) echo UUID={root} ;;\n\
-             \x20 fs) echo ext2 ;;\n\
-             \x20 fs_uuid) echo {root} ;;\n\
-             \x20 fs_label) echo root ;;\n\
-             \x20 partuuid) echo {partition} ;;\n\
-             \x20 partmap) echo gpt ;;\n\
-             \x20 drive | compatibility_hint) echo hd0,gpt{number} ;;\n\
-             \x20 bios_hints | efi_hints | arc_hint) echo hd0,gpt{number} ;;\n\
-             \x20 baremetal_hints) echo ahci0,gpt{number} ;;\n\
-             \x20 ieee1275_hints | abstraction | cryptodisk_uuid) ;;\n\
-             \x20 hints_string) echo --hint-bios=hd0,gpt{number} --hint-efi=hd0,gpt{number} ;;\n\
-             \x20 *) exit 1 ;;\n\
-             esac\n",
-            number = super::disk::ROOT,
-        );
-        let (real, aside) = (tree.link_path(PROBE)?, tree.link_path(PROBE_ASIDE)?);
+/// A script in place of a program of GRUB's.
+struct StandIn<'a> {
+    tree: &'a Tree,
+    path: &'static str,
+}
+
+impl<'a> StandIn<'a> {
+    fn put(tree: &'a Tree, path: &'static str, script: &str) -> anyhow::Result<Self> {
+        let (real, aside) = (tree.link_path(path)?, tree.link_path(format!("{path}{ASIDE}"))?);
         fs::rename(&real, &aside)
-            .with_context(|| format!("there is no {PROBE} in the image"))
+            .with_context(|| format!("there is no {path} in the image"))
             .hint(|| "the package grub-common has it: is it removed by a step of the recipe?")?;
-        let probe = Self { tree };
-        tree.write(PROBE, script, 0o755)?;
-        Ok(probe)
+        let stand_in = Self { tree, path };
+        tree.write(path, script, 0o755)?;
+        Ok(stand_in)
     }
 
     fn take_away(self) -> anyhow::Result<()> {
@@ -197,16 +210,16 @@ impl<'a> FakeProbe<'a> {
     }
 
     fn undo(&self) -> anyhow::Result<()> {
-        let aside = self.tree.link_path(PROBE_ASIDE)?;
+        let aside = self.tree.link_path(format!("{}{ASIDE}", self.path))?;
         if aside.exists() {
-            fs::rename(aside, self.tree.link_path(PROBE)?)
-                .with_context(|| format!("putting {PROBE} back"))?;
+            fs::rename(aside, self.tree.link_path(self.path)?)
+                .with_context(|| format!("putting {} back", self.path))?;
         }
         Ok(())
     }
 }
 
-impl Drop for FakeProbe<'_> {
+impl Drop for StandIn<'_> {
     fn drop(&mut self) {
         // Where this fails, something before it has failed and is told.
         let _ = self.undo();

@@ -1,9 +1,13 @@
-//! The base: a system from packages, made by mmdebstrap in one transaction of apt.
+//! The base: a system from packages, in one transaction of apt.
 //!
 //! ```text
-//! base + boot + cloud-init + first install steps ─► mmdebstrap ─► tree
-//!                          packages kept from other builds ─┘
+//! fetch()    this machine's apt, led by mmdebstrap ─► all packages, in the cache's folder
+//!                                                  └► the essential ones unpacked: a tree with dpkg and apt in it
+//! install()  the tree's own dpkg and apt, in a sandbox ─► the essential packages, then all others at once
 //! ```
+//!
+//! No program of a package runs before there is a sandbox for it, and the sandbox needs no network: everything was
+//! fetched outside, where this machine's proxies, mirrors and passwords are.
 //!
 //! What makes it fast, each of it measured: no `fsync` after every file, no manuals and translations, one initramfs at
 //! the end of all steps instead of one for each package that asks, packages kept from other builds.
@@ -14,7 +18,7 @@ pub(crate) mod sources;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::recipe::{Base, Distribution, Recipe, Step};
 use super::tree::Tree;
@@ -28,8 +32,6 @@ use sources::Archive;
 pub(crate) const ARCHIVES: &str = "/var/cache/apt/archives";
 /// For apt of the build alone; gone when the build is over.
 pub(crate) const APT_CONF: &str = "/etc/apt/apt.conf.d/00goldimg-build";
-/// For dpkg of the build alone; gone when the build is over.
-const DPKG_CONF_OF_MMDEBSTRAP: &str = "/etc/dpkg/dpkg.cfg.d/99mmdebstrap";
 /// Stays in the image, so that packages installed later are as the others.
 const DPKG_CONF: &str = "/etc/dpkg/dpkg.cfg.d/50-goldimg-lean";
 /// Files of packages that a server does not need: licences stay.
@@ -97,55 +99,121 @@ pub(crate) fn steps_done(recipe: &Recipe) -> usize {
     leading_installs(recipe).count()
 }
 
-/// Fills the tree.
+/// The essential packages of a release, and none that only another suite calls so (apt-patterns(7)). apt knows one
+/// architecture here.
+fn essential(base: &Base) -> String {
+    let release = &base.release;
+    format!("?narrow(?or(?archive(^{release}$),?codename(^{release}$)),?essential)")
+}
+
+/// What debootstrap's minbase has besides.
+fn required(base: &Base) -> String {
+    let release = &base.release;
+    format!("?narrow(?or(?archive(^{release}$),?codename(^{release}$)),?priority(required),?not(?essential))")
+}
+
+/// Fetches every package of the base, and unpacks the essential ones into the tree.
 ///
 /// # Errors
 /// If mmdebstrap fails: no such package, no network, no space.
-pub(crate) fn bootstrap(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyhow::Result<()> {
+pub(crate) fn fetch(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyhow::Result<Fetched> {
     let base = &recipe.base;
     let options = apt_options(tree)?;
     let mut command = Command::new("mmdebstrap");
-    // Of the caller's environment, what fetching may need.
-    let kept = std::env::vars_os()
-        .filter(|(name, _)| name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy"));
-    command.env_clear().envs(kept);
     command
         .env("PATH", programs::path())
-        .env("LANG", "C.UTF-8")
         .env("INITRD", "No")
         .env("SOURCE_DATE_EPOCH", tree.epoch().seconds().to_string())
         .env("GOLDIMG_PACKAGES", cache.folder());
-    command.args(["--mode=root", "--format=directory", "--variant=minbase", "--verbose"]);
-    command.arg(format!("--include={}", packages(recipe).join(",")));
+    command.args(["--mode=root", "--format=directory", "--variant=extract", "--verbose"]);
+    // A pattern may have commas in it, and is then alone.
+    command.arg(format!("--include={}", essential(base))).arg("--include=apt");
     command.arg(format!("--components={}", base.components.join(",")));
     command.args(options.iter().map(|option| format!("--aptopt={option}")));
-    command.arg("--dpkgopt=force-unsafe-io");
-    command.args(LEAN.iter().map(|rule| format!("--dpkgopt={rule}")));
     // The packages stay where the next build finds them, and are not there when the tree is finished.
     command.arg(format!(
         "--setup-hook=mkdir -p \"$1{ARCHIVES}\" && mount --bind \"$GOLDIMG_PACKAGES\" \"$1{ARCHIVES}\""
     ));
-    command.arg(format!("--customize-hook=umount \"$1{ARCHIVES}\""));
-    command.args(["check/qemu", "download/empty", "essential/unlink"].map(|what| format!("--skip={what}")));
+    command.arg(format!("--extract-hook=echo \"$MMDEBSTRAP_ESSENTIAL\" > \"$GOLDIMG_PACKAGES/{ESSENTIAL}\""));
+    let download = "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -q -y --download-only install --";
+    command.arg(format!("--extract-hook={download}{}", quoted(&wanted(recipe))));
+    if wanted_later(recipe).len() > wanted(recipe).len() {
+        // A package that only an earlier step makes known is fetched by its own step.
+        command.arg(format!("--extract-hook={download}{} || true", quoted(&wanted_later(recipe))));
+    }
+    command.arg(format!("--extract-hook=umount \"$1{ARCHIVES}\""));
+    command.args(["check/qemu", "download/empty"].map(|what| format!("--skip={what}")));
     command.arg("--skip=cleanup/apt,cleanup/reproducible,output/dev");
     command.arg(&base.release).arg(tree.root());
     command.args(Archive::of_the_build(base).iter().flat_map(|archive| archive.lines(base)));
     tree.log().run(&mut command)?;
-    settle(tree, &options)
+    let essential = std::fs::read_to_string(cache.folder().join(ESSENTIAL))
+        .context("reading which packages mmdebstrap has unpacked")?;
+    settle(tree, &options)?;
+    Ok(Fetched { essential: essential.split_whitespace().map(String::from).collect() })
+}
+
+/// The file beside the packages where mmdebstrap's hook writes which of them it unpacked.
+const ESSENTIAL: &str = "essential";
+
+/// What [`fetch`] has brought.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// The files of the unpacked packages, in the tree.
+    essential: Vec<String>,
+}
+
+/// What apt is asked to install besides the essential packages.
+fn wanted(recipe: &Recipe) -> Vec<String> {
+    let mut wanted = packages(recipe);
+    wanted.push(required(&recipe.base));
+    wanted
+}
+
+/// The same with the packages of later steps: they are fetched beforehand, where what is fetched can be kept.
+fn wanted_later(recipe: &Recipe) -> Vec<String> {
+    let steps = recipe.steps.iter().skip(steps_done(recipe));
+    let later = steps.filter_map(|step| match step {
+        Step::Install(packages) => Some(packages),
+        _ => None,
+    });
+    wanted(recipe).into_iter().chain(later.flatten().cloned()).collect()
+}
+
+/// As words of a shell.
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect()
+}
+
+/// Installs what was fetched, by the tree's own dpkg and apt. To be called in a session that shows [`ARCHIVES`].
+///
+/// # Errors
+/// If one of them fails.
+pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow::Result<()> {
+    // dpkg does not order by Pre-Depends; together they are configured in an order that works.
+    let mut dpkg = tree.command("dpkg");
+    dpkg.args(["--force-unsafe-io", "--force-depends", "--install"]).args(&fetched.essential);
+    tree.log().run(dpkg.env("INITRD", "No"))?;
+    let mut apt = tree.command("apt-get");
+    apt.env("INITRD", "No").args(["-q", "-y", "--no-download", "install", "--"]).args(wanted(recipe));
+    tree.log().run(&mut apt)
 }
 
 /// Makes the build's own settings temporary, and the image's own lasting.
 fn settle(tree: &Tree, options: &[String]) -> anyhow::Result<()> {
-    tree.remove(DPKG_CONF_OF_MMDEBSTRAP)?;
     tree.remove("/etc/apt/apt.conf.d/99mmdebstrap")?;
     let lines = options.iter().map(String::as_str).chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
     tree.write(APT_CONF, lines.collect::<String>(), 0o644)?;
     let lean: String = LEAN.iter().map(|rule| format!("{rule}\n")).collect();
     let why = "# Packages without manuals and translations. For complete ones, remove this file and reinstall them.\n";
     tree.write(DPKG_CONF, format!("{why}{lean}"), 0o644)?;
-    // The kernel fills /dev of a running system; what was needed here was this machine's.
+    // Unpacked without the rules, which take seconds in Python: dpkg unpacks all of it again, with them.
+    for folder in LEAN.iter().filter_map(|rule| rule.strip_prefix("path-exclude=")?.strip_suffix("/*")) {
+        tree.remove(folder)?;
+    }
     tree.remove("/dev")?;
     tree.make_dir("/dev")?;
+    // mmdebstrap's copies of this machine's.
     tree.remove("/etc/hostname")?;
     tree.remove("/etc/resolv.conf")?;
     Ok(())

@@ -1,22 +1,27 @@
 //! The full log of a build: what every command was and said. Commands run here, so that none escapes it.
 //!
 //! ```text
-//! Log::run(command) ─► a child writing into the log file ─► ended, or stopped on request
-//!                                                      └─► failed: an error with its last words
+//! Log::run(program) ─► a child ── pipe ──► the log file
+//!                       └─► ended, or stopped on request, or out of time
+//!                           └─► failed: an error with its last words
 //! ```
 //!
-//! Children write into the file itself, not into a pipe: a daemon that a script left behind holds up nobody.
+//! A child has a pipe, never the file: what it could open again through `/proc/self/fd` it could also read and cut. A
+//! daemon that a script left behind holds up nobody: the end of the child counts, not that of the pipe.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, PipeReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::interrupt;
@@ -42,7 +47,12 @@ impl Log {
     /// If the file cannot be made.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let doing = || format!("making the log file {}", path.display());
-        File::create(path).with_context(doing)?;
+        // What commands say may be nobody else's business.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(doing),
+            _ => {}
+        }
+        File::options().write(true).create_new(true).mode(0o600).open(path).with_context(doing)?;
         Self::resume(path)
     }
 
@@ -75,51 +85,107 @@ impl Log {
             .with_context(|| format!("writing the log file {}", self.path.display()))
     }
 
-    /// Runs `command` with its output in the log and nothing to read.
+    /// Runs `program` with its output in the log and nothing to read.
     ///
     /// # Errors
     /// If it cannot be started, fails (with its last words), or the work is to stop.
-    pub(crate) fn run(&self, command: &mut Command) -> anyhow::Result<()> {
-        let (mut child, start) = self.start(command, None)?;
-        let status = wait(&mut child)?;
-        self.judge(command, status, start)
+    pub(crate) fn run(&self, program: &mut impl Program) -> anyhow::Result<()> {
+        self.run_for(program, None)
     }
 
-    /// Runs `command` and answers with what it writes to standard output; the rest goes into the log.
+    /// As [`Log::run`], but kills the program, with all that it started in its sandbox, after `limit`.
+    ///
+    /// # Errors
+    /// As [`Log::run`], and if it took longer.
+    pub(crate) fn run_for(&self, program: &mut impl Program, limit: Option<Duration>) -> anyhow::Result<()> {
+        let start = self.begin(program)?;
+        let (said, writer) = pipe()?;
+        let running = program.spawn(writer.try_clone()?.into(), writer.into())?;
+        let status = self.follow(running, said, None, limit)?;
+        self.judge(program, status, start)
+    }
+
+    /// Runs `program` and answers with what it writes to standard output; the rest goes into the log.
     ///
     /// # Errors
     /// As [`Log::run`].
-    pub(crate) fn output(&self, command: &mut Command) -> anyhow::Result<Vec<u8>> {
-        let (mut child, start) = self.start(command, Some(Stdio::piped()))?;
+    pub(crate) fn output(&self, program: &mut impl Program) -> anyhow::Result<Vec<u8>> {
+        let start = self.begin(program)?;
+        let (said, writer) = pipe()?;
+        let (answer, answers) = pipe()?;
+        let running = program.spawn(answers.into(), writer.into())?;
         let mut output = Vec::new();
-        if let Some(mut pipe) = child.stdout.take() {
-            pipe.read_to_end(&mut output).with_context(|| format!("reading what {} says", name(command)))?;
-        }
-        let status = wait(&mut child)?;
-        self.judge(command, status, start)?;
+        let status = self.follow(running, said, Some((answer, &mut output)), None)?;
+        self.judge(program, status, start)?;
         Ok(output)
     }
 
-    fn start(&self, command: &mut Command, stdout: Option<Stdio>) -> anyhow::Result<(Child, u64)> {
+    /// Notes what is run, and answers with where its words will begin.
+    fn begin(&self, program: &impl Program) -> anyhow::Result<u64> {
         interrupt::check()?;
-        self.note(&shown(command))?;
-        let start = (&*self.file).seek(SeekFrom::End(0))?;
-        command.stdin(Stdio::null()).stderr(self.file.try_clone()?);
-        command.stdout(match stdout {
-            Some(stdout) => stdout,
-            None => self.file.try_clone()?.into(),
-        });
-        let child = command.spawn().with_context(|| format!("starting {}", name(command)))?;
-        Ok((child, start))
+        self.note(&shown(program))?;
+        Ok((&*self.file).seek(SeekFrom::End(0))?)
     }
 
-    fn judge(&self, command: &Command, status: ExitStatus, start: u64) -> anyhow::Result<()> {
+    /// Waits for the end of `running`, and writes what it says; kills it when the work is to stop, or `limit` is over.
+    fn follow(
+        &self,
+        running: Running,
+        said: PipeReader,
+        mut answer: Option<(PipeReader, &mut Vec<u8>)>,
+        limit: Option<Duration>,
+    ) -> anyhow::Result<ExitStatus> {
+        let Running { mut child, verdict } = running;
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).context("watching a command")?;
+        let patience = Timespec::try_from(PATIENCE).context("watching a command")?;
+        let mut said = Some(said);
+        loop {
+            let mut watched = vec![PollFd::new(&ended, PollFlags::IN)];
+            let pipes = said.iter().chain(answer.iter().map(|(pipe, _)| pipe));
+            watched.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            match poll(&mut watched, Some(&patience)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("watching a command"),
+            }
+            // Looked at before the pipes are emptied: what was written before the end is in them by now.
+            let over = !watched[0].revents().is_empty();
+            drop(watched);
+            let write = |bytes: &[u8]| (&*self.file).write_all(bytes).context("writing the log file");
+            // A pipe that nobody writes to any more would always be ready.
+            said = said.map(|pipe| drain(pipe, write)).transpose()?.flatten();
+            if let Some((pipe, output)) = answer.take() {
+                let pipe = drain(pipe, |bytes| {
+                    output.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                answer = pipe.map(|pipe| (pipe, output));
+            }
+            if over {
+                let status = child.wait()?;
+                return verdict.map_or(Ok(status), |verdict| verdict(status));
+            }
+            if let Err(stop) = interrupt::check() {
+                end(&mut child)?;
+                return Err(stop.into());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                end(&mut child)?;
+                return Err(anyhow!(
+                    "stopped after its time limit of {} s",
+                    limit.unwrap_or_default().as_secs()
+                ));
+            }
+        }
+    }
+
+    fn judge(&self, program: &impl Program, status: ExitStatus, start: u64) -> anyhow::Result<()> {
         if status.success() {
             return Ok(());
         }
         // Ctrl-C reaches the command as well: it did not fail by itself.
         interrupt::check()?;
-        Err(Failed { program: name(command), status, last_words: self.last_words(start)? }.into())
+        Err(Failed { program: program.name(), status, last_words: self.last_words(start)? }.into())
     }
 
     /// The last lines written since `start`.
@@ -156,24 +222,78 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Waits for the end of `child`, or ends it when the work is to stop.
-fn wait(child: &mut Child) -> anyhow::Result<ExitStatus> {
-    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("watching a command")?;
-    let patience = Timespec::try_from(PATIENCE).context("watching a command")?;
-    loop {
-        let mut watched = [PollFd::new(&ended, PollFlags::IN)];
-        match poll(&mut watched, Some(&patience)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(child.wait()?),
-            Err(error) => return Err(error).context("watching a command"),
-        }
-        if let Err(stop) = interrupt::check() {
-            // Its own children end with the namespace.
-            child.kill()?;
-            child.wait()?;
-            return Err(stop.into());
+/// What can be run with its output in a [`Log`].
+pub(crate) trait Program {
+    /// Its name as people know it.
+    fn name(&self) -> String;
+    /// The program and its arguments, for people. Its environment is not shown: it may hold secrets.
+    fn words(&self) -> Vec<OsString>;
+    /// Starts it, with nothing to read.
+    ///
+    /// # Errors
+    /// If that fails.
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running>;
+}
+
+/// What was started.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    /// What became of the program, where the child's own status does not tell.
+    pub(crate) verdict: Option<Box<dyn FnOnce(ExitStatus) -> anyhow::Result<ExitStatus>>>,
+}
+
+/// A program of this machine.
+impl Program for Command {
+    fn name(&self) -> String {
+        let program = Path::new(self.get_program());
+        program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        std::iter::once(self.get_program()).chain(self.get_args()).map(OsString::from).collect()
+    }
+
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running> {
+        self.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let child = Command::spawn(self).with_context(|| format!("starting {}", Program::name(self)))?;
+        // Its ends of the pipes are the child's alone.
+        self.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Running { child, verdict: None })
+    }
+}
+
+/// A pipe that is read without waiting.
+fn pipe() -> anyhow::Result<(PipeReader, std::io::PipeWriter)> {
+    let (reader, writer) = std::io::pipe().context("making a pipe")?;
+    let flags = fcntl_getfl(&reader).context("making a pipe")?;
+    fcntl_setfl(&reader, flags | OFlags::NONBLOCK).context("making a pipe")?;
+    Ok((reader, writer))
+}
+
+/// Takes what is in `pipe` now, and answers with it unless nothing will come any more.
+fn drain(
+    mut pipe: PipeReader,
+    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Option<PipeReader>> {
+    let mut buffer = [0; 16 << 10];
+    // A program that never stops talking must not keep this from looking at the clock.
+    for _ in 0..64 {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(count) => take(&buffer[..count])?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("reading what a command says"),
         }
     }
+    Ok(Some(pipe))
+}
+
+/// Kills `child`; what it started ends with its sandbox.
+fn end(child: &mut Child) -> anyhow::Result<()> {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 /// A line without what would move a terminal's cursor or colour it.
@@ -181,24 +301,9 @@ fn plain(line: &str) -> String {
     line.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
-/// The program's name as people know it: of a command in a chroot, the one inside.
-fn name(command: &Command) -> String {
-    let mut words = std::iter::once(command.get_program()).chain(command.get_args());
-    let first = words.next().map(file_name).unwrap_or_default();
-    match first.as_str() {
-        "chroot" => words.nth(1).map(file_name).unwrap_or(first),
-        _ => first,
-    }
-}
-
-fn file_name(word: &std::ffi::OsStr) -> String {
-    Path::new(word).file_name().unwrap_or(word).to_string_lossy().into_owned()
-}
-
-/// The command line, for people. Its environment is not shown: it may hold secrets.
-fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+/// The command line, for people.
+fn shown(program: &impl Program) -> String {
+    let words: Vec<String> = program.words().iter().map(|word| quoted(&word.to_string_lossy())).collect();
     format!("$ {}", words.join(" "))
 }
 
@@ -264,10 +369,42 @@ mod tests {
     }
 
     #[test]
-    fn a_command_in_a_chroot_is_called_by_its_own_name() {
-        let mut command = Command::new("/usr/sbin/chroot");
-        command.args(["/some/tree", "/usr/bin/apt-get", "install", "it's"]);
-        assert_eq!(name(&command), "apt-get");
-        assert_eq!(shown(&command), r"$ /usr/sbin/chroot /some/tree /usr/bin/apt-get install 'it'\''s'");
+    fn command_lines_are_shown_as_they_could_be_typed() {
+        let mut command = Command::new("/usr/bin/apt-get");
+        command.args(["install", "it's"]);
+        assert_eq!(command.name(), "apt-get");
+        assert_eq!(shown(&command), r"$ /usr/bin/apt-get install 'it'\''s'");
+    }
+
+    #[test]
+    fn much_output_on_both_ways_stops_nothing() {
+        let (_dir, log) = log();
+        let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; \
+                      echo $i bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb >&2; done";
+        let output = log.output(&mut sh(script)).unwrap();
+        assert!(output.len() > 100_000 && output.ends_with(b"a\n"));
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        assert_eq!(text.lines().filter(|line| line.ends_with('b')).count(), 3000);
+        assert!(!text.lines().skip(2).any(|line| line.ends_with('a')));
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed() {
+        let (_dir, log) = log();
+        let limit = Some(Duration::from_millis(1));
+        let error = log.run_for(&mut sh("exec sleep 600"), limit).unwrap_err();
+        assert_eq!(error.to_string(), "stopped after its time limit of 0 s");
+        log.run_for(&mut sh("true"), Some(Duration::from_secs(600))).unwrap();
+    }
+
+    #[test]
+    fn the_log_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("build.log");
+        std::fs::write(&path, "older, and open to all").unwrap();
+        let log = Log::create(&path).unwrap();
+        assert_eq!(log.path().metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 }

@@ -3,8 +3,9 @@
 //! ```text
 //! goldimg build …  (outer)                     makes the work directory, waits, removes the work directory
 //!    └─ unshare --user … --mount --pid --fork
-//!          └─ goldimg build …  (inner, process 1)   builds: files directly, commands by chroot
-//!                └─ mmdebstrap, chroot …, mke2fs
+//!          └─ goldimg build …  (inner, process 1)   builds
+//!                ├─ mmdebstrap, mke2fs        this machine's programs; none of the tree's
+//!                └─ a sandbox for each program of the tree (sandbox.rs)
 //!
 //! outer ── a pipe ──► inner's standard input: its end, for whatever reason, asks inner to stop
 //! ```
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use super::environment;
 use crate::failure::Advise;
 use crate::interrupt;
 
@@ -164,6 +166,8 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
         .arg("--")
         .arg(program)
         .args(arguments)
+        .env_clear()
+        .envs(environment::variables(std::env::vars_os()))
         .env(MARK, work)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())

@@ -14,6 +14,7 @@ use image_core::format::Format;
 use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
+use super::environment::Caller;
 use super::epoch::Epoch;
 use super::identity::Identity;
 use super::load::Loaded;
@@ -109,6 +110,7 @@ pub(super) struct Build<'a> {
     pub(super) epoch: Epoch,
     pub(super) work: Work,
     pub(super) log: Log,
+    pub(super) caller: Caller,
     pub(super) ui: &'a Ui,
 }
 
@@ -120,9 +122,14 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let cache =
         PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
 
-    build.stage(&Stage::Base, || bootstrap::bootstrap(recipe, &tree, &cache))?;
-    let mut session = tree.session()?;
-    session.show(cache.folder(), bootstrap::ARCHIVES)?;
+    let session = build.stage(&Stage::Base, || {
+        let fetched = bootstrap::fetch(recipe, &tree, &cache)?;
+        cache.share(SystemTime::now())?;
+        let mut session = tree.session()?;
+        session.show(cache.folder(), bootstrap::ARCHIVES, &build.work.scratch.join("archives"))?;
+        bootstrap::install(recipe, &tree, &fetched)?;
+        Ok(session)
+    })?;
     build.in_shell_reach(&session, |build| build.steps(&session))?;
     build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;
@@ -134,7 +141,6 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     })?;
     let packages = manifest::packages(&tree)?;
     session.leave()?;
-    cache.share(SystemTime::now())?;
     build.stage(&Stage::Seal, || {
         bootstrap::point_to_archive(recipe, &tree)?;
         seal::seal(recipe, &tree)?;
@@ -153,12 +159,14 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         properties: &properties,
     };
     let (folder, force) = (&build.request.output, build.request.force);
-    let outputs = build.stage(&Stage::Images, || outputs::make(origin, &disk, folder, force, build.ui))?;
+    let outputs = build.stage(&Stage::Images, || {
+        build.caller.files(|| outputs::make(origin, &disk, folder, force, build.ui))
+    })?;
     build.stage(&Stage::Verify, || match (outputs.first_image(), recipe.output.formats.first()) {
         (Some(path), Some(format)) => verify::verify(path, *format, recipe, build.ui),
         _ => Ok(()),
     })?;
-    for file in outputs.keep()? {
+    for file in build.caller.files(|| outputs.keep())? {
         build.ui.note(&format!("{}", file.display()));
     }
     Ok(())

@@ -5,7 +5,7 @@
 //! run             ─► the script as /run/goldimg/step, by its #! line or /bin/sh -eu
 //! ```
 //!
-//! What a step leaves running is ended before the next one begins.
+//! What a step leaves running ends with its sandbox.
 
 mod owner;
 
@@ -50,39 +50,40 @@ pub(crate) fn run(step: &Step, folder: &Path, session: &Session<'_>) -> anyhow::
     match step {
         Step::Install(packages) => {
             if !tree.exists("/var/lib/apt/lists/lock") {
-                apt(tree, &["update"], &[])?;
+                apt(session, &["update"], &[])?;
             }
-            apt(tree, &["install", "--no-install-recommends"], packages)?;
+            apt(session, &["install", "--no-install-recommends"], packages)?;
         }
-        Step::Remove(packages) => apt(tree, &["purge", "--autoremove"], packages)?,
+        Step::Remove(packages) => apt(session, &["purge", "--autoremove"], packages)?,
         Step::Copy(copy) => self::copy(copy, folder, tree)?,
         Step::Write(write) => self::write(write, tree)?,
-        Step::Run(run) => script(run, tree)?,
+        Step::Run(run) => script(run, session)?,
     }
-    session.end_leftovers();
     Ok(())
 }
 
-fn apt(tree: &Tree, what: &[&str], packages: &[String]) -> anyhow::Result<()> {
-    let mut command = tree.command("apt-get");
+fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Result<()> {
+    let mut command = session.command("apt-get");
     // Kernels get their initramfs once, after the last step.
     command.env("INITRD", "No").args(["-q", "-y"]).args(what);
     if !packages.is_empty() {
         command.arg("--").args(packages);
     }
-    tree.log().run(&mut command)
+    session.tree().log().run(&mut command)
 }
 
-fn script(run: &Run, tree: &Tree) -> anyhow::Result<()> {
+fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
+    let tree = session.tree();
     tree.write(SCRIPT, &run.script, 0o700)?;
     let mut command = if run.script.starts_with("#!") {
-        tree.command(SCRIPT)
+        session.command(SCRIPT)
     } else {
-        let mut shell = tree.command("/bin/sh");
+        let mut shell = session.command("/bin/sh");
         shell.args(["-eu", SCRIPT]);
         shell
     };
-    tree.log().run(command.envs(&run.environment))?;
+    command.envs(&run.environment);
+    tree.log().run(&mut command)?;
     tree.remove(SCRIPT)?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! work directory
 //!   └─ tree/   path("/etc/x") ─► work/tree/etc/x, never a file of the host
-//!              command("apt-get") ─► chroot, clean environment, output into the log
-//!              session() ─► /proc /sys /dev /run for the duration, services denied, names resolved
+//!              command("apt-get") ─► in a sandbox, clean environment, output into the log
+//!              session() ─► /sys /dev /run for the duration, services denied, names resolved
 //! ```
 //!
 //! Paths inside are absolute, as the system in the tree will see them.
@@ -16,12 +16,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 
 use super::epoch::{self, Epoch};
 use super::log::Log;
+use super::sandbox::Confined;
 use beneath::{Last, resolve};
 pub(crate) use session::Session;
 
@@ -181,12 +181,10 @@ impl Tree {
         Ok(names)
     }
 
-    /// `program` in the tree: a chroot with an environment of its own, nothing of the caller's. Run it with
-    /// [`Log::run`] or [`Log::output`], while a [`Session`] lasts.
-    pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("chroot");
-        command.arg(&self.root).arg(program);
-        command.env_clear();
+    /// `program` in the tree: in a sandbox, with an environment of its own and no network. Run it with [`Log::run`] or
+    /// [`Log::output`], while a [`Session`] lasts.
+    pub(crate) fn command<'n>(&self, program: &str) -> Confined<'n> {
+        let mut command = Confined::new(&self.root, program);
         command.envs([
             ("PATH", PATH),
             ("HOME", "/root"),
@@ -195,8 +193,6 @@ impl Tree {
             ("SYSTEMD_OFFLINE", "1"),
         ]);
         command.env(epoch::VARIABLE, self.epoch.seconds().to_string());
-        // A directory that exists in the chroot, whatever the caller's is called.
-        command.current_dir("/");
         command
     }
 
@@ -260,15 +256,5 @@ pub(crate) mod tests {
         assert!(tree.remove("/a").unwrap());
         assert_eq!(tree.text("/outside").unwrap().as_deref(), Some("image"));
         assert_eq!((tree.text("/none").unwrap(), tree.list("/none").unwrap().len()), (None, 0));
-    }
-
-    #[test]
-    fn commands_get_nothing_of_the_callers_environment() {
-        let (_dir, tree) = scratch();
-        let command = tree.command("apt-get");
-        let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
-        let expected = ["DEBIAN_FRONTEND", "HOME", "LANG", "PATH", "SOURCE_DATE_EPOCH", "SYSTEMD_OFFLINE"];
-        assert_eq!(set, expected);
-        assert!(format!("{command:?}").contains("env -i"), "{command:?}");
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! cache/debian-bookworm/*.deb ── hard links ──► work directory/packages/*.deb   (one build's own)
-//!                             ◄── new ones ──      = /var/cache/apt/archives in the tree
+//!                             ◄── new ones ──      └─► /var/cache/apt/archives in the tree, as the lower layer of
+//!                                                      an overlay: what is written there goes with the build
 //! ```
+//!
+//! apt takes a package that is there already by its size alone. So nothing comes into the cache that was within reach of
+//! a step or of a package's script: packages are fetched outside the tree, and shared before any of it runs.
 //!
 //! Each build has a folder of its own, so builds run side by side, and none sees what another is still fetching.
 //! Packages that no build has used for a while are removed.
@@ -56,11 +60,11 @@ impl PackageCache {
         &self.own
     }
 
-    /// Shares what was fetched, and forgets what nobody uses.
+    /// Shares what was fetched, and forgets what nobody uses. To be called before a program of the tree runs.
     ///
     /// # Errors
     /// If a file cannot be moved or removed.
-    pub(crate) fn share(self, now: SystemTime) -> anyhow::Result<()> {
+    pub(crate) fn share(&self, now: SystemTime) -> anyhow::Result<()> {
         let doing = || format!("keeping packages in {}", self.shared.display());
         for package in packages(&self.own).with_context(doing)? {
             let (fetched, kept) = (&self.own.join(&package), self.shared.join(&package));

@@ -1,26 +1,29 @@
 //! What commands in the tree find around them: kernel filesystems, names resolved, services denied.
 //!
 //! ```text
-//! /proc  of this process namespace, /proc/sys read-only       /usr/sbin/policy-rc.d  no service is started
-//! /sys   the host's, read-only, without its firmware          /etc/resolv.conf       the host's
+//! /proc  made by the sandbox                                 /usr/sbin/policy-rc.d  no service is started
+//! /sys   its usual folders, empty and read-only               /etc/resolv.conf       the network's
 //! /dev   null zero full random urandom tty, pts, shm          /run/goldimg/bin       udevadm, modprobe and
 //! /run   empty                                                                       sysctl that do nothing
 //! ```
 //!
 //! Nothing of it is in the tree when the session is over. Mounts are private to this process's mount namespace: they
-//! end with it, even if it is killed. The firmware is hidden because packages act upon it, and the host's is not the
-//! image's.
+//! end with it, even if it is killed.
 
+use std::ffi::CString;
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::Context;
-use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount, unmount};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 
 use super::Tree;
+use crate::golden::log::{Program, Running};
+use crate::golden::sandbox::{BOOT_ID, Confined, add_flags};
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 5] = [
@@ -30,6 +33,11 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// What programs look for in an empty /sys.
+const SYS: [&str; 9] =
+    ["block", "bus", "class/net", "dev", "devices", "firmware", "fs/cgroup", "kernel", "module"];
+/// The same boot id for all builds: a version 4 UUID like the kernel's, which nobody should keep.
+const NO_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 /// Programs that speak to the running kernel, which is not the image's.
 const IDLE_PROGRAMS: [&str; 3] = ["udevadm", "modprobe", "sysctl"];
 const IDLE: &str = "#!/bin/sh\nexit 0\n";
@@ -43,13 +51,16 @@ pub(crate) struct Session<'a> {
     /// In the order they were mounted.
     mounts: Vec<PathBuf>,
     replaced: Vec<Replaced>,
+    /// The namespace of those that may use the network.
+    network: OwnedFd,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn begin(tree: &'a Tree) -> anyhow::Result<Self> {
         // Whatever fails on the way is undone by dropping it.
-        let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new() };
-        session.mount_proc()?;
+        let network = fs::File::open("/proc/self/ns/net").context("opening the network namespace")?.into();
+        let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), network };
+        session.tree.make_dir("/proc")?;
         session.mount_sys()?;
         session.mount_dev()?;
         session.mount_run()?;
@@ -65,13 +76,30 @@ impl<'a> Session<'a> {
         self.tree
     }
 
-    /// Shows this machine's folder `source` at `inside` until the session is over.
+    /// `program` in the tree, with the network.
+    pub(crate) fn command(&self, program: &str) -> Confined<'_> {
+        let mut command = self.tree.command(program);
+        command.network(self.network.as_fd());
+        command
+    }
+
+    /// Shows this machine's folder `source` at `inside` until the session is over. What is written there goes into the
+    /// new folder `layer`, so that `source` stays as it is.
     ///
     /// # Errors
-    /// If it cannot be mounted.
-    pub(crate) fn show(&mut self, source: &Path, inside: &str) -> anyhow::Result<()> {
+    /// If a folder cannot be made, or mounted.
+    pub(crate) fn show(&mut self, source: &Path, inside: &str, layer: &Path) -> anyhow::Result<()> {
         let target = self.tree.make_dir(inside)?;
-        self.bind(source, target)
+        let doing = || format!("showing {} at {inside} in the image", source.display());
+        let (upper, scratch) = (layer.join("upper"), layer.join("work"));
+        for folder in [&upper, &scratch] {
+            fs::create_dir_all(folder).with_context(doing)?;
+        }
+        let options = CString::new(overlay_options(source, &upper, &scratch)).with_context(doing)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("overlay", &target, "overlay", flags, options.as_c_str()).with_context(doing)?;
+        self.mounts.push(target);
+        Ok(())
     }
 
     /// Opens a shell in the tree, on the terminal, and waits for its end.
@@ -79,26 +107,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If there is no terminal, or no shell in the tree.
     pub(crate) fn shell(&self) -> anyhow::Result<()> {
-        let terminal = || fs::File::options().read(true).write(true).open("/dev/tty");
-        let doing = "opening a shell in the image: there must be a terminal";
         let shell = if self.tree.exists("/bin/bash") { "/bin/bash" } else { "/bin/sh" };
-        let mut command = self.tree.command(shell);
-        command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()));
-        command.stdin(terminal().context(doing)?).stdout(terminal()?).stderr(terminal()?);
-        let mut child = command.spawn().context("opening a shell in the image")?;
+        let mut command = self.command(shell);
+        command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into())).on_terminal();
+        let Running { mut child, verdict } = command.spawn(Stdio::null(), Stdio::null())?;
+        let status = child.wait().context("waiting for the shell in the image")?;
         // However it ends: a last command that failed is not the build's failure.
-        child.wait().context("waiting for the shell in the image")?;
-        self.end_leftovers();
+        verdict.map_or(Ok(status), |verdict| verdict(status))?;
         Ok(())
-    }
-
-    /// Ends what commands left running.
-    pub(crate) fn end_leftovers(&self) {
-        // Only as the first process of a namespace of our own is "all other processes" what we started.
-        if std::process::id() == 1 {
-            // kill(-1): fails if there are none, which is as well.
-            let _ = kill_process_group(Pid::INIT, Signal::KILL);
-        }
     }
 
     /// Takes everything back.
@@ -110,7 +126,6 @@ impl<'a> Session<'a> {
     }
 
     fn undo(&mut self) -> anyhow::Result<()> {
-        self.end_leftovers();
         let mut result = Ok(());
         while let Some(replaced) = self.replaced.pop() {
             result = result.and(replaced.put_back(self.tree));
@@ -122,29 +137,14 @@ impl<'a> Session<'a> {
         result
     }
 
-    fn mount_proc(&mut self) -> anyhow::Result<()> {
-        let target = self.tree.make_dir("/proc")?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        match mount("proc", &target, "proc", flags, None) {
-            Ok(()) => self.mounts.push(target),
-            // In a container whose own /proc is partly hidden.
-            Err(Errno::PERM) => self.bind("/proc".as_ref(), target)?,
-            Err(error) => return Err(error).context("mounting /proc in the image"),
-        }
-        let sys = self.tree.path("/proc/sys")?;
-        self.bind(&sys.clone(), sys.clone())?;
-        read_only(&sys)
-    }
-
+    /// An empty one: the machine's own tells of its disks and firmware, and packages act upon both.
     fn mount_sys(&mut self) -> anyhow::Result<()> {
         let target = self.tree.make_dir("/sys")?;
-        self.bind("/sys".as_ref(), target.clone())?;
-        read_only(&target)?;
-        let firmware = self.tree.path("/sys/firmware")?;
-        if firmware.is_dir() {
-            self.mount_tmpfs(firmware, c"mode=755,size=4k")?;
+        self.mount_tmpfs(target.clone(), c"mode=755,size=64k")?;
+        for folder in SYS {
+            self.tree.make_dir(Path::new("/sys").join(folder))?;
         }
-        Ok(())
+        add_flags(&target, MountFlags::RDONLY)
     }
 
     fn mount_dev(&mut self) -> anyhow::Result<()> {
@@ -173,6 +173,7 @@ impl<'a> Session<'a> {
         let lock = self.tree.make_dir("/run/lock")?;
         fs::set_permissions(&lock, fs::Permissions::from_mode(0o1777))
             .with_context(|| format!("making {}", lock.display()))?;
+        self.tree.write(Path::new("/").join(BOOT_ID), format!("{NO_BOOT}\n"), 0o444)?;
         for program in IDLE_PROGRAMS {
             self.tree.write(format!("/run/goldimg/bin/{program}"), IDLE, 0o755)?;
         }
@@ -180,7 +181,8 @@ impl<'a> Session<'a> {
     }
 
     fn mount_tmpfs(&mut self, target: PathBuf, options: &std::ffi::CStr) -> anyhow::Result<()> {
-        mount("tmpfs", &target, "tmpfs", MountFlags::NOSUID, options)
+        // Device nodes of a step's own do nothing; those of the session are mounts of their own.
+        mount("tmpfs", &target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)
             .with_context(|| format!("mounting a memory filesystem at {}", target.display()))?;
         self.mounts.push(target);
         Ok(())
@@ -213,16 +215,19 @@ impl Drop for Session<'_> {
     }
 }
 
-/// Makes the mount at `target` read-only.
-fn read_only(target: &Path) -> anyhow::Result<()> {
-    // A user namespace may not take away what the host's mount has: these are the usual flags of /proc and /sys.
-    let flags = MountFlags::BIND
-        | MountFlags::RDONLY
-        | MountFlags::NOSUID
-        | MountFlags::NODEV
-        | MountFlags::NOEXEC
-        | MountFlags::RELATIME;
-    mount_remount(target, flags, c"").with_context(|| format!("making {} read-only", target.display()))
+/// Options of an overlay that a user namespace may mount, too (overlayfs.rst, "User xattr").
+fn overlay_options(lower: &Path, upper: &Path, scratch: &Path) -> Vec<u8> {
+    let mut options = b"userxattr".to_vec();
+    for (name, path) in [("lowerdir", lower), ("upperdir", upper), ("workdir", scratch)] {
+        options.extend_from_slice(format!(",{name}=").as_bytes());
+        for byte in path.as_os_str().as_bytes() {
+            if b",:\\".contains(byte) {
+                options.push(b'\\');
+            }
+            options.push(*byte);
+        }
+    }
+    options
 }
 
 /// A file in the tree that is another one for the duration.
@@ -277,7 +282,8 @@ mod tests {
 
     /// A session without mounts, which need a namespace.
     fn session(tree: &Tree) -> Session<'_> {
-        Session { tree, mounts: Vec::new(), replaced: Vec::new() }
+        let network = fs::File::open("/dev/null").unwrap().into();
+        Session { tree, mounts: Vec::new(), replaced: Vec::new(), network }
     }
 
     #[test]

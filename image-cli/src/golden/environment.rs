@@ -1,0 +1,149 @@
+//! What a build does not take over from its caller: the same recipe gives the same bytes whoever starts it.
+//!
+//! ```text
+//! caller ─► outer ── a list of variables ──► inner ─► settle(): umask, limits, nice level, open files, signals
+//!           as it was started                         so have all programs of this machine that it starts
+//! ```
+//!
+//! The programs of the tree have an environment of their own (`tree.rs`).
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit, umask};
+use signal_hook::consts::SIGCHLD;
+
+/// What a new file of the image can be read by, unless told otherwise.
+const UMASK: Mode = Mode::from_raw_mode(0o022);
+/// Open files: what a program may open, and what it may raise that to (systemd's defaults).
+const FILES: (u64, u64) = (1024, 512 * 1024);
+const STACK: u64 = 8 << 20;
+/// Variables of the caller's that inner needs: where its folders are, how to talk, what fetching needs.
+const KEPT: [&str; 14] = [
+    "APT_CONFIG",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "COLORTERM",
+    "COLUMNS",
+    "HOME",
+    "LOGNAME",
+    "NO_COLOR",
+    "RUST_BACKTRACE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TERM",
+    "USER",
+    "XDG_CACHE_HOME",
+];
+
+/// The environment of inner, from the `caller`'s.
+pub(super) fn variables(
+    caller: impl IntoIterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    let kept = |name: &str| KEPT.contains(&name) || name.to_ascii_lowercase().ends_with("_proxy");
+    let fixed = [("LANG", "C.UTF-8"), ("TZ", "UTC")].map(|(name, value)| (name.into(), value.into()));
+    caller.into_iter().filter(move |(name, _)| name.to_str().is_some_and(kept)).chain(fixed)
+}
+
+/// What the caller had, for files that are his and not the image's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    umask: Mode,
+}
+
+impl Caller {
+    /// Does `work` with the caller's umask: it makes files for him.
+    pub(super) fn files<T>(self, work: impl FnOnce() -> T) -> T {
+        let before = umask(self.umask);
+        let result = work();
+        umask(before);
+        result
+    }
+}
+
+/// Gives this process, inner, the state that every build begins with. Called before it has opened anything.
+///
+/// # Errors
+/// If the kernel refuses.
+pub(super) fn settle() -> anyhow::Result<Caller> {
+    close_inherited()?;
+    // An ignored SIGCHLD would be inherited, and take the status of every child away (sigaction(2), NOTES).
+    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+    limit(Resource::Core, Some(0), Some(0))?;
+    limit(Resource::Nofile, Some(FILES.0), Some(FILES.1))?;
+    limit(Resource::Stack, Some(STACK), None)?;
+    // Only root may hurry up again.
+    let _ = setpriority_process(None, 0);
+    Ok(Caller { umask: umask(UMASK) })
+}
+
+/// Sets a limit, as far as the caller's own lets it.
+fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> anyhow::Result<()> {
+    let most = getrlimit(resource).maximum;
+    let within = |wanted: Option<u64>, most: Option<u64>| match (wanted, most) {
+        (Some(wanted), Some(most)) => Some(wanted.min(most)),
+        (wanted, most) => wanted.or(most),
+    };
+    // More than the caller's is for root alone.
+    let maximum = match setrlimit(resource, Rlimit { current: within(soft, hard), maximum: hard }) {
+        Ok(()) => return Ok(()),
+        Err(_) => within(hard, most),
+    };
+    setrlimit(resource, Rlimit { current: within(soft, maximum), maximum })
+        .with_context(|| format!("setting the limit {resource:?}"))
+}
+
+/// Closes what the caller left open, but for the three standard files: a step could read it.
+fn close_inherited() -> anyhow::Result<()> {
+    let doing = "closing what the caller left open";
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()))
+    };
+    // To its end first: the folder is open, too, while it is read.
+    let numbers: std::io::Result<Vec<Option<i32>>> =
+        std::fs::read_dir("/proc/self/fd").context(doing)?.map(number).collect();
+    for number in numbers.context(doing)?.into_iter().flatten().filter(|number| *number > 2) {
+        // That of the folder is closed already.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_change_bytes_is_left_behind() {
+        let caller = [
+            ("HOME", "/home/ann"),
+            ("TMPDIR", "/home/ann/tmp"),
+            ("GREP_OPTIONS", "-v"),
+            ("TAR_OPTIONS", "-z"),
+            ("MKE2FS_CONFIG", "/home/ann/mke2fs.conf"),
+            ("LD_PRELOAD", "libfaketime.so"),
+            ("LC_ALL", "tr_TR.UTF-8"),
+            ("LANG", "tr_TR.UTF-8"),
+            ("TZ", "Asia/Tokyo"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+            ("HTTPS_PROXY", "http://proxy"),
+            ("no_proxy", "localhost"),
+        ];
+        let caller = caller.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let mut inner: Vec<(String, String)> = variables(caller)
+            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
+            .collect();
+        inner.sort();
+        let expected = [
+            ("HOME", "/home/ann"),
+            ("HTTPS_PROXY", "http://proxy"),
+            ("LANG", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("no_proxy", "localhost"),
+        ];
+        assert_eq!(inner, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,0 +1,277 @@
+//! The sandbox: where a program of the tree runs, with nothing of this machine in sight.
+//!
+//! ```text
+//! goldimg (inner)              Confined::spawn: a thread with new namespaces starts ▼, tells it what to do, and waits
+//!    └─ goldimg-init           process 1 of the step: the tree becomes `/`, privileges go (init.rs)
+//!          └─ apt-get …        the program itself
+//!
+//! inner ── Order ──► init       over a socket that is init's standard input;
+//!       ◄─ Verdict ─            the program never has it
+//! ```
+//!
+//! | what | new for every program | from the session |
+//! | --- | --- | --- |
+//! | namespaces | mount, PID, IPC, UTS, cgroup, time (namespaces(7)) | user (if not root), network |
+//! | root | `pivot_root`: the old one is unmounted, not hidden | `/dev`, `/sys`, `/run` (`tree/session.rs`) |
+//! | `/proc` | mounted anew, masked as container runtimes do | |
+//! | privileges | capabilities of a container, a seccomp filter, no core dumps, no terminal | |
+//!
+//! The end of process 1 is the end of all that a program left running (pid_namespaces(7)).
+
+pub(crate) mod init;
+mod masks;
+mod privileges;
+mod root;
+mod syscalls;
+
+pub(crate) use masks::BOOT_ID;
+pub(crate) use root::add_flags;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, anyhow};
+use nix::sched::{CloneFlags, unshare};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
+
+use super::log::{Program, Running};
+use crate::failure::Advise;
+
+/// How the process that becomes init is called: the only word of its command line, which a step can read.
+const INIT: &str = "goldimg-init";
+
+/// A program of a tree, to be run in a sandbox.
+#[derive(Debug)]
+pub(crate) struct Confined<'a> {
+    order: Order,
+    network: Option<BorrowedFd<'a>>,
+}
+
+/// What init is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Order {
+    /// The tree, where this machine has it.
+    root: Text,
+    program: Text,
+    arguments: Vec<Text>,
+    environment: Vec<(Text, Text)>,
+    /// Whether the program talks to the terminal, as a shell does.
+    terminal: bool,
+    /// Whether its network is a new one, in which not even the loopback interface is up.
+    new_network: bool,
+}
+
+/// Bytes of the system's that need not be UTF-8, on their way through JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Text(Vec<u8>);
+
+impl<T: AsRef<OsStr>> From<T> for Text {
+    fn from(text: T) -> Self {
+        Self(text.as_ref().as_bytes().to_vec())
+    }
+}
+
+impl Text {
+    fn into_os(self) -> OsString {
+        OsString::from_vec(self.0)
+    }
+}
+
+/// What init answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Verdict {
+    /// The program's status as wait(2) has it.
+    Ended(i32),
+    /// Why there was no program.
+    Refused { error: String, hint: Option<String> },
+}
+
+impl<'a> Confined<'a> {
+    /// `program`, by its name or path in the tree at `root`, with no arguments, no environment and no network.
+    pub(super) fn new(root: &Path, program: &str) -> Self {
+        let order = Order {
+            root: root.into(),
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            terminal: false,
+            new_network: true,
+        };
+        Self { order, network: None }
+    }
+
+    /// One more argument.
+    pub(crate) fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.args([argument])
+    }
+
+    /// More arguments.
+    pub(crate) fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.order.arguments.extend(arguments.into_iter().map(Text::from));
+        self
+    }
+
+    /// Sets a variable of its environment, or changes it.
+    pub(crate) fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let name = Text::from(name);
+        self.order.environment.retain(|(known, _)| *known != name);
+        self.order.environment.push((name, value.into()));
+        self
+    }
+
+    /// Sets more of them.
+    pub(crate) fn envs(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// Gives it the network namespace `network`.
+    pub(crate) fn network(&mut self, network: BorrowedFd<'a>) -> &mut Self {
+        self.network = Some(network);
+        self.order.new_network = false;
+        self
+    }
+
+    /// Gives it the terminal for its input and output.
+    pub(crate) fn on_terminal(&mut self) -> &mut Self {
+        self.order.terminal = true;
+        self
+    }
+
+    /// The namespaces that are made for it.
+    fn namespaces(&self) -> CloneFlags {
+        let always = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWCGROUP
+            | CLONE_NEWTIME;
+        match self.network {
+            Some(_) => always,
+            None => always | CloneFlags::CLONE_NEWNET,
+        }
+    }
+
+    /// Starts init in new namespaces. A thread of its own gets them: the program is born into them, and this process
+    /// stays where it is.
+    fn start(&self, init: &mut Command) -> std::io::Result<Child> {
+        let start = || {
+            if let Some(network) = self.network {
+                move_into_link_name_space(network, Some(LinkNameSpaceType::Network))?;
+            }
+            unshare(self.namespaces())?;
+            init.spawn()
+        };
+        std::thread::scope(|scope| scope.spawn(start).join())
+            .unwrap_or_else(|_| Err(std::io::Error::other("the thread that starts programs panicked")))
+    }
+}
+
+/// Not in nix: time_namespaces(7), Linux 5.6.
+const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
+impl Program for Confined<'_> {
+    fn name(&self) -> String {
+        let program = self.order.program.clone().into_os();
+        Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned()
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        let words = std::iter::once(&self.order.program).chain(&self.order.arguments);
+        words.map(|word| word.clone().into_os()).collect()
+    }
+
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running> {
+        let doing = || format!("starting {} in the image", self.name());
+        let (mut ours, theirs) = UnixStream::pair().with_context(doing)?;
+        let this = std::env::current_exe().context("finding this program itself")?;
+        let mut init = Command::new(this);
+        init.arg0(INIT).env_clear().current_dir("/");
+        init.stdin(OwnedFd::from(theirs)).stdout(stdout).stderr(stderr);
+        let child = self.start(&mut init).with_context(doing)?;
+        drop(init);
+        let order = serde_json::to_vec(&self.order).with_context(doing)?;
+        // If init is gone already, its status says so.
+        let _ = ours.write_all(&order).and_then(|()| ours.shutdown(Shutdown::Write));
+        Ok(Running { child, verdict: Some(Box::new(move |status| verdict(ours, status))) })
+    }
+}
+
+/// What became of the program, by init's word, or by its `status` where it could not say any.
+fn verdict(mut socket: UnixStream, status: ExitStatus) -> anyhow::Result<ExitStatus> {
+    let mut said = Vec::new();
+    // A socket of a killed init may end in an error: then it has said nothing.
+    let _ = socket.read_to_end(&mut said);
+    match serde_json::from_slice(&said) {
+        Ok(Verdict::Ended(raw)) => Ok(ExitStatus::from_raw(raw)),
+        Ok(Verdict::Refused { error, hint: None }) => Err(anyhow!(error)),
+        Ok(Verdict::Refused { error, hint: Some(hint) }) => Err(anyhow!(error)).hint(|| hint),
+        // init itself succeeds only after it has given its verdict.
+        Err(_) if status.success() => Err(anyhow!("the sandbox's process 1 said nothing")),
+        Err(_) => Ok(status),
+    }
+}
+
+/// Where the tree is, and what is to be done in it.
+impl Order {
+    fn root(&self) -> PathBuf {
+        PathBuf::from(self.root.clone().into_os())
+    }
+
+    fn receive(socket: &mut UnixStream) -> anyhow::Result<Self> {
+        let mut text = Vec::new();
+        socket.read_to_end(&mut text).context("reading what to do")?;
+        serde_json::from_slice(&text).context("reading what to do")
+    }
+}
+
+/// The socket that is this process's standard input.
+fn standard_socket() -> std::io::Result<UnixStream> {
+    Ok(UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_carry_bytes_that_are_no_text() {
+        let mut confined = Confined::new(Path::new("/work/tree"), "sh");
+        confined.arg(OsStr::from_bytes(b"\xff\n")).env("A", "1").env("B", "2").env("A", "3");
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.write_all(&serde_json::to_vec(&confined.order).unwrap()).unwrap();
+        drop(ours);
+        let received = Order::receive(&mut theirs).unwrap();
+        assert_eq!(received, confined.order);
+        assert_eq!(received.environment, [("B".into(), "2".into()), ("A".into(), "3".into())]);
+        assert_eq!(confined.words(), [OsStr::new("sh"), OsStr::from_bytes(b"\xff\n")]);
+    }
+
+    #[test]
+    fn an_init_that_says_nothing_is_no_success() {
+        let said = |text: &[u8], raw: i32| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(text).unwrap();
+            drop(theirs);
+            verdict(ours, ExitStatus::from_raw(raw))
+        };
+        assert!(said(b"", 0).is_err());
+        assert_eq!(said(b"", 9).unwrap().signal(), Some(9));
+        assert_eq!(said(b"{\"Ended\":768}", 0).unwrap().code(), Some(3));
+        let error = said(b"{\"Refused\":{\"error\":\"no such program\",\"hint\":null}}", 256).unwrap_err();
+        assert_eq!(error.to_string(), "no such program");
+    }
+}

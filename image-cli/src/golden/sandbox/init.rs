@@ -1,0 +1,91 @@
+//! Process 1 of a sandbox: makes the tree its root, gives its privileges away, starts the program, and reaps.
+//!
+//! It is this program again, with nothing in its environment and one word as its command line. A step sees it in
+//! `/proc/1`, but cannot look into it: it is not dumpable (PR_SET_DUMPABLE), and a step may not trace.
+
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, anyhow};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, setsid, wait};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1,
+    SIGUSR2,
+};
+
+use super::{INIT, Order, Verdict, privileges, root, standard_socket};
+use crate::failure;
+
+/// The signals that a caller may have had ignored, which a program would inherit.
+const INHERITED: [i32; 13] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN,
+    SIGTTOU,
+];
+
+/// Runs as init and answers with the exit code, if this process was started to be it.
+pub(crate) fn run() -> Option<ExitCode> {
+    let mut words = std::env::args_os();
+    let asked = words.next().is_some_and(|word| word == INIT) && words.next().is_none();
+    // The word alone could be anybody's link to this program.
+    if !asked || std::process::id() != 1 {
+        return None;
+    }
+    let mut socket = standard_socket().ok()?;
+    let verdict = match follow(&mut socket) {
+        Ok(status) => Verdict::Ended(status),
+        Err(error) => Verdict::Refused { error: format!("{error:#}"), hint: failure::hint(&error) },
+    };
+    let told = serde_json::to_writer(&socket, &verdict).is_ok();
+    Some(if told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does what is ordered and answers with the program's status, as wait(2) has it.
+fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("hiding process 1")?;
+    let order = Order::receive(socket)?;
+    for signal in INHERITED {
+        // A handler, whatever it does, becomes the default again at exec (execve(2)); what is ignored stays ignored.
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    if !order.terminal {
+        // Nothing can be typed into a terminal that is not there.
+        setsid().context("leaving the terminal")?;
+    }
+    let terminal = order.terminal.then(open_terminal).transpose()?;
+    root::enter(&order.root())?;
+    rustix::system::sethostname(b"localhost").context("setting the hostname")?;
+    privileges::drop()?;
+    let program = order.program.clone().into_os();
+    let doing = format!("starting {} in the image", program.to_string_lossy());
+    let mut command = Command::new(program);
+    command.args(order.arguments.into_iter().map(super::Text::into_os)).env_clear();
+    command.envs(order.environment.into_iter().map(|(name, value)| (name.into_os(), value.into_os())));
+    command.current_dir("/").stdin(Stdio::null());
+    if let Some(terminal) = terminal {
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+    }
+    let child = command.spawn().with_context(|| doing)?;
+    reap(Pid::from_child(&child))
+}
+
+fn open_terminal() -> anyhow::Result<std::fs::File> {
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .context("opening the terminal: a shell in the image needs one")
+}
+
+/// Waits for `program`, and for whatever else ends until then and has no other parent.
+fn reap(program: Pid) -> anyhow::Result<i32> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == program => return Ok(status.as_raw()),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return Err(anyhow!("waiting for the program: it is gone")),
+            Err(error) => return Err(error).context("waiting for the program"),
+        }
+    }
+}
