@@ -15,12 +15,14 @@
 pub(crate) mod cache;
 pub(crate) mod sources;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, anyhow};
 
-use super::recipe::{Base, Distribution, Recipe, Step};
+use super::network::{Address, Networks, Upstream};
+use super::recipe::{Access, Base, Distribution, Recipe, Step};
 use super::tree::Tree;
 use super::{bootloader, cloud_init};
 use crate::failure::Advise;
@@ -149,8 +151,11 @@ pub(crate) fn fetch(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyho
     tree.log().run(&mut command)?;
     let essential = std::fs::read_to_string(cache.folder().join(ESSENTIAL))
         .context("reading which packages mmdebstrap has unpacked")?;
+    let archives = sources::addresses(&tree.path("/etc/apt")?);
+    let proxies =
+        options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
     settle(tree, &options)?;
-    Ok(Fetched { essential: essential.split_whitespace().map(String::from).collect() })
+    Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
 }
 
 /// The file beside the packages where mmdebstrap's hook writes which of them it unpacked.
@@ -161,6 +166,30 @@ const ESSENTIAL: &str = "essential";
 pub(crate) struct Fetched {
     /// The files of the unpacked packages, in the tree.
     essential: Vec<String>,
+    /// Where packages came from.
+    archives: Vec<Address>,
+    /// What this machine's apt says of its proxies.
+    proxies: String,
+}
+
+impl Fetched {
+    /// The networks of the steps: with this machine's ways to the archives.
+    ///
+    /// # Errors
+    /// If the machine's proxy is of a kind that is not known.
+    pub(crate) fn networks(&self, usual: Access) -> anyhow::Result<Networks> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let upstream = Upstream::new(&self.proxies, std::env::vars_os().filter_map(text))?;
+        Ok(Networks::new(usual, self.archives.clone(), upstream))
+    }
+}
+
+/// Whether a setting is about this machine's proxies, which may have passwords, and which no step reaches.
+fn is_proxy(option: &str) -> bool {
+    ["acquire::http::proxy", "acquire::https::proxy"]
+        .iter()
+        .any(|name| option.to_ascii_lowercase().starts_with(name))
 }
 
 /// What apt is asked to install besides the essential packages.
@@ -202,7 +231,8 @@ pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow
 /// Makes the build's own settings temporary, and the image's own lasting.
 fn settle(tree: &Tree, options: &[String]) -> anyhow::Result<()> {
     tree.remove("/etc/apt/apt.conf.d/99mmdebstrap")?;
-    let lines = options.iter().map(String::as_str).chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
+    let options = options.iter().map(String::as_str).filter(|option| !is_proxy(option));
+    let lines = options.chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
     tree.write(APT_CONF, lines.collect::<String>(), 0o644)?;
     let lean: String = LEAN.iter().map(|rule| format!("{rule}\n")).collect();
     let why = "# Packages without manuals and translations. For complete ones, remove this file and reinstall them.\n";

@@ -15,6 +15,7 @@
 
 mod address;
 mod netlink;
+mod networks;
 mod proxy;
 mod slirp;
 mod upstream;
@@ -29,6 +30,7 @@ use anyhow::{Context, anyhow};
 use nix::sched::CloneFlags;
 
 pub(crate) use self::address::Address;
+pub(crate) use self::networks::Networks;
 use self::proxy::{Proxy, Rules};
 use self::slirp::{Slirp, Unavailable};
 pub(crate) use self::upstream::Upstream;

@@ -43,6 +43,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
 use super::log::{Program, Running};
+use super::network;
 use crate::failure::Advise;
 
 /// How the process that becomes init is called: the only word of its command line, which a step can read.
@@ -65,8 +66,6 @@ struct Order {
     environment: Vec<(Text, Text)>,
     /// Whether the program talks to the terminal, as a shell does.
     terminal: bool,
-    /// Whether its network is a new one, in which not even the loopback interface is up.
-    new_network: bool,
 }
 
 /// Bytes of the system's that need not be UTF-8, on their way through JSON.
@@ -103,7 +102,6 @@ impl<'a> Confined<'a> {
             arguments: Vec::new(),
             environment: Vec::new(),
             terminal: false,
-            new_network: true,
         };
         Self { order, network: None }
     }
@@ -141,7 +139,6 @@ impl<'a> Confined<'a> {
     /// Gives it the network namespace `network`.
     pub(crate) fn network(&mut self, network: BorrowedFd<'a>) -> &mut Self {
         self.network = Some(network);
-        self.order.new_network = false;
         self
     }
 
@@ -151,37 +148,31 @@ impl<'a> Confined<'a> {
         self
     }
 
-    /// The namespaces that are made for it.
-    fn namespaces(&self) -> CloneFlags {
-        let always = CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWCGROUP
-            | CLONE_NEWTIME;
-        match self.network {
-            Some(_) => always,
-            None => always | CloneFlags::CLONE_NEWNET,
-        }
-    }
-
     /// Starts init in new namespaces. A thread of its own gets them: the program is born into them, and this process
     /// stays where it is.
-    fn start(&self, init: &mut Command) -> std::io::Result<Child> {
+    fn start(&self, init: &mut Command) -> anyhow::Result<Child> {
         let start = || {
-            if let Some(network) = self.network {
-                move_into_link_name_space(network, Some(LinkNameSpaceType::Network))?;
+            match self.network {
+                Some(network) => move_into_link_name_space(network, Some(LinkNameSpaceType::Network))
+                    .context("entering the network of the steps")?,
+                None => network::isolate()?,
             }
-            unshare(self.namespaces())?;
-            init.spawn()
+            unshare(NAMESPACES).context("making namespaces")?;
+            init.spawn().context("starting the sandbox's process 1")
         };
         std::thread::scope(|scope| scope.spawn(start).join())
-            .unwrap_or_else(|_| Err(std::io::Error::other("the thread that starts programs panicked")))
+            .unwrap_or_else(|_| Err(anyhow!("the thread that starts programs panicked")))
     }
 }
 
-/// Not in nix: time_namespaces(7), Linux 5.6.
-const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+/// The namespaces that are made for each program, besides that of the network. The last one, that of time, is not in
+/// nix (time_namespaces(7), Linux 5.6).
+const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWCGROUP)
+    .union(CloneFlags::from_bits_retain(0x80));
 
 impl Program for Confined<'_> {
     fn name(&self) -> String {

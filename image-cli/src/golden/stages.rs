@@ -30,7 +30,7 @@ use crate::ui::Ui;
 
 /// The programs of this machine that the stages call.
 pub(super) const PROGRAMS: &[&str] =
-    &["apt-config", "chroot", "mke2fs", "mmdebstrap", "mount", "unshare", "zstd"];
+    &["apt-config", "apt-get", "mke2fs", "mmdebstrap", "mount", "unshare", "zstd"];
 
 /// The stages, as a build and its plan name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,11 +125,14 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let session = build.stage(&Stage::Base, || {
         let fetched = bootstrap::fetch(recipe, &tree, &cache)?;
         cache.share(SystemTime::now())?;
-        let mut session = tree.session()?;
+        let mut session = tree.session(fetched.networks(recipe.build.network)?)?;
         session.show(cache.folder(), bootstrap::ARCHIVES, &build.work.scratch.join("archives"))?;
         bootstrap::install(recipe, &tree, &fetched)?;
         Ok(session)
     })?;
+    if let Some(notice) = session.notice()? {
+        build.ui.note(&notice);
+    }
     build.in_shell_reach(&session, |build| build.steps(&session))?;
     build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;

@@ -63,27 +63,31 @@ pub(crate) fn run(step: &Step, folder: &Path, session: &Session<'_>) -> anyhow::
 }
 
 fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Result<()> {
-    let mut command = session.command("apt-get");
-    // Kernels get their initramfs once, after the last step.
-    command.env("INITRD", "No").args(["-q", "-y"]).args(what);
-    if !packages.is_empty() {
-        command.arg("--").args(packages);
-    }
-    session.tree().log().run(&mut command)
+    session.resolving(None, |access| {
+        let mut command = session.command("apt-get", access)?;
+        // Kernels get their initramfs once, after the last step.
+        command.env("INITRD", "No").args(["-q", "-y"]).args(what);
+        if !packages.is_empty() {
+            command.arg("--").args(packages);
+        }
+        session.tree().log().run(&mut command)
+    })
 }
 
 fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
     let tree = session.tree();
     tree.write(SCRIPT, &run.script, 0o700)?;
-    let mut command = if run.script.starts_with("#!") {
-        session.command(SCRIPT)
-    } else {
-        let mut shell = session.command("/bin/sh");
-        shell.args(["-eu", SCRIPT]);
-        shell
-    };
-    command.envs(&run.environment);
-    tree.log().run(&mut command)?;
+    session.resolving(run.network, |access| {
+        let mut command = if run.script.starts_with("#!") {
+            session.command(SCRIPT, access)?
+        } else {
+            let mut shell = session.command("/bin/sh", access)?;
+            shell.args(["-eu", SCRIPT]);
+            shell
+        };
+        command.envs(&run.environment);
+        tree.log().run(&mut command)
+    })?;
     tree.remove(SCRIPT)?;
     Ok(())
 }

@@ -21,6 +21,7 @@ use anyhow::Context;
 
 use super::epoch::{self, Epoch};
 use super::log::Log;
+use super::network::Networks;
 use super::sandbox::Confined;
 use beneath::{Last, resolve};
 pub(crate) use session::Session;
@@ -204,12 +205,12 @@ impl Tree {
         self.log.run(self.command(program).args(arguments))
     }
 
-    /// Prepares the tree for commands, until the session is left.
+    /// Prepares the tree for commands, until the session is left. Those that need a network have one of `networks`.
     ///
     /// # Errors
     /// If something cannot be mounted or written.
-    pub(crate) fn session(&self) -> anyhow::Result<Session<'_>> {
-        Session::begin(self)
+    pub(crate) fn session(&self, networks: Networks) -> anyhow::Result<Session<'_>> {
+        Session::begin(self, networks)
     }
 }
 

@@ -14,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::golden::network::Address;
 use crate::golden::recipe::{Base, Distribution};
 
 /// Where a distribution's packages are: its archive, and the security updates.
@@ -127,6 +128,15 @@ fn is_of(distribution: Distribution, uri: &str, signed_by: Option<&str>) -> bool
     let remote = ["http://", "https://", "file:", "copy:"].iter().any(|scheme| uri.starts_with(scheme));
     let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     remote && (names.contains(&last) || signed_by == Some(keyring(distribution)))
+}
+
+/// The servers from which the apt configured at `etc_apt` takes packages.
+pub(crate) fn addresses(etc_apt: &Path) -> Vec<Address> {
+    let uris = machine_sources(etc_apt).into_iter().flat_map(|source| source.uris);
+    let mut addresses: Vec<Address> = uris.filter_map(|uri| Address::of_uri(&uri)).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 /// What the apt configured at `etc_apt` takes packages from.

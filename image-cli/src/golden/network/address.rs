@@ -10,7 +10,7 @@ use ureq::http::uri::Authority;
 use super::netlink;
 
 /// A host, as it was named, and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Address {
     /// In lower case, without a dot at its end, an IPv6 address without brackets.
     host: String,

@@ -12,7 +12,6 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmou
 
 use super::Tree;
 use crate::golden::log::{Program, Running};
+use crate::golden::network::Networks;
+use crate::golden::recipe::Access;
 use crate::golden::sandbox::{BOOT_ID, Confined, add_flags};
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -40,6 +41,9 @@ const SYS: [&str; 9] =
 const NO_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 /// Programs that speak to the running kernel, which is not the image's.
 const IDLE_PROGRAMS: [&str; 3] = ["udevadm", "modprobe", "sysctl"];
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Read after the build's other settings of apt.
+const APT_PROXY: &str = "/etc/apt/apt.conf.d/01goldimg-proxy";
 const IDLE: &str = "#!/bin/sh\nexit 0\n";
 /// "Forbidden by policy", as invoke-rc.d(8) has it.
 const DENY: &str = "#!/bin/sh\nexit 101\n";
@@ -51,22 +55,23 @@ pub(crate) struct Session<'a> {
     /// In the order they were mounted.
     mounts: Vec<PathBuf>,
     replaced: Vec<Replaced>,
-    /// The namespace of those that may use the network.
-    network: OwnedFd,
+    networks: Networks,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn begin(tree: &'a Tree) -> anyhow::Result<Self> {
+    pub(super) fn begin(tree: &'a Tree, networks: Networks) -> anyhow::Result<Self> {
         // Whatever fails on the way is undone by dropping it.
-        let network = fs::File::open("/proc/self/ns/net").context("opening the network namespace")?.into();
-        let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), network };
+        let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), networks };
         session.tree.make_dir("/proc")?;
         session.mount_sys()?;
         session.mount_dev()?;
         session.mount_run()?;
         session.replace("/usr/sbin/policy-rc.d", DENY.into(), 0o755)?;
-        if let Ok(resolvers) = fs::read("/etc/resolv.conf") {
-            session.replace("/etc/resolv.conf", resolvers, 0o644)?;
+        let network = session.networks.of(session.networks.usual())?;
+        let (resolvers, proxy) = (network.resolv_conf(), network.proxy());
+        session.replace(RESOLV_CONF, resolvers.into(), 0o644)?;
+        if let Some(proxy) = proxy {
+            session.replace(APT_PROXY, apt_proxy(&proxy).into(), 0o644)?;
         }
         Ok(session)
     }
@@ -76,11 +81,55 @@ impl<'a> Session<'a> {
         self.tree
     }
 
-    /// `program` in the tree, with the network.
-    pub(crate) fn command(&self, program: &str) -> Confined<'_> {
+    /// What the user should know of the steps' network.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn notice(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.networks.of(self.networks.usual())?.notice())
+    }
+
+    /// `program` in the tree, with so much access to the network.
+    ///
+    /// # Errors
+    /// If such a network cannot be made.
+    pub(crate) fn command(&self, program: &str, access: Access) -> anyhow::Result<Confined<'_>> {
+        let network = self.networks.of(access)?;
         let mut command = self.tree.command(program);
-        command.network(self.network.as_fd());
-        command
+        command.envs(network.environment()).network(network.namespace());
+        Ok(command)
+    }
+
+    /// Does `work` while names are resolved as with so much access to the network.
+    ///
+    /// # Errors
+    /// Those of `work`, and if a file cannot be written.
+    pub(crate) fn resolving<T>(
+        &self,
+        access: Option<Access>,
+        work: impl FnOnce(Access) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let usual = self.networks.usual();
+        let access = access.unwrap_or(usual);
+        // Wherever a package has led the link to meanwhile; systemd-resolved's leads to nothing before it runs.
+        let before = match self.tree.text(RESOLV_CONF)? {
+            Some(text) => text,
+            None => {
+                let text = self.networks.of(usual)?.resolv_conf();
+                self.tree.write(RESOLV_CONF, &text, 0o644)?;
+                text
+            }
+        };
+        if access == usual {
+            return work(access);
+        }
+        let meanwhile = self.networks.of(access)?.resolv_conf();
+        self.tree.write(RESOLV_CONF, &meanwhile, 0o644)?;
+        let result = work(access);
+        if self.tree.text(RESOLV_CONF)?.is_some_and(|text| text == meanwhile) {
+            self.tree.write(RESOLV_CONF, before, 0o644)?;
+        }
+        result
     }
 
     /// Shows this machine's folder `source` at `inside` until the session is over. What is written there goes into the
@@ -108,10 +157,13 @@ impl<'a> Session<'a> {
     /// If there is no terminal, or no shell in the tree.
     pub(crate) fn shell(&self) -> anyhow::Result<()> {
         let shell = if self.tree.exists("/bin/bash") { "/bin/bash" } else { "/bin/sh" };
-        let mut command = self.command(shell);
-        command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into())).on_terminal();
-        let Running { mut child, verdict } = command.spawn(Stdio::null(), Stdio::null())?;
-        let status = child.wait().context("waiting for the shell in the image")?;
+        let (status, verdict) = self.resolving(None, |access| {
+            let mut command = self.command(shell, access)?;
+            command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into())).on_terminal();
+            let Running { mut child, verdict } = command.spawn(Stdio::null(), Stdio::null())?;
+            let status = child.wait().context("waiting for the shell in the image")?;
+            Ok((status, verdict))
+        })?;
         // However it ends: a last command that failed is not the build's failure.
         verdict.map_or(Ok(status), |verdict| verdict(status))?;
         Ok(())
@@ -215,6 +267,12 @@ impl Drop for Session<'_> {
     }
 }
 
+/// apt's settings for `proxy`: what it fetches goes that way whatever else a step can reach, for archives and proxies
+/// may be known to this machine only.
+fn apt_proxy(proxy: &str) -> String {
+    ["http", "https"].map(|scheme| format!("Acquire::{scheme}::Proxy \"{proxy}\";\n")).concat()
+}
+
 /// Options of an overlay that a user namespace may mount, too (overlayfs.rst, "User xattr").
 fn overlay_options(lower: &Path, upper: &Path, scratch: &Path) -> Vec<u8> {
     let mut options = b"userxattr".to_vec();
@@ -278,12 +336,13 @@ impl Replaced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::network::Upstream;
     use crate::golden::tree::tests::scratch;
 
     /// A session without mounts, which need a namespace.
     fn session(tree: &Tree) -> Session<'_> {
-        let network = fs::File::open("/dev/null").unwrap().into();
-        Session { tree, mounts: Vec::new(), replaced: Vec::new(), network }
+        let networks = Networks::new(Access::None, Vec::new(), Upstream::default());
+        Session { tree, mounts: Vec::new(), replaced: Vec::new(), networks }
     }
 
     #[test]
