@@ -20,7 +20,6 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod manifest;
 pub(crate) mod namespace;
-#[cfg_attr(not(test), expect(dead_code, reason = "steps move into it when they get namespaces of their own"))]
 pub(crate) mod network;
 mod openstack;
 pub(crate) mod outputs;
