@@ -29,7 +29,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-boot test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-boot test-recipes test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make deb        a Debian package of them, into $(OUT)/"
 	@echo "make test       install what the tests need, run all of them"
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
+	@echo "make test-recipes  build every recipe in recipes/ into $(OUT)/recipes/, and boot it alone and as OpenStack would"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
 	@echo "make check      formatting, lints, documentation, licences"
@@ -99,6 +100,16 @@ test-boot: image
 	for image in $(OUT)/*.qcow2; do \
 	  $(GOLDIMG) test --firmware bios,uefi,secure-boot "$$image" && \
 	  $(GOLDIMG) test --as openstack --matrix "$$image" || exit 1; \
+	done
+
+# Every recipe passes its own trial: some minutes for each, and a quarter of an hour where there is no KVM.
+test-recipes: packages ready build
+	for recipe in recipes/*.toml; do \
+	  folder=$(OUT)/recipes/$$(basename "$$recipe" .toml) && rm -rf "$$folder" && \
+	  $(GOLDIMG) build "$$recipe" -o "$$folder" || exit 1; \
+	  for image in "$$folder"/*.qcow2; do \
+	    $(GOLDIMG) test "$$image" && $(GOLDIMG) test --as openstack "$$image" || exit 1; \
+	  done; \
 	done
 
 # A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.

@@ -24,6 +24,22 @@ fn the_recipes_of_this_project_have_no_mistakes() {
     );
 }
 
+/// What `goldimg test` asks of every image can be seen in the plan: `make test-recipes` boots them all.
+#[test]
+fn the_recipes_of_this_project_keep_the_time_and_let_their_owners_in() {
+    for recipe in recipes() {
+        let planned = goldimg(["plan".as_ref(), "--json".as_ref(), recipe.as_os_str()]).run();
+        assert_eq!(planned.code, 0, "{}", planned.snapshot());
+        let plan: serde_json::Value = serde_json::from_str(&planned.stdout).expect("JSON");
+        let packages = plan["packages"].as_array().expect("packages");
+        for wanted in [&["systemd-timesyncd", "chrony"][..], &["cloud-init"], &["openssh-server"]] {
+            let is_there =
+                packages.iter().filter_map(|name| name.as_str()).any(|name| wanted.contains(&name));
+            assert!(is_there, "{}: none of {wanted:?}", recipe.display());
+        }
+    }
+}
+
 #[test]
 fn the_schema_in_the_recipes_folder_is_current() {
     let outcome = goldimg(["schema"]).run();

@@ -5,6 +5,7 @@
 //! /etc/cloud/cloud.cfg.d/NAME.cfg              the recipe's own
 //! /etc/cloud/ds-identify.cfg                   no datasource found: cloud-init runs all the same (host keys!)
 //! /etc/systemd/network/90-goldimg-dhcp.network DHCP on every NIC that nobody configures
+//! …/systemd-networkd-wait-online.service.d     the boot waits for one NIC, or for none where there is none
 //! /etc/ssh/sshd_config.d/90-goldimg.conf       no passwords
 //! ```
 
@@ -14,7 +15,7 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
 use super::bootstrap::distribution_name;
-use super::recipe::{Distribution, Recipe};
+use super::recipe::{Distribution, Recipe, Step};
 use super::tree::Tree;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
@@ -27,14 +28,16 @@ pub(super) const OWN: &str = "91_goldimg.cfg";
 /// cloud-init enables itself whatever is found: without it no host keys are made and nobody can log in.
 const IDENTIFY: &str = "policy: search,found=all,maybe=all,notfound=enabled\n";
 
-/// After the files that cloud-init writes (10-cloud-init-*), so for NICs that it leaves alone.
+/// After the files that cloud-init writes (10-cloud-init-*), so for NICs that it leaves alone. Such a NIC counts for the
+/// wait once it has an address that leads somewhere: where cloud-init configures none, or one whose network has no DHCP
+/// server, there is no other to wait for.
 const NETWORK: &str = "\
 [Match]
 Type=ether
 Kind=!*
 
 [Link]
-RequiredForOnline=no
+RequiredForOnline=routable
 
 [Network]
 DHCP=yes
@@ -43,9 +46,12 @@ DHCP=yes
 UseDomains=yes
 ";
 
-/// One NIC that is up is enough: others may have no DHCP server.
+/// One NIC that is up is enough: others may have no DHCP server. Without any NIC there is nothing to wait for, but the
+/// wait would fail when its time is up, and the system were degraded. systemd.service(5): a unit whose ExecCondition= ends with
+/// 1 to 254 is skipped, and not failed. A driver may still be loading: where no NIC is seen, udev ends its work first.
 const WAIT_ONLINE: &str = "\
 [Service]
+ExecCondition=/bin/sh -c 'any() { set -- /sys/class/net/*/device; [ -e \"$$1\" ]; }; any || { udevadm settle --timeout=30; any; }'
 ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=60
 ";
@@ -54,6 +60,11 @@ const SSHD: &str = "\
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 ";
+
+/// Packages that keep the time. They conflict with each other: a system has one (Debian's virtual `time-daemon`).
+const TIME_SERVICES: [&str; 6] = ["chrony", "ntp", "ntpd-rs", "ntpsec", "openntpd", DEFAULT_TIME_SERVICE];
+/// Small, and part of systemd; it takes DHCP's servers where they are named.
+const DEFAULT_TIME_SERVICE: &str = "systemd-timesyncd";
 
 /// Where a fragment is while it is judged.
 const JUDGED: &str = "/run/goldimg/judged.cfg";
@@ -82,7 +93,21 @@ pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
         // There it is part of systemd.
         packages.retain(|package| *package != "systemd-resolved");
     }
+    if !names_a_time_service(recipe) {
+        packages.push(DEFAULT_TIME_SERVICE);
+    }
     packages.into_iter().map(String::from).collect()
+}
+
+/// Whether the recipe itself installs what keeps the time.
+fn names_a_time_service(recipe: &Recipe) -> bool {
+    let installed = recipe.steps.iter().filter_map(|step| match step {
+        Step::Install(packages) => Some(packages),
+        _ => None,
+    });
+    let mut packages = installed.chain([&recipe.base.packages]).flatten();
+    // A package is `name`, `name:architecture` or `name=version`.
+    packages.any(|package| package.split([':', '=']).next().is_some_and(|name| TIME_SERVICES.contains(&name)))
 }
 
 /// Makes sure that the recipe's fragments are YAML, and each a mapping.
@@ -200,6 +225,22 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn an_image_keeps_the_time_with_one_service() {
+        let mut recipe = example();
+        let has = |recipe: &Recipe| packages(recipe).contains(&DEFAULT_TIME_SERVICE.to_owned());
+        recipe.base.packages = vec!["chrony-doc".into()];
+        assert!(has(&recipe));
+        for own in ["chrony", "ntpsec=1.2.2", "openntpd:amd64"] {
+            recipe.base.packages = vec!["curl".into(), own.into()];
+            assert!(!has(&recipe), "{own}");
+        }
+        // A later step would only have to remove it again.
+        recipe.base.packages.clear();
+        recipe.steps = vec![Step::Remove(vec!["nano".into()]), Step::Install(vec!["chrony".into()])];
+        assert!(!has(&recipe));
     }
 
     #[test]
