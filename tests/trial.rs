@@ -54,9 +54,6 @@ fn test(image: &Path, arguments: &[&str], look: impl FnOnce(&Path)) -> (Outcome,
     (outcome, verdict)
 }
 
-/// A limit for guests that will not report: in a tenth of it they are at their prompt.
-const LONG_ENOUGH: &[&str] = &["--timeout", "180"];
-
 /// The checks of the first boot that did not pass.
 fn not_passed(verdict: &Value) -> Vec<&str> {
     not_passed_in(&verdict["boots"][0])
@@ -109,7 +106,12 @@ fn a_good_image_passes_as_openstack_boots_it() {
         return;
     };
     assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
-    let wanted = ["metadata-q35-virtio-bios", "config-drive-scsi-q35-scsi-bios", "nothing-q35-virtio-bios"];
+    let wanted = [
+        "metadata-q35-virtio-bios",
+        "config-drive-scsi-q35-scsi-bios",
+        "config-drive-scsi-q35-virtio-no-nic-bios",
+        "nothing-q35-virtio-bios",
+    ];
     assert_eq!(boots(&verdict), wanted.map(|name| (name, vec![])));
     assert_eq!(verdict["clones"].as_array().expect("clones").len(), 3);
     let checks = verdict["boots"][0]["checks"].as_array().expect("checks");
@@ -119,13 +121,12 @@ fn a_good_image_passes_as_openstack_boots_it() {
 
 #[test]
 fn a_config_drive_is_read_where_there_is_a_driver() {
-    let on = |bus: &str, more: &[&str]| {
-        boot(Loader::Boots("fault=none"), &[&["--as", "openstack", "--cdrom", bus], more].concat())
-    };
-    let Some((outcome, verdict)) = on("ide", &[]) else { return };
-    assert_eq!(boots(&verdict), [("config-drive-ide-pc-scsi-bios", vec![])], "{}", outcome.snapshot());
+    let on = |bus: &str| boot(Loader::Boots("fault=none"), &["--as", "openstack", "--cdrom", bus]);
+    let Some((outcome, verdict)) = on("ide") else { return };
+    let wanted = ["config-drive-ide-pc-scsi-bios", "config-drive-ide-pc-virtio-no-nic-bios"];
+    assert_eq!(boots(&verdict), wanted.map(|name| (name, vec![])), "{}", outcome.snapshot());
     // Kernels for clouds have none for SATA.
-    let Some((outcome, verdict)) = on("sata", LONG_ENOUGH) else { return };
+    let Some((outcome, verdict)) = on("sata") else { return };
     assert_eq!(outcome.code, 1);
     assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
 }
@@ -159,9 +160,13 @@ fn two_boots_with_one_machine_id_are_found_out() {
 
 #[test]
 fn trouble_ends_a_boot_long_before_its_time() {
-    for (loader, words) in
-        [(Loader::Panics, "the kernel panics"), (Loader::Stops, "the boot loader stops at its prompt")]
-    {
+    let asks = "the first boot asks a question on the console, and waits for an answer";
+    for (loader, words) in [
+        (Loader::Panics, "the kernel panics"),
+        (Loader::Stops, "the boot loader stops at its prompt"),
+        (Loader::Boots("fault=off"), "the guest switches itself off"),
+        (Loader::Boots("fault=question"), asks),
+    ] {
         let Some((outcome, verdict)) = boot(loader, &["--firmware", "bios"]) else { return };
         assert_eq!((outcome.code, trouble(&verdict)), (1, words), "{}", outcome.snapshot());
         let last = verdict["boots"][0]["last_words"].as_array().expect("last words");
@@ -190,12 +195,51 @@ fn a_disk_without_a_boot_loader_is_seen_with_both_kinds_of_firmware() {
     assert!(outcome.stderr.starts_with("error: empty.raw did not pass"), "{}", outcome.snapshot());
 }
 
+/// Nothing is known of this image beforehand: its root filesystem is made at the boot.
 #[test]
-fn a_guest_that_ignores_its_user_data_is_given_up() {
-    let words = [&["--firmware", "bios"], LONG_ENOUGH].concat();
-    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-seed"), &words) else { return };
+fn a_guest_that_rests_without_running_its_user_data_is_given_up_long_before_its_time() {
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=no-seed"), &["--firmware", "bios"]) else {
+        return;
+    };
     assert_eq!(outcome.code, 1);
-    assert!(trouble(&verdict).contains("does not run its user data"), "{}", outcome.snapshot());
+    let words =
+        "it boots to a login prompt and rests there, but does not run its user data: is cloud-init enabled?";
+    assert_eq!(trouble(&verdict), words, "{}", outcome.snapshot());
+    // It waits for longer than half a minute, and says so.
+    let line = "boot with bios: waiting for its user data to run (";
+    assert!(outcome.stderr.contains(line), "{}", outcome.snapshot());
+}
+
+#[test]
+fn an_image_without_cloud_init_is_told_before_it_boots_and_tried_as_far_as_it_goes() {
+    let folder = folder();
+    let image = folder.path().join("fixture.raw");
+    if peer("qemu-system-x86_64").is_none() || !fixture::make(&image, Loader::Boots("fault=no-seed")) {
+        return;
+    }
+    if !fixture::fill_root(&image, &["etc/debian_version"]) {
+        return;
+    }
+    let (outcome, verdict) = test(&image, &["--firmware", "bios", "--grow", "0"], |_| ());
+    let why = "/usr/bin/cloud-init: it is missing (install cloud-init)";
+    let told = format!("warning: user data given as NoCloud will not be run: {why}");
+    let (before, after) = outcome.stderr.split_once("boot with bios …").expect("a stage");
+    assert!(before.contains(&told) && !after.contains(&told), "{}", outcome.snapshot());
+    assert_eq!((outcome.code, trouble(&verdict).ends_with(why)), (1, true), "{}", outcome.snapshot());
+    let with = |wanted: &str| -> Vec<&str> {
+        let checks = verdict["boots"][0]["checks"].as_array().expect("checks").iter();
+        checks.filter(|one| one["verdict"] == wanted).filter_map(|one| one["name"].as_str()).collect()
+    };
+    assert_eq!(with("failed"), ["cloud-init"], "{}", outcome.snapshot());
+    assert_eq!(with("passed"), ["console", "no-failed-units", "power-button"], "{}", outcome.snapshot());
+}
+
+#[test]
+fn a_unit_that_fails_is_seen_on_the_console_of_a_guest_without_data() {
+    let arguments = ["--as", "openstack", "--source", "nothing"];
+    let Some((outcome, verdict)) = boot(Loader::Boots("fault=failed-unit"), &arguments) else { return };
+    assert_eq!((outcome.code, not_passed(&verdict)), (1, vec!["no-failed-units"]), "{}", outcome.snapshot());
+    assert!(outcome.stdout.contains("lame.service"), "{}", outcome.snapshot());
 }
 
 #[test]

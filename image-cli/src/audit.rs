@@ -17,6 +17,7 @@ pub(crate) mod drivers;
 mod expected;
 mod file;
 mod firmware;
+pub(crate) mod first_boot;
 mod initrd;
 mod kernel;
 mod menu;
@@ -41,8 +42,8 @@ use crate::failure::Advise;
 pub(crate) use expected::{Expected, Firmware};
 pub(crate) use file::Facts;
 pub(crate) use report::{Check, Report, Verdict};
-pub(crate) use rule::Profile;
-use rule::{Finding, Judgement, Needs, Rule};
+pub(crate) use rule::{Finding, Profile};
+use rule::{Judgement, Needs, Rule};
 pub(crate) use secrets::HOME_FILES;
 pub(crate) use view::{View, Volume};
 

@@ -16,6 +16,7 @@ mod checks;
 mod console;
 mod dhcp;
 mod firmware;
+mod guest;
 mod login;
 mod machine;
 pub(crate) mod metadata;
@@ -25,9 +26,11 @@ mod patience;
 mod programs;
 mod qmp;
 mod report;
+mod rest;
 mod seed;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,13 +48,11 @@ pub(crate) use setup::{Attachable, Cdrom, DiskBus, Setup, Source};
 use crate::failure::Advise;
 use crate::ui::Ui;
 use checks::{Clone, Given, Observed};
-use console::{Console, Trouble};
-use login::Logins;
+use console::Trouble;
+use guest::{Expected, Guest};
 use machine::{Machine, Plan};
 use openstack::Documents;
-use patience::Patience;
 use programs::Program;
-use qmp::Event;
 use report::Report;
 use seed::{Key, Server};
 
@@ -64,6 +65,9 @@ pub(crate) struct Settings {
     pub(crate) format: Option<String>,
     /// One boot with each.
     pub(crate) setups: Vec<Setup>,
+    /// Why the image will not run the user data that it is given in these ways, as its files tell: such a boot is over
+    /// when it has come to its login prompt.
+    pub(crate) obstacles: BTreeMap<Source, String>,
     /// By how many bytes the disk is larger than the image.
     pub(crate) grow: u64,
     pub(crate) memory_mib: u32,
@@ -156,9 +160,10 @@ fn judge_clones(boots: &[Boot]) -> Vec<Check> {
     if reporting < 2 {
         return Vec::new();
     }
-    let clones = boots
-        .iter()
-        .filter_map(|boot| boot.report.as_ref().map(|report| Clone { report, identities: &boot.identities }));
+    let clones = boots.iter().filter_map(|boot| {
+        let identities = (boot.setup.nics > 0).then_some(boot.identities.as_slice());
+        boot.report.as_ref().map(|report| Clone { report, identities })
+    });
     checks::judge_clones(&clones.collect::<Vec<_>>())
 }
 
@@ -253,7 +258,8 @@ impl Trial<'_> {
         folder: &Path,
         wait: Duration,
     ) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
-        let documents = || Documents::new(server, self.key, wait.as_secs(), &machine::macs(&server.uuid));
+        let macs = (setup.nics > 0).then(|| machine::macs(&server.uuid));
+        let documents = || Documents::new(server, self.key, wait.as_secs(), macs.as_ref());
         let seed = match setup.source {
             Source::NoCloud => server.no_cloud(self.key, wait.as_secs())?,
             Source::ConfigDrive => documents()?.config_drive()?,
@@ -269,14 +275,26 @@ impl Trial<'_> {
         Ok((Some(path), None))
     }
 
-    fn boot(&self, setup: Setup, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
-        let stage = ui.stage(&format!("boot with {setup}"));
-        let started = Instant::now();
-        let limit = match (self.settings.limit, setup.source) {
+    fn limit(&self, source: Source) -> Duration {
+        match (self.settings.limit, source) {
             (Some(limit), _) => limit,
             (None, Source::Nothing) => self.accelerator.idle_boot_limit(),
             (None, _) => self.accelerator.boot_limit(),
-        };
+        }
+    }
+
+    fn expected(&self, source: Source) -> Expected<'_> {
+        match (source, self.settings.obstacles.get(&source)) {
+            (Source::Nothing, _) => Expected::Boot,
+            (_, Some(why)) => Expected::NoReport(why),
+            _ => Expected::Report,
+        }
+    }
+
+    fn boot(&self, setup: Setup, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
+        let stage = ui.stage(&format!("boot with {setup}"));
+        let started = Instant::now();
+        let limit = self.limit(setup.source);
         let name = self.make_folder(setup)?;
         let folder = self.folder.join(&name);
         let server = Server::new()?;
@@ -293,13 +311,18 @@ impl Trial<'_> {
             uuid: &server.uuid,
             folder: &folder,
         })?;
-        let mut guest = Guest::new(&mut machine, &folder, limit, setup.source);
+        let expected = self.expected(setup.source);
+        let mut guest = Guest::new(&mut machine, &folder, limit, expected, &stage);
         let end = guest.watch()?;
-        let booted = (end.is_ok() && setup.source == Source::Nothing).then(|| guest.patience.spent());
         let logins = guest.log_in(self.key)?;
-        let power_off = guest.power_off(self.accelerator.power_off_limit())?;
+        // At the end of a boot; switching off has failures of its own.
+        let failed_units = guest.console.failed_units().to_vec();
+        let power_off = match end.as_ref().err().and_then(|end| end.trouble) {
+            None => guest.power_off(self.accelerator.power_off_limit())?,
+            Some(_) => None,
+        };
         let effective = guest.patience.spent();
-        let console = guest.console;
+        let (console, booted) = (guest.console, guest.booted);
         let (report, reported) = guest.report.map_or((None, SystemTime::UNIX_EPOCH), |(r, at)| (Some(r), at));
         let observed = Observed {
             given: given(server, setup),
@@ -309,9 +332,15 @@ impl Trial<'_> {
             reported,
             logins,
             power_off,
-            identities: dhcp::identities(&folder.join(machine::CAPTURE)).context("reading what was sent")?,
+            identities: if setup.nics > 0 {
+                dhcp::identities(&folder.join(machine::CAPTURE))?
+            } else {
+                Vec::new()
+            },
             fetched: metadata.map_or_else(Vec::new, |folder| metadata::fetched(&folder)),
-            booted,
+            booted: booted.filter(|_| expected != Expected::Report),
+            obstacle: self.settings.obstacles.get(&setup.source).cloned(),
+            failed_units,
         };
         let checks = checks::judge(&observed);
         let passed = end.is_ok() && all_passed(&checks);
@@ -340,6 +369,7 @@ fn given(server: Server, setup: Setup) -> Given {
         address: if setup.is_openstack() { neutron::ADDRESS } else { machine::ADDRESS },
         source: setup.source,
         cdrom: setup.cdrom,
+        nics: setup.nics,
         vendor_words: openstack::vendor_words(&server),
         macs: machine::macs(&server.uuid),
         instance_id: server.uuid,
@@ -349,120 +379,4 @@ fn given(server: Server, setup: Setup) -> Given {
 
 fn tenths(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
-}
-
-/// Why a boot came to nothing.
-#[derive(Debug)]
-struct End {
-    trouble: Option<Trouble>,
-    words: String,
-}
-
-/// A guest that is being watched.
-#[derive(Debug)]
-struct Guest<'a> {
-    machine: &'a mut Machine,
-    folder: &'a Path,
-    patience: Patience,
-    source: Source,
-    console: Console,
-    report: Option<(Report, SystemTime)>,
-}
-
-impl<'a> Guest<'a> {
-    fn new(machine: &'a mut Machine, folder: &'a Path, limit: Duration, source: Source) -> Self {
-        let patience = Patience::new(machine.pid(), limit);
-        let console = Console::new(source != Source::Nothing);
-        Self { machine, folder, patience, source, console, report: None }
-    }
-
-    /// Until the report is whole, or will not come. Without data there is none: until the boot has come to its end.
-    fn watch(&mut self) -> Result<Result<(), End>> {
-        loop {
-            self.look()?;
-            if self.source == Source::Nothing && self.console.has_booted() {
-                return Ok(Ok(()));
-            }
-            let report =
-                Report::read(&self.folder.join("report.log")).context("reading the guest's report")?;
-            if let Some(report) = report {
-                self.report = Some((report, SystemTime::now()));
-                return Ok(Ok(()));
-            }
-            if let Some(trouble) = self.trouble()? {
-                // What comes behind the first words tells why.
-                std::thread::sleep(Duration::from_secs(1));
-                self.look()?;
-                let words = match trouble {
-                    Trouble::Ended => format!("{trouble}: {}", self.machine.complaint()),
-                    _ => trouble.to_string(),
-                };
-                return Ok(Err(End { trouble: Some(trouble), words }));
-            }
-            if self.patience.is_over() {
-                let limit = self.patience.limit().as_secs();
-                let words = match self.console.login {
-                    true => {
-                        "it boots to a login prompt, but does not run its user data: is cloud-init enabled?"
-                    }
-                    false => "it does not come to the end of its boot",
-                };
-                return Ok(Err(End { trouble: None, words: format!("{words} (waited {limit} s)") }));
-            }
-        }
-    }
-
-    /// Waits a little, then reads the console.
-    fn look(&mut self) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(200));
-        crate::interrupt::check()?;
-        self.console.follow(&self.folder.join("console.log")).context("reading the guest's console")
-    }
-
-    fn trouble(&mut self) -> Result<Option<Trouble>> {
-        if let Some(trouble) = self.console.trouble() {
-            return Ok(Some(trouble));
-        }
-        let event = self.machine.events().into_iter().next().map(|event| match event {
-            Event::PoweredOff => Trouble::SwitchedOff,
-            Event::Reset => Trouble::Restarted,
-        });
-        let ended = self.machine.ended()?.map(|_| Trouble::Ended);
-        Ok(event.or(ended))
-    }
-
-    fn log_in(&mut self, key: &Key) -> Result<Option<Logins>> {
-        match &self.report {
-            Some((report, _)) => {
-                login::attempt(self.machine, report, key, self.folder, &self.patience).map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// How long the guest takes to switch off when its power button is pressed.
-    fn power_off(&mut self, limit: Duration) -> Result<Option<Result<Duration, Duration>>> {
-        let is_up = self.report.is_some() || self.console.has_booted();
-        if !is_up || self.machine.ended()?.is_some() {
-            return Ok(None);
-        }
-        // A login prompt may come last of all.
-        let last = Patience::new(self.machine.pid(), limit / 3);
-        while !self.console.login && !last.is_over() {
-            self.look()?;
-        }
-        self.machine.events();
-        self.machine.press_power_button()?;
-        let patience = Patience::new(self.machine.pid(), limit);
-        loop {
-            self.look()?;
-            let is_off =
-                self.machine.events().contains(&Event::PoweredOff) || self.machine.ended()?.is_some();
-            match (is_off, patience.spent()) {
-                (true, time) => return Ok(Some(Ok(time))),
-                (false, time) if patience.is_over() => return Ok(Some(Err(time))),
-                _ => {}
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!                 terminal            pipe              --progress=json              --quiet
 //! stage           ✓ name   12.3 s     name … 12.3 s     {"stage":…,"seconds":…}      –
+//! waiting         beside the name     a line each 30 s  {"stage":…,"for":…}          –
 //! bytes           a bar               a line each 10 %  {"bytes":…,"total":…}        –
 //! note, warning   text                text              {"note":…}                   warnings only
 //! error           text                text              text                         text
@@ -12,6 +13,7 @@
 //!
 //! Data is what a command is called for: a list, a digest, an id, JSON. A verdict is what its exit code tells too.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,7 +127,9 @@ impl Ui {
 
     /// Begins a stage; it ends when [`Stage::done`] is called, or fails when dropped before.
     pub(crate) fn stage(&self, name: &str) -> Stage<'_> {
-        let stage = Stage { ui: self, name: name.to_owned(), started: Instant::now(), ended: false };
+        let now = Instant::now();
+        let stage =
+            Stage { ui: self, name: name.to_owned(), started: now, told: Cell::new(now), ended: false };
         match self.mode {
             Mode::Quiet => {}
             Mode::Json => self.event(&serde_json::json!({ "stage": name, "state": "started" })),
@@ -191,10 +195,39 @@ pub(crate) struct Stage<'a> {
     ui: &'a Ui,
     name: String,
     started: Instant,
+    /// When it was said last what is waited for.
+    told: Cell<Instant>,
     ended: bool,
 }
 
+/// How often it is said what is waited for, where that makes a line each.
+const WAITING_INTERVAL: Duration = Duration::from_secs(30);
+
 impl Stage<'_> {
+    /// Says what is waited for, since when and until when; to be called as often as one likes.
+    pub(crate) fn waiting(&self, what: &str, spent: Duration, limit: Duration) {
+        if self.ui.mode == Mode::Terminal
+            && let Ok(bar) = self.ui.bar.lock()
+            && let Some(bar) = bar.as_ref()
+        {
+            bar.set_message(format!("{}: waiting for {what}", self.name));
+        }
+        if self.told.get().elapsed() < WAITING_INTERVAL {
+            return;
+        }
+        self.told.set(Instant::now());
+        let (spent, limit) = (spent.as_secs(), limit.as_secs());
+        match self.ui.mode {
+            Mode::Quiet | Mode::Terminal => {}
+            Mode::Json => self.ui.event(&serde_json::json!({
+                "stage": self.name, "state": "waiting", "for": what, "seconds": spent, "limit": limit
+            })),
+            Mode::Plain => {
+                self.ui.say(&format!("{}: waiting for {what} ({spent} s of at most {limit} s)", self.name));
+            }
+        }
+    }
+
     /// It went well.
     pub(crate) fn done(mut self) {
         self.end("done", "\x1b[32m✓\x1b[0m");

@@ -113,6 +113,27 @@ pub(super) fn make(path: &Path, loader: Loader) -> bool {
     true
 }
 
+/// Gives a disk as large as its table takes it for a root filesystem with these empty files, which is there until the
+/// boot; `false` after saying aloud that something is missing.
+pub(super) fn fill_root(path: &Path, files: &[&str]) -> bool {
+    let Some(mke2fs) = peer("mke2fs") else { return false };
+    let tree = path.with_extension("root");
+    for file in files {
+        let file = tree.join(file);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(file, "").expect("a file");
+    }
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|disk| disk.set_len(DISK_SIZE + GROWN_BY))
+        .expect("a disk");
+    let (at, size) =
+        (format!("offset={ROOT_START}"), format!("{}k", (DISK_SIZE + GROWN_BY - ROOT_START) >> 10));
+    mke2fs.must(["-q", "-F", "-t", "ext4", "-d", text(&tree), "-E", &at, text(path), &size]);
+    true
+}
+
 fn mkimage(parts: &Parts, platform: &str, config: &Path, output: &Path, modules: &[&str]) {
     let program = parts.tree.join("usr/bin/grub-mkimage");
     let libraries = parts.tree.join("lib/x86_64-linux-gnu");

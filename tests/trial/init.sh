@@ -48,11 +48,21 @@ duid=0002$(cat /etc/machine-id)
 case $fault in same-duid) duid=000200000000 ;; esac
 ip link set lo up
 for interface in eth0 eth1; do [ ! -e /sys/class/net/$interface ] || ip link set $interface up; done
-udhcpc -q -n -t 100 -i eth0 -C -x "0x3d:ff00000001$duid" -s /bin/udhcpc-script >/dev/null
+[ ! -e /sys/class/net/eth0 ] || udhcpc -q -n -t 100 -i eth0 -C -x "0x3d:ff00000001$duid" -s /bin/udhcpc-script >/dev/null
 # The power button is an input device; an event of it is 24 bytes.
 case $fault in
 no-button) ;;
 *) for device in /dev/input/event*; do (dd if="$device" of=/dev/null bs=24 count=1 2>/dev/null && poweroff -f) & done ;;
+esac
+
+# What happens on a console.
+case $fault in
+failed-unit) echo '[FAILED] Failed to start lame.service - Lame.' ;;
+off) poweroff -f ;;
+question)
+    printf '%s' '-- Press any key to proceed --'
+    read -r _
+    ;;
 esac
 
 # What cloud-init would do: a config drive comes first, then the metadata service, then a seed.

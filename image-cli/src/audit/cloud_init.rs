@@ -7,9 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::Subject;
-use super::menu::entries;
+use super::first_boot::not_started;
 use super::rule::{Finding, Judgement, Rule};
-use super::services::enabled;
 use super::view::View;
 
 pub(super) const RULES: &[Rule] = &[
@@ -89,14 +88,14 @@ impl Settings {
     }
 
     /// The words of the list `name`, if it is set. A module may be a list itself: its name, and how often it runs.
-    fn strings(&self, name: &str) -> Option<Vec<&str>> {
+    pub(super) fn strings(&self, name: &str) -> Option<Vec<&str>> {
         let list = self.0.get(name)?.as_array()?;
         let words = list.iter().filter_map(|value| value.get(0).unwrap_or(value).as_str());
         Some(words.collect())
     }
 
     /// Whether a stage runs the module `name`.
-    fn runs(&self, name: &str) -> bool {
+    pub(super) fn runs(&self, name: &str) -> bool {
         let stages = ["cloud_init_modules", "cloud_config_modules", "cloud_final_modules"];
         let same = |module: &str| module.replace('-', "_") == name;
         stages.iter().filter_map(|stage| self.strings(stage)).flatten().any(same)
@@ -136,29 +135,7 @@ fn merge(settings: &mut Value, later: Value) {
 }
 
 fn installed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let view = subject.view;
-    let programs = ["/usr/bin/cloud-init", "/usr/local/bin/cloud-init"];
-    let Some(program) = view.first_of(&programs)? else {
-        return Ok(Judgement::broken(programs[0], "it is missing", "install cloud-init"));
-    };
-    if view.exists("/etc/cloud/cloud-init.disabled")? {
-        return Ok(Judgement::broken("/etc/cloud/cloud-init.disabled", "it exists", "remove it"));
-    }
-    for entry in entries(view)? {
-        if entry.values("cloud-init").last() == Some("disabled") {
-            let fix = "remove it from the kernel's command line";
-            return Ok(Judgement::broken(entry.place, "cloud-init=disabled", fix));
-        }
-    }
-    let units = ["cloud-init-local.service", "cloud-init.service", "cloud-init-main.service"];
-    match enabled(view, &units)? {
-        Some(place) => Ok(Judgement::Kept(place)),
-        None => Ok(Judgement::broken(
-            program,
-            "nothing starts it",
-            "systemctl enable cloud-init-local cloud-init",
-        )),
-    }
+    Ok(not_started(subject.view)?.map_or_else(|| Judgement::kept(""), |found| vec![found].into()))
 }
 
 /// Whether OpenStack and ConfigDrive are looked for.

@@ -52,8 +52,7 @@ pub(super) const RULES: &[Rule] = &[
 pub(super) fn enabled(view: &View, units: &[&str]) -> anyhow::Result<Option<String>> {
     let systemd = view.first_of(&["/usr/lib/systemd/systemd", "/lib/systemd/systemd"])?.is_some();
     for unit in units {
-        let masked = view.root().read_link(format!("/etc/systemd/system/{unit}").as_ref())?;
-        if masked.is_some_and(|target| target.ends_with("dev/null")) {
+        if masked(view, unit)?.is_some() {
             continue;
         }
         let name = unit.rsplit_once('.').map_or(*unit, |(name, _)| name);
@@ -77,6 +76,13 @@ pub(super) fn enabled(view: &View, units: &[&str]) -> anyhow::Result<Option<Stri
         }
     }
     Ok(None)
+}
+
+/// Where a unit is masked, if it is (systemctl(1), mask).
+pub(super) fn masked(view: &View, unit: &str) -> anyhow::Result<Option<String>> {
+    let place = format!("/etc/systemd/system/{unit}");
+    let target = view.root().read_link(place.as_ref())?;
+    Ok(target.is_some_and(|target| target.ends_with("dev/null")).then_some(place))
 }
 
 fn ssh_server(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

@@ -194,7 +194,7 @@ fn in_unused(disk: &FileDisk, bytes: &[u8]) {
 }
 
 pub(crate) type Change = fn(&Path);
-type Damage = fn(&FileDisk);
+pub(super) type Damage = fn(&FileDisk);
 
 pub(crate) fn put(root: &Path, path: &str, content: &str) {
     let path = root.join(path);
@@ -212,7 +212,7 @@ fn wanted(root: &Path, unit: &str, target: Option<&str>) {
     }
 }
 
-fn edit(root: &Path, path: &str, from: &str, to: &str) {
+pub(super) fn edit(root: &Path, path: &str, from: &str, to: &str) {
     let text = fs::read_to_string(root.join(path)).unwrap();
     assert!(text.contains(from));
     put(root, path, &text.replace(from, to));
@@ -271,6 +271,15 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("cloud-init", |root| put(root, "etc/cloud/cloud-init.disabled", "")),
     ("cloud-init", |root| wanted(root, "cloud-init.service", None)),
     ("cloud-init", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro cloud-init=disabled ")),
+    ("cloud-init", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro ci.di.policy=disabled ")),
+    ("cloud-init", |root| put(root, "etc/cloud/ds-identify.cfg", "# off\npolicy: disabled\n")),
+    ("", |root| {
+        put(root, "etc/cloud/ds-identify.cfg", "policy: search,found=all,maybe=all,notfound=enabled\n")
+    }),
+    ("", |root| put(root, "etc/cloud/ds-identify.cfg", "policy: search,found=first,notfound=disabled\n")),
+    // The others would start, and no user data be run.
+    ("cloud-init", |root| symlink("/dev/null", root.join("etc/systemd/system/cloud-final.service")).unwrap()),
+    ("cloud-init", |root| symlink("/dev/null", root.join("etc/systemd/system/cloud-init.target")).unwrap()),
     ("datasources datasources-both", |root| {
         edit(root, "etc/cloud/cloud.cfg.d/90.cfg", "ConfigDrive, OpenStack", "NoCloud");
     }),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
+use crate::audit::Finding;
 use crate::audit::drivers::{Attachment, Drivers};
+use crate::audit::first_boot::FirstBoot;
 use crate::failure::{Advise, FAILED, USAGE};
 use crate::printable::printable;
 use crate::size::Size;
@@ -27,7 +29,7 @@ type Properties = BTreeMap<&'static str, &'static str>;
   goldimg test debian-12.qcow2
   goldimg test --firmware bios --json debian-12.qcow2 > verdict.json
   goldimg test --firmware secure-boot --keep disk.raw
-  goldimg test --as openstack debian-12.qcow2           each way in which a cloud hands over its data
+  goldimg test --as openstack debian-12.qcow2           each way in which a cloud hands over its data, or has no network
   goldimg test --as openstack --matrix debian-12.qcow2  and every bus for its disk and config drive
 
 The image is not changed. Exit code 0 if every check passed, else 1.")]
@@ -72,7 +74,7 @@ enum Whom {
     /// Nobody in particular: a NoCloud seed
     #[default]
     NoCloud,
-    /// Nova: the metadata service, a config drive, two networks of Neutron's, and once no data at all
+    /// Nova: the metadata service, a config drive, two networks of Neutron's, once no network card, and once no data at all
     Openstack,
 }
 
@@ -93,10 +95,12 @@ struct CloudArgs {
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     crate::interrupt::listen()?;
     let (setups, properties) = setups(&args, ui)?;
+    let obstacles = obstacles(&args, &setups, ui)?;
     let settings = Settings {
         image: args.image,
         format: args.format,
         setups,
+        obstacles,
         grow: args.grow.0,
         memory_mib: args.memory,
         accelerator: args.accelerator,
@@ -162,6 +166,37 @@ fn setups(args: &Args, ui: &Ui) -> Result<(Vec<Setup>, Option<Properties>)> {
     match setups.is_empty() {
         true => Err(anyhow!("nothing is left to boot")).hint(|| "--matrix has every way").exit_code(USAGE),
         false => Ok((setups, properties)),
+    }
+}
+
+/// Why user data will not be run, by the way in which they are given; that is said before anything is booted.
+fn obstacles(args: &Args, setups: &[Setup], ui: &Ui) -> Result<BTreeMap<Source, String>> {
+    let mut obstacles = BTreeMap::new();
+    let format = args.format.as_deref().map(str::parse).transpose()?;
+    let Some(first_boot) = FirstBoot::of_file(&args.image, format)? else { return Ok(obstacles) };
+    for source in setups.iter().map(|setup| setup.source) {
+        let Some(Finding { place, found, fix }) = datasource(source).and_then(|s| first_boot.obstacle(s))
+        else {
+            continue;
+        };
+        let words = format!("{}: {} ({})", printable(&place), printable(&found), printable(&fix));
+        if obstacles.insert(source, words.clone()).is_none() {
+            let given = datasource(source).unwrap_or_default();
+            ui.warning(&format!(
+                "user data given as {given} will not be run: {words}; it is only seen whether it boots and stops"
+            ));
+        }
+    }
+    Ok(obstacles)
+}
+
+/// What cloud-init calls it.
+fn datasource(source: Source) -> Option<&'static str> {
+    match source {
+        Source::NoCloud => Some("NoCloud"),
+        Source::Metadata => Some("OpenStack"),
+        Source::ConfigDrive => Some("ConfigDrive"),
+        Source::Nothing => None,
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Given {
     pub(super) vendor_words: String,
     /// Those of both interfaces; outside of clouds there is only the first.
     pub(super) macs: [String; 2],
+    /// How many interfaces there are.
+    pub(super) nics: u8,
 }
 
 /// What was observed of one boot.
@@ -64,14 +66,18 @@ pub(super) struct Observed {
     /// When the report was whole.
     pub(super) reported: SystemTime,
     pub(super) logins: Option<Logins>,
-    /// How long the guest took to switch off, or how long was waited in vain.
-    pub(super) power_off: Option<Result<Duration, Duration>>,
+    /// How long the guest took to switch off, or why that is not known.
+    pub(super) power_off: Option<Result<Duration, String>>,
     /// What the guest called itself when it asked for addresses.
     pub(super) identities: Vec<String>,
     /// The documents that it fetched from the metadata service.
     pub(super) fetched: Vec<&'static str>,
     /// How long it took to the end of the boot, where no report tells of that.
     pub(super) booted: Option<Duration>,
+    /// Why it does not run its user data, as its files tell.
+    pub(super) obstacle: Option<String>,
+    /// The units that failed, as the console tells.
+    pub(super) failed_units: Vec<String>,
 }
 
 /// Seconds by which a clock may be off: the report takes a while to be noticed.
@@ -79,12 +85,15 @@ const CLOCK_TOLERANCE: u64 = 60;
 
 type Judge = fn(&Report, &Observed) -> Result<String, String>;
 
+/// The check that a network is needed for.
+const NETWORK: &str = "network";
+
 /// The checks that need the guest's report, in the order of a boot.
 const OF_REPORT: [(&str, Judge); 9] = [
     ("cloud-init", cloud_init),
     ("data-source", data_source),
     ("host-name", host_name),
-    ("network", network),
+    (NETWORK, network),
     ("root-grown", root_grown),
     ("machine-id", machine_id),
     ("host-keys", host_keys),
@@ -94,23 +103,54 @@ const OF_REPORT: [(&str, Judge); 9] = [
 
 /// Judges one boot.
 pub(super) fn judge(observed: &Observed) -> Vec<Check> {
+    let power_button = || check("power-button", observed.power_off.clone().map(power_button));
     if observed.given.source == Source::Nothing {
         return vec![
             check("console", Some(console(observed))),
             check("boot-ends", observed.booted.map(|time| Ok(format!("after {:.0} s", time.as_secs_f64())))),
-            check("power-button", observed.power_off.map(power_button)),
+            check("no-failed-units", failed_on_console(observed)),
+            power_button(),
         ];
     }
+    let has_network = observed.given.nics > 0;
     let mut checks = vec![check("console", Some(console(observed)))];
-    let of_cloud = if observed.given.source == Source::NoCloud { &[] } else { cloud::OF_REPORT };
-    for (name, judge) in OF_REPORT.iter().chain(of_cloud) {
-        checks.push(check(name, observed.report.as_ref().map(|report| judge(report, observed))));
+    let of_cloud = match (observed.given.source, has_network) {
+        (Source::NoCloud, _) => &[],
+        (_, true) => cloud::OF_REPORT,
+        (_, false) => cloud::WITHOUT_NETWORK,
+    };
+    let of_report = OF_REPORT.iter().filter(|(name, _)| has_network || *name != NETWORK);
+    for (name, judge) in of_report.chain(of_cloud) {
+        let verdict = match &observed.report {
+            Some(report) => Some(judge(report, observed)),
+            None => without_report(name, observed),
+        };
+        checks.push(check(name, verdict));
     }
-    let logins = observed.logins.as_ref();
-    checks.push(check("key-login", logins.map(key_login)));
-    checks.push(check("no-password", observed.report.as_ref().zip(logins).map(|(r, l)| no_password(r, l))));
-    checks.push(check("power-button", observed.power_off.map(power_button)));
+    if has_network {
+        let (report, logins) = (observed.report.as_ref(), observed.logins.as_ref());
+        checks.push(check("key-login", logins.map(key_login)));
+        checks.push(check("no-password", report.zip(logins).map(|(r, l)| no_password(r, l))));
+    }
+    checks.push(power_button());
     checks
+}
+
+/// What is known of a guest that said nothing of itself.
+fn without_report(name: &str, observed: &Observed) -> Option<Result<String, String>> {
+    match name {
+        "cloud-init" => observed.obstacle.clone().map(Err),
+        "no-failed-units" => failed_on_console(observed),
+        _ => None,
+    }
+}
+
+/// Of a boot that did not end, only the worst is known.
+fn failed_on_console(observed: &Observed) -> Option<Result<String, String>> {
+    match observed.failed_units.as_slice() {
+        [] => observed.booted.map(|_| Ok("the console tells of none".to_owned())),
+        units => Some(Err(units.join(", "))),
+    }
 }
 
 fn check(name: &'static str, result: Option<Result<String, String>>) -> Check {
@@ -125,7 +165,7 @@ fn check(name: &'static str, result: Option<Result<String, String>>) -> Check {
 fn console(observed: &Observed) -> Result<String, String> {
     let parts = ["the kernel", "cloud-init", "a login prompt"];
     // Without data, it may not run at all.
-    let silent = observed.given.source == Source::Nothing;
+    let silent = observed.given.source == Source::Nothing || observed.obstacle.is_some();
     let parts = parts
         .iter()
         .zip(observed.console)
@@ -315,11 +355,8 @@ fn no_password(report: &Report, logins: &Logins) -> Result<String, String> {
     }
 }
 
-fn power_button(result: Result<Duration, Duration>) -> Result<String, String> {
-    match result {
-        Ok(time) => Ok(format!("off after {:.0} s", time.as_secs_f64())),
-        Err(time) => Err(format!("still on after {:.0} s", time.as_secs_f64())),
-    }
+fn power_button(result: Result<Duration, String>) -> Result<String, String> {
+    result.map(|time| format!("off after {:.0} s", time.as_secs_f64()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ const TAIL: usize = 12;
 const AFTERMATH: usize = 3;
 /// No boot says so much.
 const LIMIT: u64 = 32 << 20;
+/// Failed units that are remembered.
+const UNITS_LIMIT: usize = 32;
 /// What counts of a line.
 const LINE_LIMIT: usize = 4096;
 
@@ -34,6 +36,8 @@ pub(super) enum Trouble {
     Timer,
     #[error("the system stops in emergency mode")]
     Emergency,
+    #[error("the first boot asks a question on the console, and waits for an answer")]
+    Question,
     #[error("cloud-init finds no data source")]
     NoDataSource,
     #[error("the guest restarts")]
@@ -69,11 +73,17 @@ const SIGNS: [(&str, Trouble); 16] = [
 ];
 
 /// What a line begins with that has no end, because someone is asked for an answer.
-const PROMPTS: [(&str, Trouble); 4] = [
+const PROMPTS: [(&str, Trouble); 9] = [
     ("grub rescue>", Trouble::BootLoader),
     ("grub>", Trouble::BootLoader),
     ("(initramfs)", Trouble::NoRoot),
     ("Shell>", Trouble::NotBootable),
+    // systemd-firstboot, which waits for a key at first; cryptsetup; a GRUB that is locked.
+    ("-- Press any key to proceed --", Trouble::Question),
+    ("‣ Please enter", Trouble::Question),
+    ("Please enter passphrase for disk", Trouble::Question),
+    ("Please unlock disk", Trouble::Question),
+    ("Enter username:", Trouble::Question),
 ];
 
 /// What was said so far.
@@ -88,8 +98,10 @@ pub(super) struct Console {
     aftermath: usize,
     /// Whether a guest without data is as it should be.
     may_lack_data: bool,
+    /// Units that systemd told of as failed, and not as started since.
+    failed_units: Vec<String>,
     /// cloud-init has come to its end.
-    cloud_init_ended: bool,
+    pub(super) cloud_init_ended: bool,
     /// The kernel, cloud-init and a login prompt were heard.
     pub(super) kernel: bool,
     pub(super) cloud_init: bool,
@@ -107,24 +119,25 @@ impl Console {
         self.login && self.cloud_init == self.cloud_init_ended
     }
 
-    /// Reads what is new in the log.
-    pub(super) fn follow(&mut self, path: &Path) -> io::Result<()> {
+    /// Reads what is new in the log; whether there was anything.
+    pub(super) fn follow(&mut self, path: &Path) -> io::Result<bool> {
         use std::os::unix::fs::FileExt;
 
         let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             file => file?,
         };
+        let before = self.read;
         let mut buffer = vec![0; 64 << 10];
         loop {
             let len = file.read_at(&mut buffer, self.read)?;
             if len == 0 {
-                return Ok(());
+                return Ok(self.read > before);
             }
             self.read += len as u64;
             if self.read > LIMIT {
                 self.trouble.get_or_insert(Trouble::Flood);
-                return Ok(());
+                return Ok(true);
             }
             self.hear(&buffer[..len]);
         }
@@ -133,6 +146,11 @@ impl Console {
     /// The first trouble that was heard.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble
+    }
+
+    /// Units that failed, as systemd calls them on the console: by name, or (before 250) by description.
+    pub(super) fn failed_units(&self) -> &[String] {
+        &self.failed_units
     }
 
     /// The last lines, escaped.
@@ -164,6 +182,7 @@ impl Console {
         // Someone else may have gone on behind the prompt.
         self.login |= is_login_prompt(&line);
         self.cloud_init_ended |= of_cloud_init && line.contains(" finished at ");
+        self.note_unit(&line);
         self.heed(SIGNS.iter().find(|(words, _)| line.contains(words)));
         self.aftermath += usize::from(self.trouble.is_some());
         // Traces behind a panic would push out what led to it.
@@ -175,11 +194,31 @@ impl Console {
         }
     }
 
+    /// systemd's status messages (its `src/core/job.c`).
+    fn note_unit(&mut self, line: &str) {
+        let line = line.trim();
+        if let Some(failed) = line.strip_prefix("[FAILED] Failed to ").and_then(unit_behind_a_verb) {
+            if self.failed_units.len() < UNITS_LIMIT && !self.failed_units.iter().any(|unit| unit == failed) {
+                self.failed_units.push(failed.to_owned());
+            }
+        } else if let Some(well) = line.strip_prefix("[  OK  ] ").and_then(unit_behind_a_verb) {
+            self.failed_units.retain(|unit| unit != well);
+        }
+    }
+
     /// The first sign is the reason; what comes behind it follows from it.
     fn heed(&mut self, sign: Option<&(&str, Trouble)>) {
         let sign = sign.filter(|(_, trouble)| !(self.may_lack_data && *trouble == Trouble::NoDataSource));
         self.trouble = self.trouble.or(sign.map(|(_, trouble)| *trouble));
     }
+}
+
+/// `start ssh.service - OpenBSD Secure Shell server.`, `Started ssh.service - …`, or with a description alone.
+fn unit_behind_a_verb(words: &str) -> Option<&str> {
+    let (_, unit) = words.split_once(' ')?;
+    let name = unit.split_once(" - ").map_or_else(|| unit.trim_end_matches('.'), |(name, _)| name);
+    let name = name.strip_prefix("on ").unwrap_or(name);
+    (!name.is_empty()).then_some(name)
 }
 
 /// agetty(8): the host's name, and what is asked for.
@@ -218,10 +257,10 @@ fn plain(line: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn heard(text: &str) -> Console {
+    pub(in crate::trial) fn heard(text: &str) -> Console {
         let mut console = Console::default();
         // In small pieces, as a serial port delivers them.
         for piece in text.as_bytes().chunks(7) {
@@ -273,6 +312,34 @@ mod tests {
         assert_eq!(hear(end), (true, None));
         assert!(heard("localhost login: ").has_booted());
         assert_eq!(heard(end).trouble(), Some(Trouble::NoDataSource));
+    }
+
+    #[test]
+    fn a_question_is_no_end_of_a_boot() {
+        let of = |text: &str| heard(text).trouble();
+        let welcome = "Welcome to your new installation of Debian!\r\nPlease configure your system!\r\n\r\n";
+        assert_eq!(of(&format!("{welcome}-- Press any key to proceed --")), Some(Trouble::Question));
+        let unlock = "\x1b[0mPlease enter passphrase for disk QEMU_HARDDISK (root): ";
+        assert_eq!(of(unlock), Some(Trouble::Question));
+        assert_eq!(of("\u{2023} Please enter system locale name or number: "), Some(Trouble::Question));
+        assert_eq!(of("Please enter a comment below\r\nhost login: "), None);
+    }
+
+    #[test]
+    fn units_that_failed_are_remembered_until_they_are_well() {
+        let failed = "[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;39mssh.service\x1b[0m - OpenBSD.\r\n\
+                      See 'systemctl status ssh.service' for details.\r\n\
+                      [FAILED] Failed to start Wait for Network to be Configured.\n\
+                      [FAILED] Failed to listen on acpid.socket - ACPID Listen Socket.\n\
+                      [DEPEND] Dependency failed for x.target - X.\n";
+        let units = ["ssh.service", "Wait for Network to be Configured", "acpid.socket"];
+        assert_eq!(heard(failed).failed_units(), units);
+        let well = format!(
+            "{failed}[  OK  ] Started ssh.service - OpenBSD.\n[  OK  ] Listening on acpid.socket - A.\n"
+        );
+        assert_eq!(heard(&well).failed_units(), ["Wait for Network to be Configured"]);
+        let many: String = (0..99).map(|n| format!("[FAILED] Failed to start {n}.service - N.\n")).collect();
+        assert_eq!(heard(&many).failed_units().len(), UNITS_LIMIT);
     }
 
     #[test]

@@ -11,16 +11,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
+
+use anyhow::Context;
 
 /// How much of a capture is read: requests for addresses come first.
 const LIMIT: u64 = 64 << 20;
 
 /// The identities in the capture at `path`: DUIDs, or where there are none, the hardware addresses that asked.
-pub(super) fn identities(path: &Path) -> io::Result<Vec<String>> {
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn identities(path: &Path) -> anyhow::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    let read = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+    read.context("reading what the guest sent")?;
     let found: BTreeSet<Identity> = frames(&bytes).into_iter().filter_map(identity).collect();
     let of = |wanted: fn(&Identity) -> Option<&Vec<u8>>, word: &str| -> Vec<String> {
         let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

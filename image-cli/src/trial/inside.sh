@@ -1,6 +1,8 @@
 #!/bin/sh
 # Runs in the guest, as user data at its first boot: says on the second serial port what the guest is like.
 #
+#   hello                 it runs
+#   begin
 #   fact NAME EXIT        what a command said and how it ended
 #   | a line of it
 #   end
@@ -70,11 +72,12 @@ resolver() {
     cat /etc/resolv.conf /run/systemd/resolve/resolv.conf /etc/network/interfaces.d/* 2>/dev/null
 }
 
+# The firmware and the boot loader may have left a line without its end.
+echo
+echo hello
 timeout @WAIT@ cloud-init status --wait >/dev/null 2>&1
 timeout @WAIT@ systemctl is-system-running --wait >/dev/null 2>&1
 
-# The firmware and the boot loader may have left a line without its end.
-echo
 echo begin
 fact cloud-init cloud-init status --long
 fact result cat /run/cloud-init/result.json

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::machine::Machine;
 use super::patience::Patience;
 use super::programs::Program;
 use super::report::Report;
@@ -27,9 +26,9 @@ pub(super) struct Logins {
 /// The user's name, and whether it may do everything.
 const WHO_AM_I: &str = "id -un; sudo -n true >/dev/null 2>&1 && echo and may become root";
 
-/// Tries both.
+/// Tries both, at this port of loopback.
 pub(super) fn attempt(
-    machine: &Machine,
+    port: u16,
     report: &Report,
     key: &Key,
     folder: &Path,
@@ -37,7 +36,7 @@ pub(super) fn attempt(
 ) -> Result<Logins> {
     let known_hosts = folder.join("known_hosts");
     let hosts: Vec<String> =
-        public_keys(report).map(|public| format!("[127.0.0.1]:{} {public}\n", machine.ssh_port)).collect();
+        public_keys(report).map(|public| format!("[127.0.0.1]:{port} {public}\n")).collect();
     fs::write(&known_hosts, hosts.concat()).context("writing the guest's host keys")?;
     let users: Vec<&str> = report.text("key-users").lines().collect();
     // cloud-init gives root the key too, with a line that only says who else to be.
@@ -46,7 +45,7 @@ pub(super) fn attempt(
     let name = user.copied().filter(|user| is_user_name(user)).unwrap_or("root");
     let client = |more: &[&str]| {
         let mut command = Program::Ssh.command();
-        command.args(["-F", "none", "-p", &machine.ssh_port.to_string(), "-l", name, "-o", "BatchMode=yes"]);
+        command.args(["-F", "none", "-p", &port.to_string(), "-l", name, "-o", "BatchMode=yes"]);
         command.args(["-o", "ConnectTimeout=120", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]);
         command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()));
         command.args([

@@ -4,7 +4,7 @@
 //!              ┌ disk     the image, read-only, below an overlay that has no name and grows by some GiB
 //!              ├ seed     read-only: a virtio disk, or a config drive's CD-ROM
 //!   QEMU ──────┼ network  DHCP, and nothing else; one port of loopback leads to the guest's SSH
-//!    │         │          as OpenStack: perhaps the metadata service, and a second network without DHCP
+//!    │         │          as OpenStack: perhaps the metadata service, and a second network without DHCP; or none
 //!    │         ├ ttyS0    console.log: what the firmware, the boot loader, the kernel and a login prompt say
 //!    │         └ ttyS1    report.log: what the guest tells about itself
 //!    └ standard input and output: control (`qmp.rs`)
@@ -68,8 +68,8 @@ pub(super) struct Machine {
     child: Child,
     qmp: Qmp,
     folder: PathBuf,
-    /// The port of loopback that leads to the guest's SSH.
-    pub(super) ssh_port: u16,
+    /// The port of loopback that leads to the guest's SSH; without a network card there is none.
+    pub(super) ssh_port: Option<u16>,
     /// The size of the guest's disk in bytes.
     pub(super) disk_size: u64,
 }
@@ -85,7 +85,7 @@ impl Machine {
         let started = channel.and_then(|(commands, answers)| {
             let mut qmp = Qmp::new(commands, answers)?;
             let disk_size = grow(&mut qmp, plan.grow)?;
-            let ssh_port = ssh_port(&mut qmp)?;
+            let ssh_port = if plan.setup.nics > 0 { Some(ssh_port(&mut qmp)?) } else { None };
             qmp.execute("cont", json!({}))?;
             Ok((qmp, ssh_port, disk_size))
         });
@@ -214,6 +214,9 @@ fn add_disks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) {
 /// The guest's networks.
 fn add_networks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) -> Result<()> {
     let is_openstack = plan.setup.is_openstack();
+    if plan.setup.nics == 0 {
+        return Ok(());
+    }
     let (network, address) =
         if is_openstack { (neutron::NETWORK, neutron::ADDRESS) } else { (NETWORK, ADDRESS) };
     let forward = format!("hostfwd=tcp:127.0.0.1:0-{address}:22");
@@ -229,7 +232,7 @@ fn add_networks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) -> Result<()> {
     // What the guest asks for is also seen from outside.
     let capture = option(&plan.folder.join(CAPTURE));
     add(&["-object", &format!("filter-dump,id=capture,netdev=net,maxlen=600,file={capture}")]);
-    if is_openstack {
+    if plan.setup.nics > 1 {
         // A network where nobody answers.
         add(&["-netdev", "hubport,id=lonely,hubid=1"]);
         add(&["-device", &format!("virtio-net-pci,netdev=lonely,romfile=,mac={second}")]);

@@ -61,6 +61,11 @@ pub(super) fn network_data(macs: &[String; 2], ports: &[String; 2]) -> Value {
     })
 }
 
+/// The document for a server without interfaces (Nova's `nova/api/metadata/base.py`, `_network_data`).
+pub(super) fn no_network_data() -> Value {
+    json!({})
+}
+
 /// Neutron's identifiers of the two networks.
 const NETWORKS: [&str; 2] = ["5f1b8e2c-83a0-4d6b-9c57-0f3c2f6a8301", "5f1b8e2c-83a0-4d6b-9c57-0f3c2f6a8302"];
 

@@ -46,9 +46,14 @@ const VENDOR_FILE: &str = "/run/goldimg-vendor-data";
 pub(super) struct Documents([Vec<u8>; 5]);
 
 impl Documents {
-    /// For a server whose interfaces have these MAC addresses. In the guest, `wait_seconds` is how long the report
-    /// waits for the boot to end.
-    pub(super) fn new(server: &Server, key: &Key, wait_seconds: u64, macs: &[String; 2]) -> Result<Self> {
+    /// For a server whose interfaces have these MAC addresses, or that has none. In the guest, `wait_seconds` is how long
+    /// the report waits for the boot to end.
+    pub(super) fn new(
+        server: &Server,
+        key: &Key,
+        wait_seconds: u64,
+        macs: Option<&[String; 2]>,
+    ) -> Result<Self> {
         let name = &server.hostname;
         let public = key.public();
         let meta_data = json!({
@@ -65,7 +70,10 @@ impl Documents {
             "devices": [],
             "dedicated_cpus": [],
         });
-        let network_data = neutron::network_data(macs, &[random_uuid()?, random_uuid()?]);
+        let network_data = match macs {
+            Some(macs) => neutron::network_data(macs, &[random_uuid()?, random_uuid()?]),
+            None => neutron::no_network_data(),
+        };
         let vendor = json!({ "write_files": [{ "path": VENDOR_FILE, "content": vendor_words(server) }] });
         let vendor_data = json!({ "cloud-init": format!("#cloud-config\n{vendor}\n") });
         Ok(Self([
@@ -111,7 +119,15 @@ pub(super) mod tests {
 
     pub(in crate::trial) fn documents(server: &Server) -> Documents {
         let macs = ["52:54:00:00:00:01", "52:54:01:00:00:01"].map(String::from);
-        Documents::new(server, &key(), 77, &macs).unwrap()
+        Documents::new(server, &key(), 77, Some(&macs)).unwrap()
+    }
+
+    #[test]
+    fn a_server_without_interfaces_is_told_of_none() {
+        let server = Server::new().unwrap();
+        let Documents([meta_data, network_data, ..]) = Documents::new(&server, &key(), 77, None).unwrap();
+        assert_eq!(network_data, b"{}");
+        assert!(!meta_data.is_empty());
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Patience {
 
 /// How long the busiest thread of the process was ready to run and had no processor: a guest with one processor is
 /// one thread. Zero where the kernel does not count it.
-fn delay(pid: u32) -> Duration {
+pub(super) fn delay(pid: u32) -> Duration {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let counters = threads.flatten().filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+/// What `inside.sh` says first.
+const GREETING: &str = "hello";
 /// More than any report has.
 const LIMIT: u64 = 1 << 20;
 
@@ -23,12 +25,27 @@ pub(super) struct Report {
     facts: BTreeMap<String, Fact>,
 }
 
+/// What was said so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    /// The user data run: they wait for the end of the boot, or are at their report.
+    Something,
+    All(Report),
+}
+
 impl Report {
-    /// The report in a file, once it is there as a whole.
-    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+    /// What is in a file so far.
+    pub(super) fn read(path: &Path) -> io::Result<Said> {
         let mut bytes = Vec::new();
         File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
-        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
+        let text = String::from_utf8_lossy(&bytes);
+        let greets = || text.lines().any(|line| line.trim_matches('\r') == GREETING);
+        Ok(match Self::parse(&text) {
+            Some(report) => Said::All(report),
+            None if greets() => Said::Something,
+            None => Said::Nothing,
+        })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -84,6 +101,19 @@ pub(super) mod tests {
             text.extend(said.lines().map(|line| format!("| {line}\r\n")));
         }
         Report::parse(&(text + "end\r\n")).expect("a whole report")
+    }
+
+    #[test]
+    fn a_guest_that_only_greets_has_not_reported() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            Report::read(file.path()).unwrap()
+        };
+        assert_eq!(said("UEFI says hello\r\n"), Said::Nothing);
+        assert_eq!(said("UEFI\r\nhello\r\n"), Said::Something);
+        assert_eq!(said("hello\nbegin\nfact kernel 0\n"), Said::Something);
+        assert!(matches!(said("hello\nbegin\nfact kernel 0\nend\n"), Said::All(_)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!                 NoCloud        a virtio disk, as people do it who have no cloud
 //! as OpenStack ┬─ metadata       http://169.254.169.254
 //!              ├─ config drive   a CD-ROM: IDE on pc, SATA on q35, or SCSI on either
+//!              │                once more without a network card (Nova: `--nic none`)
 //!              └─ nothing        an image that finds no data must boot all the same
 //! ```
 //! How Nova attaches things: its `libvirt/blockinfo.py`, and the image properties `hw_disk_bus` and `hw_cdrom_bus`.
@@ -43,7 +44,7 @@ pub(crate) enum Cdrom {
 }
 
 /// Where the guest's data come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Source {
     /// A seed on a virtio disk.
@@ -67,6 +68,8 @@ pub(crate) struct Setup {
     /// The config drive's bus.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cdrom: Option<Cdrom>,
+    /// How many network cards it has: 1, in OpenStack 2, or 0.
+    pub(crate) nics: u8,
 }
 
 /// What an image has drivers for, early enough.
@@ -93,11 +96,12 @@ impl Attachable {
 impl Setup {
     /// A boot outside of any cloud.
     pub(crate) fn no_cloud(firmware: Firmware) -> Self {
-        Self { firmware, chipset: Chipset::Q35, disk: DiskBus::Virtio, source: Source::NoCloud, cdrom: None }
+        let (chipset, disk) = (Chipset::Q35, DiskBus::Virtio);
+        Self { firmware, chipset, disk, source: Source::NoCloud, cdrom: None, nics: 1 }
     }
 
     fn of(chipset: Chipset, disk: DiskBus, source: Source) -> Self {
-        Self { source, disk, ..Self::no_cloud(Firmware::Bios) }.on(chipset)
+        Self { source, disk, nics: 2, ..Self::no_cloud(Firmware::Bios) }.on(chipset)
     }
 
     fn config_drive(cdrom: Cdrom, disk: DiskBus) -> Self {
@@ -110,7 +114,11 @@ impl Setup {
         Self { chipset, ..self }
     }
 
-    /// As OpenStack would boot it: a boot for each source of data, on both kinds of disks.
+    fn without_nics(self) -> Self {
+        Self { nics: 0, ..self }
+    }
+
+    /// As OpenStack would boot it: a boot for each source of data, on both kinds of disks, and one without a network.
     pub(crate) fn openstack(attachable: &Attachable) -> Vec<Self> {
         let cdrom =
             [Cdrom::Scsi, Cdrom::Sata, Cdrom::Ide].into_iter().find(|c| attachable.cdroms.contains(c));
@@ -120,7 +128,9 @@ impl Setup {
         };
         let (virtio, scsi) = (disk(DiskBus::Virtio), disk(DiskBus::Scsi));
         let mut setups = vec![Self::of(Chipset::Q35, virtio, Source::Metadata)];
-        setups.extend(cdrom.map(|cdrom| Self::config_drive(cdrom, scsi)));
+        let config_drives = cdrom
+            .map(|cdrom| [Self::config_drive(cdrom, scsi), Self::config_drive(cdrom, virtio).without_nics()]);
+        setups.extend(config_drives.into_iter().flatten());
         setups.push(Self::of(Chipset::Q35, virtio, Source::Nothing));
         setups
     }
@@ -135,6 +145,8 @@ impl Setup {
         for cdrom in [Cdrom::Ide, Cdrom::Sata, Cdrom::Scsi] {
             all.extend([DiskBus::Virtio, DiskBus::Scsi].map(|disk| Self::config_drive(cdrom, disk)));
         }
+        // A network card more or less is the same on every bus.
+        all.extend(Self::openstack(attachable).into_iter().filter(|setup| setup.nics == 0));
         all.push(Self::of(Chipset::Q35, DiskBus::Virtio, Source::Nothing));
         all.into_iter().partition(|setup| attachable.takes(setup))
     }
@@ -164,7 +176,8 @@ impl Setup {
             (_, None) => "config-drive",
         };
         let disk = if self.disk == DiskBus::Virtio { "virtio" } else { "scsi" };
-        format!("{source}-{}-{disk}-{firmware}", self.chipset.name())
+        let network = if self.nics == 0 { "-no-nic" } else { "" };
+        format!("{source}-{}-{disk}{network}-{firmware}", self.chipset.name())
     }
 }
 
@@ -190,7 +203,8 @@ impl fmt::Display for Setup {
             (Source::ConfigDrive, _) => "config drive on SCSI",
         };
         let disk = if self.disk == DiskBus::Virtio { "virtio" } else { "SCSI" };
-        write!(f, "{source}, {disk} disk, {}, {firmware}", self.chipset.name())
+        let network = if self.nics == 0 { ", no network card" } else { "" };
+        write!(f, "{source}, {disk} disk{network}, {}, {firmware}", self.chipset.name())
     }
 }
 
@@ -205,29 +219,44 @@ mod tests {
     #[test]
     fn an_image_for_everything_is_tried_with_everything() {
         let (tried, left_out) = Setup::matrix(&Attachable::all());
-        assert_eq!((tried.len(), left_out.len()), (9, 0));
+        assert_eq!((tried.len(), left_out.len()), (10, 0));
         let unique: std::collections::BTreeSet<_> = names(&tried).into_iter().collect();
-        assert_eq!(unique.len(), 9);
+        assert_eq!(unique.len(), 10);
     }
 
     #[test]
     fn what_an_image_has_no_drivers_for_is_left_out() {
         let cloud = Attachable { cdroms: vec![Cdrom::Ide, Cdrom::Scsi], ..Attachable::all() };
         let (tried, left_out) = Setup::matrix(&cloud);
-        assert_eq!(tried.len(), 7);
+        assert_eq!(tried.len(), 8);
         assert_eq!(
             names(&left_out),
             ["config-drive-sata-q35-virtio-bios", "config-drive-sata-q35-scsi-bios"]
         );
         assert_eq!(
             names(&Setup::openstack(&cloud)),
-            ["metadata-q35-virtio-bios", "config-drive-scsi-q35-scsi-bios", "nothing-q35-virtio-bios"]
+            [
+                "metadata-q35-virtio-bios",
+                "config-drive-scsi-q35-scsi-bios",
+                "config-drive-scsi-q35-virtio-no-nic-bios",
+                "nothing-q35-virtio-bios"
+            ]
         );
         let poor = Attachable { disks: vec![DiskBus::Virtio], cdroms: vec![Cdrom::Ide] };
         assert_eq!(names(&Setup::openstack(&poor))[1], "config-drive-ide-pc-virtio-bios");
         let none = Attachable { disks: vec![DiskBus::Scsi], cdroms: vec![] };
         assert_eq!(names(&Setup::openstack(&none)), ["metadata-q35-scsi-bios", "nothing-q35-scsi-bios"]);
         assert_eq!(Setup::matrix(&none).0.len(), 1);
+    }
+
+    #[test]
+    fn a_server_without_a_network_card_is_booted_once() {
+        for setups in [Setup::openstack(&Attachable::all()), Setup::matrix(&Attachable::all()).0] {
+            let without: Vec<_> = setups.iter().filter(|setup| setup.nics == 0).collect();
+            assert_eq!(without.len(), 1);
+            let words = "config drive on SCSI, virtio disk, no network card, q35, bios";
+            assert_eq!(without[0].to_string(), words);
+        }
     }
 
     #[test]

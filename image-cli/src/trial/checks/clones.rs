@@ -8,14 +8,14 @@ use super::{Check, check};
 #[derive(Debug)]
 pub(in crate::trial) struct Clone<'a> {
     pub(in crate::trial) report: &'a Report,
-    /// What it calls itself when it asks for addresses.
-    pub(in crate::trial) identities: &'a [String],
+    /// What it calls itself when it asks for addresses; one without a network asks for none.
+    pub(in crate::trial) identities: Option<&'a [String]>,
 }
 
 /// Compares the boots. Of fewer than two, or of one that did not say, nothing is known.
 pub(in crate::trial) fn judge_clones(clones: &[Clone<'_>]) -> Vec<Check> {
-    let compare = |name: &'static str, of: fn(&Clone<'_>) -> Vec<String>| {
-        let said: Vec<_> = clones.iter().map(of).collect();
+    let compare = |name: &'static str, of: fn(&Clone<'_>) -> Option<Vec<String>>| {
+        let said: Vec<_> = clones.iter().filter_map(of).collect();
         let mut seen = Vec::new();
         for value in said.iter().flatten() {
             if seen.contains(&value) {
@@ -33,9 +33,10 @@ pub(in crate::trial) fn judge_clones(clones: &[Clone<'_>]) -> Vec<Check> {
     };
     vec![
         compare("clones-machine-id", |clone| {
-            Some(clone.report.text("machine-id").to_owned()).filter(|id| !id.is_empty()).into_iter().collect()
+            let id = Some(clone.report.text("machine-id").to_owned()).filter(|id| !id.is_empty());
+            Some(id.into_iter().collect())
         }),
-        compare("clones-host-keys", |clone| public_keys(clone.report).collect()),
-        compare("clones-duid", |clone| clone.identities.to_vec()),
+        compare("clones-host-keys", |clone| Some(public_keys(clone.report).collect())),
+        compare("clones-duid", |clone| clone.identities.map(<[String]>::to_vec)),
     ]
 }

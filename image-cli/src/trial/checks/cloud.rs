@@ -21,6 +21,14 @@ pub(super) const OF_REPORT: &[(&str, Judge)] = &[
     ("network-wait", network_wait),
 ];
 
+/// Those of a server that has no network card.
+pub(super) const WITHOUT_NETWORK: &[(&str, Judge)] = &[
+    ("instance-id", instance_id),
+    ("vendor-data", vendor_data),
+    ("key-installed", key_installed),
+    ("network-wait", no_network_wait),
+];
+
 fn instance_id(report: &Report, observed: &Observed) -> Result<String, String> {
     let id = report.text("instance-id");
     match id.eq_ignore_ascii_case(&observed.given.instance_id) {
@@ -108,8 +116,26 @@ fn dns(report: &Report, _: &Observed) -> Result<String, String> {
     if known { Ok(DNS.to_owned()) } else { Err(format!("{DNS} is not used")) }
 }
 
-/// `systemctl show` has a block of `Name=value` for each unit.
+/// Nobody can log in to show it.
+fn key_installed(report: &Report, _: &Observed) -> Result<String, String> {
+    let users: Vec<&str> = report.text("key-users").lines().collect();
+    if users.is_empty() { Err("no account has the key".to_owned()) } else { Ok(users.join(", ")) }
+}
+
+/// Where there is no network, nothing has to wait for one.
+fn no_network_wait(report: &Report, _: &Observed) -> Result<String, String> {
+    judge_wait(report, || Ok("nothing waited for one".to_owned()))
+}
+
 fn network_wait(report: &Report, _: &Observed) -> Result<String, String> {
+    judge_wait(report, || Err("no unit tells how long it waited for the network".to_owned()))
+}
+
+/// `systemctl show` has a block of `Name=value` for each unit.
+fn judge_wait(report: &Report, of_none: impl Fn() -> Result<String, String>) -> Result<String, String> {
+    if report.fact("network-wait").exit != 0 {
+        return Err("no unit tells how long it waited for the network".to_owned());
+    }
     let mut waited = Vec::new();
     for block in report.text("network-wait").split("\n\n") {
         let value = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -121,7 +147,7 @@ fn network_wait(report: &Report, _: &Observed) -> Result<String, String> {
         }
     }
     match waited.iter().max() {
-        None => Err("no unit tells how long it waited for the network".to_owned()),
+        None => of_none(),
         Some((time, unit)) if *time > NETWORK_WAIT => Err(format!("{unit} took {} s", time.as_secs())),
         Some((time, unit)) => Ok(format!("{unit} took {:.0} s", time.as_secs_f64())),
     }

@@ -40,6 +40,7 @@ fn observed(facts: &[(&str, i32, &str)]) -> Observed {
             instance_id: "0a1b2c3d-4e5f-4000-8000-000000000000".into(),
             vendor_words: "vendor data of 1".into(),
             macs: ["52:54:00:0a:1b:2c", "52:54:01:0a:1b:2c"].map(String::from),
+            nics: 1,
         },
         disk_size: 7_471_104 * 512,
         console: [true; 3],
@@ -54,6 +55,8 @@ fn observed(facts: &[(&str, i32, &str)]) -> Observed {
         identities: vec!["DUID 0002".into()],
         fetched: vec!["meta_data.json", "user_data"],
         booted: Some(Duration::from_secs(40)),
+        obstacle: None,
+        failed_units: Vec::new(),
     }
 }
 
@@ -85,7 +88,7 @@ fn a_good_guest_passes_everything() {
 
 #[test]
 fn a_guest_without_a_report_is_unknown_and_not_good() {
-    let silent = Observed { report: None, logins: None, power_off: None, ..observed(&[]) };
+    let silent = Observed { report: None, logins: None, power_off: None, booted: None, ..observed(&[]) };
     let checks = judge(&silent);
     assert_eq!(checks.iter().filter(|check| check.verdict == Verdict::Unknown).count(), 12);
     // An empty report is no better: nothing passes for want of evidence.
@@ -176,7 +179,7 @@ fn only_the_key_opens_the_door() {
 
 #[test]
 fn the_power_button_works() {
-    let slow = Observed { power_off: Some(Err(Duration::from_secs(90))), ..observed(&good()) };
+    let slow = Observed { power_off: Some(Err("still on after 90 s".into())), ..observed(&good()) };
     assert_eq!(failing(&slow), one("power-button", "still on after 90 s"));
 }
 
@@ -190,7 +193,8 @@ fn clones_differ() {
     let ids = ["DUID 01".to_owned()];
     let others = ["DUID 02".to_owned(), "DUID 03".to_owned()];
     let failed = |clones: &[(&Report, &[String])]| -> Vec<&str> {
-        let clones: Vec<_> = clones.iter().map(|(report, identities)| Clone { report, identities }).collect();
+        let clones: Vec<_> =
+            clones.iter().map(|(report, ids)| Clone { report, identities: Some(ids) }).collect();
         let checks = judge_clones(&clones).into_iter().filter(|check| check.verdict != Verdict::Passed);
         checks.map(|check| check.name).collect()
     };
@@ -206,6 +210,13 @@ fn clones_differ() {
     for clones in too_few {
         assert_eq!(failed(clones), all);
     }
+    // A boot without a network asks for no address, and is not asked for its name.
+    let [one, other, alone] = [Some(ids.as_slice()), Some(others.as_slice()), None]
+        .map(|identities| Clone { report: &first, identities });
+    let duid = |clones: &[Clone<'_>]| judge_clones(clones).pop().map(|check| check.verdict);
+    let silent = Clone { report: &first, identities: Some(&[]) };
+    assert_eq!(duid(&[one, other, alone]), Some(Verdict::Passed));
+    assert_eq!(duid(&[silent]), Some(Verdict::Unknown));
 }
 
 /// What a good guest in OpenStack says besides.
@@ -256,6 +267,7 @@ fn in_cloud(
     }
     let mut observed = observed(&facts);
     (observed.given.source, observed.given.cdrom) = (source, cdrom);
+    observed.given.nics = 2;
     observed.given.address = "169.252.83.57";
     if name == "fetched" {
         observed.fetched.clear();
@@ -309,9 +321,54 @@ fn without_data_a_boot_only_has_to_end() {
     let mut silent = silent;
     silent.given.source = Source::Nothing;
     assert_eq!(failing(&silent), []);
-    assert_eq!(judge(&silent).len(), 3);
+    assert_eq!(judge(&silent).len(), 4);
+    silent.failed_units = vec!["ssh.service".into(), "Wait for Network to be Configured".into()];
+    assert_eq!(failing(&silent), one("no-failed-units", "ssh.service, Wait for Network to be Configured"));
+    silent.failed_units.clear();
     silent.booted = None;
     silent.console = [true, false, false];
     let names: Vec<_> = failing(&silent).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["console", "boot-ends"]);
+    assert_eq!(names, ["console", "boot-ends", "no-failed-units"]);
+}
+
+#[test]
+fn what_an_images_files_tell_is_a_verdict_without_a_report() {
+    let why = "/etc/cloud/cloud-init.disabled: it exists";
+    let console = [true, false, true];
+    let silent =
+        Observed { report: None, logins: None, obstacle: Some(why.into()), console, ..observed(&[]) };
+    let of = |observed: &Observed, verdict: Verdict| -> Vec<_> {
+        judge(observed).into_iter().filter(|c| c.verdict == verdict).map(|c| (c.name, c.evidence)).collect()
+    };
+    assert_eq!(of(&silent, Verdict::Failed), one("cloud-init", why));
+    let passed: Vec<_> = of(&silent, Verdict::Passed).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(passed, ["console", "no-failed-units", "power-button"]);
+    let lame = Observed { failed_units: vec!["ssh.service".into()], booted: None, ..silent };
+    assert_eq!(of(&lame, Verdict::Failed)[1], ("no-failed-units", "ssh.service".to_owned()));
+}
+
+#[test]
+fn a_server_without_a_network_card_is_judged_by_the_rest() {
+    let with = |name: &str, exit: i32, text: &'static str| {
+        let result = r#"{"v1": {"datasource": "DataSourceConfigDrive [source=/dev/sr0]", "errors": []}}"#;
+        let mut facts = good();
+        facts.retain(|fact| fact.0 != "result" && fact.0 != "addresses");
+        facts.extend([("result", 0, result), ("addresses", 0, ""), ("vendor-data", 0, "vendor data of 1")]);
+        facts.extend([("instance-id", 0, "0a1b2c3d-4e5f-4000-8000-000000000000")]);
+        facts.extend([("network-wait", 0, "Id=x\nInactiveExitTimestampMonotonic=0")]);
+        for fact in facts.iter_mut().filter(|fact| fact.0 == name) {
+            (fact.1, fact.2) = (exit, text);
+        }
+        let mut observed = Observed { logins: None, identities: Vec::new(), ..observed(&facts) };
+        (observed.given.source, observed.given.cdrom) = (Source::ConfigDrive, Some(Cdrom::Scsi));
+        observed.given.nics = 0;
+        failing(&observed)
+    };
+    assert_eq!(with("none", 0, ""), []);
+    assert_eq!(with("key-users", 0, ""), one("key-installed", "no account has the key"));
+    let wait = "systemd-networkd-wait-online.service loaded failed failed Wait for Network";
+    assert_eq!(with("failed-units", 0, wait), one("no-failed-units", "systemd-networkd-wait-online.service"));
+    let stall = "Id=a.service\nInactiveExitTimestampMonotonic=1\nActiveEnterTimestampMonotonic=321000000";
+    assert_eq!(with("network-wait", 0, stall), one("network-wait", "a.service took 320 s"));
+    assert_eq!(with("network-wait", 127, "systemctl: not found")[0].0, "network-wait");
 }
