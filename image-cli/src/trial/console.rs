@@ -240,17 +240,14 @@ fn has_kernel_time(line: &str) -> bool {
 fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut shown = String::with_capacity(text.len());
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '\x1b' {
             shown.push(c);
         } else if chars.next() == Some('[') {
-            // Parameters, then one final byte.
-            for parameter in chars.by_ref() {
-                if ('@'..='~').contains(&parameter) {
-                    break;
-                }
-            }
+            // Parameters, then one final byte; systemd may have shortened the line in the middle of it.
+            while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+            let _ = chars.next_if(|c| ('@'..='~').contains(c));
         }
     }
     shown
@@ -338,6 +335,9 @@ pub(super) mod tests {
             "{failed}[  OK  ] Started ssh.service - OpenBSD.\n[  OK  ] Listening on acpid.socket - A.\n"
         );
         assert_eq!(heard(&well).failed_units(), ["Wait for Network to be Configured"]);
+        // Cut to the console's width, in the middle of a colour.
+        let cut = "[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;\u{2026}d-wait-online.service\x1b[0m - Wait.\n";
+        assert_eq!(heard(cut).failed_units(), ["\u{2026}d-wait-online.service"]);
         let many: String = (0..99).map(|n| format!("[FAILED] Failed to start {n}.service - N.\n")).collect();
         assert_eq!(heard(&many).failed_units().len(), UNITS_LIMIT);
     }
