@@ -190,8 +190,7 @@ fn what_is_described_stays_beneath_the_folder_of_the_image() {
     }
     assert_eq!(ours(&["compare", "sub/new", "secret"], true).code, 0);
     // The other face reads no descriptions.
-    let other =
-        goldimg(["convert", "--allow-backing-file", "sub/new", "out.raw"]).folder(folder.path()).run();
+    let other = goldimg(["convert", "--allow-backing", "sub/new", "out.raw"]).folder(folder.path()).run();
     assert_ne!(other.code, 0, "{}", other.snapshot());
     assert!(other.stderr.contains("no plain path"), "{}", other.snapshot());
 }

@@ -45,9 +45,10 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let shown = shown && !quiet;
     let node = Node::parse(&name, &wanted)?;
     node.check_writable()?;
+    // While nothing here holds a lock that would be in the way.
+    node.repair_unclosed(&node.glance()?)?;
     let member = node.member()?;
     node.refuse_corrupt(&member)?;
-    let member = if node.repair_unclosed(&member)? { node.member()? } else { member };
     // Beforehand, in the words for what cannot be opened.
     drop(node.disk()?);
     let named = member.header.as_ref().is_some_and(|header| header.backing_name.is_some());

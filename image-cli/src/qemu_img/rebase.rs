@@ -98,9 +98,10 @@ fn failed(node: &Node, error: &image_core::Error) -> Failure {
 
 /// The size of what gets another backing file, and whether it is raw, which it cannot be.
 fn look_at(call: &Call, node: &Node, by_name: bool, compress: bool) -> Result<(u64, bool), Failure> {
+    // While nothing here holds a lock that would be in the way.
+    node.repair_unclosed(&node.glance()?)?;
     let member = node.member()?;
     node.refuse_corrupt(&member)?;
-    node.repair_unclosed(&member)?;
     let (size, is_raw) = (member.virtual_size(), member.header.is_none());
     drop(member);
     if is_raw {
