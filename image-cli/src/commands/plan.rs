@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::golden::epoch::Epoch;
 use crate::golden::load;
 use crate::golden::plan::{Partition, Plan};
+use crate::golden::recipe::Access;
 use crate::size::Size;
 use crate::ui::Ui;
 
@@ -40,6 +41,10 @@ fn text(plan: &Plan<'_>) -> String {
     section(&mut text, "stages");
     for stage in &plan.stages {
         let _ = writeln!(text, "  {stage}");
+    }
+    if plan.recipe.build.network != Access::Full {
+        section(&mut text, "network of the steps");
+        let _ = writeln!(text, "  {}", plan.recipe.build.network);
     }
     section(&mut text, &format!("packages ({}, and what they depend on)", plan.packages.len()));
     for line in wrapped(&plan.packages, 96) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
-use super::recipe::{DiskSize, OutputFormat, Recipe, Step};
+use super::recipe::{DiskSize, OutputFormat, Recipe, Run, Step};
 use super::stages::Stage;
 use super::{bootloader, bootstrap, stem, steps};
 
@@ -78,9 +78,13 @@ fn stages(recipe: &Recipe) -> Vec<String> {
     let done = bootstrap::steps_done(recipe);
     let steps = recipe.steps.iter().enumerate().skip(done);
     let mut stages = vec![Stage::Base.to_string()];
-    stages.extend(
-        steps.map(|(index, step): (usize, &Step)| Stage::Step(index, steps::title(step)).to_string()),
-    );
+    stages.extend(steps.map(|(index, step): (usize, &Step)| {
+        let stage = Stage::Step(index, steps::title(step));
+        match step {
+            Step::Run(Run { network: Some(access), .. }) => format!("{stage} (network: {access})"),
+            _ => stage.to_string(),
+        }
+    }));
     stages.extend(Stage::AFTER_STEPS.map(|stage| stage.to_string()));
     stages
 }
@@ -98,7 +102,7 @@ fn outputs(recipe: &Recipe, name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::recipe::{Firmware, example};
+    use crate::golden::recipe::{Access, Firmware, example};
     use crate::size::Size;
 
     fn loaded(recipe: Recipe) -> Loaded {
@@ -118,6 +122,22 @@ mod tests {
         assert_eq!(sizes, [(15, 4, Some(64 << 20)), (1, 68, Some((2048 - 68 - 1) << 20))]);
         assert_eq!(plan.disk_size, Some(2 << 30));
         assert_eq!(plan.outputs, ["example-7.qcow2", "example-7.json", "SHA256SUMS", "example-7.log"]);
+    }
+
+    #[test]
+    fn a_step_with_another_network_than_the_others_says_so() {
+        let mut recipe = example();
+        let run =
+            |network| Step::Run(Run { script: "true".into(), environment: Default::default(), network });
+        recipe.steps = vec![run(None), run(Some(Access::None)), run(Some(Access::Packages))];
+        let loaded = loaded(recipe);
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap()).unwrap();
+        let steps =
+            ["step 1: run true", "step 2: run true (network: false)", "step 3: run true (network: packages)"];
+        assert_eq!(plan.stages[1..4], steps);
+        let json = serde_json::to_value(&plan).unwrap();
+        assert_eq!(json.pointer("/recipe/steps/1/run/network"), Some(&false.into()));
+        assert_eq!(json.pointer("/recipe/build/network"), Some(&"full".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub(crate) mod schema;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -109,12 +110,22 @@ pub(crate) enum Access {
     None,
 }
 
+impl fmt::Display for Access {
+    /// As a recipe says it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Packages => "packages",
+            Self::None => "false",
+        })
+    }
+}
+
 impl Serialize for Access {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Full => serializer.serialize_str("full"),
-            Self::Packages => serializer.serialize_str("packages"),
             Self::None => serializer.serialize_bool(false),
+            word => serializer.collect_str(word),
         }
     }
 }

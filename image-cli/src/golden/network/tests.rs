@@ -197,6 +197,9 @@ fn serve(folder: &Path) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     (at, count)
 }
 
+/// More packages than apt asks for at once.
+const COUNT: usize = 25;
+
 /// An archive with so many packages, in `folder`; `None` where its tools are not installed.
 fn make_archive(folder: &Path, count: usize) -> Option<()> {
     for number in 0..count {
@@ -207,7 +210,7 @@ fn make_archive(folder: &Path, count: usize) -> Option<()> {
         );
         fs::write(tree.join("DEBIAN/control"), control).unwrap();
         // Some that do not fit into one read.
-        fs::write(tree.join("content"), uuid::Uuid::new_v4().to_string().repeat(number * number * 40))
+        fs::write(tree.join("content"), uuid::Uuid::new_v4().to_string().repeat(number * number * 200))
             .unwrap();
         let made =
             Command::new("dpkg-deb").args(["-Znone", "--build"]).arg(&tree).arg(folder).output().ok()?;
@@ -261,7 +264,7 @@ fn apt_takes_packages_from_an_archive_on_this_machine_and_from_no_other() {
         fs::create_dir_all(state.join(below)).unwrap();
     }
     fs::write(state.join("status"), "").unwrap();
-    if make_archive(&archive, 60).is_none() {
+    if make_archive(&archive, COUNT).is_none() {
         assert!(env::var_os("GOLDIMG_PEERS").is_none_or(|value| value != "required"), "no dpkg-dev here");
         return;
     }
@@ -270,12 +273,12 @@ fn apt_takes_packages_from_an_archive_on_this_machine_and_from_no_other() {
     fs::write(state.join("sources.list"), format!("deb [trusted=yes] http://{at}/ ./\n")).unwrap();
     let update = apt(&network, &state, &["update".into()]);
     assert!(update.status.success(), "{}", String::from_utf8_lossy(&update.stderr));
-    let packages: Vec<String> = (0..60).map(|number| format!("goldimg-test-{number}")).collect();
+    let packages: Vec<String> = (0..COUNT).map(|number| format!("goldimg-test-{number}")).collect();
     let what: Vec<String> = ["download".to_owned()].into_iter().chain(packages).collect();
     let before = connections.load(Ordering::Relaxed);
     let download = apt(&network, &state, &what);
     assert!(download.status.success(), "{}", String::from_utf8_lossy(&download.stderr));
-    for number in 0..60 {
+    for number in 0..COUNT {
         let name = format!("goldimg-test-{number}_1_all.deb");
         assert!(fs::read(state.join(&name)).unwrap() == fs::read(archive.join(&name)).unwrap(), "{name}");
     }

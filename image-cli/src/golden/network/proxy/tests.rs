@@ -72,16 +72,21 @@ fn server(serve: impl Fn(usize, &mut TcpStream) + Send + 'static) -> SocketAddr 
     address
 }
 
-/// A server that answers every request with its path, and closes after `most` of them.
-fn echo(most: usize) -> SocketAddr {
+/// A server that answers every request with its path, and closes after `most` of them, said before or not.
+fn closing(most: usize, said: bool) -> SocketAddr {
     server(move |_, stream| {
         for answered in 1..=most {
             let Some(head) = head(stream) else { return };
             let path = head.split(' ').nth(1).unwrap().to_owned();
-            let close = if answered == most { "Connection: close\r\n" } else { "" };
+            let close = if answered == most && said { "Connection: close\r\n" } else { "" };
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{close}\r\n{path}", path.len()).unwrap();
         }
     })
+}
+
+/// One that closes when its client does.
+fn echo() -> SocketAddr {
+    closing(usize::MAX, true)
 }
 
 fn get(server: SocketAddr, path: &str, more: &str) -> String {
@@ -90,8 +95,8 @@ fn get(server: SocketAddr, path: &str, more: &str) -> String {
 
 #[test]
 fn requests_at_once_are_answered_in_their_order_however_often_the_server_closes() {
-    for most in [1, 3, 1000] {
-        let archive = echo(most);
+    for (most, said) in [(1, true), (3, true), (1000, true), (1, false), (3, false)] {
+        let archive = closing(most, said);
         let (_proxy, at) = for_archive(archive);
         let last = |number| if number == 24 { "Connection: close\r\n" } else { "" };
         let requests: String =
@@ -100,7 +105,7 @@ fn requests_at_once_are_answered_in_their_order_however_often_the_server_closes(
         let bodies: Vec<&str> =
             answer.split("\r\n\r\n").skip(1).map(|part| part.split("HTTP").next().unwrap()).collect();
         let expected: Vec<String> = (0..25).map(|number| format!("/<{number}>")).collect();
-        assert_eq!(bodies, expected, "{most}");
+        assert_eq!(bodies, expected, "{most} {said}");
     }
 }
 
@@ -232,8 +237,8 @@ fn an_answer_that_is_cut_off_is_not_taken_for_a_whole_one() {
 
 #[test]
 fn only_archives_are_reached_when_the_recipe_says_so() {
-    let archive = echo(1000);
-    let other = echo(1000);
+    let archive = echo();
+    let other = echo();
     let (_proxy, at) = for_archive(archive);
     let asked =
         get(other, "/", "") + &get(archive, "/in-between", "") + &get(other, "/", "Connection: close\r\n");
@@ -253,7 +258,7 @@ fn only_archives_are_reached_when_the_recipe_says_so() {
 
 #[test]
 fn this_machine_is_out_of_reach_whatever_its_name() {
-    let service = echo(1000);
+    let service = echo();
     let (_proxy, at) = proxy(Access::Full, &[], Upstream::default());
     let port = service.port();
     for host in
@@ -324,7 +329,7 @@ fn another_proxy_is_asked_in_its_own_way_with_a_password_that_no_step_sees() {
 
 #[test]
 fn this_machine_is_not_reached_by_way_of_another_proxy_either() {
-    let other = echo(1000);
+    let other = echo();
     let variables = [("http_proxy", other), ("https_proxy", other)];
     let variables = variables.map(|(name, at)| (name.to_owned(), format!("http://{at}")));
     let (_proxy, at) = proxy(Access::Full, &[], Upstream::new("", variables).unwrap());
@@ -420,7 +425,7 @@ fn there_is_room_for_so_many_clients() {
 
 #[test]
 fn more_clients_than_there_is_room_for_wait_until_others_are_gone() {
-    let archive = echo(1000);
+    let archive = echo();
     let (_proxy, at) = for_archive(archive);
     let mut held: Vec<TcpStream> = (0..MOST_CLIENTS).map(|_| connect(at)).collect();
     let mut late = connect(at);

@@ -270,6 +270,7 @@ mod tests {
             (Body::Chunked, b"5\r\nhello\r\n"),
             (Body::Chunked, b"5\r\nhello\r\n0\r\n"),
             (Body::Chunked, b"5\r\nhelloo\r\n0\r\n\r\n"),
+            (Body::Chunked, b"5\r\nhello0\r\n\r\n"),
             (Body::Chunked, b"x\r\n"),
             (Body::Chunked, b"fffffffffffffffff\r\n"),
         ] {
