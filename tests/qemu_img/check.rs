@@ -1,7 +1,7 @@
 //! `qemu-img check`.
 
 use super::prepared::Prepared;
-use super::{Row, differs, same, table, table_with};
+use super::{Row, differs, mapped_otherwise, same, table, table_with};
 
 const ROWS: &[Row] = &[
     same("check disk.qcow2"),
@@ -103,7 +103,8 @@ const UNCLOSED: &[Row] = &[
     same("convert -n -O qcow2 -S 4k empty.qcow2 all.qcow2"),
     same("convert all.qcow2 out"),
     same("commit all.qcow2"),
-    same("commit over.qcow2"),
+    // Clusters of the backing file lie elsewhere, as after every commit.
+    mapped_otherwise("commit over.qcow2"),
     same("map all.qcow2"),
     same("check all.qcow2"),
     same("check -r all all.qcow2"),
