@@ -2,6 +2,7 @@
 //!
 //! They fetch packages once, into `target/tmp`, and run without root too.
 
+mod archives;
 mod build;
 mod debian;
 mod killed;

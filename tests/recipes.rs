@@ -118,6 +118,8 @@ const SOUND: &[&str] = &[
     "[[steps]]\nrun = { script = \"true\", environment = { A = \"\", _B1 = \"ü\" } }",
     "[[steps]]\nrun = { file = \"files/motd\", network = \"packages\" }",
     "[build]\nnetwork = false\n[[steps]]\nrun = { script = \"a\", network = \"full\" }",
+    "[[steps]]\ninstall = [\"./files/own_1.deb\", \"files/own_1.deb\"]",
+    "[[steps]]\nrun = { script = \"a\", timeout = \"90s\" }\n[[steps]]\nrun = { script = \"a\", timeout = 600 }",
     "[cloud-init]\ndatasources = \"None\"\ndefault-user = \"_a-1\"",
     "[cloud-init.config]\n\"90.a_b-c.cfg\" = \"a: b\"\n\"b.cfg\" = { file = \"files/fragment.cfg\" }\n\"c.cfg\" = { text = \"\" }",
     "[boot]\nkernel = \"linux-image-amd64\"\nfirmware = \"uefi\"\nconsole = []\ncommand-line = [\"net.ifnames=0\", \"a=b,c:d\"]\ntimeout = 3600",
@@ -130,6 +132,34 @@ const SOUND: &[&str] = &[
     "[output]\ncompression = \"zstd\"\nlevel = 19\ncluster-size = 131072\nmin-ram-mib = 0",
     "[output]\ncompression = \"none\"\ncluster-size = \"2m\"",
     "[output]\nlevel = 9\nformats = [\"raw\", \"qcow2\"]",
+];
+
+/// What `[base]` may have further.
+const SOUND_BASE: &[&str] = &[
+    "packages = [\"htop\", \"./files/own_1.deb\"]",
+    "mirror = \"https://ann:secret@mirror.example/debian\"",
+    "debconf = [\"tzdata tzdata/Areas select Europe\", \"a1 a/b string\", \"a1 a/c multiselect x, y\"]",
+    "[[base.archives]]\nsuites = \"bookworm-backports\"",
+    "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = [\"a\", \"b/updates\"]\ncomponents = [\"main\"]\nsigned-by = \"files/keys.asc\"\nkeep = false",
+    "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = \"/\"\nsigned-by = \"files/keys.asc\"\n[[base.archives]]\nsuites = \"./\"",
+];
+
+/// What `[base]` may not have, as a schema can tell.
+const UNSOUND_BASE: &[&str] = &[
+    "packages = \"own.tar\\u0000/x.deb\"",
+    "debconf = \"tzdata tzdata/Areas selekt Europe\"",
+    "debconf = \"tzdata\"",
+    "debconf = [1]",
+    "[base.archives]\nsuites = \"a\"",
+    "[[base.archives]]\nuri = \"https://a.example/b\"",
+    "[[base.archives]]\nsuites = []",
+    "[[base.archives]]\nsuites = \"a b\"",
+    "[[base.archives]]\nsuites = \"a\"\nuri = \"a.example\"",
+    "[[base.archives]]\nsuites = \"a\"\nkeep = \"yes\"",
+    "[[base.archives]]\nsuites = \"a\"\nsigned-by = \"/usr/share/keyrings/a.gpg\"",
+    "[[base.archives]]\nsuites = \"a\"\ncomponents = []",
+    "[[base.archives]]\nsuites = [\"a\", \"./\"]\ncomponents = [\"main\"]",
+    "[[base.archives]]\nsuites = \"a\"\nkey = \"b\"",
 ];
 
 /// Sections that no recipe may have, as a schema can tell.
@@ -162,6 +192,13 @@ const UNSOUND: &[&str] = &[
     "[build]\nnetwork = true",
     "[build]\nnet = false",
     "network = false",
+    "[[steps]]\nrun = \"a\"\ntimeout = \"1m\"",
+    "[[steps]]\nrun = { script = \"a\", timeout = \"1 m\" }",
+    "[[steps]]\nrun = { script = \"a\", timeout = 0 }",
+    "[[steps]]\ninstall = \"own_1.deb\"",
+    "[[steps]]\ninstall = \"/own_1.deb\"",
+    "[[steps]]\ninstall = \"../own_1.deb\"",
+    "[[steps]]\nremove = \"./files/own_1.deb\"",
     "[[steps]]\ncopy = { from = \"files/motd\" }",
     "[[steps]]\ncopy = { from = \"/etc/passwd\", to = \"/a\" }",
     "[[steps]]\ncopy = { from = \"../a\", to = \"/a\" }",
@@ -230,6 +267,8 @@ const UNSOUND_BEYOND_THE_SCHEMA: &[&str] = &[
     "[disk]\nsize = \"20T\"",
     "[disk]\nesp-size = \"32M\"",
     "[output]\ncluster-size = \"48K\"",
+    "[[steps]]\nrun = { script = \"a\", timeout = \"0s\" }",
+    "[[steps]]\ninstall = \"./files/none_1.deb\"",
 ];
 
 /// Reads the recipes with Python's own TOML reader, and holds them against the schema. Its last lines: a digit each.
@@ -253,11 +292,19 @@ fn the_schema_takes_what_the_loader_takes() {
     fs::create_dir(folder.path().join("files")).expect("a folder");
     fs::write(folder.path().join("files/motd"), "hello\n").expect("a file");
     fs::write(folder.path().join("files/fragment.cfg"), "a: b\n").expect("a file");
-    let sections = [SOUND, UNSOUND, UNSOUND_BEYOND_THE_SCHEMA].concat();
+    fs::write(folder.path().join("files/own_1.deb"), "!<arch>\ndebian-binary   ").expect("a file");
+    fs::write(folder.path().join("files/keys.asc"), "-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+        .expect("a file");
+    let base = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
+    let before = |section: &&str| format!("name = \"a\"\n{section}\n{base}");
+    let behind = |section: &&str| format!("name = \"a\"\n{base}{section}\n");
+    let sound: Vec<String> = SOUND.iter().map(before).chain(SOUND_BASE.iter().map(behind)).collect();
+    let unsound: Vec<String> = UNSOUND.iter().map(before).chain(UNSOUND_BASE.iter().map(behind)).collect();
+    let beyond: Vec<String> = UNSOUND_BEYOND_THE_SCHEMA.iter().map(before).collect();
+    let sections = [sound.as_slice(), &unsound, &beyond].concat();
     let names: Vec<String> = (0..sections.len()).map(|index| format!("{index}.toml")).collect();
-    for (name, section) in names.iter().zip(&sections) {
-        let base = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
-        fs::write(folder.path().join(name), format!("name = \"a\"\n{section}\n{base}")).expect("a recipe");
+    for (name, text) in names.iter().zip(&sections) {
+        fs::write(folder.path().join(name), text).expect("a recipe");
     }
     let by_loader = judged_by_loader(folder.path(), &names);
     let schema = project().join("recipes/recipe.schema.json").to_string_lossy().into_owned();
@@ -268,9 +315,9 @@ fn the_schema_takes_what_the_loader_takes() {
     let by_schema: Vec<bool> = judged.stdout.lines().map(|line| line == "1").collect();
     assert_eq!(by_schema.len(), sections.len());
     for (index, section) in sections.iter().enumerate() {
-        let sound = index < SOUND.len();
-        let in_schema = sound || index >= SOUND.len() + UNSOUND.len();
-        assert_eq!(by_loader[index], sound, "by the loader:\n{section}");
+        let is_sound = index < sound.len();
+        let in_schema = is_sound || index >= sound.len() + unsound.len();
+        assert_eq!(by_loader[index], is_sound, "by the loader:\n{section}");
         assert_eq!(by_schema[index], in_schema, "by the schema:\n{section}");
     }
 }
@@ -288,7 +335,7 @@ fn judged_by_loader(folder: &Path, names: &[String]) -> Vec<bool> {
 fn a_plan_shows_stages_packages_partitions_and_outputs() {
     let debian = project().join("recipes/debian-12.toml");
     let plan = |more: &[&str]| {
-        let arguments = ["plan"].iter().chain(more).map(PathBuf::from).chain([debian.clone()]);
+        let arguments = ["plan", "--offline"].iter().chain(more).map(PathBuf::from).chain([debian.clone()]);
         goldimg(arguments)
             .env("SOURCE_DATE_EPOCH", "1760000000")
             .redact(&project().to_string_lossy(), "[project]")

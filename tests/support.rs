@@ -5,6 +5,7 @@
 //! peer("qemu-img")?.run(["check", "a.qcow2"])   ─► Outcome
 //! ```
 
+pub(crate) mod archive;
 pub(crate) mod certificates;
 pub(crate) mod peer;
 pub(crate) mod program;

@@ -15,10 +15,12 @@ pub(crate) mod disk;
 mod environment;
 pub(crate) mod epoch;
 pub(crate) mod ext4;
+mod full;
 pub(crate) mod identity;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod manifest;
+mod memory;
 pub(crate) mod namespace;
 pub(crate) mod network;
 mod openstack;
@@ -27,10 +29,12 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod sandbox;
 mod seal;
+pub(crate) mod solver;
 mod stages;
 mod steps;
 pub(crate) mod tree;
 pub(crate) mod verify;
+mod work_directory;
 
 use std::ffi::OsString;
 use std::fs;
@@ -40,13 +44,19 @@ use anyhow::{Context, anyhow};
 
 use self::environment::Caller;
 use self::epoch::Epoch;
+use self::full::{Place, What};
 use self::load::Loaded;
 use self::log::Log;
 use self::recipe::Recipe;
+use self::solver::{Outcome, Total};
+use self::work_directory::WorkDirectory;
 use crate::failure::Advise;
 use crate::interrupt;
 use crate::programs;
 use crate::ui::Ui;
+
+/// Tells inner how much memory there is to spare, in bytes.
+const MEMORY: &str = "GOLDIMG_MEMORY";
 
 /// What a build is asked for.
 #[derive(Debug)]
@@ -89,22 +99,56 @@ fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::R
     programs::require(stages::PROGRAMS)?;
     bootstrap::check(&loaded.recipe.base)?;
     namespace::probe()?;
+    consult(loaded, &request.cache, ui)?;
     fs::create_dir_all(&request.output)
         .with_context(|| format!("making the output folder {}", request.output.display()))?;
     refuse_to_replace(request, loaded, epoch)?;
-    let log = Log::create(&log_path(request, loaded, epoch))?;
-    let work = work_directory(request)?;
-    let variables: [(&str, OsString); 2] =
-        [(epoch::VARIABLE, epoch.seconds().to_string().into()), ("PATH", programs::path())];
-    let result = namespace::run_inside(&work, &variables);
+    let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
+    let places = places(request, parent);
+    let log = full::explain(Log::create(&log_path(request, loaded, epoch)), None, &places)?;
+    work_directory::remove_abandoned(&[Path::new(work_directory::USUAL), parent], ui);
+    let work = full::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
+    let mut variables: Vec<(&str, OsString)> =
+        vec![(epoch::VARIABLE, epoch.seconds().to_string().into()), ("PATH", programs::path())];
+    // Namespaces hide the control groups that this process is in.
+    variables.extend(memory::to_spare().map(|spare| (MEMORY, spare.to_string().into())));
+    let result = namespace::run_inside(work.path(), &variables);
     if !matches!(result, Ok(0)) {
         ui.note(&format!("the full log is {}", log.path().display()));
     }
     match request.keep {
-        true => ui.note(&format!("the work directory is {}", work.display())),
-        false => namespace::remove(&work)?,
+        true => ui.note(&format!("the work directory is {}", work.path().display())),
+        false => work.remove()?,
     }
     result
+}
+
+/// The places that a build writes to, besides what is in memory.
+fn places(request: &Request, work: &Path) -> Vec<Place> {
+    let place = |what, path: &Path| Place { what, path: path.to_owned() };
+    vec![
+        place(What::WorkDirectory, work),
+        place(What::Output, &request.output),
+        place(What::Cache, &request.cache),
+    ]
+}
+
+/// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with how much they are; none
+/// if they could not be asked.
+///
+/// # Errors
+/// With exit code 64, if the recipe has a mistake.
+pub(crate) fn consult(loaded: &Loaded, cache: &Path, ui: &Ui) -> anyhow::Result<Option<Total>> {
+    match solver::ask(loaded, cache)? {
+        Outcome::Answered(answer) => {
+            loaded.remark(&answer.remarks, ui)?;
+            Ok(answer.total)
+        }
+        Outcome::Unasked(why) => {
+            ui.warning(&format!("whether the archives have all packages could not be asked: {why}"));
+            Ok(None)
+        }
+    }
 }
 
 /// The build itself, as root of its namespaces.
@@ -118,8 +162,14 @@ fn inner(
 ) -> anyhow::Result<()> {
     namespace::follow_outer()?;
     let log = Log::resume(&log_path(request, loaded, epoch))?;
-    let work = stages::Work::prepare(work, request.keep || request.work_parent.is_some())?;
-    stages::run(&stages::Build { request, loaded, epoch, work, log, caller, ui })
+    let _held = WorkDirectory::hold(work)?;
+    let on_disk = request.keep || request.work_parent.is_some();
+    let spare = std::env::var(MEMORY).ok().and_then(|bytes| bytes.parse().ok());
+    let mut places = places(request, work);
+    let work = stages::Work::prepare(work, spare.filter(|_| !on_disk))?;
+    places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
+    let build = stages::Build { request, loaded, epoch, work, log, caller, ui };
+    full::explain(stages::run(&build), Some(&build.log), &places)
 }
 
 /// The version of an image that is built at `epoch`.
@@ -149,12 +199,4 @@ fn refuse_to_replace(request: &Request, loaded: &Loaded, epoch: Epoch) -> anyhow
         }
     }
     Ok(())
-}
-
-/// A new directory that nobody else can enter, and stays until it is removed by name.
-fn work_directory(request: &Request) -> anyhow::Result<PathBuf> {
-    let parent = request.work_parent.as_deref().unwrap_or(Path::new("/var/tmp"));
-    let doing = || format!("making a work directory in {}", parent.display());
-    let work = tempfile::Builder::new().prefix("goldimg-").tempdir_in(parent).with_context(doing)?;
-    work.keep().canonicalize().with_context(doing)
 }

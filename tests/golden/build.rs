@@ -51,7 +51,7 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     }
     // A plan names the stages as the build does.
     let recipe = folder.path().join("first.toml");
-    let plan = goldimg(["plan".as_ref(), "--json".as_ref(), recipe.as_os_str()]).run();
+    let plan = goldimg(["plan".as_ref(), "--json".as_ref(), "--offline".as_ref(), recipe.as_os_str()]).run();
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
     let log = fs::read_to_string(folder.path().join("first/tiny-1.log")).unwrap();
     let stages: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("# == ")).collect();

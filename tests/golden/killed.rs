@@ -99,17 +99,28 @@ fn a_killed_inner_process_takes_all_others_with_it() {
 }
 
 #[test]
-fn a_killed_outer_process_leaves_the_work_directory_alone() {
+fn a_killed_outer_process_leaves_its_work_directory_to_the_next_build() {
     let mut running = running();
     kill("-KILL", running.outer.id());
     running.outer.wait().expect("an end");
     until("all processes are gone, and all mounts with them", || running.processes().is_empty());
     let work = running.work().expect("a work directory");
-    // What belongs to subordinate ids is removed as its owner.
-    let mut remove = Command::new("rm");
-    if fs::remove_dir_all(&work).is_err() {
-        remove = Command::new("unshare");
-        remove.args(["--user", "--map-auto", "--map-root-user", "rm"]);
-    }
-    assert!(remove.arg("-rf").arg(&work).status().expect("rm runs").success());
+    let kept = running.folder.path().join("work/goldimg-Abc123");
+    fs::create_dir(&kept).expect("a folder");
+    fs::write(kept.join("file"), "somebody's").expect("a file");
+    // The next build removes it, whoever owns its files, and nothing else.
+    let parent = running.folder.path().join("work");
+    let next = build(
+        running.folder.path(),
+        "next",
+        "[[steps]]\nrun = \"exit 7\"\n",
+        &["--work-dir", parent.to_str().expect("UTF-8")],
+    )
+    .run();
+    assert_eq!(next.code, 1, "{}", next.snapshot());
+    let told = format!("removed {}, which a build that was killed left behind", work.display());
+    assert!(next.stderr.contains(&told), "{}", next.snapshot());
+    let left: Vec<PathBuf> =
+        fs::read_dir(&parent).expect("work").flatten().map(|entry| entry.path()).collect();
+    assert_eq!(left, [kept], "{}", next.snapshot());
 }

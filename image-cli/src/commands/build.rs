@@ -41,10 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let cache = match args.cache_dir {
-        Some(folder) => folder,
-        None => default_cache()?,
-    };
+    let cache = cache(args.cache_dir)?;
     let request = Request {
         recipe: args.recipe,
         output: args.output,
@@ -52,9 +49,18 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         keep: args.keep,
         shell: args.shell,
         work_parent: args.work_dir,
-        cache: std::path::absolute(cache)?,
+        cache,
     };
     golden::build(&request, ui).map(ExitCode::from)
+}
+
+/// The folder that was asked for, or the usual one, as an absolute path.
+pub(super) fn cache(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let folder = match asked {
+        Some(folder) => folder,
+        None => default_cache()?,
+    };
+    Ok(std::path::absolute(folder)?)
 }
 
 /// `$XDG_CACHE_HOME/goldimg`, or `~/.cache/goldimg` (XDG Base Directory Specification).

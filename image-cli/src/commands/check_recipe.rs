@@ -26,14 +26,14 @@ pub(crate) struct Args {
 /// A recipe and what is wrong with it, as data.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Report<'a> {
+struct Report {
     recipe: String,
     sound: bool,
-    problems: Vec<Record<'a>>,
+    problems: Vec<Record>,
 }
 
-impl<'a> Report<'a> {
-    fn of(examined: &'a Examined) -> Self {
+impl Report {
+    fn of(examined: &Examined) -> Self {
         Self {
             recipe: examined.path.display().to_string(),
             sound: examined.loaded.is_some(),

@@ -1,13 +1,15 @@
-//! `goldimg plan`: what a build of a recipe would do, without doing any of it.
+//! `goldimg plan`: what a build of a recipe would do, without doing any of it. The archives are asked whether they have its
+//! packages.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::build::cache;
 use crate::golden::epoch::Epoch;
-use crate::golden::load;
-use crate::golden::plan::{Partition, Plan};
+use crate::golden::plan::{Archive, Partition, Plan};
 use crate::golden::recipe::Access;
+use crate::golden::{self, load};
 use crate::size::Size;
 use crate::ui::Ui;
 
@@ -21,11 +23,22 @@ pub(crate) struct Args {
     /// Print the plan, and the recipe with every default, as JSON
     #[arg(long)]
     json: bool,
+    /// Do not ask the archives whether they have the packages
+    #[arg(long)]
+    offline: bool,
+    /// Keep the archives' lists here, not in $XDG_CACHE_HOME/goldimg
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let loaded = load::load(&args.recipe, ui)?;
-    let plan = Plan::new(&loaded, Epoch::from_environment()?)?;
+    let epoch = Epoch::from_environment()?;
+    let all = match args.offline {
+        true => None,
+        false => golden::consult(&loaded, &cache(args.cache_dir.clone())?, ui)?,
+    };
+    let plan = Plan::new(&loaded, epoch, all)?;
     match args.json {
         true => ui.json(&plan)?,
         false => ui.data(text(&plan).as_bytes())?,
@@ -46,9 +59,29 @@ fn text(plan: &Plan<'_>) -> String {
         section(&mut text, "network of the steps");
         let _ = writeln!(text, "  {}", plan.recipe.build.network);
     }
-    section(&mut text, &format!("packages ({}, and what they depend on)", plan.packages.len()));
+    let all = plan.all_packages.map_or("what they depend on".into(), |all| {
+        format!(
+            "what they depend on: {} in all, {} to fetch, up to {} installed",
+            all.packages,
+            Size(all.download_size),
+            Size(all.installed_size)
+        )
+    });
+    section(&mut text, &format!("packages ({}, and {all})", plan.packages.len()));
     for line in wrapped(&plan.packages, 96) {
         let _ = writeln!(text, "  {line}");
+    }
+    if !plan.archives.is_empty() {
+        section(&mut text, "further archives");
+    }
+    for archive in &plan.archives {
+        let _ = writeln!(text, "{}", archive_row(archive));
+    }
+    if !plan.recipe.base.debconf.is_empty() {
+        section(&mut text, "answers to packages' questions");
+    }
+    for answer in &plan.recipe.base.debconf {
+        let _ = writeln!(text, "  {}", without_password(answer));
     }
     section(&mut text, "kernel command line");
     let _ = writeln!(text, "  root=UUID=… {}", plan.command_line);
@@ -66,6 +99,21 @@ fn text(plan: &Plan<'_>) -> String {
 
 fn section(text: &mut String, title: &str) {
     let _ = writeln!(text, "\n{title}");
+}
+
+fn archive_row(archive: &Archive) -> String {
+    let uri = archive.uri.as_deref().unwrap_or("the base's archive");
+    let kept = if archive.keep { "kept in the image" } else { "for the build alone" };
+    format!("  {uri}: {} ({kept})", [archive.suites.as_slice(), &archive.components].concat().join(" "))
+}
+
+/// A line of debconf-set-selections(1), of a password only its question.
+fn without_password(answer: &str) -> String {
+    let words: Vec<&str> = answer.split_whitespace().take(3).collect();
+    match words.get(2) {
+        Some(&"password") => format!("{} …", words.join(" ")),
+        _ => answer.to_owned(),
+    }
 }
 
 fn row(partition: &Partition, plan: &Plan<'_>) -> String {
@@ -98,7 +146,13 @@ fn wrapped(words: &[String], width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::wrapped;
+    use super::{without_password, wrapped};
+
+    #[test]
+    fn a_password_is_not_part_of_a_plan() {
+        assert_eq!(without_password("a a/b  password  secret word"), "a a/b password …");
+        assert_eq!(without_password("a a/b select x"), "a a/b select x");
+    }
 
     #[test]
     fn words_are_wrapped_and_none_is_lost() {

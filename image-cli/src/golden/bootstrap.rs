@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! fetch()    this machine's apt, led by mmdebstrap ─► all packages, in the cache's folder
-//!                                                  └► the essential ones unpacked: a tree with dpkg and apt in it
-//! install()  the tree's own dpkg and apt, in a sandbox ─► the essential packages, then all others at once
+//!              files beside the recipe (local)     └► the essential ones unpacked: a tree with dpkg and apt in it
+//!              further archives and their keys (further)
+//! install()  the tree's own dpkg and apt, in a sandbox ─► the essential packages, debconf's answers, then all others at once
 //! ```
 //!
 //! No program of a package runs before there is a sandbox for it, and the sandbox needs no network: everything was
@@ -13,6 +14,8 @@
 //! the end of all steps instead of one for each package that asks, packages kept from other builds.
 
 pub(crate) mod cache;
+pub(crate) mod further;
+pub(crate) mod local;
 pub(crate) mod sources;
 
 use std::ffi::OsString;
@@ -28,7 +31,11 @@ use super::{bootloader, cloud_init};
 use crate::failure::Advise;
 use crate::programs;
 use cache::PackageCache;
+use further::Further;
 use sources::Archive;
+
+/// Where answers to packages' questions are while they are told.
+const ANSWERS: &str = "/run/goldimg/answers";
 
 /// Where apt keeps the packages it fetched.
 pub(crate) const ARCHIVES: &str = "/var/cache/apt/archives";
@@ -103,30 +110,40 @@ pub(crate) fn steps_done(recipe: &Recipe) -> usize {
 
 /// The essential packages of a release, and none that only another suite calls so (apt-patterns(7)). apt knows one
 /// architecture here.
-fn essential(base: &Base) -> String {
+pub(crate) fn essential(base: &Base) -> String {
     let release = &base.release;
     format!("?narrow(?or(?archive(^{release}$),?codename(^{release}$)),?essential)")
 }
 
 /// What debootstrap's minbase has besides.
-fn required(base: &Base) -> String {
+pub(crate) fn required(base: &Base) -> String {
     let release = &base.release;
     format!("?narrow(?or(?archive(^{release}$),?codename(^{release}$)),?priority(required),?not(?essential))")
 }
 
-/// Fetches every package of the base, and unpacks the essential ones into the tree.
+/// Fetches every package of the base, and unpacks the essential ones into the tree. `aside` is a folder for what is
+/// needed meanwhile.
 ///
 /// # Errors
 /// If mmdebstrap fails: no such package, no network, no space.
-pub(crate) fn fetch(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyhow::Result<Fetched> {
+pub(crate) fn fetch(
+    recipe: &Recipe,
+    tree: &Tree,
+    cache: &PackageCache,
+    further: &Further,
+    aside: &Path,
+) -> anyhow::Result<Fetched> {
     let base = &recipe.base;
+    let seed = aside.join("seed");
+    further.seed(&seed)?;
     let options = apt_options(tree)?;
     let mut command = Command::new("mmdebstrap");
     command
         .env("PATH", programs::path())
         .env("INITRD", "No")
         .env("SOURCE_DATE_EPOCH", tree.epoch().seconds().to_string())
-        .env("GOLDIMG_PACKAGES", cache.folder());
+        .env("GOLDIMG_PACKAGES", cache.folder())
+        .env("GOLDIMG_SEED", seed);
     command.args(["--mode=root", "--format=directory", "--variant=extract", "--verbose"]);
     // A pattern may have commas in it, and is then alone.
     command.arg(format!("--include={}", essential(base))).arg("--include=apt");
@@ -136,12 +153,15 @@ pub(crate) fn fetch(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyho
     command.arg(format!(
         "--setup-hook=mkdir -p \"$1{ARCHIVES}\" && mount --bind \"$GOLDIMG_PACKAGES\" \"$1{ARCHIVES}\""
     ));
+    command.arg("--setup-hook=cp -r \"$GOLDIMG_SEED/.\" \"$1/\"");
     command.arg(format!("--extract-hook=echo \"$MMDEBSTRAP_ESSENTIAL\" > \"$GOLDIMG_PACKAGES/{ESSENTIAL}\""));
     let download = "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -q -y --download-only install --";
-    command.arg(format!("--extract-hook={download}{}", quoted(&wanted(recipe))));
-    if wanted_later(recipe).len() > wanted(recipe).len() {
+    let outside = |wanted: &[String]| quoted(&local::for_apt(wanted, cache.folder()));
+    let (first, later) = (wanted(recipe), wanted_later(recipe));
+    command.arg(format!("--extract-hook={download}{}", outside(&first)));
+    if later.len() > first.len() {
         // A package that only an earlier step makes known is fetched by its own step.
-        command.arg(format!("--extract-hook={download}{} || true", quoted(&wanted_later(recipe))));
+        command.arg(format!("--extract-hook={download}{} || true", outside(&later)));
     }
     command.arg(format!("--extract-hook=umount \"$1{ARCHIVES}\""));
     command.args(["check/qemu", "download/empty"].map(|what| format!("--skip={what}")));
@@ -155,6 +175,7 @@ pub(crate) fn fetch(recipe: &Recipe, tree: &Tree, cache: &PackageCache) -> anyho
     let proxies =
         options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
     settle(tree, &options)?;
+    further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
 }
 
@@ -223,8 +244,16 @@ pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow
     let mut dpkg = tree.command("dpkg");
     dpkg.args(["--force-unsafe-io", "--force-depends", "--install"]).args(&fetched.essential);
     tree.log().run(dpkg.env("INITRD", "No"))?;
+    if !recipe.base.debconf.is_empty() {
+        // debconf is there, and nothing that asks is configured but what is essential.
+        let lines: String = recipe.base.debconf.iter().map(|line| format!("{line}\n")).collect();
+        tree.write(ANSWERS, lines, 0o600)?;
+        tree.run("debconf-set-selections", &[ANSWERS])?;
+        tree.remove(ANSWERS)?;
+    }
     let mut apt = tree.command("apt-get");
-    apt.env("INITRD", "No").args(["-q", "-y", "--no-download", "install", "--"]).args(wanted(recipe));
+    apt.env("INITRD", "No").args(["-q", "-y", "--no-download", "install", "--"]);
+    apt.args(local::for_apt(&wanted(recipe), Path::new(ARCHIVES)));
     tree.log().run(&mut apt)
 }
 
@@ -260,18 +289,27 @@ fn apt_options(tree: &Tree) -> anyhow::Result<Vec<String>> {
     .map(String::from)
     .into();
     let mut command = Command::new("apt-config");
-    command.env("PATH", programs::path()).arg("dump").args(APT_OPTIONS);
+    command.env("PATH", programs::path()).args(fetching());
     let known = tree.log().output(&mut command)?;
-    let known = String::from_utf8_lossy(&known);
-    options.extend(known.lines().filter(|line| !line.ends_with("\"\";")).map(String::from));
+    options.extend(settings_of(&String::from_utf8_lossy(&known)));
     Ok(options)
+}
+
+/// The arguments of apt-config(8) that make it say what this machine's apt knows about fetching.
+pub(crate) fn fetching() -> impl Iterator<Item = &'static str> {
+    std::iter::once("dump").chain(APT_OPTIONS)
+}
+
+/// The settings in what apt-config said, without those that are empty.
+pub(crate) fn settings_of(dump: &str) -> impl Iterator<Item = String> {
+    dump.lines().filter(|line| !line.ends_with("\"\";")).map(String::from)
 }
 
 /// Writes where the finished image takes packages from, unless a step changed it.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &Further) -> anyhow::Result<()> {
     let base = &recipe.base;
     let file = "/etc/apt/sources.list";
     let text = tree.text(file)?.unwrap_or_default();
@@ -279,7 +317,9 @@ pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree) -> anyhow::Result<(
     let found = text.lines().filter(|line| !line.trim().is_empty());
     let untouched = Archive::of_the_build(base).is_some_and(|archive| found.eq(archive.lines(base)));
     let cloud_cfg = tree.text("/etc/cloud/cloud.cfg")?.unwrap_or_default();
-    if untouched && let Some(archive) = Archive::of_the_image(base, &cloud_cfg) {
+    let of_the_image = Archive::of_the_image(base, &cloud_cfg);
+    further.finish(tree, of_the_image.as_ref())?;
+    if untouched && let Some(archive) = of_the_image {
         let lines = archive.lines(base).iter().map(|line| format!("{line}\n")).collect::<String>();
         tree.write(file, lines, 0o644)?;
     }
@@ -299,7 +339,7 @@ pub(crate) fn distribution_name(distribution: Distribution) -> &'static str {
 mod tests {
     use super::sources::tests::CLOUD_CFG;
     use super::*;
-    use crate::golden::recipe::{Run, example};
+    use crate::golden::recipe::{Run, Uri, example};
     use crate::golden::tree::tests::scratch;
 
     fn install(package: &str) -> Step {
@@ -310,7 +350,7 @@ mod tests {
     fn only_installs_before_all_other_steps_are_part_of_the_base() {
         let mut recipe = example();
         recipe.base.packages = vec!["vim-tiny".into(), "curl".into()];
-        let run = Step::Run(Run { script: "true".into(), environment: Default::default(), network: None });
+        let run = Step::Run(Run { script: "true".into(), ..Run::default() });
         recipe.steps = vec![install("nginx"), install("curl"), run, install("redis")];
         let packages = packages(&recipe);
         assert!(packages.is_sorted());
@@ -324,18 +364,19 @@ mod tests {
     fn the_image_takes_packages_from_the_distribution_unless_a_step_says_otherwise() {
         let (_dir, tree) = scratch();
         let mut recipe = example();
-        recipe.base.mirror = Some("http://mirror.example/debian".into());
+        recipe.base.mirror = Some(Uri::new("http://mirror.example/debian"));
         let build = Archive::of_the_build(&recipe.base).unwrap().lines(&recipe.base);
         tree.write("/etc/apt/sources.list", build.join("\n\n"), 0o644).unwrap();
         tree.write("/etc/cloud/cloud.cfg", CLOUD_CFG, 0o644).unwrap();
         tree.write(APT_CONF, "", 0o644).unwrap();
-        point_to_archive(&recipe, &tree).unwrap();
+        let further = Further::of(&recipe.base, tree.root()).unwrap();
+        point_to_archive(&recipe, &tree, &further).unwrap();
         let text = tree.text("/etc/apt/sources.list").unwrap().unwrap();
         assert!(text.contains(" http://mirror.example/debian bookworm main\n"), "{text}");
         assert!(text.contains(" http://archive.example/debian-security "), "{text}");
         assert!(!tree.exists(APT_CONF));
         tree.write("/etc/apt/sources.list", "deb http://mine bookworm main\n", 0o644).unwrap();
-        point_to_archive(&recipe, &tree).unwrap();
+        point_to_archive(&recipe, &tree, &further).unwrap();
         assert_eq!(tree.text("/etc/apt/sources.list").unwrap().unwrap(), "deb http://mine bookworm main\n");
     }
 }

@@ -8,6 +8,9 @@
 //! The root filesystem is measured before it is made and never shrunk afterwards. What a firmware does not need is
 //! left out.
 
+pub(crate) mod room;
+
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -34,6 +37,8 @@ pub(crate) const ESP: u32 = 15;
 
 /// Partitions begin and end at multiples of this.
 const ALIGNMENT: u64 = 1 << 20;
+/// A disk that fits its content is not made larger than for this, in bytes.
+const LARGEST_FIT: u64 = 16 << 40;
 /// Where GRUB's partition for a BIOS ends.
 const BIOS_END: u64 = 4 << 20;
 
@@ -44,6 +49,16 @@ pub(crate) struct Layout {
     pub(crate) size: u64,
     /// The partitions, in the order of the disk.
     pub(crate) partitions: Vec<Placed>,
+}
+
+/// The disk for a root filesystem of `needed` bytes that begins `at`.
+fn around(at: u64, needed: u64) -> u64 {
+    at.saturating_add(needed).saturating_add(ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + ALIGNMENT
+}
+
+/// What to write instead of a size that is smaller than `smallest` bytes. Clouds count disks in whole GiB.
+pub(crate) fn remedy(smallest: u64) -> String {
+    format!("size = \"{}G\" in [disk]; without `size` the disk fits its content", smallest.div_ceil(1 << 30))
 }
 
 /// A partition's place.
@@ -63,6 +78,32 @@ impl Layout {
     /// # Errors
     /// If the recipe gives a size and that is too small.
     pub(crate) fn new(recipe: &Recipe, needed: u64) -> anyhow::Result<Self> {
+        let (mut partitions, at) = Self::before_root(recipe);
+        let smallest = around(at, needed);
+        let size = match recipe.disk.size {
+            DiskSize::Fit => smallest,
+            DiskSize::Bytes(Size(size)) => size / ALIGNMENT * ALIGNMENT,
+        };
+        if size < smallest {
+            return Err(anyhow!(
+                "the disk is too small: `disk.size` is {}, its content needs {}",
+                Size(size),
+                Size(smallest)
+            ))
+            .hint(|| remedy(smallest));
+        }
+        let root = ByteRange::between(at, size - ALIGNMENT);
+        partitions.push(Placed { number: ROOT, name: "root", range: root });
+        Ok(Self { size, partitions })
+    }
+
+    /// The smallest disk for `recipe` with a root filesystem of `needed` bytes, in bytes.
+    pub(crate) fn smallest(recipe: &Recipe, needed: u64) -> u64 {
+        around(Self::before_root(recipe).1, needed)
+    }
+
+    /// The partitions before the root filesystem's, and where that begins.
+    fn before_root(recipe: &Recipe) -> (Vec<Placed>, u64) {
         let mut partitions = Vec::new();
         let mut at = ALIGNMENT;
         let mut place = |number, name, end: u64| {
@@ -78,23 +119,7 @@ impl Layout {
             partitions.push(Placed { number: ESP, name: "esp", range: ByteRange::between(start, end) });
             at = end;
         }
-        let smallest = (at + needed).next_multiple_of(ALIGNMENT) + ALIGNMENT;
-        let size = match recipe.disk.size {
-            DiskSize::Fit => smallest,
-            DiskSize::Bytes(Size(size)) => size / ALIGNMENT * ALIGNMENT,
-        };
-        if size < smallest {
-            let mib = smallest / ALIGNMENT;
-            return Err(anyhow!(
-                "the disk is too small: `disk.size` is {}, its content needs {}",
-                Size(size),
-                Size(smallest)
-            ))
-            .hint(|| format!("write disk.size = \"{mib}M\" or more, or leave it out for a disk that fits"));
-        }
-        let root = ByteRange::between(at, size - ALIGNMENT);
-        partitions.push(Placed { number: ROOT, name: "root", range: root });
-        Ok(Self { size, partitions })
+        (partitions, at)
     }
 
     /// The place of the partition with this number.
@@ -134,7 +159,33 @@ pub(crate) fn make(
         DiskSize::Fit => recipe.disk.free.0,
         DiskSize::Bytes(_) => 0,
     };
-    let layout = Layout::new(recipe, content.filesystem_size(free))?;
+    let mut needed = content.filesystem_size(free);
+    loop {
+        let layout = Layout::new(recipe, needed)?;
+        let made = fill(tree, identity, boot, path, &layout, &content);
+        match made {
+            // What cannot be told beforehand (attributes, extents) took more than is usually set aside for it.
+            Err(error)
+                if recipe.disk.size == DiskSize::Fit && ext4::is_full(&error) && needed < LARGEST_FIT =>
+            {
+                tree.log().note("the content does not fit: a larger filesystem is made")?;
+                fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+                needed += needed / 8;
+            }
+            made => return made.map(|()| layout),
+        }
+    }
+}
+
+/// Makes the disk with this layout in the new file `path`.
+fn fill(
+    tree: &Tree,
+    identity: &Identity,
+    boot: &BootFiles,
+    path: &Path,
+    layout: &Layout,
+    content: &Content,
+) -> anyhow::Result<()> {
     let doing = || format!("making the disk {}", path.display());
     let disk = FileDisk::create_new(path, layout.size).with_context(doing)?;
     write_gpt(&disk, identity.uuid(Purpose::Disk), &layout.table(identity)).with_context(doing)?;
@@ -145,9 +196,8 @@ pub(crate) fn make(
         write_esp(&disk, range, identity, tree.epoch(), boot).with_context(doing)?;
     }
     let root = layout.range(ROOT).context("a layout without a root partition")?;
-    ext4::make(tree, identity, tree.epoch(), &content, path, root)?;
-    disk.flush().with_context(doing)?;
-    Ok(layout)
+    ext4::make(tree, identity, tree.epoch(), content, path, root)?;
+    disk.flush().with_context(doing)
 }
 
 fn write_boot_code(disk: &FileDisk, code: &BiosCode, range: ByteRange) -> anyhow::Result<()> {
@@ -215,5 +265,38 @@ mod tests {
         recipe.disk.size = DiskSize::Bytes(Size(100 * MIB));
         let error = Layout::new(&recipe, 700 * MIB).unwrap_err().to_string();
         assert_eq!(error, "the disk is too small: `disk.size` is 100 MiB, its content needs 769 MiB");
+    }
+
+    #[test]
+    fn a_disk_that_fits_always_does_and_one_of_a_given_size_says_if_not() {
+        use crate::golden::tree::tests::scratch;
+        // Attributes that lie in blocks of their own, of which the measurement knows nothing.
+        let (dir, tree) = scratch();
+        for number in 0..3000 {
+            let inside = format!("/files/{number}");
+            tree.write(&inside, "x", 0o644).unwrap();
+            let path = tree.path(&inside).unwrap();
+            let value = format!("{number:0>2000}");
+            let flags = rustix::fs::XattrFlags::empty();
+            if rustix::fs::setxattr(&path, "user.test", value.as_bytes(), flags).is_err() {
+                // A filesystem without attributes, or one that keeps few.
+                return;
+            }
+        }
+        let mut recipe = example();
+        recipe.disk.free = Size(0);
+        let identity = Identity::new(&recipe, tree.epoch()).unwrap();
+        let path = dir.path().join("disk");
+        let measured = Content::measure(tree.root()).unwrap().filesystem_size(0);
+        let boot = BootFiles::default();
+        recipe.boot.firmware = vec![];
+        let layout = make(&tree, &recipe, &identity, &boot, &path).unwrap();
+        assert!(layout.range(ROOT).unwrap().len() > measured, "it was tried again");
+        recipe.disk.size = DiskSize::Bytes(Size(Layout::smallest(&recipe, measured)));
+        fs::remove_file(&path).unwrap();
+        let error = make(&tree, &recipe, &identity, &boot, &path).unwrap_err();
+        assert!(
+            crate::failure::render(&error).contains("hint: if it says that there is no room: `disk.size`")
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, anyhow, bail};
@@ -45,6 +45,15 @@ impl Content {
     /// # Errors
     /// If a directory or file cannot be read.
     pub(crate) fn measure(root: &Path) -> anyhow::Result<Self> {
+        Self::measure_without(root, &[])
+    }
+
+    /// Measures the tree at `root`, but for what is in the folders `empty` of it.
+    ///
+    /// # Errors
+    /// As [`Content::measure`].
+    pub(crate) fn measure_without(root: &Path, empty: &[&str]) -> anyhow::Result<Self> {
+        let empty: HashSet<PathBuf> = empty.iter().map(|folder| root.join(folder)).collect();
         let mut content = Self { blocks: 1, inodes: 1 };
         let mut seen = HashSet::new();
         let mut folders = vec![root.to_owned()];
@@ -62,7 +71,7 @@ impl Content {
                 }
                 content.inodes += 1;
                 content.blocks += blocks_of(&entry.path(), &metadata)?;
-                if metadata.is_dir() {
+                if metadata.is_dir() && !empty.contains(&entry.path()) {
                     folders.push(entry.path());
                 }
             }
@@ -73,10 +82,15 @@ impl Content {
         Ok(content)
     }
 
+    /// Content of so many bytes, in files of the size that a system's have.
+    pub(crate) fn of_bytes(bytes: u64) -> Self {
+        Self { blocks: bytes / BLOCK, inodes: bytes / BYTES_PER_INODE / 2 }
+    }
+
     /// The size in bytes of a filesystem for it with `free` bytes free for everyone.
     pub(crate) fn filesystem_size(self, free: u64) -> u64 {
         // Half a percent for what cannot be told beforehand: extent trees, attributes that do not fit into inodes.
-        let wanted = self.blocks + self.blocks / 200 + 256 + free.div_ceil(BLOCK);
+        let wanted = self.blocks.saturating_add(self.blocks / 200 + 256).saturating_add(free.div_ceil(BLOCK));
         let mut blocks = wanted;
         // What a filesystem needs for itself grows with it: a few rounds find the size where all of it fits.
         for _ in 0..16 {
@@ -137,6 +151,13 @@ fn journal_blocks(blocks: u64) -> u64 {
         256..512 => (16 << 20) / BLOCK,
         _ => (64 << 20) / BLOCK,
     }
+}
+
+/// Whether mke2fs failed because the filesystem is too small for its content.
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
+    // e2fsprogs, EXT2_ET_BLOCK_ALLOC_FAIL and EXT2_ET_INODE_ALLOC_FAIL.
+    let text = format!("{error:#}");
+    ["Could not allocate block", "Could not allocate inode"].iter().any(|words| text.contains(words))
 }
 
 /// Makes the filesystem of `tree` in `range` of the disk at `path`.

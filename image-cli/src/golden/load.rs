@@ -14,9 +14,11 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod base;
 mod fields;
 mod keys;
 mod problem;
+mod remark;
 mod rules;
 mod sections;
 mod steps;
@@ -28,9 +30,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use toml::de::DeTable;
 
+pub(crate) use self::base::read_keys;
 use self::fields::{Fields, Walk};
-pub(crate) use self::problem::Record;
-use self::problem::{Problem, Severity, place};
+use self::problem::{Problem, place};
+pub(crate) use self::problem::{Record, Severity, nearest};
+use self::remark::Place;
+pub(crate) use self::remark::{Remark, Role, Source};
 use super::recipe::Recipe;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
@@ -44,6 +49,7 @@ pub(crate) struct Loaded {
     pub(crate) recipe: Recipe,
     /// The recipe's folder, without symbolic links: what `copy` names lies beneath it.
     pub(crate) folder: PathBuf,
+    pub(crate) source: Source,
 }
 
 /// A recipe that was looked at, right or wrong.
@@ -88,9 +94,10 @@ pub(crate) fn examine(path: &Path) -> anyhow::Result<Examined> {
     let text = read(path).with_context(reading).hint(|| hint_for(path)).exit_code(USAGE)?;
     let resolved = fs::canonicalize(path).with_context(reading).exit_code(USAGE)?;
     let folder = resolved.parent().unwrap_or(Path::new("/")).to_owned();
-    let (recipe, problems) = parse(&text, &folder);
+    let (recipe, problems, places) = parse(&text, &folder);
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
-    let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder });
+    let source = || Source { path: path.to_owned(), text: text.clone(), places };
+    let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder, source: source() });
     Ok(Examined { path: path.to_owned(), text, problems, loaded })
 }
 
@@ -118,10 +125,15 @@ impl Examined {
 
     /// "3 mistakes"
     pub(crate) fn count(&self) -> String {
-        match self.problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
-            1 => "1 mistake".into(),
-            count => format!("{count} mistakes"),
-        }
+        count(&self.problems)
+    }
+}
+
+/// "3 mistakes"
+fn count(problems: &[Problem]) -> String {
+    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+        1 => "1 mistake".into(),
+        count => format!("{count} mistakes"),
     }
 }
 
@@ -148,14 +160,14 @@ fn hint_for(path: &Path) -> String {
     }
 }
 
-/// What `text` says, and everything that is wrong with it.
-fn parse(text: &str, folder: &Path) -> (Option<Recipe>, Vec<Problem>) {
+/// What `text` says, everything that is wrong with it, and where its words are.
+fn parse(text: &str, folder: &Path) -> (Option<Recipe>, Vec<Problem>, Vec<Place>) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors.iter().map(|error| syntax(error, text)).collect();
     let walk = Walk::new(folder);
     // The whole document has no place of its own: what it lacks is told at its beginning.
     let recipe = sections::recipe(Fields::root(&walk, document.get_ref(), 0..0, "the recipe"));
-    let found = walk.problems();
+    let (found, places) = walk.found();
     // What cannot be read may be what is missing, and what is guessed of a broken line is nobody's mistake.
     let broken: Vec<usize> = problems.iter().map(|problem| place(text, problem.span.start).0).collect();
     problems.extend(found.into_iter().filter(|problem| {
@@ -164,7 +176,7 @@ fn parse(text: &str, folder: &Path) -> (Option<Recipe>, Vec<Problem>) {
     problems
         .sort_by(|a, b| (a.span.start, a.severity, &a.message).cmp(&(b.span.start, b.severity, &b.message)));
     problems.dedup();
-    (recipe, problems)
+    (recipe, problems, places)
 }
 
 /// A line that is not TOML.

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
-use super::recipe::{DiskSize, OutputFormat, Recipe, Run, Step};
+use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe, Run, Step};
+use super::solver::Total;
 use super::stages::Stage;
 use super::{bootloader, bootstrap, stem, steps};
 
@@ -27,8 +28,24 @@ pub(crate) struct Plan<'a> {
     pub(crate) partitions: Vec<Partition>,
     /// The files that are written.
     pub(crate) outputs: Vec<String>,
+    /// All packages that will be installed; none if the archives were not asked.
+    pub(crate) all_packages: Option<Total>,
+    /// Further archives, and whether the image keeps them.
+    pub(crate) archives: Vec<Archive>,
     /// The recipe with every default.
     pub(crate) recipe: &'a Recipe,
+}
+
+/// A further archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Archive {
+    /// Its address; none for the base's.
+    pub(crate) uri: Option<String>,
+    pub(crate) suites: Vec<String>,
+    pub(crate) components: Vec<String>,
+    /// Whether the image's apt knows it too.
+    pub(crate) keep: bool,
 }
 
 /// A partition to be made.
@@ -48,7 +65,7 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// If the disk's size leaves nothing for a root filesystem.
-    pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch) -> anyhow::Result<Self> {
+    pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch, all_packages: Option<Total>) -> anyhow::Result<Self> {
         let recipe = &loaded.recipe;
         let name = stem(recipe, epoch);
         // How much the content needs is known when it is there; the other partitions do not depend on it.
@@ -67,9 +84,20 @@ impl<'a> Plan<'a> {
             disk_size: (!fits).then_some(layout.size),
             partitions: layout.partitions.iter().map(partition).collect(),
             outputs: outputs(recipe, &name),
+            all_packages,
+            archives: recipe.base.archives.iter().map(archive).collect(),
             name,
             recipe,
         })
+    }
+}
+
+fn archive(archive: &FurtherArchive) -> Archive {
+    Archive {
+        uri: archive.uri.as_ref().map(|uri| uri.to_string()),
+        suites: archive.suites.clone(),
+        components: archive.components.clone(),
+        keep: archive.keep,
     }
 }
 
@@ -106,7 +134,7 @@ mod tests {
     use crate::size::Size;
 
     fn loaded(recipe: Recipe) -> Loaded {
-        Loaded { recipe, folder: "/".into() }
+        Loaded { recipe, folder: "/".into(), source: Default::default() }
     }
 
     #[test]
@@ -116,7 +144,7 @@ mod tests {
         recipe.boot.firmware = vec![Firmware::Uefi];
         recipe.version = Some("7".into());
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap()).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None).unwrap();
         let sizes: Vec<_> =
             plan.partitions.iter().map(|one| (one.number, one.start >> 20, one.size)).collect();
         assert_eq!(sizes, [(15, 4, Some(64 << 20)), (1, 68, Some((2048 - 68 - 1) << 20))]);
@@ -145,7 +173,7 @@ mod tests {
         let mut recipe = example();
         recipe.steps = vec![Step::Install(vec!["htop".into()]), Step::Remove(vec!["nano".into()])];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap()).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap(), None).unwrap();
         assert!(plan.packages.contains(&"htop".to_owned()));
         assert!(plan.packages.is_sorted());
         assert_eq!(plan.stages[1], "step 2: remove nano");

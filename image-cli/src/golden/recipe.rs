@@ -5,14 +5,16 @@
 //! hold, for the JSON Schema (`schema.rs`).
 
 pub(crate) mod schema;
+pub(crate) mod uri;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use self::uri::Uri;
 use crate::size::Size;
 
 /// A golden image: from what it is made, what is done to it, and what comes out.
@@ -72,10 +74,47 @@ pub(crate) struct Base {
     pub(crate) components: Vec<String>,
     /// The archive; default: the one this machine's apt uses, else the distribution's own.
     #[schemars(default, schema_with = "schema::mirror")]
-    pub(crate) mirror: Option<String>,
-    /// Packages besides those that booting and cloud-init need.
-    #[schemars(default, schema_with = "schema::packages")]
+    pub(crate) mirror: Option<Uri>,
+    /// Packages besides those that booting and cloud-init need: names, or files beside the recipe (`./name.deb`).
+    #[schemars(default, schema_with = "schema::installable")]
     pub(crate) packages: Vec<String>,
+    /// Further archives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub(crate) archives: Vec<FurtherArchive>,
+    /// Answers to packages' questions, known before any package is configured: lines of debconf-set-selections(1).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, schema_with = "schema::debconf")]
+    pub(crate) debconf: Vec<String>,
+}
+
+/// An archive besides the distribution's own.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, extend("allOf" = schema::flat_archives()))]
+pub(crate) struct FurtherArchive {
+    /// Its address; default: the base's archive. A name and a password in it are for the build alone.
+    #[schemars(default, schema_with = "schema::mirror")]
+    pub(crate) uri: Option<Uri>,
+    /// Its suites, such as `bookworm-backports`; for an archive without suites, the path to its index with a `/` behind.
+    #[schemars(schema_with = "schema::suites")]
+    pub(crate) suites: Vec<String>,
+    /// Its components; default: `main`, and none behind a path.
+    #[schemars(default, schema_with = "schema::components", extend("default" = null))]
+    pub(crate) components: Vec<String>,
+    /// The public keys it is signed with, a file beside the recipe; default: the distribution's own keys.
+    #[schemars(default, schema_with = "schema::beside")]
+    pub(crate) signed_by: Option<PathBuf>,
+    /// Whether the image's apt knows it too; default: unless its address is a file's or has a password.
+    #[schemars(default, extend("default" = null))]
+    pub(crate) keep: bool,
+}
+
+impl Base {
+    /// Whether a package is a file beside the recipe, and its path from there.
+    pub(crate) fn local_file(package: &str) -> Option<&Path> {
+        package.strip_prefix("./").map(Path::new)
+    }
 }
 
 /// Whose packages a base is made from.
@@ -134,8 +173,8 @@ impl Serialize for Access {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
-    /// Packages to install, without recommended ones.
-    Install(#[schemars(schema_with = "schema::some_packages")] Vec<String>),
+    /// Packages to install, without recommended ones: names, or files beside the recipe (`./name.deb`).
+    Install(#[schemars(schema_with = "schema::some_installable")] Vec<String>),
     /// Packages to purge, with what only they needed.
     Remove(#[schemars(schema_with = "schema::some_packages")] Vec<String>),
     /// A file or folder beside the recipe, copied into the image.
@@ -187,7 +226,7 @@ pub(crate) struct Write {
 }
 
 /// A script to run in the image.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Run {
     /// The script: run by its `#!` line, or `/bin/sh -eu` without one.
@@ -196,6 +235,9 @@ pub(crate) struct Run {
     pub(crate) environment: BTreeMap<String, String>,
     /// What it may reach, if not what `[build]` says.
     pub(crate) network: Option<Access>,
+    /// How long it may take, in seconds; default: as long as it likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<u32>,
 }
 
 /// Who owns a file: names or numbers, `user:group`; default `root:root`.
@@ -406,6 +448,8 @@ pub(crate) fn example() -> Recipe {
             components: vec!["main".into()],
             mirror: None,
             packages: Vec::new(),
+            archives: Vec::new(),
+            debconf: Vec::new(),
         },
         build: Build::default(),
         steps: Vec::new(),

@@ -14,6 +14,8 @@ use image_core::format::Format;
 use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
+use super::bootstrap::further::Further;
+use super::disk::room::{self, When};
 use super::environment::Caller;
 use super::epoch::Epoch;
 use super::identity::Identity;
@@ -80,11 +82,10 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Prepares `directory`; with `on_disk` all of it stays there.
-    pub(super) fn prepare(directory: &Path, on_disk: bool) -> anyhow::Result<Self> {
+    /// Prepares `directory`, with `spare` bytes of memory for what is large, if they are enough.
+    pub(super) fn prepare(directory: &Path, spare: Option<u64>) -> anyhow::Result<Self> {
         let mut scratch = directory.to_owned();
-        let spare = memory_to_spare().filter(|spare| !on_disk && *spare >= MEMORY_NEEDED);
-        if let Some(spare) = spare {
+        if let Some(spare) = spare.filter(|spare| *spare >= MEMORY_NEEDED) {
             scratch.push("memory");
             std::fs::create_dir_all(&scratch)?;
             let size = std::ffi::CString::new(format!("mode=755,size={}", spare / 4 * 3))?;
@@ -93,13 +94,11 @@ impl Work {
         }
         Ok(Self { directory: directory.to_owned(), scratch })
     }
-}
 
-/// What this machine could give without swapping (proc_meminfo(5)), in bytes.
-fn memory_to_spare() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    /// Where a memory filesystem is, if there is one.
+    pub(super) fn memory(&self) -> Option<&Path> {
+        (self.scratch != self.directory).then_some(self.scratch.as_path())
+    }
 }
 
 /// A build under way.
@@ -122,8 +121,10 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let cache =
         PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
 
+    let further = Further::of(&recipe.base, &build.loaded.folder)?;
+    bootstrap::local::gather(recipe, &build.loaded.folder, &cache)?;
     let session = build.stage(&Stage::Base, || {
-        let fetched = bootstrap::fetch(recipe, &tree, &cache)?;
+        let fetched = bootstrap::fetch(recipe, &tree, &cache, &further, &build.work.directory)?;
         cache.share(SystemTime::now())?;
         let mut session = tree.session(fetched.networks(recipe.build.network)?)?;
         session.show(cache.folder(), bootstrap::ARCHIVES, &build.work.scratch.join("archives"))?;
@@ -133,7 +134,9 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     if let Some(notice) = session.notice()? {
         build.ui.note(&notice);
     }
+    build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;
     build.in_shell_reach(&session, |build| build.steps(&session))?;
+    build.room(&tree, When::AfterSteps)?;
     build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;
         cloud_init::judge(recipe, &tree, build.ui)
@@ -145,7 +148,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     let packages = manifest::packages(&tree)?;
     session.leave()?;
     build.stage(&Stage::Seal, || {
-        bootstrap::point_to_archive(recipe, &tree)?;
+        bootstrap::point_to_archive(recipe, &tree, &further)?;
         seal::seal(recipe, &tree)?;
         seal::clamp_times(&tree, build.epoch)
     })?;
@@ -187,6 +190,12 @@ impl Build<'_> {
         Ok(result)
     }
 
+    /// Ends the build if the disk is surely too small for what is in the tree.
+    fn room(&self, tree: &Tree, when: When) -> anyhow::Result<()> {
+        let remark = room::of_tree(&self.loaded.recipe, tree, when)?;
+        self.loaded.remark(remark.as_slice(), self.ui)
+    }
+
     fn steps(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let recipe = &self.loaded.recipe;
         let done = bootstrap::steps_done(recipe);
@@ -221,10 +230,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_disk_there_is_one_place() {
+    fn without_enough_memory_all_is_on_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let work = Work::prepare(dir.path(), true).unwrap();
-        assert_eq!(work.scratch, work.directory);
-        assert!(memory_to_spare().is_some_and(|spare| spare > 1 << 20));
+        for spare in [None, Some(0), Some(MEMORY_NEEDED - 1)] {
+            let work = Work::prepare(dir.path(), spare).unwrap();
+            assert_eq!((&work.scratch, work.memory()), (&work.directory, None));
+        }
     }
 }

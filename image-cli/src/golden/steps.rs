@@ -12,11 +12,15 @@ mod owner;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::bootstrap::ARCHIVES;
+use super::bootstrap::local::for_apt;
 use super::recipe::{Copy, Run, Step, Write};
 use super::tree::{Session, Tree};
+use crate::failure::Advise;
 use owner::Ids;
 
 /// Where a script is while it runs.
@@ -52,7 +56,8 @@ pub(crate) fn run(step: &Step, folder: &Path, session: &Session<'_>) -> anyhow::
             if !tree.exists("/var/lib/apt/lists/lock") {
                 apt(session, &["update"], &[])?;
             }
-            apt(session, &["install", "--no-install-recommends"], packages)?;
+            let packages = for_apt(packages, Path::new(ARCHIVES));
+            apt(session, &["install", "--no-install-recommends"], &packages)?;
         }
         Step::Remove(packages) => apt(session, &["purge", "--autoremove"], packages)?,
         Step::Copy(copy) => self::copy(copy, folder, tree)?,
@@ -77,7 +82,7 @@ fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Res
 fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
     let tree = session.tree();
     tree.write(SCRIPT, &run.script, 0o700)?;
-    session.resolving(run.network, |access| {
+    let result = session.resolving(run.network, |access| {
         let mut command = if run.script.starts_with("#!") {
             session.command(SCRIPT, access)?
         } else {
@@ -86,8 +91,16 @@ fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
             shell
         };
         command.envs(&run.environment);
-        tree.log().run(&mut command)
-    })?;
+        let limit = run.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        tree.log().run_for(&mut command, limit)
+    });
+    if run.timeout.is_some() {
+        result.hint(
+            || "where it ran out of time, give it more with `timeout`; what it said last is in the log",
+        )?;
+    } else {
+        result?;
+    }
     tree.remove(SCRIPT)?;
     Ok(())
 }
@@ -249,11 +262,7 @@ mod tests {
     #[test]
     fn titles_are_one_short_line() {
         assert_eq!(title(&Step::Install(vec!["a".into(), "b".into()])), "install a b");
-        let run = Run {
-            script: "#!/bin/sh\n\n# why\necho hello\nexit".into(),
-            environment: Default::default(),
-            network: None,
-        };
+        let run = Run { script: "#!/bin/sh\n\n# why\necho hello\nexit".into(), ..Run::default() };
         assert_eq!(title(&Step::Run(run)), "run echo hello");
         let many = title(&Step::Install(vec!["ä".repeat(80)]));
         assert_eq!(many.chars().count(), 61);

@@ -15,14 +15,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::golden::network::Address;
-use crate::golden::recipe::{Base, Distribution};
+use crate::golden::recipe::{Base, Distribution, Uri};
 
 /// Where a distribution's packages are: its archive, and the security updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Archive {
-    main: String,
+    main: Uri,
     /// Mirrors seldom carry it.
-    security: Option<String>,
+    security: Option<Uri>,
 }
 
 /// One source of this machine's apt.
@@ -38,10 +38,12 @@ impl Archive {
     /// Where the build takes packages from; `None` leaves it to mmdebstrap.
     pub(crate) fn of_the_build(base: &Base) -> Option<Self> {
         let machine = Self::of_this_machine(base.distribution, &machine_sources(Path::new("/etc/apt")));
-        match &base.mirror {
-            Some(mirror) => Some(Self::with_mirror(base, mirror, machine)),
-            None => machine,
-        }
+        let archive = match &base.mirror {
+            Some(mirror) => Self::with_mirror(base, mirror, machine),
+            None => machine?,
+        };
+        let security = archive.security.map(|security| security.for_build());
+        Some(Self { main: archive.main.for_build(), security })
     }
 
     /// Where the finished image takes packages from, by its configuration of cloud-init (`cloud.cfg`, YAML); `None`
@@ -55,12 +57,12 @@ impl Archive {
     }
 
     /// `mirror`, with the security updates from where `other` has them: Debian's are an archive of their own.
-    fn with_mirror(base: &Base, mirror: &str, other: Option<Self>) -> Self {
+    fn with_mirror(base: &Base, mirror: &Uri, other: Option<Self>) -> Self {
         let security = match base.distribution {
             Distribution::Debian => other.and_then(|other| other.security),
-            Distribution::Ubuntu => Some(mirror.to_owned()),
+            Distribution::Ubuntu => Some(mirror.clone()),
         };
-        Self { main: mirror.to_owned(), security }
+        Self { main: mirror.clone(), security }
     }
 
     /// The first of `system_info.package_mirrors` that has an archive ("Apt Configure" in cloud-init's documentation).
@@ -68,7 +70,7 @@ impl Archive {
         let config: serde_json::Value = serde_saphyr::from_str(cloud_cfg).ok()?;
         let mirrors = config.pointer("/system_info/package_mirrors")?.as_array()?;
         mirrors.iter().find_map(|mirror| {
-            let archive = |name: &str| Some(mirror.get("failsafe")?.get(name)?.as_str()?.to_owned());
+            let archive = |name: &str| Some(Uri::new(mirror.get("failsafe")?.get(name)?.as_str()?));
             Some(Self { main: archive("primary")?, security: archive("security") })
         })
     }
@@ -82,12 +84,22 @@ impl Archive {
             let mut uris = sources.iter().filter(fits).flat_map(|source| {
                 source.uris.iter().filter(|uri| is_of(distribution, uri, source.signed_by.as_deref()))
             });
-            uris.next().cloned()
+            uris.next().map(|uri| Uri::new(uri))
         };
         Some(Self { main: find(false)?, security: find(true) })
     }
 
-    /// The lines of a sources.list for `base`.
+    /// The address of the distribution's archive.
+    pub(crate) fn main(&self) -> &Uri {
+        &self.main
+    }
+
+    /// All addresses.
+    pub(crate) fn uris(&self) -> impl Iterator<Item = &Uri> {
+        std::iter::once(&self.main).chain(&self.security)
+    }
+
+    /// The lines of a sources.list for `base`, without names and passwords.
     pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
         let components = base.components.join(" ");
         let keyring = keyring(base.distribution);
@@ -261,8 +273,8 @@ system_info:
         ];
         let sources: Vec<Source> = text.iter().filter_map(|line| one_line(line)).collect();
         let archive = Archive::of_this_machine(Distribution::Debian, &sources).unwrap();
-        assert_eq!(archive.main, "http://mirror.example/debian/");
-        assert_eq!(archive.security.as_deref(), Some("https://cache.example/sec"));
+        assert_eq!(archive.main.as_str(), "http://mirror.example/debian/");
+        assert_eq!(archive.security.unwrap().as_str(), "https://cache.example/sec");
         assert_eq!(Archive::of_this_machine(Distribution::Ubuntu, &sources), None);
     }
 
@@ -290,12 +302,12 @@ system_info:
              http://archive.example/debian-security bookworm-security main"
         );
         assert_eq!(Archive::of_the_image(&base, "users: [default]"), None);
-        base.mirror = Some("http://mirror.example/debian".into());
+        base.mirror = Some(Uri::new("http://ann:secret@mirror.example/debian"));
         let lines = Archive::of_the_image(&base, CLOUD_CFG).unwrap().lines(&base);
         assert!(lines[1].ends_with(" http://mirror.example/debian bookworm-updates main"), "{lines:?}");
         assert!(lines[2].contains(" http://archive.example/debian-security "), "{lines:?}");
         let lines = Archive::of_the_image(&base, "").unwrap().lines(&base);
         assert_eq!(lines.len(), 2, "no security updates are better than a guess: {lines:?}");
-        assert_eq!(Archive::of_the_build(&base).unwrap().main, "http://mirror.example/debian");
+        assert_eq!(Archive::of_the_build(&base).unwrap().main.as_str(), "http://mirror.example/debian");
     }
 }

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, nearest};
+use super::remark::{Place, Role};
 use crate::size::Size;
 
 /// A value with its place in the text.
@@ -24,19 +25,26 @@ pub(super) struct Walk<'a> {
     /// The recipe's folder, without symbolic links.
     pub(super) folder: &'a Path,
     problems: RefCell<Vec<Problem>>,
+    places: RefCell<Vec<Place>>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(folder: &'a Path) -> Self {
-        Self { folder, problems: RefCell::default() }
+        Self { folder, problems: RefCell::default(), places: RefCell::default() }
     }
 
     pub(super) fn add(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
-    pub(super) fn problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+    /// Remembers where `word` stands.
+    pub(super) fn note(&self, role: Role, word: &str, value: &Value<'_>) {
+        self.places.borrow_mut().push(Place { role, word: word.to_owned(), span: value.span() });
+    }
+
+    /// What was found wrong, and where the words are.
+    pub(super) fn found(self) -> (Vec<Problem>, Vec<Place>) {
+        (self.problems.into_inner(), self.places.into_inner())
     }
 
     /// Notes that a value is wrong; `None`, to be returned.

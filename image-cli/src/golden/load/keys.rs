@@ -19,7 +19,8 @@ const PLACES: &[(&str, &[&str])] = &[
             "output",
         ],
     ),
-    ("[base]", &["distribution", "release", "components", "mirror", "packages"]),
+    ("[base]", &["distribution", "release", "components", "mirror", "packages", "archives", "debconf"]),
+    ("[[base.archives]]", &["uri", "suites", "signed-by"]),
     ("[build]", &["network"]),
     ("[[steps]]", &["install", "remove", "copy", "write", "run"]),
     ("[cloud-init]", &["datasources", "default-user", "config"]),
@@ -32,6 +33,9 @@ const PLACES: &[(&str, &[&str])] = &[
 
 /// Words from other builders, and what they are called here.
 const OTHER_WORDS: &[(&str, &str)] = &[
+    ("preseed", "`debconf = [\"…\"]` in [base]"),
+    ("repositories", "`[[base.archives]]`"),
+    ("sources", "`[[base.archives]]`"),
     ("suite", "`release` in [base]"),
     ("codename", "`release` in [base]"),
     ("distro", "`distribution` in [base]"),

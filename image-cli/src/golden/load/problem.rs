@@ -6,6 +6,8 @@ use std::path::Path;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
 
+use crate::golden::recipe::uri::masked;
+
 /// Whether a recipe can be built all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,17 +36,17 @@ pub(crate) struct Problem {
 
 /// A problem as data.
 #[derive(Debug, Serialize)]
-pub(crate) struct Record<'a> {
+pub(crate) struct Record {
     severity: Severity,
     /// From 1.
     line: usize,
     /// From 1, in characters.
     column: usize,
-    message: &'a str,
+    message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a str>,
+    label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<&'a str>,
+    help: Option<String>,
 }
 
 impl Problem {
@@ -84,7 +86,7 @@ impl Problem {
             Severity::Warning => Level::WARNING,
         };
         let path = harmless(&path.display().to_string());
-        let text = &calm(text);
+        let text = &masked(&calm(text));
         let mut mark = AnnotationKind::Primary.span(self.shown(text));
         if let Some(label) = &self.label {
             mark = mark.label(harmless(label));
@@ -105,15 +107,15 @@ impl Problem {
         start..start.saturating_add(line.len())
     }
 
-    pub(crate) fn record(&self, text: &str) -> Record<'_> {
+    pub(crate) fn record(&self, text: &str) -> Record {
         let (line, column) = place(text, self.span.start);
         Record {
             severity: self.severity,
             line,
             column,
-            message: &self.message,
-            label: self.label.as_deref(),
-            help: self.help.as_deref(),
+            message: masked(&self.message),
+            label: self.label.as_deref().map(masked),
+            help: self.help.as_deref().map(masked),
         }
     }
 }
@@ -127,7 +129,7 @@ pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
 
 /// Text that a terminal only shows.
 fn harmless(text: &str) -> String {
-    normalize_untrusted_str(&calm(text))
+    normalize_untrusted_str(&masked(&calm(text)))
 }
 
 /// The text with a dot for each control character of the second set (U+0080 to U+009F), which some terminals obey and
@@ -137,7 +139,7 @@ fn calm(text: &str) -> String {
 }
 
 /// The one of `known` that a wrong `word` was probably meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |word: &str| word.to_lowercase().replace(['_', ' '], "-");
     let word = plain(word);
     let measured = known.into_iter().map(|known| (strsim::damerau_levenshtein(&word, &plain(known)), known));

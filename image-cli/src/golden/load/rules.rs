@@ -3,9 +3,11 @@
 //! Each rule is a function here and a pattern in the JSON Schema (`recipe/schema.rs`);
 //! `tests/recipes.rs` holds them against each other on documents right and wrong.
 
-use super::fields::{Value, Walk, text};
+use super::fields::{Value, Walk, number, text};
 use super::problem::Problem;
-use crate::golden::recipe::Owner;
+use super::remark::Role;
+use crate::golden::recipe::schema::LONGEST;
+use crate::golden::recipe::{Owner, Uri};
 
 /// A string for which `rule` holds; `problem` is said otherwise.
 fn word(
@@ -65,13 +67,15 @@ pub(super) fn line(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
 
 /// A package: `name`, and perhaps `:architecture`, and perhaps `=version` (Debian Policy, 5.6.7 and 5.6.12).
 pub(super) fn package(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
-    word(
+    let package = word(
         walk,
         value,
         is_package,
         "is not the name of a package",
         "names have small letters, digits, `+`, `-` and `.`; one string for each package; a version goes behind `=`",
-    )
+    )?;
+    walk.note(Role::Package, &package, value);
+    Some(package)
 }
 
 fn is_package(package: &str) -> bool {
@@ -83,10 +87,14 @@ fn is_package(package: &str) -> bool {
         Some((name, architecture)) => (name, Some(architecture)),
         None => (name, None),
     };
-    name.len() >= 2
-        && made_of(name, lower, b"+.-")
+    is_package_name(name)
         && architecture.is_none_or(|architecture| made_of(architecture, lower, b"-"))
         && version.is_none_or(|version| made_of(version, |byte| byte.is_ascii_alphanumeric(), b".+:~-"))
+}
+
+/// Whether this is a package's name alone.
+pub(super) fn is_package_name(name: &str) -> bool {
+    name.len() >= 2 && made_of(name, lower, b"+.-")
 }
 
 /// A release's code name.
@@ -102,7 +110,7 @@ pub(super) fn component(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
 }
 
 /// An archive's address.
-pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<Uri> {
     let rule = |mirror: &str| {
         let rest =
             ["http://", "https://", "file:///", "copy:///"].iter().find_map(|kind| mirror.strip_prefix(kind));
@@ -110,13 +118,64 @@ pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
             rest.len() > 1 && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
         })
     };
-    word(
+    let word = word(
         walk,
         value,
         rule,
         "is not the address of an archive",
         "it begins with https://, http://, file:/// or copy:///",
+    )?;
+    let address = Uri::new(&word);
+    if !address.can_be_told() {
+        let problem = Problem::error(value.span(), "apt cannot be told this name and password");
+        return walk.refuse(problem.help("both are needed, without spaces, and do not begin with `#`"));
+    }
+    Some(address)
+}
+
+/// A suite of an archive, or the path to a flat archive's index (sources.list(5), "exact path").
+pub(super) fn suite(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let part = |part: &str| made_of(part, |byte| byte.is_ascii_alphanumeric(), b".~_-");
+    let rule = |suite: &str| match suite.strip_suffix('/').unwrap_or(suite) {
+        "" => suite == "/",
+        parts => {
+            parts.split('/').all(part) || (suite.ends_with('/') && parts.split('/').all(|part| part == "."))
+        }
+    };
+    word(
+        walk,
+        value,
+        rule,
+        "is not a suite",
+        "such as \"bookworm-backports\"; an archive without suites: \"/\"",
     )
+}
+
+/// A time limit, in seconds: a number of them, or one with `s`, `m` or `h` behind it.
+pub(super) fn duration(walk: &Walk<'_>, value: &Value<'_>) -> Option<u32> {
+    const HELP: &str = "write a time such as \"90s\", \"10m\" or \"2h\"; a week is the longest";
+    if let toml::de::DeValue::Integer(_) = value.get_ref() {
+        return number(walk, value, 1..=LONGEST, "seconds");
+    }
+    let written = text(walk, value)?;
+    let seconds = written.len().checked_sub(1).and_then(|end| written.split_at_checked(end)).and_then(
+        |(digits, unit)| {
+            let unit = match unit {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3600,
+                _ => return None,
+            };
+            let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            digits?.parse::<u32>().ok()?.checked_mul(unit)
+        },
+    );
+    match seconds.filter(|seconds| (1..=LONGEST).contains(seconds)) {
+        Some(seconds) => Some(seconds),
+        None => {
+            walk.refuse(Problem::error(value.span(), format!("{written:?} is not a time limit")).help(HELP))
+        }
+    }
 }
 
 /// An account's name (shadow's `useradd`).

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use super::base::base;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, text, texts};
 use super::problem::{Problem, nearest};
+use super::remark::Role;
 use super::steps::{access, file_or_text, steps};
 use super::{keys, rules};
 use crate::golden::cloud_init;
 use crate::golden::recipe::{
-    Base, Boot, Build, CloudInit, Compression, Disk, DiskSize, Distribution, Firmware, OpenStack, Output,
-    OutputFormat, Recipe, Seal,
+    Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat, Recipe,
+    Seal,
 };
 use crate::properties;
 use crate::size::Size;
@@ -23,9 +25,6 @@ const LARGEST: u64 = 16 << 40;
 const SMALLEST_ESP: u64 = 33 * MIB;
 /// What a disk holds besides the EFI system partition, at least: tables at both ends, boot code, a root filesystem.
 const AROUND: u64 = 72 * MIB;
-
-const DEBIAN: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
-const UBUNTU: &[&str] = &["focal", "jammy", "noble", "questing", "resolute"];
 
 /// The sources of data that cloud-init has (its `cloudinit/sources/DataSource*.py`, release 25).
 const DATASOURCES: &[&str] = &[
@@ -92,65 +91,6 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
         output: output.unwrap_or_default(),
     };
     Some(recipe)
-}
-
-fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
-    let mut fields = Fields::of(walk, value, "[base]")?;
-    let known = [("debian", Distribution::Debian), ("ubuntu", Distribution::Ubuntu)];
-    let distribution =
-        fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
-            choice(walk, value, &known)
-        });
-    let release =
-        fields.required("release", "`release = \"bookworm\"`, or another code name", |walk, value| {
-            let release = rules::release(walk, value)?;
-            let doubt = distribution.and_then(|distribution| doubt_release(distribution, &release, value));
-            if let Some(doubt) = doubt {
-                walk.add(doubt);
-            }
-            Some(release)
-        });
-    let components = fields.optional("components", |walk, value| {
-        let components = texts(walk, value, rules::component)?;
-        match components.is_empty() {
-            true => walk.refuse(
-                Problem::error(value.span(), "no component").help("leave the key out for the default"),
-            ),
-            false => Some(components),
-        }
-    });
-    let mirror = fields.optional("mirror", rules::mirror);
-    let packages = fields.optional("packages", |walk, value| texts(walk, value, rules::package));
-    fields.finish(|key| keys::home(key, "[base]"));
-    let distribution = distribution?;
-    let usual: &[&str] = match distribution {
-        Distribution::Debian => &["main"],
-        Distribution::Ubuntu => &["main", "universe"],
-    };
-    Some(Base {
-        distribution,
-        release: release?,
-        components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
-        mirror,
-        packages: packages.unwrap_or_default(),
-    })
-}
-
-/// A release that its distribution is not known to have. It may be newer than this program, so it is only doubted.
-fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -> Option<Problem> {
-    let (own, others, other) = match distribution {
-        Distribution::Debian => (DEBIAN, UBUNTU, "Ubuntu"),
-        Distribution::Ubuntu => (UBUNTU, DEBIAN, "Debian"),
-    };
-    if own.contains(&release) {
-        return None;
-    }
-    let problem = Problem::warning(value.span(), format!("{release:?} is no release that is known here"));
-    Some(match nearest(release, own.iter().copied()) {
-        _ if others.contains(&release) => problem.label(format!("a release of {other}")),
-        Some(near) => problem.label(format!("did you mean {near:?}?")),
-        None => problem,
-    })
 }
 
 fn build(walk: &Walk<'_>, value: &Value<'_>) -> Option<Build> {
@@ -311,6 +251,7 @@ fn disk(walk: &Walk<'_>, value: &Value<'_>) -> Option<Disk> {
     let smallest = esp_size.unwrap_or(usual.esp_size).0.saturating_add(AROUND);
     let has_free = fields.place_of("free");
     let size = fields.optional("size", |walk, value| {
+        walk.note(Role::DiskSize, "", value);
         if matches!(value.get_ref(), DeValue::String(word) if word.as_ref() == "fit") {
             return Some(DiskSize::Fit);
         }

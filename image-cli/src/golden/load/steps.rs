@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::base::installable;
 use super::fields::{Fields, Value, Walk, flag, listed, text, texts};
 use super::problem::{Problem, nearest};
 use super::{keys, rules};
@@ -33,8 +34,8 @@ fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
     let mut present: Vec<_> = KINDS.iter().filter_map(|kind| Some((fields.place_of(kind)?, *kind))).collect();
     present.sort_by_key(|(place, _)| place.start);
     let done: [Option<Step>; 5] = [
-        fields.optional("install", |walk, value| packages(walk, value).map(Step::Install)),
-        fields.optional("remove", |walk, value| packages(walk, value).map(Step::Remove)),
+        fields.optional("install", |walk, value| packages(walk, value, installable).map(Step::Install)),
+        fields.optional("remove", |walk, value| packages(walk, value, rules::package).map(Step::Remove)),
         fields.optional("copy", |walk, value| copy(walk, value).map(Step::Copy)),
         fields.optional("write", |walk, value| write(walk, value).map(Step::Write)),
         fields.optional("run", |walk, value| run(walk, value).map(Step::Run)),
@@ -51,6 +52,7 @@ fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
     }
     fields.finish(|key| match key {
         "environment" => Some("write `run = { script = \"…\", environment = {…} }`".into()),
+        "timeout" => Some("write `run = { script = \"…\", timeout = \"10m\" }`".into()),
         "script" => Some("write `run = \"…\"`".into()),
         "network" => Some("write `run = { script = \"…\", network = false }`, or set it in [build]".into()),
         _ => keys::home(key, "[[steps]]"),
@@ -61,7 +63,11 @@ fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
     }
 }
 
-fn packages(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<String>> {
+fn packages(
+    walk: &Walk<'_>,
+    value: &Value<'_>,
+    read: impl FnMut(&Walk<'_>, &Value<'_>) -> Option<String>,
+) -> Option<Vec<String>> {
     // A shell's habit: one string with all packages.
     if let DeValue::String(words) = value.get_ref()
         && words.split_whitespace().count() > 1
@@ -70,7 +76,7 @@ fn packages(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<String>> {
         let problem = Problem::error(value.span(), "several packages in one string");
         return walk.refuse(problem.help(format!("write [{}]", list.join(", "))));
     }
-    let packages = texts(walk, value, rules::package)?;
+    let packages = texts(walk, value, read)?;
     match packages.is_empty() {
         true => walk.refuse(Problem::error(value.span(), "no package").help("leave the step out")),
         false => Some(packages),
@@ -121,13 +127,19 @@ fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
     };
     let environment = of("environment").map(|value| environment(walk, value));
     let network = of("network").map(|value| access(walk, value));
-    let script = file_or_text_with(walk, value, "script", "`run`", &["environment", "network"])?;
+    let timeout = of("timeout").map(|value| rules::duration(walk, value));
+    let script = file_or_text_with(walk, value, "script", "`run`", &["environment", "network", "timeout"])?;
     if script.trim().is_empty() || script.contains('\0') {
         return walk
             .refuse(Problem::error(value.span(), "not a script").help("write the commands to run, as text"));
     }
     let environment = environment.unwrap_or_else(|| Some(BTreeMap::new()))?;
-    Some(Run { script, environment, network: network.map_or(Some(None), |network| network.map(Some))? })
+    Some(Run {
+        script,
+        environment,
+        network: network.map_or(Some(None), |network| network.map(Some))?,
+        timeout: timeout.map_or(Some(None), |limit| limit.map(Some))?,
+    })
 }
 
 /// What a step may reach: a word, or `false`.
@@ -236,7 +248,7 @@ fn file_content(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
 }
 
 /// A file or folder beneath the recipe's folder: its path from there as it is written, and the resolved one.
-fn beside(walk: &Walk<'_>, value: &Value<'_>) -> Option<(PathBuf, PathBuf)> {
+pub(super) fn beside(walk: &Walk<'_>, value: &Value<'_>) -> Option<(PathBuf, PathBuf)> {
     let written = text(walk, value)?;
     let relative = Path::new(written);
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);

@@ -14,11 +14,12 @@ fn problems(text: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("files")).unwrap();
     fs::write(folder.path().join("files/motd"), "hello\n").unwrap();
+    fs::write(folder.path().join("files/motd.deb"), "hello\n").unwrap();
     problems_in(folder.path(), text)
 }
 
 fn problems_in(folder: &Path, text: &str) -> Vec<String> {
-    let (_, problems) = parse(text, &fs::canonicalize(folder).unwrap());
+    let (_, problems, _) = parse(text, &fs::canonicalize(folder).unwrap());
     let told = |problem: &Problem| {
         let record = serde_json::to_value(problem.record(text)).unwrap();
         let label = record["label"].as_str().map(|label| format!(" [{label}]")).unwrap_or_default();
@@ -32,14 +33,19 @@ const BASE: &str = "name = \"a\"\n[base]\ndistribution = \"debian\"\nrelease = \
 
 /// As [`problems`], of a recipe that is right but for `section`, which begins in line 1.
 fn problems_of(section: &str) -> Vec<String> {
-    let text = format!("{section}\n[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n");
+    let base = "distribution = \"debian\"\nrelease = \"bookworm\"\n";
+    // A table that was made by its subtables cannot be written again, but in front of them.
+    let text = match section.contains("[base.archives]") {
+        true => format!("[base]\n{base}{section}\n"),
+        false => format!("{section}\n[base]\n{base}"),
+    };
     let text = if section.contains("name =") { text } else { format!("name = \"a\"\n{text}") };
     problems(&text)
 }
 
 #[test]
 fn the_smallest_recipe_has_the_defaults() {
-    let (recipe, problems) = parse(BASE, Path::new("/"));
+    let (recipe, problems, _) = parse(BASE, Path::new("/"));
     assert_eq!(problems, []);
     let recipe = recipe.unwrap();
     assert_eq!(recipe.base.distribution, Distribution::Debian);
@@ -62,9 +68,22 @@ distribution = "ubuntu"
 release = "noble"
 components = "main"
 mirror = "https://mirror.example/ubuntu"
-packages = ["htop", "libc6:amd64=2.36-9+deb12u4"]
+packages = ["htop", "libc6:amd64=2.36-9+deb12u4", "pkgs/own_1_all.deb"]
+debconf = ["tzdata tzdata/Areas select Europe", "\tlocales locales/default_environment_locale  select C.UTF-8 "]
+[[base.archives]]
+uri = "https://ann:secret@packages.example/apt"
+suites = ["noble", "noble-extra"]
+components = "stable"
+signed-by = "keys/theirs.asc"
+[[base.archives]]
+suites = "noble-backports"
+[[base.archives]]
+uri = "file:///srv/flat"
+suites = "./"
+signed-by = "keys/theirs.asc"
+keep = false
 [[steps]]
-install = "htop"
+install = ["htop", "./pkgs/own_1_all.deb"]
 [[steps]]
 remove = ["nano", "vim-tiny"]
 [[steps]]
@@ -76,7 +95,7 @@ run = "echo hello"
 [[steps]]
 run = { file = "setup.sh", environment = { A = "b", _C1 = "" } }
 [[steps]]
-run = { script = "true", network = false }
+run = { script = "true", network = false, timeout = "10m" }
 [build]
 network = "packages"
 [cloud-init]
@@ -111,10 +130,21 @@ fn every_key_arrives_where_it_belongs() {
     fs::write(folder.path().join("motd"), "hello\n").unwrap();
     fs::write(folder.path().join("setup.sh"), "#!/bin/sh\ntrue\n").unwrap();
     fs::write(folder.path().join("90-b.cfg"), "locale: C.UTF-8\n").unwrap();
-    let (recipe, problems) = parse(EVERYTHING, &fs::canonicalize(folder.path()).unwrap());
+    fs::create_dir(folder.path().join("pkgs")).unwrap();
+    fs::write(folder.path().join("pkgs/own_1_all.deb"), "!<arch>\ndebian-binary   ").unwrap();
+    fs::create_dir(folder.path().join("keys")).unwrap();
+    fs::write(folder.path().join("keys/theirs.asc"), "-----BEGIN PGP PUBLIC KEY BLOCK-----\n").unwrap();
+    let (recipe, problems, _) = parse(EVERYTHING, &fs::canonicalize(folder.path()).unwrap());
     assert_eq!(problems, []);
     let recipe = recipe.unwrap();
-    assert_eq!(recipe.base.packages, ["htop", "libc6:amd64=2.36-9+deb12u4"]);
+    assert_eq!(recipe.base.packages, ["htop", "libc6:amd64=2.36-9+deb12u4", "./pkgs/own_1_all.deb"]);
+    assert_eq!(recipe.base.debconf[1], "locales locales/default_environment_locale  select C.UTF-8");
+    let [private, backports, flat] = recipe.base.archives.as_slice() else { panic!("{recipe:?}") };
+    assert_eq!(private.uri.as_ref().unwrap().as_str(), "https://packages.example/apt");
+    assert_eq!((private.suites.len(), private.components.as_slice()), (2, &["stable".to_owned()][..]));
+    assert_eq!((&backports.uri, &backports.signed_by, backports.keep), (&None, &None, true));
+    assert_eq!((backports.components.as_slice(), flat.components.len()), (&["main".to_owned()][..], 0));
+    assert_eq!((private.keep, flat.keep), (false, false), "an image cannot reach them");
     let [
         Step::Install(install),
         Step::Remove(_),
@@ -127,7 +157,7 @@ fn every_key_arrives_where_it_belongs() {
     else {
         panic!("{:?}", recipe.steps)
     };
-    assert_eq!(install, &["htop"]);
+    assert_eq!(install, &["htop", "./pkgs/own_1_all.deb"]);
     assert_eq!(
         (copy.from.as_path(), copy.to.as_str(), copy.mode),
         (Path::new("motd"), "/etc/motd", Some(0o640))
@@ -138,6 +168,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((file.script.as_str(), file.environment["A"].as_str()), ("#!/bin/sh\ntrue\n", "b"));
     assert_eq!((dotted.script.as_str(), dotted.network), ("true", Some(Access::None)));
     assert_eq!((run.network, recipe.build.network), (None, Access::Packages));
+    assert_eq!((dotted.timeout, run.timeout), (Some(600), None));
     assert_eq!(recipe.cloud_init.config["90-b.cfg"], "locale: C.UTF-8\n");
     assert_eq!(recipe.disk.size, DiskSize::Bytes(Size(2 << 30)));
     assert_eq!(recipe.disk.esp_size, Size(128 << 20));
@@ -279,6 +310,49 @@ fn what_a_step_may_reach_is_a_word_or_false() {
 }
 
 #[test]
+fn impossible_archives_and_packages_are_refused_each_with_its_remedy() {
+    let sections = [
+        "[[steps]]\ninstall = [\"own.deb\", \"./own\", \"../own.deb\", \"files/motd.deb\", \"./none.deb\"]",
+        "[[steps]]\nremove = \"./own.deb\"",
+        "[[steps]]\nrun = { script = \"a\", timeout = \"0s\" }",
+        "[[steps]]\nrun = { script = \"a\", timeout = \"8d\" }",
+        "[[steps]]\nrun = { script = \"a\", timeout = 0 }",
+        "[[steps]]\nrun = \"a\"\ntimeout = \"1m\"",
+        "[[base.archives]]\nuri = \"https://a/b\"",
+        "[base.archives]\nsuites = \"x\"",
+        "[[base.archives]]\nsuites = []",
+        "[[base.archives]]\nsuites = \"a b\"",
+        "[[base.archives]]\nsuites = \"/\"\ncomponents = \"main\"",
+        "[[base.archives]]\nsuites = \"x\"\nuri = \"https://ann@a/b\"",
+        "[[base.archives]]\nsuites = \"x\"\nuri = \"ftp://ann:secret@a/b\"",
+        "[[base.archives]]\nsuites = \"x\"\nuri = \"file:///srv/a\"\nkeep = true",
+        "[[base.archives]]\nsuites = \"x\"\nsigned-by = \"files/motd\"",
+        "[[base.archives]]\nsuites = \"x\"\nkeyring = \"a\"",
+        "[[steps]]\ndebconf = [\"a\"]",
+    ];
+    let told: Vec<String> = sections
+        .iter()
+        .map(|section| format!("{section}\n    {}", problems_of(section).join("\n    ")))
+        .collect();
+    assert!(told.iter().all(|told| told.contains("\n    ")));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn answers_for_debconf_are_read_as_it_reads_them() {
+    let told = |line: &str| problems(&format!("{BASE}debconf = {line:?}\n")).join("\n");
+    for sound in ["a1 a/b boolean true", "a1\ta/b  select  x, y", "a1 a/b string", "a1 a/b seen false"] {
+        assert_eq!(told(sound), "", "{sound}");
+    }
+    assert_eq!(told("a1 a/b bolean true"), "e 5:11 debconf has no type 'bolean' [did you mean 'boolean'?]");
+    assert_eq!(told("a1 a/b boolean yes"), "e 5:11 'yes' does not answer yes or no");
+    assert_eq!(told("a1 a/b"), "e 5:11 this does not answer a question of debconf's");
+    assert_eq!(told("A a/b string x"), "e 5:11 this does not answer a question of debconf's");
+    assert_eq!(told("a1 a/b string x\na1 a/c string y"), "e 5:11 several answers in one string");
+    assert!(told("a1 a/b password x").starts_with("w 5:11 this password is in the recipe"));
+}
+
+#[test]
 fn a_release_of_the_other_distribution_is_doubted() {
     let base = |distribution: &str, release: &str| {
         problems(&format!(
@@ -339,7 +413,7 @@ proptest::proptest! {
         "copy", "from", ".", "1", "-", "0x", "[disk]\nsize=", "#", "é\u{301}", "\r\n", "\u{feff}", "mode=0o",
     ]), 0..40)) {
         let text = parts.concat();
-        let (recipe, problems) = parse(&text, Path::new("/nonexistent"));
+        let (recipe, problems, _) = parse(&text, Path::new("/nonexistent"));
         for problem in &problems {
             proptest::prop_assert!(problem.span.end <= text.len());
             problem.render(Path::new("a.toml"), &text);

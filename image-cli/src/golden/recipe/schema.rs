@@ -16,6 +16,13 @@ const RELEASE: &str = "^[a-z0-9][a-z0-9-]*$";
 const COMPONENT: &str = "^[a-z0-9][a-z0-9/-]*$";
 const MIRROR: &str = "^(https?://|(file|copy):///)[!#-~][!#-~]+$";
 const PACKAGE: &str = "^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?$";
+/// A package, or a package's file beside the recipe: apt's way to tell them apart is the slash.
+const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?|(?!/)(?!(.*/)?\\.\\.(/|$))(?=.*/)[^\\u0000-\\u001f\\u007f]+\\.deb)$";
+/// A suite, or the path to a flat archive's index with a slash behind it.
+const SUITE: &str = "^([A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*/?|(\\./)+|/)$";
+/// `owner question type value`, as debconf-set-selections(1) reads it.
+const DEBCONF: &str = "^[a-z0-9][a-z0-9+.-]+[ \\t]+[!-~]+[ \\t]+(string|boolean|select|multiselect|note|text|password|error|seen)([ \\t][^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*)?$";
+const DURATION: &str = "^[0-9]{1,9}[smh]$";
 const PATH: &str = "^(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+$";
 const PATH_OR_ROOT: &str = "^(/|(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+)$";
 const BESIDE: &str = "^(?!/)(?!(.*/)?\\.\\.(/|$))[^\\u0000-\\u001f\\u007f]+$";
@@ -34,6 +41,9 @@ const DISK_SIZE: &str = "^(fit|[0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+
 /// Some word, and no NUL.
 const SCRIPT: &str = "^(?=[^\\u0000]*[^\\s\\u0000])[^\\u0000]*$";
 const NO_NUL: &str = "^[^\\u0000]*$";
+
+/// The longest time limit, in seconds: a week.
+pub(crate) const LONGEST: u32 = 7 * 24 * 60 * 60;
 
 /// The whole schema.
 pub(crate) fn document() -> Value {
@@ -108,8 +118,30 @@ pub(super) fn components(_: &mut SchemaGenerator) -> Schema {
     list(pattern(COMPONENT), 1)
 }
 
-pub(super) fn packages(_: &mut SchemaGenerator) -> Schema {
-    list(pattern(PACKAGE), 0)
+pub(super) fn installable(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(INSTALLABLE), 0)
+}
+
+pub(super) fn some_installable(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(INSTALLABLE), 1)
+}
+
+pub(super) fn suites(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(SUITE), 1)
+}
+
+pub(super) fn debconf(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(DEBCONF), 0)
+}
+
+/// An archive with a path in place of a suite has no components.
+pub(super) fn flat_archives() -> Value {
+    let flat = json!({ "type": "string", "pattern": "/$" });
+    let suites = json!({ "anyOf": [flat, { "type": "array", "contains": flat }] });
+    json!([{
+        "if": { "properties": { "suites": suites }, "required": ["suites"] },
+        "then": { "not": { "required": ["components"] } },
+    }])
 }
 
 pub(super) fn some_packages(_: &mut SchemaGenerator) -> Schema {
@@ -169,6 +201,7 @@ pub(super) fn script(generator: &mut SchemaGenerator) -> Schema {
             "additionalProperties": { "type": "string", "pattern": NO_NUL },
         },
         "network": access(generator),
+        "timeout": { "anyOf": [pattern(DURATION), { "type": "integer", "minimum": 1, "maximum": LONGEST }] },
     });
     text_or_file("script", pattern(SCRIPT), &also)
 }

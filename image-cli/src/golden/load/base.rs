@@ -1,0 +1,336 @@
+//! From what an image is made: `[base]`, its packages, further archives and debconf's answers.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
+use super::problem::{Problem, nearest};
+use super::remark::Role;
+use super::steps::beside;
+use super::{keys, rules};
+use crate::golden::recipe::{Base, Distribution, FurtherArchive};
+
+const DEBIAN: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
+const UBUNTU: &[&str] = &["focal", "jammy", "noble", "questing", "resolute"];
+
+/// The types of debconf's questions that can be answered beforehand, and `seen` (debconf-set-selections(1)).
+const QUESTIONS: &[&str] =
+    &["string", "boolean", "select", "multiselect", "note", "text", "password", "error", "seen"];
+/// The largest file of keys: a hundred times what archives have.
+const LARGEST_KEYS: u64 = 1 << 20;
+
+/// `[base]`.
+pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
+    let mut fields = Fields::of(walk, value, "[base]")?;
+    let known = [("debian", Distribution::Debian), ("ubuntu", Distribution::Ubuntu)];
+    let distribution =
+        fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
+            choice(walk, value, &known)
+        });
+    let release =
+        fields.required("release", "`release = \"bookworm\"`, or another code name", |walk, value| {
+            let release = rules::release(walk, value)?;
+            let doubt = distribution.and_then(|distribution| doubt_release(distribution, &release, value));
+            if let Some(doubt) = doubt {
+                walk.add(doubt);
+            }
+            walk.note(Role::Release, &release, value);
+            Some(release)
+        });
+    let components = fields.optional("components", |walk, value| components(walk, value, None));
+    let mirror = fields.optional("mirror", |walk, value| {
+        walk.note(Role::Mirror, "", value);
+        rules::mirror(walk, value)
+    });
+    let packages = fields.optional("packages", |walk, value| texts(walk, value, installable));
+    let archives = fields.optional("archives", archives);
+    let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
+    fields.finish(|key| keys::home(key, "[base]"));
+    let distribution = distribution?;
+    let usual: &[&str] = match distribution {
+        Distribution::Debian => &["main"],
+        Distribution::Ubuntu => &["main", "universe"],
+    };
+    Some(Base {
+        distribution,
+        release: release?,
+        components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
+        mirror,
+        packages: packages.unwrap_or_default(),
+        archives: archives.unwrap_or_default(),
+        debconf: debconf.unwrap_or_default(),
+    })
+}
+
+/// A release that its distribution is not known to have. It may be newer than this program, so it is only doubted.
+fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -> Option<Problem> {
+    let (own, others, other) = match distribution {
+        Distribution::Debian => (DEBIAN, UBUNTU, "Ubuntu"),
+        Distribution::Ubuntu => (UBUNTU, DEBIAN, "Debian"),
+    };
+    if own.contains(&release) {
+        return None;
+    }
+    let problem = Problem::warning(value.span(), format!("{release:?} is no release that is known here"));
+    Some(match nearest(release, own.iter().copied()) {
+        _ if others.contains(&release) => problem.label(format!("a release of {other}")),
+        Some(near) => problem.label(format!("did you mean {near:?}?")),
+        None => problem,
+    })
+}
+
+/// The components of the base's archive, or of the further one with this number.
+fn components(walk: &Walk<'_>, value: &Value<'_>, archive: Option<usize>) -> Option<Vec<String>> {
+    let components = texts(walk, value, |walk, value| {
+        let component = rules::component(walk, value)?;
+        walk.note(Role::Component(archive), &component, value);
+        Some(component)
+    })?;
+    match components.is_empty() {
+        true => walk
+            .refuse(Problem::error(value.span(), "no component").help("leave the key out for the default")),
+        false => Some(components),
+    }
+}
+
+/// A package's name, or the file of one beside the recipe, which then begins with `./`.
+pub(super) fn installable(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let DeValue::String(word) = value.get_ref() else { return rules::package(walk, value) };
+    if !word.contains('/') {
+        if word.ends_with(".deb") {
+            let problem = Problem::error(value.span(), format!("{word:?} is the name of a file"));
+            return walk.refuse(problem.help(format!("a file beside the recipe has a slash: \"./{word}\"")));
+        }
+        return rules::package(walk, value);
+    }
+    if !word.ends_with(".deb") {
+        let problem =
+            Problem::error(value.span(), format!("{word:?} is neither a package nor a file of one"));
+        return walk
+            .refuse(problem.help("packages are names, or files such as \"./packages/name_1.0_amd64.deb\""));
+    }
+    let (relative, resolved) = beside(walk, value)?;
+    if let Err(problem) = is_package_file(&resolved) {
+        let problem = Problem::error(value.span(), format!("{word:?} {problem}"));
+        return walk
+            .refuse(problem.help("`dpkg-deb --info FILE` shows what a package's file says of itself"));
+    }
+    let file = format!("./{}", relative.strip_prefix(".").unwrap_or(&relative).display());
+    walk.note(Role::Package, &file, value);
+    Some(file)
+}
+
+/// Whether the file at `path` begins as deb(5) has it.
+fn is_package_file(path: &Path) -> Result<(), String> {
+    let begins: &[u8] = b"!<arch>\ndebian-binary";
+    let mut start = Vec::new();
+    let opened = fs::File::open(path).and_then(|file| file.take(begins.len() as u64).read_to_end(&mut start));
+    match opened {
+        Ok(_) if start == begins => Ok(()),
+        Ok(_) => Err("is not a Debian package".into()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
+}
+
+/// `[[base.archives]]`.
+fn archives(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<FurtherArchive>> {
+    let DeValue::Array(values) = value.get_ref() else {
+        let problem = Problem::error(value.span(), "the archives are not a list");
+        return walk.refuse(problem.help("write `[[base.archives]]`, with two brackets, above each archive"));
+    };
+    let archives: Vec<_> =
+        values.iter().enumerate().map(|(number, value)| archive(walk, value, number)).collect();
+    archives.into_iter().collect()
+}
+
+fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherArchive> {
+    let mut fields = Fields::of(walk, value, "an archive")?;
+    let uri = fields.optional("uri", |walk, value| {
+        walk.note(Role::Uri(number), "", value);
+        rules::mirror(walk, value)
+    });
+    let is_wrong = uri.is_none() && fields.has("uri");
+    let suites =
+        fields.required("suites", "`suites = [\"…\"]`, such as \"bookworm-backports\"", |walk, value| {
+            suites(walk, value, number)
+        });
+    let given = fields.optional("components", |walk, value| components(walk, value, Some(number)));
+    let signed_by = fields.optional("signed-by", keys_file);
+    let keep = fields.optional("keep", flag);
+    if uri.is_some() && !fields.has("signed-by") {
+        let doubt = Problem::warning(fields.span(), "this archive must be signed by the distribution itself");
+        walk.add(
+            doubt.help("anybody else's: `signed-by = \"keys/theirs.asc\"`, the file of their public keys"),
+        );
+    }
+    let kept_place = fields.place_of("keep");
+    let components_place = fields.place_of("components");
+    fields.finish(|key| match key {
+        "mirror" | "url" | "uris" => Some("write `uri = \"https://…\"`".into()),
+        "key" | "keyring" | "gpg-key" => Some("write `signed-by = \"…\"`: a file beside the recipe".into()),
+        "suite" => Some("write `suites = \"…\"`".into()),
+        _ => keys::home(key, "[[base.archives]]"),
+    });
+    let suites = suites?;
+    let flat = suites.iter().any(|suite| suite.ends_with('/'));
+    if let Some(place) = components_place.filter(|_| flat) {
+        let problem = Problem::error(place, "an archive with a path in place of a suite has no components");
+        walk.add(problem.help("leave out `components`"));
+    }
+    let for_everybody = uri.as_ref().is_none_or(|uri| !uri.is_local() && !uri.is_private());
+    if let Some(place) = kept_place.filter(|_| keep == Some(true) && !for_everybody) {
+        let doubt = Problem::warning(place, "instances will not reach this archive as the build does");
+        walk.add(doubt.help("its files are on this machine, or its password stays here: leave out `keep`"));
+    }
+    let usual = if flat { Vec::new() } else { vec!["main".to_owned()] };
+    let archive = FurtherArchive {
+        uri,
+        suites,
+        components: given.unwrap_or(usual),
+        signed_by,
+        keep: keep.unwrap_or(for_everybody),
+    };
+    (!is_wrong).then_some(archive)
+}
+
+fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: usize) -> Option<Vec<String>> {
+    let suites = texts(walk, value, |walk, value| {
+        let suite = rules::suite(walk, value)?;
+        walk.note(Role::Suite(archive), &suite, value);
+        Some(suite)
+    })?;
+    match suites.is_empty() {
+        true => walk.refuse(Problem::error(value.span(), "no suite").help("such as \"bookworm-backports\"")),
+        false => Some(suites),
+    }
+}
+
+/// A file of public keys beside the recipe.
+fn keys_file(walk: &Walk<'_>, value: &Value<'_>) -> Option<PathBuf> {
+    let (relative, path) = beside(walk, value)?;
+    match read_keys(&path) {
+        Ok(_) => Some(relative),
+        Err(problem) => {
+            let problem = Problem::error(value.span(), problem.to_string());
+            walk.refuse(problem.help("gpg --armor --export KEY > keys/theirs.asc"))
+        }
+    }
+}
+
+/// Why a file is not what apt takes for keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeysError {
+    #[error("the keys cannot be read: {0}")]
+    Unreadable(String),
+    #[error("the file of keys is larger than 1 MiB")]
+    TooLarge,
+    #[error("this file has a private key in it, which must stay with its owner")]
+    Private,
+    #[error("this is a keybox of GnuPG, which apt does not read")]
+    Keybox,
+    #[error("this is not a file of public OpenPGP keys")]
+    Other,
+}
+
+/// Public keys as apt takes them, and the ending by which it knows their kind.
+///
+/// # Errors
+/// If the file at `path` is none, or larger than 1 MiB.
+pub(crate) fn read_keys(path: &Path) -> Result<(Vec<u8>, &'static str), KeysError> {
+    let mut keys = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_KEYS.saturating_add(1)).read_to_end(&mut keys))
+        .map_err(|error| KeysError::Unreadable(error.to_string()))?;
+    if keys.len() as u64 > LARGEST_KEYS {
+        return Err(KeysError::TooLarge);
+    }
+    let has = |words: &[u8]| keys.windows(words.len()).any(|window| window == words);
+    // Packet headers of RFC 9580, 4.2: tag 6 is a public key, tag 5 a secret one; the old form keeps it in bits 2 to 5.
+    let tag = match keys.first() {
+        Some(first) if first & 0xc0 == 0xc0 => Some(first & 0x3f),
+        Some(first) if first & 0x80 != 0 => Some((first >> 2) & 0xf),
+        _ => None,
+    };
+    if has(b"-----BEGIN PGP PRIVATE KEY BLOCK-----") || tag == Some(5) {
+        Err(KeysError::Private)
+    } else if has(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
+        Ok((keys, "asc"))
+    } else if keys.get(8..12) == Some(b"KBXf") {
+        Err(KeysError::Keybox)
+    } else if tag == Some(6) {
+        Ok((keys, "gpg"))
+    } else {
+        Err(KeysError::Other)
+    }
+}
+
+/// An answer for debconf: `owner question type value`.
+fn selection(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    const HELP: &str = "write \"package package/question type value\", as debconf-set-selections(1) reads it; \
+                        `debconf-show PACKAGE` lists the questions";
+    let line = text(walk, value)?;
+    let refuse = |problem: &str| Problem::error(value.span(), problem).help(HELP);
+    if line.trim().lines().count() > 1 {
+        let problem = Problem::error(value.span(), "several answers in one string");
+        return walk.refuse(problem.help("write a list with a string for each line"));
+    }
+    let line = line.trim();
+    let words: Vec<&str> = line.split_whitespace().take(4).collect();
+    let [owner, question, kind, ..] = words.as_slice() else {
+        return walk.refuse(refuse("this does not answer a question of debconf's"));
+    };
+    if !rules::is_package_name(owner)
+        || !question.bytes().all(|byte| byte.is_ascii_graphic())
+        || line.chars().any(|c| c.is_control() && c != '\t')
+    {
+        return walk.refuse(refuse("this does not answer a question of debconf's"));
+    }
+    if !QUESTIONS.contains(kind) {
+        let mut problem = refuse(&format!("debconf has no type {kind:?}"));
+        if let Some(near) = nearest(kind, QUESTIONS.iter().copied()) {
+            problem = problem.label(format!("did you mean {near:?}?"));
+        }
+        let kinds: Vec<String> = QUESTIONS.iter().map(|kind| format!("{kind:?}")).collect();
+        return walk.refuse(problem.help(format!("the third word is {}", listed(&kinds, "or"))));
+    }
+    let answer = words.get(3).copied().unwrap_or_default();
+    if matches!(*kind, "boolean" | "seen") && !matches!(answer, "true" | "false") {
+        return walk
+            .refuse(refuse(&format!("{answer:?} does not answer yes or no")).help("write true or false"));
+    }
+    if *kind == "password" {
+        let doubt =
+            Problem::warning(value.span(), "this password is in the recipe, and may stay in the image");
+        walk.add(doubt.help("let cloud-init set it at the first boot"));
+    }
+    Some(line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_from_what_apt_does_not_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |content: &[u8]| {
+            let path = dir.path().join("keys");
+            fs::write(&path, content).unwrap();
+            read_keys(&path).map(|(_, ending)| ending)
+        };
+        assert_eq!(read(b"Comment\n-----BEGIN PGP PUBLIC KEY BLOCK-----\n"), Ok("asc"));
+        assert_eq!(read(&[0x99, 0x01, 0x0d, 0x04]), Ok("gpg"));
+        assert_eq!(read(&[0xc6, 0x33, 0x04]), Ok("gpg"));
+        assert_eq!(read(b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n"), Err(KeysError::Private));
+        assert_eq!(read(&[0x95, 0x01]), Err(KeysError::Private));
+        assert_eq!(read(b"\0\0\0 \x01\x01\0\x02KBXf\0\0"), Err(KeysError::Keybox));
+        for other in [&b""[..], b"<html>", &[0xff], &[0x80]] {
+            assert_eq!(read(other), Err(KeysError::Other), "{other:?}");
+        }
+        assert_eq!(read(&vec![0x99; 1 + (1 << 20)]), Err(KeysError::TooLarge));
+        assert!(matches!(read_keys(&dir.path().join("none")), Err(KeysError::Unreadable(_))));
+    }
+}

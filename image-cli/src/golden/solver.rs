@@ -1,0 +1,346 @@
+//! apt's solver, asked before anything is built: whether the archives have the recipe's suites, components and packages,
+//! whether these go together, and how much they are.
+//!
+//! ```text
+//! recipe ─► cache/solver/HASH/     a root for apt alone: the build's sources, keys, an empty list of installed packages
+//!             apt-get update       does each archive have its suites and components?          ─┐
+//!             apt-get --simulate   does each package exist, and do they go together?           ├─► remarks on words
+//!             apt-cache            what a misspelt one is near to; how large all of them are  ─┘   of the recipe
+//! ```
+//!
+//! No right is needed and nothing is installed. Where no archive can be reached the answer is that it could not be asked.
+//! The lists stay for the next time; apt fetches what has changed.
+
+mod root;
+mod said;
+
+use std::path::Path;
+
+use self::root::Root;
+use self::said::{Refusal, refusals};
+use super::bootstrap::sources::{Archive, keyring};
+use super::bootstrap::{self, further::Further};
+use super::disk::room;
+use super::load::{Loaded, Remark, Role, nearest};
+use super::recipe::{Base, Recipe, Step};
+
+/// What came of asking.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The archives answered.
+    Answered(Answer),
+    /// They could not be asked, and why.
+    Unasked(String),
+}
+
+/// What the archives say.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// What is wrong with the recipe.
+    pub(crate) remarks: Vec<Remark>,
+    /// What would be installed, if nothing is wrong with the packages.
+    pub(crate) total: Option<Total>,
+}
+
+/// All packages that would be installed, by the recipe and for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Total {
+    /// How many.
+    pub(crate) packages: usize,
+    /// What they are to fetch, in bytes; those of the package cache included.
+    pub(crate) download_size: u64,
+    /// What they take as the archive counts, in bytes: with manuals and translations, which images do not have.
+    pub(crate) installed_size: u64,
+}
+
+/// Asks about the packages of a recipe. Lists are kept in a folder of `cache`.
+///
+/// # Errors
+/// If a file beside the recipe is not there any more.
+pub(crate) fn ask(loaded: &Loaded, cache: &Path) -> anyhow::Result<Outcome> {
+    let base = &loaded.recipe.base;
+    let Some(archive) = Archive::of_the_build(base) else {
+        return Ok(Outcome::Unasked("this machine's apt knows no archive of the distribution".into()));
+    };
+    let keys = keyring(base.distribution);
+    if !Path::new(keys).exists() {
+        return Ok(Outcome::Unasked(format!("the keys of the archive, {keys}, are not installed")));
+    }
+    let further = Further::of(base, &loaded.folder)?;
+    let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further)
+        .and_then(|root| answer(loaded, &root));
+    // Whatever keeps apt from answering is no fault of the recipe's: the build will tell.
+    Ok(asked.unwrap_or_else(|error| Outcome::Unasked(format!("{error:#}"))))
+}
+
+fn answer(loaded: &Loaded, root: &Root) -> anyhow::Result<Outcome> {
+    let recipe = &loaded.recipe;
+    let update = root.update()?;
+    let found = refusals(&update);
+    let remarks: Vec<Remark> =
+        found.iter().filter_map(|refusal| of_archive(refusal, &recipe.base, root)).collect();
+    if !remarks.is_empty() {
+        return Ok(Outcome::Answered(Answer { remarks, total: None }));
+    }
+    if let Some(Refusal::Unreachable(why)) = found.iter().find(|one| matches!(one, Refusal::Unreachable(_)))
+        && !root.has_lists()
+    {
+        return Ok(Outcome::Unasked(why.clone()));
+    }
+    packages(loaded, root).map(Outcome::Answered)
+}
+
+/// What an archive's refusal says of the recipe.
+fn of_archive(refusal: &Refusal, base: &Base, root: &Root) -> Option<Remark> {
+    match refusal {
+        Refusal::NoSuite { uri, suite } => {
+            let number = further_of(base, uri, suite);
+            let role = number.map_or(Role::Release, Role::Suite);
+            let word = if number.is_some() { suite } else { &base.release };
+            let remark = Remark::mistake(role, word, format!("the archive {uri} has no suite {suite:?}"));
+            let suffixes = ["", "-updates", "-security", "-backports", "-proposed-updates"];
+            let mut known = suffixes.map(|suffix| format!("{}{suffix}", base.release)).to_vec();
+            known.extend(["stable", "testing", "unstable"].map(String::from));
+            let near = nearest(suite, known.iter().map(String::as_str).filter(|known| *known != suite));
+            Some(match near.filter(|_| number.is_some()) {
+                Some(near) => remark.label(format!("did you mean {near:?}?")),
+                None => remark,
+            })
+        }
+        Refusal::NoComponent { uri, suite, component } => {
+            let role = Role::Component(further_of(base, uri, suite));
+            let known = root.components(suite);
+            let words: Vec<&str> = known.split_whitespace().collect();
+            let remark =
+                Remark::mistake(role, component, format!("the archive {uri} has no component {component:?}"));
+            let remark = match nearest(component, words.iter().copied()) {
+                Some(near) => remark.label(format!("did you mean {near:?}?")),
+                None => remark,
+            };
+            Some(if words.is_empty() { remark } else { remark.help(format!("it has {}", words.join(", "))) })
+        }
+        Refusal::NotSigned { uri, suite } => {
+            let number = further_of(base, uri, suite);
+            let role = number.map_or(Role::Mirror, Role::Uri);
+            let remark =
+                Remark::mistake(role, "", format!("{uri} is not signed with the keys that are given"));
+            Some(remark.help("`signed-by` is the file with the archive's public keys, beside the recipe"))
+        }
+        Refusal::NotAllowed { uri } => {
+            let number = base.archives.iter().position(|archive| {
+                archive.uri.as_ref().is_some_and(|own| uri.starts_with(own.as_str().trim_end_matches('/')))
+            });
+            let remark = Remark::mistake(
+                number.map_or(Role::Mirror, Role::Uri),
+                "",
+                format!("{uri} wants a name and a password, or other ones"),
+            );
+            Some(remark.help(
+                "write them into the address, \"https://NAME:PASSWORD@…\"; both are for the build alone",
+            ))
+        }
+        Refusal::Unreachable(_)
+        | Refusal::NoPackage(_)
+        | Refusal::NoVersion { .. }
+        | Refusal::NoCandidate(_)
+        | Refusal::Unmet(_) => None,
+    }
+}
+
+/// Which further archive it is that has `suite` at `uri`; none for the base's own.
+fn further_of(base: &Base, uri: &str, suite: &str) -> Option<usize> {
+    base.archives.iter().position(|archive| {
+        let has = archive.suites.iter().any(|own| own.trim_end_matches('/') == suite.trim_end_matches('/'));
+        has && archive.uri.as_ref().is_none_or(|own| plain(own.as_str()) == plain(uri))
+    })
+}
+
+/// An address as apt's messages and recipes have in common: `copy:/srv/x` is `file:///srv/x`.
+fn plain(uri: &str) -> String {
+    let path = ["file:", "copy:"].iter().find_map(|scheme| uri.strip_prefix(scheme));
+    match path {
+        Some(path) => format!("/{}", path.trim_matches('/')),
+        None => uri.trim_end_matches('/').to_owned(),
+    }
+}
+
+/// Whether a step may tell apt of an archive that is not known beforehand.
+fn may_add_archives(step: &Step) -> bool {
+    let of_apt =
+        |path: &str| path.starts_with("/etc/apt") || "/etc/apt".starts_with(path.trim_end_matches('/'));
+    match step {
+        Step::Run(_) => true,
+        Step::Copy(copy) => of_apt(&copy.to),
+        Step::Write(write) => of_apt(&write.path),
+        Step::Install(_) | Step::Remove(_) => false,
+    }
+}
+
+/// The packages of later steps: those that must be known now, and those that a step before may make known.
+fn later(recipe: &Recipe) -> (Vec<&String>, Vec<&String>) {
+    let (mut known, mut unsure) = (Vec::new(), Vec::new());
+    let mut sure = true;
+    for step in recipe.steps.iter().skip(bootstrap::steps_done(recipe)) {
+        sure = sure && !may_add_archives(step);
+        if let Step::Install(packages) = step {
+            let list = if sure { &mut known } else { &mut unsure };
+            list.extend(packages);
+        }
+    }
+    (known, unsure)
+}
+
+/// What is to be said of the packages.
+fn packages(loaded: &Loaded, root: &Root) -> anyhow::Result<Answer> {
+    let recipe = &loaded.recipe;
+    let first = bootstrap::packages(recipe);
+    let (known, unsure) = later(recipe);
+    let all: Vec<&String> = first.iter().chain(known.iter().copied()).chain(unsure.iter().copied()).collect();
+    let everything = root.simulate(&recipe.base, &loaded.folder, &all)?;
+    if everything.success {
+        let total = root.total(&everything.stdout, &loaded.folder, &all)?;
+        let remarks = room::of_packages(recipe, total.installed_size).into_iter().collect();
+        return Ok(Answer { remarks, total: Some(total) });
+    }
+    let mut remarks = Vec::new();
+    let refused = refusals(&everything);
+    let names = refused.iter().any(|one| {
+        matches!(one, Refusal::NoPackage(_) | Refusal::NoVersion { .. } | Refusal::NoCandidate(_))
+    });
+    let archive: Vec<String> = if names { root.names()? } else { Vec::new() };
+    for refusal in &refused {
+        remarks.extend(of_package(refusal, &archive, |name| {
+            let is = |package: &&String| package.split([':', '=']).next() == name.split([':', '=']).next();
+            unsure.iter().any(is) && !first.iter().chain(known.iter().copied()).any(|package| is(&package))
+        }));
+    }
+    if !names && let Some(Refusal::Unmet(text)) = refused.iter().find(|one| matches!(one, Refusal::Unmet(_)))
+    {
+        let alone: Vec<&String> = first.iter().collect();
+        let is_sure =
+            all.len() == alone.len() || !root.simulate(&recipe.base, &loaded.folder, &alone)?.success;
+        remarks.push(unmet(text, &first, is_sure));
+    }
+    Ok(Answer { remarks, total: None })
+}
+
+/// What is to be said of a package that cannot be had; `is_unsure` knows those that a step may make known.
+fn of_package(refusal: &Refusal, archive: &[String], is_unsure: impl Fn(&str) -> bool) -> Option<Remark> {
+    let (word, message) = match refusal {
+        Refusal::NoPackage(name) => (name.clone(), format!("the archive has no package {name:?}")),
+        Refusal::NoCandidate(name) => {
+            (name.clone(), format!("{name:?} is no package itself: others provide it, or once did"))
+        }
+        Refusal::NoVersion { name, version } => (
+            format!("{name}={version}"),
+            format!("the archive does not have {name:?} in version {version:?}"),
+        ),
+        _ => return None,
+    };
+    let remark = match is_unsure(&word) {
+        true => {
+            Remark::doubt(Role::Package, &word, format!("{message}, unless a step makes one known that has"))
+        }
+        false => Remark::mistake(Role::Package, &word, message),
+    };
+    let name = word.split([':', '=']).next().unwrap_or_default();
+    let near = nearest(name, archive.iter().map(String::as_str).filter(|other| *other != name));
+    Some(match (refusal, near) {
+        (Refusal::NoVersion { .. }, _) => {
+            remark.help("leave the version out, or see `apt-cache madison PACKAGE`")
+        }
+        (_, Some(near)) => remark.label(format!("did you mean {near:?}?")),
+        (_, None) => remark.help("other components and archives are named in [base]"),
+    })
+}
+
+/// What is to be said of packages that do not go together, in the solver's words.
+fn unmet(text: &str, first: &[String], is_sure: bool) -> Remark {
+    let named = text.split_whitespace().next().unwrap_or_default();
+    let word = first.iter().find(|package| package.split([':', '=']).next() == Some(named));
+    let word = word.map_or(named, String::as_str);
+    match is_sure {
+        true => Remark::mistake(Role::Package, word, "these packages cannot be installed together"),
+        false => Remark::doubt(
+            Role::Package,
+            word,
+            "not all packages can be installed together, one step after another they may",
+        ),
+    }
+    .help(format!("apt says: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::load::Severity;
+    use crate::golden::recipe::{FurtherArchive, Run, Write, example};
+
+    #[test]
+    fn packages_behind_a_step_that_may_add_an_archive_are_only_doubted() {
+        let mut recipe = example();
+        let install = |name: &str| Step::Install(vec![name.into()]);
+        let write = |path: &str| {
+            Step::Write(Write {
+                path: path.into(),
+                content: String::new(),
+                owner: Default::default(),
+                mode: 0o644,
+                append: false,
+            })
+        };
+        recipe.steps = vec![
+            install("first"),
+            write("/etc/motd"),
+            install("second"),
+            write("/etc/apt/sources.list.d/x.list"),
+            install("third"),
+            Step::Run(Run { script: "true".into(), ..Run::default() }),
+            install("fourth"),
+        ];
+        let (known, unsure) = later(&recipe);
+        assert_eq!(known, ["second"]);
+        assert_eq!(unsure, ["third", "fourth"]);
+        let archive = ["htop", "vim-tiny"].map(String::from);
+        let of = |refusal: &Refusal, unsure: bool| of_package(refusal, &archive, |_| unsure).unwrap();
+        let misspelt = of(&Refusal::NoPackage("htpo".into()), false);
+        assert_eq!(
+            (misspelt.severity, misspelt.label.as_deref()),
+            (Severity::Error, Some("did you mean \"htop\"?"))
+        );
+        assert_eq!(of(&Refusal::NoPackage("htpo:i386".into()), true).severity, Severity::Warning);
+        assert_eq!(of(&Refusal::NoPackage("zzzzzz".into()), false).label, None);
+        let version = of(&Refusal::NoVersion { name: "htop".into(), version: "9".into() }, false);
+        assert_eq!((version.word.as_str(), version.label), ("htop=9", None));
+    }
+
+    #[test]
+    fn a_refusal_belongs_to_the_archive_that_it_is_about() {
+        let mut base = example().base;
+        let further = |uri: Option<&str>, suite: &str| FurtherArchive {
+            uri: uri.map(crate::golden::recipe::Uri::new),
+            suites: vec![suite.into()],
+            components: vec!["main".into()],
+            signed_by: None,
+            keep: true,
+        };
+        base.archives =
+            vec![further(Some("http://a.example/x/"), "bookworm"), further(None, "bookworm-backports")];
+        assert_eq!(further_of(&base, "http://a.example/x", "bookworm"), Some(0));
+        assert_eq!(further_of(&base, "http://b.example", "bookworm"), None);
+        assert_eq!(further_of(&base, "http://b.example", "bookworm-backports"), Some(1));
+        base.archives = vec![further(Some("file:///srv/x"), "stable")];
+        assert_eq!(further_of(&base, "copy:/srv/x", "stable"), Some(0));
+        assert_eq!(further_of(&base, "copy:/srv/y", "stable"), None);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said_in_the_solvers_words() {
+        let first = ["htop".to_owned(), "a=1".to_owned()];
+        let remark = unmet("a : Conflicts: b", &first, true);
+        assert_eq!((remark.severity, remark.word.as_str()), (Severity::Error, "a=1"));
+        assert_eq!(remark.help.as_deref(), Some("apt says: a : Conflicts: b"));
+        assert_eq!(unmet("x : Depends: y", &first, false).severity, Severity::Warning);
+    }
+}
