@@ -4,6 +4,7 @@
 
 mod archives;
 mod build;
+mod copies;
 mod debian;
 mod killed;
 

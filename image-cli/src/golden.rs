@@ -11,6 +11,7 @@ pub(crate) mod bootcode;
 pub(crate) mod bootloader;
 pub(crate) mod bootstrap;
 mod cloud_init;
+pub(crate) mod copies;
 pub(crate) mod disk;
 mod environment;
 pub(crate) mod epoch;
@@ -30,6 +31,7 @@ pub(crate) mod recipe;
 pub(crate) mod sandbox;
 mod seal;
 pub(crate) mod solver;
+mod source;
 mod stages;
 mod steps;
 pub(crate) mod tree;
@@ -96,6 +98,7 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
 /// Finds out early what is missing, and cleans up in the end.
 fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::Result<u8> {
     cloud_init::check(&loaded.recipe)?;
+    tell_losses(&copies::check(loaded)?, ui);
     programs::require(stages::PROGRAMS)?;
     bootstrap::check(&loaded.recipe.base)?;
     namespace::probe()?;
@@ -147,6 +150,15 @@ pub(crate) fn consult(loaded: &Loaded, cache: &Path, ui: &Ui) -> anyhow::Result<
         Outcome::Unasked(why) => {
             ui.warning(&format!("whether the archives have all packages could not be asked: {why}"));
             Ok(None)
+        }
+    }
+}
+
+/// What copies would lose that somebody gave a file on purpose. `goldimg plan` tells more.
+fn tell_losses(copies: &[copies::Copies], ui: &Ui) {
+    for one in copies {
+        for remark in one.remarks.iter().filter(|remark| remark.about.is_loss()) {
+            ui.warning(&format!("step {}: {}", one.step, remark.line()));
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What was asked for: the exceptions and expectations of whoever made an image, or of whoever looks at it.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 /// What was asked for. By default nothing: an image of unknown origin.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
-    /// Files and folders that are meant to stay.
+    /// Files and folders that are meant to stay, with all beneath them.
     pub(crate) keep: Vec<PathBuf>,
-    /// Files that were put there by name, and folders that were copied.
-    pub(crate) asked_for: Vec<PathBuf>,
+    /// What was put there by name, each file, link and folder by itself: nothing beneath them or beside them counts.
+    pub(crate) asked_for: BTreeSet<PathBuf>,
     /// Whether passwords are meant to stay.
     pub(crate) keep_passwords: bool,
     /// The consoles of the kernel's command line, in their order.
@@ -34,7 +36,19 @@ impl Expected {
 
     /// Whether `path` was put there by name, or is meant to stay.
     pub(crate) fn asks_for(&self, path: &Path) -> bool {
-        self.keeps(path) || self.asked_for.iter().any(|asked| path.starts_with(asked))
+        self.keeps(path) || self.asked_for.contains(path)
+    }
+
+    /// Whether anything beneath `path` is meant to stay.
+    pub(crate) fn keeps_beneath(&self, path: &Path) -> bool {
+        self.keep.iter().any(|kept| kept.starts_with(path) && kept != path)
+    }
+
+    /// Whether anything beneath `path` was put there by name, or is meant to stay.
+    pub(crate) fn asks_beneath(&self, path: &Path) -> bool {
+        // Paths are ordered by their names: what is beneath one comes right behind it.
+        let mut behind = self.asked_for.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+        self.keeps_beneath(path) || behind.next().is_some_and(|next| next.starts_with(path))
     }
 
     /// Whether a BIOS must be able to start it; unknown for an image of unknown origin.

@@ -437,7 +437,7 @@ fn what_the_recipe_asks_for_is_no_violation() {
     assert_eq!(broken, BTreeSet::from(["authorized-keys", "logs", "passwords"]));
     asked.keep = vec!["/var/log/kept".into()];
     asked.keep_passwords = true;
-    asked.asked_for = vec!["/root/.ssh/authorized_keys".into()];
+    asked.asked_for = ["/root/.ssh/authorized_keys".into()].into();
     assert_eq!(broken_rules(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked), BTreeSet::new());
 }
 

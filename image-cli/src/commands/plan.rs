@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::build::cache;
+use crate::golden::copies::Copies;
 use crate::golden::epoch::Epoch;
 use crate::golden::plan::{Archive, Partition, Plan};
 use crate::golden::recipe::Access;
@@ -59,6 +60,15 @@ fn text(plan: &Plan<'_>) -> String {
         section(&mut text, "network of the steps");
         let _ = writeln!(text, "  {}", plan.recipe.build.network);
     }
+    if !plan.copies.is_empty() {
+        section(&mut text, "copies");
+    }
+    for copies in &plan.copies {
+        let _ = writeln!(text, "{}", of(copies));
+        for remark in &copies.remarks {
+            let _ = writeln!(text, "    {}", remark.line());
+        }
+    }
     let all = plan.all_packages.map_or("what they depend on".into(), |all| {
         format!(
             "what they depend on: {} in all, {} to fetch, up to {} installed",
@@ -95,6 +105,18 @@ fn text(plan: &Plan<'_>) -> String {
         let _ = writeln!(text, "  {output}");
     }
     text
+}
+
+/// "step 2: files/www to /var/www: 12 files, 3 folders, 1 link, 3.4 MiB"
+fn of(copies: &Copies) -> String {
+    let counted = [(copies.files, "file"), (copies.folders, "folder"), (copies.links, "link")];
+    let mut parts: Vec<String> = counted
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    parts.push(Size(copies.bytes).to_string());
+    format!("  step {}: {} to {}: {}", copies.step, copies.from, copies.to, parts.join(", "))
 }
 
 fn section(text: &mut String, title: &str) {

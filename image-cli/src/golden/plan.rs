@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
+use super::copies::Copies;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
 use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe, Run, Step};
 use super::solver::Total;
 use super::stages::Stage;
-use super::{bootloader, bootstrap, stem, steps};
+use super::{bootloader, bootstrap, copies, stem, steps};
 
 /// What would be done.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) name: String,
     /// The stages, in their order.
     pub(crate) stages: Vec<String>,
+    /// What is copied from beside the recipe, and what is remarkable about it.
+    pub(crate) copies: Vec<Copies>,
     /// What is installed in the first stage: what the recipe asks for, and what booting and cloud-init need.
     pub(crate) packages: Vec<String>,
     /// The kernel's command line, besides the root filesystem.
@@ -64,7 +67,7 @@ impl<'a> Plan<'a> {
     /// The plan for a build that takes place at `epoch`.
     ///
     /// # Errors
-    /// If the disk's size leaves nothing for a root filesystem.
+    /// If the disk's size leaves nothing for a root filesystem, or what is copied cannot be read.
     pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch, all_packages: Option<Total>) -> anyhow::Result<Self> {
         let recipe = &loaded.recipe;
         let name = stem(recipe, epoch);
@@ -79,6 +82,7 @@ impl<'a> Plan<'a> {
         };
         Ok(Self {
             stages: stages(recipe),
+            copies: copies::survey(loaded)?,
             packages: bootstrap::packages(recipe),
             command_line: bootloader::command_line(recipe),
             disk_size: (!fits).then_some(layout.size),

@@ -185,7 +185,7 @@ pub(crate) enum Step {
     Run(#[schemars(schema_with = "schema::script")] Run),
 }
 
-/// A file or folder to copy into the image. A folder's content is merged into an existing folder.
+/// A file or folder to copy into the image. A folder's content is merged into an existing folder, which stays as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields)]
@@ -196,12 +196,41 @@ pub(crate) struct Copy {
     /// Where to, an absolute path in the image.
     #[schemars(schema_with = "schema::path_or_root")]
     pub(crate) to: String,
-    /// Owner and group.
-    #[schemars(default, schema_with = "schema::owner", extend("default" = "root:root"))]
-    pub(crate) owner: Owner,
-    /// Permission bits of files, in octal, such as `"0644"`; default: as in the source.
+    /// Owner and group of what is made; default: `root:root`, and for a file that is replaced the one it had.
+    #[schemars(default, schema_with = "schema::owner")]
+    pub(crate) owner: Option<Owner>,
+    /// Permission bits of files, in octal, such as `"0640"`; default: `"0755"` for files that their owner may execute,
+    /// else `"0644"`, and for a file that is replaced those it had.
     #[schemars(default, schema_with = "schema::mode")]
     pub(crate) mode: Option<u32>,
+    /// Permission bits of folders that are made, in octal; default `"0755"`.
+    #[schemars(default, schema_with = "schema::mode", extend("default" = "0755"))]
+    pub(crate) folder_mode: Option<u32>,
+    /// What is kept of the source besides contents, links, holes and who may execute it.
+    #[schemars(schema_with = "schema::preserve", default)]
+    pub(crate) preserve: Vec<Preserve>,
+    /// Whether what is in the way is removed, with all in it: a folder where a file or link is to be, and the reverse.
+    #[schemars(default)]
+    pub(crate) replace: bool,
+}
+
+impl Copy {
+    /// Whether `what` of the source is kept.
+    pub(crate) fn preserves(&self, what: Preserve) -> bool {
+        self.preserve.contains(&what)
+    }
+}
+
+/// What a copy can keep, in the words of cp(1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Preserve {
+    /// Permission bits, set-user-ID and its kin, and access control lists.
+    Mode,
+    /// When it was changed last, if that is before the build.
+    Timestamps,
+    /// Capabilities, and attributes whose names begin with `user.`.
+    Xattr,
 }
 
 /// A file to write.
@@ -214,12 +243,12 @@ pub(crate) struct Write {
     pub(crate) path: String,
     /// What.
     pub(crate) content: String,
-    /// Owner and group.
-    #[schemars(default, schema_with = "schema::owner", extend("default" = "root:root"))]
-    pub(crate) owner: Owner,
-    /// Permission bits in octal; default `"0644"`.
-    #[schemars(default, schema_with = "schema::mode", extend("default" = "0644"))]
-    pub(crate) mode: u32,
+    /// Owner and group; default: `root:root`, and for a file that is there the one it has.
+    #[schemars(default, schema_with = "schema::owner")]
+    pub(crate) owner: Option<Owner>,
+    /// Permission bits in octal; default: `"0644"`, and for a file that is there those it has.
+    #[schemars(default, schema_with = "schema::mode")]
+    pub(crate) mode: Option<u32>,
     /// Whether it goes behind what the file has already.
     #[schemars(default)]
     pub(crate) append: bool,
@@ -240,19 +269,13 @@ pub(crate) struct Run {
     pub(crate) timeout: Option<u32>,
 }
 
-/// Who owns a file: names or numbers, `user:group`; default `root:root`.
+/// Who owns a file: names or numbers, `user:group`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Owner {
     /// A user's name in the image, or a number.
     pub(crate) user: String,
     /// A group's name in the image, or a number.
     pub(crate) group: String,
-}
-
-impl Default for Owner {
-    fn default() -> Self {
-        Self { user: "root".into(), group: "root".into() }
-    }
 }
 
 /// How the image is configured at its first boot.

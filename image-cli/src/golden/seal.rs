@@ -7,8 +7,9 @@
 //! ballast    package lists, packages, caches, temporary files
 //! ```
 //!
-//! The list is that of `goldimg seal` (`crate::seal`). The finished image is read again to prove it. A recipe may keep paths (`seal.keep`); a file that a step of the
-//! recipe writes or copies by name is asked for.
+//! The list is that of `goldimg seal` (`crate::seal`). The finished image is read again to prove it. A recipe may keep
+//! paths (`seal.keep`), with all beneath them; what its steps wrote or copied was asked for, entry by entry: neither
+//! what is beside it nor what came into a folder that a copy made.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,93 +19,101 @@ use anyhow::Context;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::epoch::Epoch;
-use super::recipe::{Recipe, Step};
 use super::tree::Tree;
+use crate::audit::Expected;
 use crate::seal::accounts::lock;
 use crate::seal::{Action, fits, rules};
 
-/// Removes what must not be cloned.
+/// Removes what must not be cloned, but for what is expected in the image.
 ///
 /// # Errors
 /// If something cannot be removed.
-pub(crate) fn seal(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+pub(crate) fn seal(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+    let expected = &by_place(expected, tree)?;
     for rule in rules() {
         for path in matches(tree, &rule.pattern)? {
-            if is_kept(recipe, &path) || (rule.unless_asked && is_asked_for(recipe, &path)) {
-                continue;
+            let path = place_of(&path, tree)?;
+            match rule.action {
+                Action::Remove => remove(&path, rule.unless_asked, expected, tree)?,
+                // What it points to has rules of its own, or none.
+                _ if tree.link_path(&path)?.is_symlink() => {}
+                Action::RemoveContent => {
+                    for name in tree.list(&path)? {
+                        remove(&path.join(name), rule.unless_asked, expected, tree)?;
+                    }
+                }
+                Action::Truncate => truncate(&path, expected, tree)?,
             }
-            apply(rule.action, &path, recipe, tree)?;
         }
     }
-    if !recipe.seal.keep_passwords {
+    if !expected.keep_passwords {
         lock_passwords(tree)?;
     }
-    if !is_kept(recipe, Path::new("/etc/machine-id")) {
+    if !expected.keeps("/etc/machine-id".as_ref()) {
         // There, and empty: absent or "uninitialized" would make the first boot stop and ask.
         tree.remove("/etc/machine-id")?;
         tree.write("/etc/machine-id", "", 0o444)?;
     }
-    if tree.exists("/var/lib/dbus") && !is_kept(recipe, Path::new("/var/lib/dbus/machine-id")) {
+    if tree.exists("/var/lib/dbus") && !expected.keeps("/var/lib/dbus/machine-id".as_ref()) {
         tree.remove("/var/lib/dbus/machine-id")?;
         link("/etc/machine-id", "/var/lib/dbus/machine-id", tree)?;
     }
-    resolvers(recipe, tree)
+    resolvers(expected, tree)
 }
 
-/// Whether the recipe keeps `path`, alone or with a folder it is in.
-pub(crate) fn is_kept(recipe: &Recipe, path: &Path) -> bool {
-    recipe.seal.keep.iter().any(|kept| path.starts_with(kept))
+/// Where `path` is in the tree when the links of its parents are followed.
+fn place_of(path: &Path, tree: &Tree) -> anyhow::Result<PathBuf> {
+    Ok(tree.inside(&tree.link_path(path)?))
 }
 
-/// Whether a step of the recipe writes or copies `path` by its name.
-pub(crate) fn is_asked_for(recipe: &Recipe, path: &Path) -> bool {
-    recipe.steps.iter().any(|step| match step {
-        Step::Write(write) => Path::new(&write.path) == path,
-        Step::Copy(copy) => path.starts_with(copy.to.trim_end_matches('/')) && copy.to != "/",
-        Step::Install(_) | Step::Remove(_) | Step::Run(_) => false,
-    })
+/// What is expected, with the paths that are kept as they were written and as they are without links.
+fn by_place(expected: &Expected, tree: &Tree) -> anyhow::Result<Expected> {
+    let mut expected = expected.clone();
+    let places = expected.keep.iter().map(|path| place_of(path, tree));
+    let places: Vec<PathBuf> = places.collect::<anyhow::Result<_>>()?;
+    expected.keep.extend(places);
+    Ok(expected)
 }
 
-fn apply(action: Action, path: &Path, recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
-    match action {
-        Action::Remove => drop(tree.remove(path)?),
-        // What it points to has rules of its own, or none.
-        _ if tree.link_path(path)?.is_symlink() => {}
-        Action::RemoveContent => {
-            for name in tree.list(path)? {
-                let inside = path.join(name);
-                // Part of it may be kept.
-                let holds_kept = recipe.seal.keep.iter().any(|kept| Path::new(kept).starts_with(&inside));
-                match (is_kept(recipe, &inside), holds_kept) {
-                    (true, _) => {}
-                    (false, true) => apply(action, &inside, recipe, tree)?,
-                    (false, false) => drop(tree.remove(inside)?),
-                }
-            }
-        }
-        Action::Truncate => {
-            let file = tree.link_path(path)?;
-            let meta = file.symlink_metadata().with_context(|| format!("reading {}", file.display()))?;
-            if meta.is_dir() {
-                for name in tree.list(path)? {
-                    let inside = path.join(name);
-                    if !is_kept(recipe, &inside) {
-                        apply(action, &inside, recipe, tree)?;
-                    }
-                }
-            } else if meta.is_file() && meta.len() > 0 {
-                let truncated = fs::File::options().write(true).truncate(true).open(&file);
-                truncated.with_context(|| format!("emptying {} in the image", path.display()))?;
-            }
+/// Removes `path` with all in it, but for what is kept or, if that counts, was asked for.
+fn remove(path: &Path, unless_asked: bool, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+    if expected.keeps(path) {
+        return Ok(());
+    }
+    let asked = unless_asked && expected.asks_for(path);
+    let beneath = if unless_asked { expected.asks_beneath(path) } else { expected.keeps_beneath(path) };
+    if !asked && !beneath {
+        tree.remove(path)?;
+    } else if !tree.link_path(path)?.is_symlink() {
+        for name in tree.list(path)? {
+            remove(&path.join(name), unless_asked, expected, tree)?;
         }
     }
     Ok(())
 }
 
+/// Makes the file `path`, or all files in the folder `path`, empty, but for what is kept.
+fn truncate(path: &Path, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+    let file = tree.link_path(path)?;
+    let meta = file.symlink_metadata().with_context(|| format!("reading {}", file.display()))?;
+    if expected.keeps(path) {
+        return Ok(());
+    }
+    if meta.is_dir() {
+        for name in tree.list(path)? {
+            truncate(&path.join(name), expected, tree)?;
+        }
+    } else if meta.is_file() && meta.len() > 0 {
+        let truncated = fs::File::options().write(true).truncate(true).open(&file);
+        truncated.with_context(|| format!("emptying {} in the image", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Names come from the network that the image runs in: never from this machine's.
-fn resolvers(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+fn resolvers(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
     let file = Path::new("/etc/resolv.conf");
-    if is_kept(recipe, file) || is_asked_for(recipe, file) {
+    if expected.asks_for(file) {
         return Ok(());
     }
     if !tree.link_path(file)?.is_symlink() {
@@ -188,7 +197,6 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::golden::recipe::{Owner, Write, example};
     use crate::golden::tree::tests::scratch;
 
     fn fill(tree: &Tree) {
@@ -222,7 +230,7 @@ mod tests {
     fn what_must_not_be_cloned_is_gone_and_all_else_stays() {
         let (_dir, tree) = scratch();
         fill(&tree);
-        seal(&example(), &tree).unwrap();
+        seal(&Expected::default(), &tree).unwrap();
         for gone in [
             "/etc/ssh/ssh_host_ed25519_key",
             "/etc/ssh/ssh_host_ed25519_key.pub",
@@ -258,18 +266,14 @@ mod tests {
     fn what_the_recipe_keeps_or_asks_for_stays() {
         let (_dir, tree) = scratch();
         fill(&tree);
-        let mut recipe = example();
-        recipe.seal.keep =
-            ["/etc/machine-id", "/var/lib/apt/lists/partial", "/root/.bash_history"].map(String::from).into();
-        recipe.seal.keep_passwords = true;
-        recipe.steps = vec![Step::Write(Write {
-            path: "/root/.ssh/authorized_keys".into(),
-            content: String::new(),
-            owner: Owner::default(),
-            mode: 0o600,
-            append: false,
-        })];
-        seal(&recipe, &tree).unwrap();
+        let keep = ["/etc/machine-id", "/var/lib/apt/lists/partial", "/root/.bash_history"];
+        let expected = Expected {
+            keep: keep.map(PathBuf::from).into(),
+            keep_passwords: true,
+            asked_for: ["/root/.ssh/authorized_keys".into()].into(),
+            ..Expected::default()
+        };
+        seal(&expected, &tree).unwrap();
         for kept in ["/var/lib/apt/lists/partial/x", "/root/.bash_history", "/root/.ssh/authorized_keys"] {
             assert!(tree.exists(kept), "{kept}");
         }
@@ -277,6 +281,51 @@ mod tests {
         assert!(!tree.exists("/home/ann/.ssh/authorized_keys"));
         assert!(tree.text("/etc/machine-id").unwrap().unwrap().starts_with("0123"));
         assert!(tree.text("/etc/shadow").unwrap().unwrap().contains("$y$secret"));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_that_alone() {
+        let (_dir, tree) = scratch();
+        fill(&tree);
+        // A copy put a file into /etc, one into /root/.cache, and made a folder there; others came in beside them.
+        for (path, content) in [
+            ("/etc/motd", "x"),
+            ("/root/.cache/copied/file", "x"),
+            ("/root/.cache/copied/later", "x"),
+            ("/root/.cache/other/file", "x"),
+            ("/home/ann/.cache/kept/deep/file", "x"),
+            ("/home/ann/.cache/kept/other", "x"),
+        ] {
+            tree.write(path, content, 0o644).unwrap();
+        }
+        tree.write("/etc/netplan/50-cloud-init.yaml", "network: {}", 0o600).unwrap();
+        let asked = [
+            "/etc/motd",
+            "/root/.cache/copied",
+            "/root/.cache/copied/file",
+            "/etc/netplan/50-cloud-init.yaml",
+        ];
+        let expected = Expected {
+            asked_for: asked.map(PathBuf::from).into(),
+            keep: vec!["/home/ann/.cache/kept/deep".into()],
+            ..Expected::default()
+        };
+        seal(&expected, &tree).unwrap();
+        for stays in ["/etc/motd", "/root/.cache/copied/file", "/home/ann/.cache/kept/deep/file"] {
+            assert!(tree.exists(stays), "{stays}");
+        }
+        assert!(tree.exists("/etc/netplan/50-cloud-init.yaml"));
+        for gone in [
+            "/etc/hostname",
+            "/etc/resolv.conf",
+            "/root/.ssh/authorized_keys",
+            "/root/.bash_history",
+            "/root/.cache/copied/later",
+            "/root/.cache/other",
+            "/home/ann/.cache/kept/other",
+        ] {
+            assert!(!tree.exists(gone), "{gone}");
+        }
     }
 
     #[test]
@@ -297,7 +346,7 @@ mod tests {
         symlink(dir.path().join("host"), tree.root().join("tmp")).unwrap();
         tree.write("/var/log/x", "", 0o600).unwrap();
         symlink(dir.path().join("host/precious"), tree.root().join("var/log/link")).unwrap();
-        seal(&example(), &tree).unwrap();
+        seal(&Expected::default(), &tree).unwrap();
         assert_eq!(fs::read(dir.path().join("host/precious")).unwrap(), b"x");
     }
 

@@ -5,6 +5,7 @@
 //!   └─ memory/ (if there is some) tree/       the root filesystem
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -135,7 +136,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         build.ui.note(&notice);
     }
     build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;
-    build.in_shell_reach(&session, |build| build.steps(&session))?;
+    let asked_for = build.in_shell_reach(&session, |build| build.steps(&session))?;
     build.room(&tree, When::AfterSteps)?;
     build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;
@@ -149,7 +150,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     session.leave()?;
     build.stage(&Stage::Seal, || {
         bootstrap::point_to_archive(recipe, &tree, &further)?;
-        seal::seal(recipe, &tree)?;
+        seal::seal(&verify::expected(recipe, &asked_for), &tree)?;
         seal::clamp_times(&tree, build.epoch)
     })?;
     let disk = build.work.scratch.join("disk.raw");
@@ -169,7 +170,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         build.caller.files(|| outputs::make(origin, &disk, folder, force, build.ui))
     })?;
     build.stage(&Stage::Verify, || match (outputs.first_image(), recipe.output.formats.first()) {
-        (Some(path), Some(format)) => verify::verify(path, *format, recipe, build.ui),
+        (Some(path), Some(format)) => verify::verify(path, *format, recipe, &asked_for, build.ui),
         _ => Ok(()),
     })?;
     for file in build.caller.files(|| outputs.keep())? {
@@ -196,23 +197,25 @@ impl Build<'_> {
         self.loaded.remark(remark.as_slice(), self.ui)
     }
 
-    fn steps(&self, session: &Session<'_>) -> anyhow::Result<()> {
+    /// All steps but those that the base has done; answers with what they put into the image by name.
+    fn steps(&self, session: &Session<'_>) -> anyhow::Result<BTreeSet<PathBuf>> {
         let recipe = &self.loaded.recipe;
+        let mut asked_for = BTreeSet::new();
         let done = bootstrap::steps_done(recipe);
         for (index, step) in recipe.steps.iter().enumerate().skip(done) {
-            self.stage(&Stage::Step(index, steps::title(step)), || {
+            asked_for.extend(self.stage(&Stage::Step(index, steps::title(step)), || {
                 steps::run(step, &self.loaded.folder, session)
-            })?;
+            })?);
         }
-        Ok(())
+        Ok(asked_for)
     }
 
     /// Does `work`, and opens a shell afterwards if one was asked for: also if it failed.
-    fn in_shell_reach(
+    fn in_shell_reach<T>(
         &self,
         session: &Session<'_>,
-        work: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        work: impl FnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let result = work(self);
         if self.request.shell && !interrupt::requested() {
             if let Err(error) = &result {

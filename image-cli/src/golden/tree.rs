@@ -75,6 +75,14 @@ impl Tree {
         resolve(&self.root, inside.as_ref(), Last::Keep)
     }
 
+    /// What a path on this machine is called in the tree; one outside stays as it is.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.root) {
+            Ok(inside) => Path::new("/").join(inside),
+            Err(_) => path.to_owned(),
+        }
+    }
+
     /// Whether there is anything at `inside`, be it a dangling link.
     pub(crate) fn exists(&self, inside: impl AsRef<Path>) -> bool {
         self.link_path(inside).is_ok_and(|path| path.symlink_metadata().is_ok())

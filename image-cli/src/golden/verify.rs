@@ -9,12 +9,13 @@
 //! An image that does not boot, or has traces of this machine, is no output. Whether it is ready for OpenStack is for
 //! the recipe to say, so that is told and no failure.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use image_core::format::Format;
 
-use super::recipe::{Firmware, OutputFormat, Recipe, Step};
+use super::recipe::{Firmware, OutputFormat, Recipe};
 use crate::audit::{self, Expected, Profile, Report};
 use crate::failure::Advise;
 use crate::ui::Ui;
@@ -23,13 +24,19 @@ use crate::ui::Ui;
 ///
 /// # Errors
 /// With every violation, or if it cannot be read.
-pub(crate) fn verify(path: &Path, format: OutputFormat, recipe: &Recipe, ui: &Ui) -> anyhow::Result<()> {
+pub(crate) fn verify(
+    path: &Path,
+    format: OutputFormat,
+    recipe: &Recipe,
+    asked_for: &BTreeSet<PathBuf>,
+    ui: &Ui,
+) -> anyhow::Result<()> {
     let format = match format {
         OutputFormat::Qcow2 => Format::Qcow2,
         OutputFormat::Raw => Format::Raw,
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let expected = Expected { build_host: Some(host), ..expected(recipe) };
+    let expected = Expected { build_host: Some(host), ..expected(recipe, asked_for) };
     let report = audit::audit(path, Some(format), Profile::Openstack, &expected)
         .context("looking into the finished image")?;
     if let Some(text) = told(&report, Profile::Openstack) {
@@ -49,17 +56,12 @@ fn told(report: &Report, profile: Profile) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What a recipe asks for.
-pub(crate) fn expected(recipe: &Recipe) -> Expected {
-    let asked_for = recipe.steps.iter().filter_map(|step| match step {
-        Step::Write(write) => Some(PathBuf::from(&write.path)),
-        Step::Copy(copy) if copy.to != "/" => Some(PathBuf::from(copy.to.trim_end_matches('/'))),
-        Step::Copy(_) | Step::Install(_) | Step::Remove(_) | Step::Run(_) => None,
-    });
+/// What a recipe asks for, of whose steps `asked_for` is what they put there by name.
+pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expected {
     let firmware = &recipe.boot.firmware;
     Expected {
         keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
-        asked_for: asked_for.collect(),
+        asked_for: asked_for.clone(),
         keep_passwords: recipe.seal.keep_passwords,
         consoles: Some(recipe.boot.console.clone()),
         firmware: Some(audit::Firmware {
@@ -73,26 +75,17 @@ pub(crate) fn expected(recipe: &Recipe) -> Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::recipe::{Owner, Write, example};
+    use crate::golden::recipe::example;
 
     #[test]
     fn what_the_recipe_asks_for_is_expected() {
         let mut recipe = example();
         recipe.seal.keep = vec!["/var/log/kept".into()];
         recipe.boot.firmware = vec![Firmware::Uefi];
-        recipe.steps = vec![
-            Step::Write(Write {
-                path: "/root/.ssh/authorized_keys".into(),
-                content: String::new(),
-                owner: Owner::default(),
-                mode: 0o600,
-                append: false,
-            }),
-            Step::Install(vec!["vim".into()]),
-        ];
-        let expected = expected(&recipe);
+        let expected = expected(&recipe, &["/root/.ssh/authorized_keys".into()].into());
         assert_eq!(expected.keep, [Path::new("/var/log/kept")]);
-        assert_eq!(expected.asked_for, [Path::new("/root/.ssh/authorized_keys")]);
+        assert!(expected.asks_for("/root/.ssh/authorized_keys".as_ref()));
+        assert!(!expected.asks_for("/root/.ssh/authorized_keys/x".as_ref()));
         assert_eq!(expected.firmware, Some(audit::Firmware { bios: false, uefi: true }));
         assert_eq!(expected.consoles, Some(recipe.boot.console.clone()));
     }

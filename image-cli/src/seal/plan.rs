@@ -86,8 +86,7 @@ impl Plan {
         let files = view.root();
         for rule in rules() {
             for path in view.matches(&rule.pattern)? {
-                let stays = expected.keeps(&path) || (rule.unless_asked && expected.asks_for(&path));
-                if !stays {
+                if !(rule.unless_asked && expected.asks_for(&path)) {
                     plan.apply(rule.action, &path, files, expected, 0)?;
                 }
             }

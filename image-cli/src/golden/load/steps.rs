@@ -8,13 +8,17 @@ use std::path::{Component, Path, PathBuf};
 use toml::de::DeValue;
 
 use super::base::installable;
-use super::fields::{Fields, Value, Walk, flag, listed, text, texts};
+use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::{Problem, nearest};
 use super::{keys, rules};
-use crate::golden::recipe::{Access, Copy, Run, Step, Write};
+use crate::golden::recipe::{Access, Copy, Preserve, Run, Step, Write};
 
 /// What a step does, by its key.
 const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];
+
+/// What a copy can keep.
+const PRESERVE: &[(&str, Preserve)] =
+    &[("mode", Preserve::Mode), ("timestamps", Preserve::Timestamps), ("xattr", Preserve::Xattr)];
 
 /// The largest script or fragment in a file of its own.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -92,13 +96,26 @@ fn copy(walk: &Walk<'_>, value: &Value<'_>) -> Option<Copy> {
     let to = fields.required("to", "`to = \"/…\"`: its path in the image", rules::path_or_root);
     let owner = fields.optional("owner", rules::owner);
     let mode = fields.optional("mode", rules::mode);
+    let folder_mode = fields.optional("folder-mode", rules::mode);
+    let preserve = fields
+        .optional("preserve", |walk, value| texts(walk, value, |walk, value| choice(walk, value, PRESERVE)));
+    let replace = fields.optional("replace", flag);
+    let place = fields.place_of("preserve");
     fields.finish(|_| None);
+    let preserve = preserve.unwrap_or_default();
+    if let Some(place) = place
+        && preserve.contains(&Preserve::Mode)
+        && mode.or(folder_mode).is_some()
+    {
+        let problem = Problem::error(place, "a mode, and the source's mode as well");
+        walk.add(problem.help("leave `mode` and `folder-mode` out, or \"mode\" in `preserve`"));
+    }
     let (from, to) = (from?, to?);
     if to == "/" && !walk.folder.join(&from).is_dir() {
         let problem = Problem::error(value.span(), "a file cannot become the root of the image");
         return walk.refuse(problem.help("write `to` with the file's own name at its end"));
     }
-    Some(Copy { from, to, owner: owner.unwrap_or_default(), mode })
+    Some(Copy { from, to, owner, mode, folder_mode, preserve, replace: replace.unwrap_or_default() })
 }
 
 fn write(walk: &Walk<'_>, value: &Value<'_>) -> Option<Write> {
@@ -111,13 +128,7 @@ fn write(walk: &Walk<'_>, value: &Value<'_>) -> Option<Write> {
     let mode = fields.optional("mode", rules::mode);
     let append = fields.optional("append", flag);
     fields.finish(|key| (key == "from").then(|| "this belongs into `copy`".into()));
-    Some(Write {
-        path: path?,
-        content: content?,
-        owner: owner.unwrap_or_default(),
-        mode: mode.unwrap_or(0o644),
-        append: append.unwrap_or_default(),
-    })
+    Some(Write { path: path?, content: content?, owner, mode, append: append.unwrap_or_default() })
 }
 
 fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {

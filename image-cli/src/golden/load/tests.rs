@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::golden::recipe::{
-    Access, Compression, DiskSize, Distribution, Firmware, OutputFormat, Owner, Step,
+    Access, Compression, DiskSize, Distribution, Firmware, OutputFormat, Owner, Preserve, Step,
 };
 use crate::size::Size;
 
@@ -87,7 +87,7 @@ install = ["htop", "./pkgs/own_1_all.deb"]
 [[steps]]
 remove = ["nano", "vim-tiny"]
 [[steps]]
-copy = { from = "motd", to = "/etc/motd", owner = "0:adm", mode = "0640" }
+copy = { from = "motd", to = "/etc/motd", owner = "0:adm", mode = "0640", folder-mode = "0750", preserve = ["timestamps", "xattr"], replace = true }
 [[steps]]
 write = { path = "/etc/a", content = "b\n", mode = "4755", owner = "www-data", append = true }
 [[steps]]
@@ -162,8 +162,11 @@ fn every_key_arrives_where_it_belongs() {
         (copy.from.as_path(), copy.to.as_str(), copy.mode),
         (Path::new("motd"), "/etc/motd", Some(0o640))
     );
-    assert_eq!(copy.owner, Owner { user: "0".into(), group: "adm".into() });
-    assert_eq!((write.mode, write.append, write.owner.group.as_str()), (0o4755, true, "www-data"));
+    assert_eq!(copy.owner, Some(Owner { user: "0".into(), group: "adm".into() }));
+    assert_eq!((copy.folder_mode, copy.replace), (Some(0o750), true));
+    assert_eq!(copy.preserve, [Preserve::Timestamps, Preserve::Xattr]);
+    let owner = write.owner.as_ref().unwrap();
+    assert_eq!((write.mode, write.append, owner.group.as_str()), (Some(0o4755), true, "www-data"));
     assert_eq!((run.script.as_str(), run.environment.len()), ("echo hello", 0));
     assert_eq!((file.script.as_str(), file.environment["A"].as_str()), ("#!/bin/sh\ntrue\n", "b"));
     assert_eq!((dotted.script.as_str(), dotted.network), ("true", Some(Access::None)));
@@ -266,6 +269,8 @@ fn impossible_values_are_refused_each_with_its_remedy() {
         "[[steps]]\ncopy = { from = \"files/motd\", to = \"/a/\" }",
         "[[steps]]\ncopy = { to = \"/a\", owner = \"a:b:c\" }",
         "[[steps]]\ncopy = { from = \"files\", to = \"/a\", mode = 644 }",
+        "[[steps]]\ncopy = { from = \"files\", to = \"/a\", preserve = \"mode\", mode = \"0644\" }",
+        "[[steps]]\ncopy = { from = \"files\", to = \"/a\", folder-mode = 755, preserve = \"xatr\" }",
         "[[steps]]\nwrite = { path = \"/a\", content = \"\", mode = \"0999\" }",
         "[[steps]]\ninstall = []",
         "[[steps]]\ninstall = [\"Htop\", \"a\", \"bb\", \"bb\"]",

@@ -172,6 +172,10 @@ pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {
     list(json_schema!({ "enum": ["qcow2", "raw"] }), 1)
 }
 
+pub(super) fn preserve(_: &mut SchemaGenerator) -> Schema {
+    list(json_schema!({ "enum": ["mode", "timestamps", "xattr"] }), 0)
+}
+
 pub(super) fn size(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [pattern(SIZE), { "type": "integer", "minimum": 0, "multipleOf": 1 << 20 }] })
 }

@@ -14,6 +14,9 @@ pub(super) struct Ids {
 }
 
 impl Ids {
+    /// Whoever owns what nobody else is named for.
+    pub(super) const ROOT: Self = Self { user: 0, group: 0 };
+
     /// The ids of `owner` in `tree`.
     ///
     /// # Errors
