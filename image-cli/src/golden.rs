@@ -97,6 +97,7 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
 
 /// Finds out early what is missing, and cleans up in the end.
 fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::Result<u8> {
+    environment::hear_of_children()?;
     cloud_init::check(&loaded.recipe)?;
     tell_losses(&copies::check(loaded)?, ui);
     programs::require(stages::PROGRAMS)?;

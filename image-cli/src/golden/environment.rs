@@ -1,8 +1,8 @@
 //! What a build does not take over from its caller: the same recipe gives the same bytes whoever starts it.
 //!
 //! ```text
-//! caller ─► outer ── a list of variables ──► inner ─► settle(): umask, limits, nice level, open files, signals
-//!           as it was started                         so have all programs of this machine that it starts
+//! caller ─► outer ── a list of variables, signals ──► inner ─► settle(): umask, limits, nice level, open files
+//!           as it was started                                  so have all programs of this machine that it starts
 //! ```
 //!
 //! The programs of the tree have an environment of their own (`tree.rs`).
@@ -21,6 +21,9 @@ const UMASK: Mode = Mode::from_raw_mode(0o022);
 /// Open files: what a program may open, and what it may raise that to (systemd's defaults).
 const FILES: (u64, u64) = (1024, 512 * 1024);
 const STACK: u64 = 8 << 20;
+/// What starts inner: signals that the caller has had ignored would be ignored by every program, and `setarch i386` would
+/// be in force (execve(2), personality(2)).
+pub(super) const CLEAN: [&str; 4] = ["env", "--default-signal", "setarch", "linux64"];
 /// Variables of the caller's that inner needs: where its folders are, how to talk, what fetching needs.
 const KEPT: [&str; 14] = [
     "APT_CONFIG",
@@ -70,14 +73,21 @@ impl Caller {
 /// If the kernel refuses.
 pub(super) fn settle() -> anyhow::Result<Caller> {
     close_inherited()?;
-    // An ignored SIGCHLD would be inherited, and take the status of every child away (sigaction(2), NOTES).
-    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
     limit(Resource::Core, Some(0), Some(0))?;
     limit(Resource::Nofile, Some(FILES.0), Some(FILES.1))?;
     limit(Resource::Stack, Some(STACK), None)?;
     // Only root may hurry up again.
     let _ = setpriority_process(None, 0);
     Ok(Caller { umask: umask(UMASK) })
+}
+
+/// Hears of the end of children: where the caller has had SIGCHLD ignored, their status is lost (sigaction(2), NOTES).
+///
+/// # Errors
+/// If the kernel refuses.
+pub(super) fn hear_of_children() -> anyhow::Result<()> {
+    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }
 
 /// Sets a limit, as far as the caller's own lets it.

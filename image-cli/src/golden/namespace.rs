@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! goldimg build …  (outer)                     makes the work directory, waits, removes the work directory
-//!    └─ unshare --user … --mount --pid --fork
+//!    └─ unshare --user … --mount --pid --fork env … setarch …
 //!          └─ goldimg build …  (inner, process 1)   builds
 //!                ├─ mmdebstrap, mke2fs        this machine's programs; none of the tree's
 //!                └─ a sandbox for each program of the tree (sandbox.rs)
@@ -164,6 +164,7 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut child = unshare(&ALL)
         .arg("--")
+        .args(environment::CLEAN)
         .arg(program)
         .args(arguments)
         .env_clear()

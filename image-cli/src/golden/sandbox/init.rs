@@ -5,24 +5,12 @@
 
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, setsid, wait};
-use signal_hook::consts::{
-    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1,
-    SIGUSR2,
-};
 
 use super::{INIT, Order, Verdict, privileges, root, standard_socket};
 use crate::failure;
-
-/// The signals that a caller may have had ignored, which a program would inherit.
-const INHERITED: [i32; 13] = [
-    SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN,
-    SIGTTOU,
-];
 
 /// Runs as init and answers with the exit code, if this process was started to be it.
 pub(crate) fn run() -> Option<ExitCode> {
@@ -45,10 +33,6 @@ pub(crate) fn run() -> Option<ExitCode> {
 fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("hiding process 1")?;
     let order = Order::receive(socket)?;
-    for signal in INHERITED {
-        // A handler, whatever it does, becomes the default again at exec (execve(2)); what is ignored stays ignored.
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-    }
     if !order.terminal {
         // Nothing can be typed into a terminal that is not there.
         setsid().context("leaving the terminal")?;

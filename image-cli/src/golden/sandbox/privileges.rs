@@ -3,6 +3,7 @@
 use anyhow::Context;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    set_thread_groups,
 };
 
 use super::syscalls;
@@ -27,11 +28,13 @@ const KEPT: CapabilitySet = CapabilitySet::from_bits_retain(
 /// Behind the last one that any kernel of today knows (capabilities(7)).
 const CAPABILITIES: u32 = 64;
 
-/// Gives away all but [`KEPT`], for this process and all that it starts, and has system calls filtered.
+/// Gives away the caller's groups and all but [`KEPT`], for this process and all that it starts, and has system calls filtered.
 ///
 /// # Errors
 /// If the kernel does not take it.
 pub(super) fn drop() -> anyhow::Result<()> {
+    // This process has one thread.
+    set_thread_groups(&[]).context("leaving the caller's groups")?;
     // A filter may be set by who may gain nothing any more, or by who may all: sudo would not work after the former.
     syscalls::filter().context("filtering system calls")?;
     for number in 0..CAPABILITIES {
