@@ -26,10 +26,20 @@ const MASKED: [&str; 12] = [
     "timer_stats",
     "kmsg",
 ];
-/// Telling of this machine: its disks, its kernel's arguments and modules.
-const FOREIGN: [&str; 9] =
-    ["cmdline", "config.gz", "diskstats", "mdstat", "modules", "mtrr", "partitions", "swaps", "vmallocinfo"];
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Telling of this machine: its disks (`fs/ext4/sda1`), its kernel's arguments and modules.
+const FOREIGN: [&str; 10] = [
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "fs",
+    "mdstat",
+    "modules",
+    "mtrr",
+    "partitions",
+    "swaps",
+    "vmallocinfo",
+];
+const READ_ONLY: [&str; 5] = ["bus", "irq", "pressure", "sys", "sysrq-trigger"];
 /// Where the session has put a boot id for the kernel's.
 pub(crate) const BOOT_ID: &str = "run/goldimg/boot-id";
 
