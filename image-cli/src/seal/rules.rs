@@ -103,6 +103,9 @@ const RULES: &[Rule] = &[
     remove("/etc/subuid-"),
     remove("/etc/subgid-"),
     // Traces of the build.
+    // What systemd-resolved and resolvconf find when they are installed, and put back when they are removed.
+    remove("/etc/.resolv.conf.systemd-resolved.bak"),
+    remove("/etc/resolvconf/resolv.conf.d/original"),
     clear("/var/lib/cloud"),
     remove("/var/log/dpkg.log"),
     remove("/var/log/alternatives.log"),
