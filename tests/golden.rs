@@ -7,6 +7,7 @@ mod build;
 mod copies;
 mod debian;
 mod killed;
+mod sandbox;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +20,22 @@ const DATE: &str = "1760000000";
 
 const BASE: &str = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
 
+/// Where packages are kept between tests.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages")
+}
+
 /// Prepares a build of a recipe with `name` and `rest` in `folder`, its outputs in `folder/NAME`.
 fn build(folder: &Path, name: &str, rest: &str, options: &[&str]) -> Invocation {
+    build_from(&cache(), folder, name, rest, options)
+}
+
+/// The same, with packages from and to the folder `cache`.
+fn build_from(cache: &Path, folder: &Path, name: &str, rest: &str, options: &[&str]) -> Invocation {
     let recipe = folder.join(format!("{name}.toml"));
     fs::write(&recipe, format!("name = \"tiny\"\nversion = \"1\"\n{BASE}{rest}")).expect("a recipe");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
     let mut arguments: Vec<PathBuf> = ["build", "--progress=plain", "--cache-dir"].map(PathBuf::from).into();
-    arguments.extend([cache, recipe, "-o".into(), folder.join(name)]);
+    arguments.extend([cache.into(), recipe, "-o".into(), folder.join(name)]);
     arguments.extend(options.iter().map(PathBuf::from));
     goldimg(arguments).env("SOURCE_DATE_EPOCH", DATE)
 }

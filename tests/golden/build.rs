@@ -1,8 +1,10 @@
-//! A small build to its end, twice, and one whose step fails.
+//! A small build to its end, twice and by different callers, and one whose step fails.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-use super::build;
+use super::sandbox::{Machine, OrdinaryUser};
+use super::{build, build_from, cache};
 use crate::support::{folder, goldimg, peer};
 
 /// A recipe with every kind of step. Sealed away: what the script leaves.
@@ -26,7 +28,10 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let folder = folder();
     fs::create_dir(folder.path().join("files")).unwrap();
     fs::write(folder.path().join("files/copied"), "copied\n").unwrap();
-    let first = build(folder.path(), "first", STEPS, &[]).run();
+    let user = OrdinaryUser::new(folder.path());
+    let machine = Machine::new(&user);
+    let rest = format!("{}{STEPS}", machine.step());
+    let first = machine.plainly(build(folder.path(), "first", &rest, &[])).run();
     assert_eq!(first.code, 0, "{}", first.snapshot());
     let qcow2 = folder.path().join("first/tiny-1.qcow2");
     let raw = folder.path().join("first/tiny-1.raw");
@@ -42,13 +47,29 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let audited = goldimg(["audit".as_ref(), "--json".as_ref(), raw.as_os_str()]).run();
     assert_eq!(audited.code, 0, "{}", audited.snapshot());
     assert!(!first.stderr.contains("for OpenStack, the image lacks"), "{}", first.stderr);
-    let second = build(folder.path(), "second", STEPS, &["--work-dir", "/var/tmp", "-q"]).run();
+    // By another caller, in whose circumstances nothing is as usual.
+    let (own_cache, work) = (user.cache(&cache()), user.folder("work"));
+    let options = ["--work-dir", work.to_str().unwrap(), "--keep", "-q"];
+    let second = build_from(&own_cache, folder.path(), "second", &rest, &options).folder(folder.path());
+    let second = user.starts(second, |build| machine.oddly(build, &user.folder("home"))).run();
     assert_eq!((second.code, second.stdout.as_str()), (0, ""), "{}", second.snapshot());
     assert!(!second.stderr.contains("tiny-1"), "only warnings: {}", second.snapshot());
     for name in ["tiny-1.qcow2", "tiny-1.raw", "tiny-1.json", "SHA256SUMS"] {
         let read = |build: &str| fs::read(folder.path().join(build).join(name)).unwrap();
         assert!(read("first") == read("second"), "{name} differs between two builds");
     }
+    // Neither has seen anything of this machine, nor left anything in the cache of packages.
+    let kept = fs::read_dir(&work).unwrap().flatten().next().expect("the work directory that is kept").path();
+    let bwrap = peer::peer("bwrap").map(|bwrap| machine.beneath_bwrap(&bwrap, &user, &kept.join("tree")));
+    machine.judge(&folder.path().join("first/tiny-1.log"), true, bwrap.as_ref());
+    machine.judge(&folder.path().join("second/tiny-1.log"), false, bwrap.as_ref());
+    for cache in [cache(), own_cache] {
+        assert!(!cache.join("debian-bookworm/probe_1_all.deb").exists(), "{}", cache.display());
+    }
+    OrdinaryUser::remove(&work);
+    // What is the caller's has the caller's umask.
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("second/tiny-1.raw"), mode("second/tiny-1.log"), mode("first/tiny-1.log")], [0o600; 3]);
     // A plan names the stages as the build does.
     let recipe = folder.path().join("first.toml");
     let plan = goldimg(["plan".as_ref(), "--json".as_ref(), "--offline".as_ref(), recipe.as_os_str()]).run();
@@ -57,7 +78,7 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let stages: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("# == ")).collect();
     assert_eq!(plan["stages"], serde_json::json!(stages));
     // What is there is not replaced unasked.
-    let third = build(folder.path(), "first", STEPS, &[]).run();
+    let third = build(folder.path(), "first", &rest, &[]).run();
     assert_eq!(third.code, 1, "{}", third.snapshot());
     assert!(third.stderr.contains("tiny-1.qcow2 exists"), "{}", third.stderr);
 }

@@ -114,6 +114,32 @@ impl Invocation {
         self
     }
 
+    /// Starts `wrapper`, which starts it: the program and its arguments are the wrapper's last ones.
+    pub(crate) fn by_way_of(self, wrapper: &[&str]) -> Self {
+        let (first, rest) = wrapper.split_first().expect("a program");
+        let mut command = Command::new(first);
+        command.args(rest).arg(self.command.get_program());
+        self.instead(command)
+    }
+
+    /// Starts it where it lies, too: at `path`.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        self.instead(Command::new(path))
+    }
+
+    /// Starts `command` with the arguments, the environment and the folder of this one.
+    fn instead(mut self, mut command: Command) -> Self {
+        command.args(self.command.get_args()).stdin(Stdio::null());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        self.command = command;
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
