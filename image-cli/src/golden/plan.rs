@@ -159,11 +159,10 @@ mod tests {
     #[test]
     fn a_step_with_another_network_than_the_others_says_so() {
         let mut recipe = example();
-        let run =
-            |network| Step::Run(Run { script: "true".into(), environment: Default::default(), network });
+        let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
         recipe.steps = vec![run(None), run(Some(Access::None)), run(Some(Access::Packages))];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap()).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None).unwrap();
         let steps =
             ["step 1: run true", "step 2: run true (network: false)", "step 3: run true (network: packages)"];
         assert_eq!(plan.stages[1..4], steps);

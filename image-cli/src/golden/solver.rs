@@ -286,7 +286,7 @@ mod tests {
                 path: path.into(),
                 content: String::new(),
                 owner: Default::default(),
-                mode: 0o644,
+                mode: Some(0o644),
                 append: false,
             })
         };
