@@ -6,6 +6,10 @@ mod dd;
 mod look;
 mod memory;
 mod quiet;
+mod replaced;
+mod signals;
+mod sources;
+mod target_names;
 
 use crate::support::goldimg;
 

@@ -3,14 +3,19 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use image_core::ErrorKind;
+use image_core::block::NoDisk;
+use image_core::format::{Foreign, ForeignKind};
+use image_core::new_file::{PlaceError, PlaceRule};
+
+use crate::interrupt;
+use crate::size::Size;
 use crate::ui::Ui;
 
 /// The exit code of work that failed.
 pub(crate) const FAILED: u8 = 1;
 /// The exit code of wrong usage or a wrong recipe (EX_USAGE of sysexits.h).
 pub(crate) const USAGE: u8 = 64;
-/// The exit code of work that a signal stopped (128 + SIGINT, as shells count).
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A link of an error chain that adds no words, but what the user can do and how the program ends.
 #[derive(Debug)]
@@ -94,16 +99,95 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     text
 }
 
-/// The outermost hint.
+/// What can be done: the outermost hint, or what can be said of the cause.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    first(error, |advice| advice.hint.clone())
+    first(error, |advice| advice.hint.clone()).or_else(|| hint_of_cause(error))
+}
+
+/// What can be done about causes that any command may meet, where it says nothing better.
+fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
+    if let Some(PlaceError { path, rule }) = within(error) {
+        return hint_of_place(&path.display().to_string(), *rule);
+    }
+    if let Some(foreign) = within::<Foreign>(error) {
+        return Some(hint_of_foreign(foreign));
+    }
+    if let Some(no_disk) = within::<NoDisk>(error) {
+        let hint = match no_disk {
+            NoDisk::Pipe | NoDisk::Unsized => "put all of it into a file first: cat THAT > disk.raw",
+            NoDisk::Folder => "name the image in it",
+            NoDisk::CharacterDevice | NoDisk::Socket => return None,
+        };
+        return Some(hint.to_owned());
+    }
+    let too_large = rustix::io::Errno::FBIG.raw_os_error();
+    (within::<std::io::Error>(error)?.raw_os_error() == Some(too_large)).then(hint_of_size_limit)
+}
+
+fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
+    Some(match rule {
+        PlaceRule::Exists => "--force replaces it".to_owned(),
+        PlaceRule::Folder => "name the file in it".to_owned(),
+        PlaceRule::MountPoint | PlaceRule::ReadOnlyFolder | PlaceRule::Sticky => {
+            format!(
+                "write to another place; or empty it (truncate -s 0 {path}): what is empty is written where it is"
+            )
+        }
+        PlaceRule::Immutable => format!("lsattr -d {path} . shows it, chattr -ia takes it away"),
+        PlaceRule::LinkOfOthers => "name the file itself".to_owned(),
+        PlaceRule::Owner { .. } | PlaceRule::Attribute => {
+            format!("to have a new file of your own: rm {path}")
+        }
+        PlaceRule::Changed => "see what it is now; nothing was changed there".to_owned(),
+        PlaceRule::NoFile | PlaceRule::Links => return None,
+    })
+}
+
+fn hint_of_foreign(foreign: &Foreign) -> String {
+    let raw = "-f raw takes it as the bytes of a disk";
+    match (foreign.kind, foreign.unpacked_by) {
+        (_, Some(program)) => format!("unpack it first ({program}); {raw}"),
+        (ForeignKind::Disc, None) => format!("{raw}; goldimg upload sends it as it is"),
+        _ => raw.to_owned(),
+    }
+}
+
+/// A file may be no larger than the shell allows, or the filesystem.
+fn hint_of_size_limit() -> String {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) => format!("files may have no more than {} here: ulimit -f unlimited", Size(limit)),
+        None => "its filesystem has no larger files: write to another one".to_owned(),
+    }
+}
+
+/// Adds what can be done where a new file cannot be begun.
+pub(crate) fn placed<T>(begun: image_core::Result<T>) -> anyhow::Result<T> {
+    match begun.as_ref().map_err(image_core::Error::kind) {
+        Err(ErrorKind::InUse) => begun.hint(|| "stop the program that uses it"),
+        Err(ErrorKind::Io) => {
+            begun.hint(|| "the folder of the target must exist, with room and the right to write")
+        }
+        _ => Ok(begun?),
+    }
+}
+
+/// The cause of this kind, wherever in the chain it is.
+fn within<T: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
+    error.chain().find_map(|link| {
+        if let Some(advice) = link.downcast_ref::<Advice>() {
+            return within(&advice.cause);
+        }
+        let typed = link.downcast_ref::<image_core::Error>().and_then(image_core::Error::cause);
+        link.downcast_ref().or(typed)
+    })
 }
 
 fn exit_code_of(error: &anyhow::Error) -> u8 {
     let cancelled = error.chain().any(|link| {
         link.downcast_ref::<image_core::Error>().is_some_and(|e| e.kind() == image_core::ErrorKind::Cancelled)
     });
-    first(error, |advice| advice.exit).unwrap_or(if cancelled { INTERRUPTED } else { FAILED })
+    first(error, |advice| advice.exit)
+        .unwrap_or_else(|| if cancelled { interrupt::exit_code() } else { FAILED })
 }
 
 /// The outermost advice that has what is asked for.
@@ -142,7 +226,7 @@ mod tests {
         assert_eq!((render(&plain).as_str(), exit_code_of(&plain)), ("no", FAILED));
         let stopped =
             anyhow::Error::from(image_core::Error::cancelled().doing("converting")).context("building");
-        assert_eq!(exit_code_of(&stopped), INTERRUPTED);
+        assert_eq!(exit_code_of(&stopped), 130);
         assert_eq!(render(&stopped), "building: converting: stopped on request");
     }
 }

@@ -1,26 +1,59 @@
 //! Ctrl-C and its kin: the first one asks the work to stop and clean up, the second one ends the program.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// The signal that asked; 0 for none.
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// What a shell adds to the number of the signal that ended a program.
+const BY_SIGNAL: u8 = 128;
 
 /// Listens from now on. Called by commands that have something to clean up; the others just end.
 pub(crate) fn listen() -> anyhow::Result<()> {
-    let flag = REQUESTED.get_or_init(Arc::default);
+    static ONCE: Once = Once::new();
+    let mut done = Ok(());
+    // A second time, the first signal would find two listeners, and the later one take it for the second signal.
+    ONCE.call_once(|| done = listen_once());
+    done
+}
+
+fn listen_once() -> anyhow::Result<()> {
+    let requested = REQUESTED.get_or_init(Arc::default);
+    let first = SIGNAL.get_or_init(Arc::default);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // By nohup, or by a shell for what runs in the background.
+        if is_ignored(&status, signal) {
+            continue;
+        }
         // In this order: the conditional one looks at the flag before this signal sets it.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(crate::failure::INTERRUPTED),
-            Arc::clone(flag),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(flag))?;
+        flag::register_conditional_shutdown(signal, i32::from(BY_SIGNAL) + signal, Arc::clone(requested))?;
+        flag::register_usize(signal, Arc::clone(first), usize::try_from(signal)?)?;
+        flag::register(signal, Arc::clone(requested))?;
     }
     Ok(())
+}
+
+/// Whether the text of `/proc/PID/status` says that `signal` is ignored (proc_pid_status(5): SigIgn, a mask in hexadecimal).
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask.checked_shr((signal - 1).cast_unsigned()).unwrap_or(0) & 1 == 1
+}
+
+/// Has a write beyond the limit on file sizes fail as any other; else a signal would end the program without a word.
+///
+/// # Errors
+/// Whatever the system says.
+pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
+    // Listened to by nobody: that it does not end the program is enough. Programs that are started get it as it was.
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Asks the work to stop, as a signal would.
@@ -36,4 +69,25 @@ pub(crate) fn requested() -> bool {
 /// Fails if the work was asked to stop.
 pub(crate) fn check() -> image_core::Result<()> {
     if requested() { Err(image_core::Error::cancelled()) } else { Ok(()) }
+}
+
+/// The exit code of work that was asked to stop: 128 and the number of the signal, as shells count; that of Ctrl-C where
+/// it was asked otherwise.
+pub(crate) fn exit_code() -> u8 {
+    let signal = SIGNAL.get().map_or(0, |signal| signal.load(Ordering::Relaxed));
+    let signal = u8::try_from(signal).ok().filter(|signal| *signal != 0);
+    BY_SIGNAL + signal.unwrap_or(SIGINT as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(is_ignored(status, SIGHUP) && !is_ignored(status, SIGINT) && !is_ignored(status, SIGTERM));
+        assert!(!is_ignored("", SIGHUP) && !is_ignored("SigIgn:\tx", SIGHUP));
+        assert_eq!(exit_code(), 130);
+    }
 }

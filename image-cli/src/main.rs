@@ -22,6 +22,7 @@ mod properties;
 mod qemu_img;
 mod seal;
 mod size;
+mod target_name;
 mod trial;
 mod ui;
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
     if let Some(code) = golden::sandbox::init::run() {
         return code;
     }
+    // Where it cannot be had the program ends as it would without.
+    let _ = interrupt::survive_file_size_limit();
     if let Some(words) = qemu_img::words(std::env::args_os()) {
         return qemu_img::run(words);
     }

@@ -19,16 +19,19 @@ mod rules;
 mod target;
 mod volume;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use image_core::format::{Format, Image, OpenOptions};
+use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
-use crate::failure::{Advise, USAGE};
+use crate::failure::Advise;
 use crate::interrupt;
 use crate::programs;
+use crate::target_name;
 use crate::ui::Ui;
 use patched::Patched;
 pub(crate) use plan::{Change, Plan};
@@ -61,6 +64,8 @@ pub(crate) struct Sealed {
     pub(crate) stale_bytes: u64,
     /// The sealed image, audited.
     pub(crate) report: Report,
+    /// How many other names the replaced image has, under which it stays as it was.
+    pub(crate) other_names: u64,
 }
 
 /// What would be changed in `request`'s image.
@@ -80,17 +85,17 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     interrupt::listen()?;
     programs::require(PROGRAMS)?;
     let path = request.output.as_deref().unwrap_or(&request.image);
-    if request.output.is_some() && !request.force && path.exists() {
-        return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it");
-    }
     let (image, view) = open(request)?;
-    refuse_other_format(path, image.format())?;
+    if request.output.is_some() {
+        target_name::refuse_other(path, image.format())?;
+    }
     let plan = Plan::new(&view, &request.expected)?;
-    let folder = folder_of(path);
+    // What cannot be replaced in the end is known before the work.
+    let target = Target::at(path, existing(request))?;
     let work = tempfile::Builder::new()
-        .prefix(".goldimg-")
-        .tempdir_in(&folder)
-        .with_context(|| format!("making a folder in {}", folder.display()))?;
+        .prefix(PREFIX)
+        .tempdir_in(target.folder())
+        .with_context(|| format!("making a folder in {}", target.folder().display()))?;
     let mut patched = Patched::new(Arc::clone(&image));
     let mut stale_bytes = 0;
     for (place, changes) in plan.by_volume(&view)? {
@@ -101,12 +106,23 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
         patched.put(place.range, volume.into_disk())?;
         stage.done();
     }
-    let target = Target::write(&image, &patched, &folder, path, ui)?;
+    let target = target.write(&image, &patched, ui)?;
     let report = audit::audit(target.path(), Some(image.format()), request.profile, &request.expected)
         .context("looking into the sealed image")?;
     let report = Report { image: path.display().to_string(), ..report };
-    target.keep(path, &request.image)?;
-    Ok(Sealed { changes: plan.changes, stale_bytes, report })
+    let other_names = target.other_names();
+    target.keep(&request.image)?;
+    Ok(Sealed { changes: plan.changes, stale_bytes, report, other_names })
+}
+
+/// What is done about a file that is where the sealed image goes. The image itself is open here, and in nobody else's use.
+fn existing(request: &Request) -> Existing {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|there| (there.dev(), there.ino()));
+    match &request.output {
+        Some(_) if !request.force => Existing::Refuse,
+        Some(output) if identity(output) != identity(&request.image) => Existing::Replace,
+        _ => Existing::ReplaceOwn,
+    }
 }
 
 fn open(request: &Request) -> anyhow::Result<(Arc<Image>, View)> {
@@ -119,27 +135,6 @@ fn open(request: &Request) -> anyhow::Result<(Arc<Image>, View)> {
             .hint(|| "images with an ext4 root filesystem can be sealed");
     }
     Ok((image, view))
-}
-
-/// A name that says another format than the file has misleads whoever comes next.
-fn refuse_other_format(path: &Path, format: Format) -> anyhow::Result<()> {
-    let other = match format {
-        Format::Raw => "qcow2",
-        Format::Qcow2 => "raw",
-    };
-    if path.extension().is_some_and(|extension| extension == other) {
-        return Err(anyhow!("the image is {format}, and stays so: {} is no name for it", path.display()))
-            .hint(|| format!("seal it, and then goldimg convert -O {other}"))
-            .exit_code(USAGE);
-    }
-    Ok(())
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 #[cfg(test)]

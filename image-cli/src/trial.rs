@@ -36,8 +36,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use image_core::block::{BlockRead, FileDisk};
-use image_core::qcow2;
+use image_core::format::{Format, Member, OpenOptions, Share};
+use image_core::qcow2::Header;
 use serde::Serialize;
 
 pub(crate) use accelerator::Accelerator;
@@ -181,25 +181,19 @@ fn probe(folder: &Path, ui: &Ui) -> Result<Accelerator> {
 
 /// The image's format in QEMU's words. QEMU opens whatever file an image names, so such an image stays outside.
 fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
-    let disk = FileDisk::open(path)?;
-    let mut magic = [0; 4];
-    if disk.size() >= 4 {
-        disk.read_at(&mut magic, 0)?;
-    }
     let format = match given {
-        Some(format @ ("raw" | "qcow2")) => format,
+        Some("raw") => Some(Format::Raw),
+        Some("qcow2") => Some(Format::Qcow2),
         Some(other) => bail!("{other:?} is not a format that can be tried: give raw or qcow2"),
-        None if magic == *b"QFI\xfb" => "qcow2",
-        None => "raw",
+        None => None,
     };
-    if format == "qcow2" {
-        let header = qcow2::Header::read(&disk).with_context(|| format!("reading {}", path.display()))?;
-        if header.backing_name.is_some() || header.has_data_file() {
-            return Err(anyhow::anyhow!("{} needs another file, which it names itself", path.display()))
-                .hint(|| format!("goldimg convert -O qcow2 {} whole.qcow2", path.display()));
-        }
+    let image = Member::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
+    let needs_another = |header: &Header| header.backing_name.is_some() || header.has_data_file();
+    if image.header.as_ref().is_some_and(needs_another) {
+        return Err(anyhow::anyhow!("{} needs another file, which it names itself", path.display()))
+            .hint(|| format!("goldimg convert -O qcow2 {} whole.qcow2", path.display()));
     }
-    Ok(format.to_owned())
+    Ok(image.format.to_string())
 }
 
 /// Leaves the logs of all boots in the folder, and nothing else.

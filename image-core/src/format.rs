@@ -15,6 +15,7 @@ mod ambiguity;
 mod commit;
 mod medium;
 mod member;
+mod probe;
 mod rebase;
 mod reference;
 mod writer;
@@ -28,17 +29,15 @@ pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
 pub use medium::{Medium, NullDriver};
 pub use member::Member;
+pub use probe::{Foreign, ForeignKind, Probing, probe};
 pub use rebase::{Differences, NewBacking, rebase};
 pub use reference::{Describe, Described, MAX_CHAIN_DEPTH, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
 use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
-use crate::qcow2::{self, Header, Qcow2, snapshot};
+use crate::qcow2::{Header, Qcow2, snapshot};
 use crate::raw::Raw;
-
-/// The bytes that tell formats apart.
-const PROBE_LEN: u64 = 512;
 
 /// A format that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,44 +74,6 @@ impl FromStr for Format {
             _ => Err(Error::unsupported(format!("image format {name:?}: raw and qcow2 are read"))),
         }
     }
-}
-
-/// Formats that are recognised, so as not to be taken for raw: where, which bytes, whose.
-const FOREIGN: [(usize, &[u8], &str); 10] = [
-    (0, b"QFI\xfb\0\0\0\x01", "qcow version 1"),
-    (0, b"KDMV", "VMDK"),
-    (0, b"COWD", "VMDK"),
-    (0, b"# Disk DescriptorFile", "VMDK"),
-    (0, b"vhdxfile", "VHDX"),
-    (0, b"conectix", "VPC (VHD)"),
-    (64, b"\x7f\x10\xda\xbe", "VDI"),
-    (0, b"QED\0", "QED"),
-    (0, b"WithoutFreeSpace", "Parallels"),
-    (0, b"LUKS\xba\xbe", "LUKS"),
-];
-
-/// Which format `file` has, from its first bytes. Whatever looks like nothing else is raw.
-///
-/// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for a format that is known but not read; whatever reading says.
-pub fn probe(file: &dyn BlockRead) -> Result<Format> {
-    let mut start = vec![0; file.size().min(PROBE_LEN) as usize];
-    file.read_at(&mut start, 0).doing(|| "probing the format")?;
-    probe_start(&start)
-}
-
-/// As [`probe`], of a file that starts so.
-fn probe_start(start: &[u8]) -> Result<Format> {
-    for (at, bytes, name) in FOREIGN {
-        if start.get(at..).is_some_and(|rest| rest.starts_with(bytes)) {
-            return Err(Error::unsupported(format!(
-                "it looks like {name}, which is not read here; say so if it is a raw disk"
-            ))
-            .doing("probing the format"));
-        }
-    }
-    let is_qcow2 = start.starts_with(&qcow2::layout::MAGIC);
-    Ok(if is_qcow2 { Format::Qcow2 } else { Format::Raw })
 }
 
 /// What is done about other files that an image names.
@@ -268,7 +229,7 @@ fn open_medium(file: Medium, format: Option<Format>, chain: &mut reference::Chai
     let path = file.path().to_owned();
     let probed = match format {
         Some(format) => format,
-        None => probe(&file)?,
+        None => probe(&file, file.probing())?,
     };
     file.lock(chain.share().access(probed))?;
     let file: Arc<dyn BlockRead> = Arc::new(file);
@@ -343,23 +304,9 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::ErrorKind;
-    use crate::block::MemoryDisk;
-
-    fn probed(start: &[u8]) -> Result<Format> {
-        probe(&MemoryDisk::from_bytes(start.to_vec()))
-    }
 
     #[test]
-    fn formats_are_told_apart_by_their_first_bytes() {
-        assert_eq!(probed(b"").unwrap(), Format::Raw);
-        assert_eq!(probed(b"QFI").unwrap(), Format::Raw);
-        assert_eq!(probed(b"QFI\xfb\0\0\0\x03").unwrap(), Format::Qcow2);
-        assert_eq!(probed(&[0; 1024]).unwrap(), Format::Raw);
-        assert_eq!(probed(b"QFI\xfb\0\0\0\x01").unwrap_err().kind(), ErrorKind::Unsupported);
-        let mut vdi = [0; 512];
-        vdi[64..68].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
-        assert!(format!("{:?}", probed(&vdi).unwrap_err()).contains("it looks like VDI"));
+    fn formats_have_names() {
         assert!("vmdk".parse::<Format>().is_err());
         assert_eq!("qcow2".parse::<Format>().unwrap().to_string(), "qcow2");
     }

@@ -26,6 +26,7 @@ pub mod fs;
 pub mod map;
 pub mod measure;
 pub mod nbd;
+pub mod new_file;
 pub mod partition;
 pub mod progress;
 pub mod qcow2;

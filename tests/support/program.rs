@@ -217,14 +217,22 @@ impl Invocation {
     ///
     /// # Panics
     /// If it cannot be started, or ends before.
-    pub(crate) fn run_interrupted(mut self, ready: impl Fn() -> bool) -> Outcome {
+    pub(crate) fn run_interrupted(self, ready: impl Fn() -> bool) -> Outcome {
+        self.run_signalled("INT", ready)
+    }
+
+    /// The same with another signal.
+    ///
+    /// # Panics
+    /// If it cannot be started, or ends before.
+    pub(crate) fn run_signalled(mut self, signal: &str, ready: impl Fn() -> bool) -> Outcome {
         let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.words));
         until("it is to be interrupted", || {
             assert!(child.try_wait().expect("a child").is_none(), "{:?} ended too early", self.words);
             ready()
         });
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let killed = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
         assert!(killed.expect("kill runs").success(), "{:?} ended too early", self.words);
         let output = child.wait_with_output().expect("a child");
         self.outcome(&output)

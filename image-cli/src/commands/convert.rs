@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// The format of SOURCE [default: what it looks like]
     #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
     pub(crate) source_format: Option<Format>,
-    /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw]
+    /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw; a name that says something else is refused]
     #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
     pub(crate) target_format: Option<Format>,
     #[command(flatten)]
@@ -182,16 +182,27 @@ struct Side {
 
 /// Converts.
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let job = Job::new(args).exit_code(USAGE)?;
+    let job = Job::new(args, ui).exit_code(USAGE)?;
     if let Some(text) = job.warning() {
         ui.warning(&text);
     }
     interrupt::listen()?;
+    match convert(args, job, ui) {
+        // It has read enough, as from any other program.
+        Err(_) if args.target == Path::new("-") && is_reader_gone() => Ok(ExitCode::from(BROKEN_PIPE)),
+        done => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn convert(args: &Args, job: Job, ui: &Ui) -> anyhow::Result<()> {
     let started = Instant::now();
     let source = Source::open(args, ui)?;
+    if source.disk().size() == 0 {
+        ui.warning("there is nothing to convert: the source is empty, and so will be the target");
+    }
     let output = match args.no_create {
         true => Output::existing(&args.target, args, ui)?,
-        false => Output::new(&args.target, args, job.format)?,
+        false => Output::new(&args.target, args, job.format, ui)?,
     };
     let base = args.backing_file.as_ref().map(|name| source::base(args, name, ui)).transpose()?;
     let job = job.writing_into(&output).over(args.backing_file.as_deref(), base.as_ref());
@@ -207,8 +218,19 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         bitmaps.write_into(&args.target).with_context(doing)?;
     }
     done.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    report(args, &done, ui)?;
-    Ok(ExitCode::SUCCESS)
+    report(args, &done, ui)
+}
+
+/// The exit code of a program whose reader went away: 128 and SIGPIPE, as shells count.
+const BROKEN_PIPE: u8 = 141;
+
+/// Whether nobody reads standard output any more.
+fn is_reader_gone() -> bool {
+    let stdout = std::io::stdout();
+    let mut polled = [rustix::event::PollFd::new(&stdout, rustix::event::PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = rustix::event::poll(&mut polled, Some(&now));
+    ready.is_ok() && polled[0].revents().contains(rustix::event::PollFlags::ERR)
 }
 
 /// Writes the output, and its digests; it is kept by the caller.

@@ -1,22 +1,26 @@
 //! `goldimg create`: a new, empty image, alone or over a backing file.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
+use image_core::block::{
+    Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Preallocation, ZeroMode,
+};
 use image_core::format::Format;
+use image_core::new_file::{Existing, NewFile};
 
-use super::image::human_size;
+use super::image::{human_size, tell_of_other_names};
 use super::image_options::{FORMAT_HINT, ImageOptions, look_at};
-use crate::failure::{Advise, USAGE};
+use crate::failure::{Advise, USAGE, placed};
+use crate::interrupt;
 use crate::printable::printable;
 use crate::size::Size;
+use crate::target_name::Wish;
 use crate::ui::Ui;
 
 /// The command line of `goldimg create`.
@@ -67,11 +71,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         options.backing_file = Some(backing.as_os_str().as_bytes().to_vec());
     }
     options.backing_format = args.backing_format.or(options.backing_format);
-    let named_qcow2 = args.path.extension().is_some_and(|extension| extension == "qcow2");
-    let format = args.format.unwrap_or(match named_qcow2 || options.backing_file.is_some() {
-        true => Format::Qcow2,
-        false => Format::Raw,
-    });
+    let format = format_of(args, &options, ui)?;
     let size = args.size.map(|Size(size)| size).or(options.size);
     let size = match (size, &options.backing_file) {
         (size, Some(_)) => {
@@ -87,20 +87,31 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         }
     };
     let name = printable(&args.path.display().to_string());
-    let new = NewFile::at(&args.path, args.force)?;
+    interrupt::listen()?;
+    let new = Target::at(&args.path, args.force, ui)?;
     let made = match format {
-        Format::Raw => make_raw(&new.disk, &options, size),
-        Format::Qcow2 => make_qcow2(args, &new.disk, &options, size),
+        Format::Raw => make_raw(&new, args, &options, size),
+        Format::Qcow2 => make_qcow2(&new, args, &options, size, ui),
     };
     let size = made.with_context(|| format!("making {name}"))?;
-    let on_disk = new.disk.allocated_size()?;
-    new.keep(&args.path)?;
+    let on_disk = new.disk().allocated_size()?;
+    new.keep()?;
     ui.note(&format!(
         "{name}: {format}, {} ({size} bytes), {} on disk",
         human_size(size),
         human_size(on_disk)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The name of a device says nothing of what is in it.
+fn format_of(args: &Args, options: &ImageOptions, ui: &Ui) -> anyhow::Result<Format> {
+    let needs_qcow2 = options.backing_file.is_some().then_some("-b");
+    if fs::metadata(&args.path).is_ok_and(|there| there.file_type().is_block_device()) {
+        let default = if needs_qcow2.is_some() { Format::Qcow2 } else { Format::Raw };
+        return Ok(args.format.unwrap_or(default));
+    }
+    Wish { option: "-f", format: args.format, needs_qcow2 }.format_of(&args.path, ui)
 }
 
 /// The size and the format of the backing file; what was given counts where it is not looked at.
@@ -114,81 +125,111 @@ fn look_at_backing(args: &Args, options: &ImageOptions, size: Option<u64>) -> an
     look_at(&args.path, name, options.backing_format)
 }
 
-fn make_raw(disk: &FileDisk, options: &ImageOptions, size: u64) -> anyhow::Result<u64> {
+fn make_raw(new: &Target, args: &Args, options: &ImageOptions, size: u64) -> anyhow::Result<u64> {
     options.refuse_for_raw()?;
     let size = size.next_multiple_of(512);
+    let disk = new.disk();
     if !disk.is_block_device() {
         disk.resize(size)?;
     }
     if options.preallocation > Preallocation::Metadata {
-        options.preallocation.set_aside(disk, ByteRange::whole(size.min(disk.size())))?;
+        let again = new.again(&args.path)?;
+        options.preallocation.set_aside(&*again, ByteRange::whole(size.min(disk.size())))?;
     }
-    disk.flush()?;
     Ok(size)
 }
 
-fn make_qcow2(args: &Args, disk: &FileDisk, options: &ImageOptions, size: u64) -> anyhow::Result<u64> {
+fn make_qcow2(new: &Target, args: &Args, options: &ImageOptions, size: u64, ui: &Ui) -> anyhow::Result<u64> {
     let image = options.new_image(size).exit_code(USAGE)?;
-    let file = FileDisk::from_file(disk.file().try_clone()?, &args.path)?;
     let Some(name) = &options.data_file else {
-        image.create(Arc::new(file), None, options.preallocation)?;
+        image.create(new.again(&args.path)?, None, options.preallocation)?;
         return Ok(image.size());
     };
     let path = args.path.parent().unwrap_or(Path::new("")).join(std::ffi::OsStr::from_bytes(name));
-    let data = NewFile::at(&path, args.force)?;
-    let data_disk = FileDisk::from_file(data.disk.file().try_clone()?, &path)?;
-    image.create(Arc::new(file), Some(Arc::new(data_disk) as Arc<dyn BlockWrite>), options.preallocation)?;
-    data.disk.flush()?;
-    data.keep(&path)?;
+    let data = Target::at(&path, args.force, ui)?;
+    image.create(new.again(&args.path)?, Some(data.again(&path)?), options.preallocation)?;
+    data.keep()?;
     Ok(image.size())
 }
 
-/// A file in the making: under another name until it is complete. A block device is written where it is.
-struct NewFile {
-    disk: FileDisk,
-    unfinished: Option<tempfile::TempPath>,
-    force: bool,
+/// The image in the making: a new file, or a block device that is written where it is.
+enum Target {
+    File(NewFile),
+    Device(FileDisk),
 }
 
-impl NewFile {
-    fn at(path: &Path, force: bool) -> anyhow::Result<Self> {
-        let shown = printable(&path.display().to_string());
-        if fs::symlink_metadata(path).is_ok() {
+impl Target {
+    fn at(path: &Path, force: bool, ui: &Ui) -> anyhow::Result<Self> {
+        if fs::metadata(path).is_ok_and(|there| there.file_type().is_block_device()) {
             if !force {
-                return Err(anyhow!("{shown} exists")).hint(|| "--force replaces it");
+                return Err(anyhow!("{} exists", printable(&path.display().to_string())))
+                    .hint(|| "--force writes onto it");
             }
-            let there = FileDisk::open(path)?;
-            there.lock(Access::WRITE).hint(|| "stop the program that uses it")?;
-            if there.is_block_device() {
-                return Ok(Self { disk: FileDisk::open_writable(path)?, unfinished: None, force });
-            }
+            let device = FileDisk::open_writable(path)?;
+            device.lock(Access::WRITE).hint(|| "stop the program that uses it")?;
+            return Ok(Self::Device(device));
         }
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let (file, unfinished) = tempfile::Builder::new()
-            .prefix(".goldimg-")
-            // What the umask leaves of it, as for any new file.
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .with_context(|| format!("making a file in {}", printable(&folder.display().to_string())))?
-            .into_parts();
-        Ok(Self { disk: FileDisk::from_file(file, path)?, unfinished: Some(unfinished), force })
+        let existing = if force { Existing::Replace } else { Existing::Refuse };
+        let new = placed(NewFile::at(path, existing))?;
+        tell_of_other_names(&new, ui);
+        Ok(Self::File(new))
     }
 
-    /// Gives it its name. Without force nothing that appeared there meanwhile is replaced.
-    fn keep(self, path: &Path) -> anyhow::Result<()> {
-        let Some(unfinished) = self.unfinished else { return Ok(()) };
-        let renamed = match self.force {
-            true => unfinished.persist(path),
-            false => unfinished.persist_noclobber(path),
-        };
-        match renamed {
-            Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => {
-                Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it")
-            }
-            renamed => renamed.with_context(|| format!("renaming the finished file to {}", path.display())),
+    fn disk(&self) -> &FileDisk {
+        match self {
+            Self::File(new) => new.disk(),
+            Self::Device(disk) => disk,
         }
+    }
+
+    /// The same file again, as what owns its disk wants it.
+    fn again(&self, path: &Path) -> anyhow::Result<Arc<dyn BlockWrite>> {
+        let file = self.disk().file().try_clone()?;
+        Ok(Arc::new(Interruptible(FileDisk::from_file(file, path)?)))
+    }
+
+    /// Gives it its name.
+    fn keep(self) -> image_core::Result<()> {
+        match self {
+            Self::File(new) => new.keep_synced(),
+            Self::Device(disk) => disk.flush(),
+        }
+    }
+}
+
+/// A disk that stops to take changes when the work is asked to stop.
+struct Interruptible<D>(D);
+
+impl<D: BlockWrite> BlockRead for Interruptible<D> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> image_core::Result<()> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn extents(&self, range: ByteRange) -> image_core::Result<Extents> {
+        self.0.extents(range)
+    }
+}
+
+impl<D: BlockWrite> BlockWrite for Interruptible<D> {
+    fn write_at(&self, buf: &[u8], offset: u64) -> image_core::Result<()> {
+        interrupt::check()?;
+        self.0.write_at(buf, offset)
+    }
+
+    fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> image_core::Result<()> {
+        interrupt::check()?;
+        self.0.write_zeroes(range, mode)
+    }
+
+    fn flush(&self) -> image_core::Result<()> {
+        self.0.flush()
+    }
+
+    fn resize(&self, size: u64) -> image_core::Result<()> {
+        self.0.resize(size)
     }
 }

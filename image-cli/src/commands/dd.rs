@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// The format of the input [default: what it looks like]
     #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
     source_format: Option<Format>,
-    /// The format of the output [default: qcow2 if its name ends so, else raw]
+    /// The format of the output [default: qcow2 if its name ends so, else raw; a name that says something else is refused]
     #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
     target_format: Option<Format>,
     #[command(flatten)]

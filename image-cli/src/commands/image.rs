@@ -9,6 +9,7 @@ use image_core::format::{
     WriteOptions,
 };
 use image_core::nbd::Address;
+use image_core::new_file::NewFile;
 
 use crate::failure::Advise;
 use crate::printable::printable;
@@ -150,6 +151,15 @@ pub(crate) fn unless_shared<T>(opened: image_core::Result<T>) -> anyhow::Result<
     }
 }
 
+/// Says that what is replaced stays under its other names.
+pub(crate) fn tell_of_other_names(new: &NewFile, ui: &Ui) {
+    let count = new.other_names();
+    if count > 0 {
+        let names = if count == 1 { "another name, which keeps" } else { "other names, which keep" };
+        ui.warning(&format!("{} has {names} the old content (ls -i shows it)", new.place().display()));
+    }
+}
+
 /// Whether files that an image names are opened.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Backing {
@@ -174,7 +184,6 @@ impl Backing {
                 Some("move what it names beneath the folder of the image")
             }
             Err(ErrorKind::Refused) => Some("--allow-backing opens files beneath the folder of the image"),
-            Err(ErrorKind::Unsupported) if format.is_none() => Some("-f raw takes it as the bytes of a disk"),
             _ => None,
         };
         let image = match hint {

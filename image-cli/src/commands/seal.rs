@@ -57,6 +57,9 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     let sealed = seal::seal(&request, ui)?;
     let changes = words(&sealed.changes);
+    if sealed.other_names > 0 {
+        ui.warning("the image has other names (hard links), under which it is not sealed: ls -i shows them");
+    }
     if args.json {
         let audit = as_json(&sealed.report)?;
         ui.json(&json!({ "changes": changes, "stale-bytes": sealed.stale_bytes, "audit": audit }))?;

@@ -108,6 +108,8 @@ pub(crate) fn inspect_disk(disk: &dyn BlockRead) -> anyhow::Result<Inspected> {
         _ if file_size == 0 => found.violations.push(Violation::Empty),
         "qcow2" => qcow2(disk, &mut found)?,
         "raw" => raw(disk, &head, &mut found)?,
+        // A CD is as large as its file, and boots from a disk of that size.
+        "iso" => found.virtual_size = Some(file_size),
         "qed" | "luks" => found.violations.push(Violation::Banned(format)),
         _ => {}
     }

@@ -32,6 +32,8 @@ const MARK: &str = "GOLDIMG_WORK_DIR";
 const ENDED: &str = "ended";
 /// How long inner may take to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+/// The exit code of an inner that was asked to stop.
+const STOPPED: u8 = 130;
 /// How often outer looks for a request to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// What a distribution's files need: ids up to `nobody`, 65534.
@@ -177,7 +179,9 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
     let status = wait(&mut child)?;
     // unshare ends with a code of its own, or by a signal, when inner was killed.
     if work.join(ENDED).exists() {
-        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::failure::FAILED));
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::failure::FAILED);
+        // Which signal it was, only outer knows.
+        return Ok(if code == STOPPED && interrupt::requested() { interrupt::exit_code() } else { code });
     }
     interrupt::check()?;
     Err(anyhow!("the build was killed")).hint(|| {
@@ -228,7 +232,7 @@ pub(crate) fn follow_outer() -> anyhow::Result<()> {
             clippy::exit,
             reason = "the work did not hear of the request: its namespace ends with process 1"
         )]
-        std::process::exit(i32::from(crate::failure::INTERRUPTED));
+        std::process::exit(i32::from(STOPPED));
     };
     std::thread::Builder::new().name("lifeline".into()).spawn(follow).context("starting a thread")?;
     Ok(())

@@ -9,26 +9,22 @@
 //! Nothing has its name before everything is complete.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
+use anyhow::Context;
+use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
+use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
 use image_core::unused::{UsedOnly, survey};
-use tempfile::{NamedTempFile, TempPath};
 
 use super::manifest::{ImageFile, Manifest, Origin};
 use super::recipe::{Compression, Output, OutputFormat};
 use super::{stem, version};
-use crate::failure::Advise;
+use crate::failure::{Advise, placed};
 use crate::ui::Ui;
 
-/// Names of unfinished files begin so.
-const PREFIX: &str = ".goldimg-";
 /// The file of checksums that `sha256sum -c` reads.
 const SUMS: &str = "SHA256SUMS";
 /// Width of refcounts in a qcow2, as a power of two of bits.
@@ -38,7 +34,7 @@ const REFCOUNT_ORDER: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Outputs {
     folder: PathBuf,
-    images: Vec<(ImageFile, TempPath)>,
+    images: Vec<(ImageFile, NewFile)>,
     manifest: (String, String),
 }
 
@@ -65,27 +61,22 @@ pub(crate) fn make(
             OutputFormat::Qcow2 => format!("{stem}.qcow2"),
             OutputFormat::Raw => format!("{stem}.raw"),
         };
-        refuse_to_replace(&folder.join(&name), force)?;
-        images.push(image(*format, name, &recipe.output, &source, folder, ui)?);
+        let new = begin(&folder.join(&name), force)?;
+        images.push((image(*format, name, &recipe.output, &source, &new, ui)?, new));
     }
     let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
     let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
     Ok(Outputs { folder: folder.to_owned(), images, manifest: (format!("{stem}.json"), manifest) })
 }
 
-/// An image that is there stays without `force`, and with it where a program uses it.
-fn refuse_to_replace(path: &Path, force: bool) -> anyhow::Result<()> {
-    if fs::symlink_metadata(path).is_err() {
-        return Ok(());
-    }
-    if !force {
-        return Err(anyhow!("{} exists", path.display()))
-            .hint(|| "--force replaces it; another version is made with `version` in the recipe");
-    }
-    match FileDisk::open(path) {
-        Ok(there) => there.lock(Access::WRITE).hint(|| "stop the program that uses it"),
-        // What is no image is in nobody's use as one.
-        Err(_) => Ok(()),
+/// Begins an image. What is there stays without `force`, and with it where a program uses it.
+fn begin(path: &Path, force: bool) -> anyhow::Result<NewFile> {
+    let existing = if force { Existing::Replace } else { Existing::Refuse };
+    match placed(NewFile::at(path, existing)) {
+        Err(error) if !force && path.exists() => {
+            Err(error).hint(|| "--force replaces it; another version is made with `version` in the recipe")
+        }
+        begun => begun,
     }
 }
 
@@ -95,37 +86,36 @@ fn image(
     name: String,
     output: &Output,
     disk: &dyn BlockRead,
-    folder: &Path,
+    new: &NewFile,
     ui: &Ui,
-) -> anyhow::Result<(ImageFile, TempPath)> {
-    let doing = || format!("writing {}", folder.join(&name).display());
-    let (file, unfinished) = beside(folder)?.into_parts();
-    let target = FileDisk::from_file(file, &name)?;
+) -> anyhow::Result<ImageFile> {
+    let doing = || format!("writing {}", new.place().display());
+    let target = new.disk();
     let watch = ui.bytes(&name, disk.size());
     let mut digests = Vec::new();
     match format {
         OutputFormat::Raw => {
             target.resize(disk.size()).with_context(doing)?;
             let options = Options { digests: &Algorithm::ALL, progress: &watch, ..Options::default() };
-            let mut sink = DiskSink::new(&target, Zeroes::AlreadyThere);
+            let mut sink = DiskSink::new(target, Zeroes::AlreadyThere);
             digests.extend(convert(disk, &mut sink, &options).with_context(doing)?.digests);
         }
         OutputFormat::Qcow2 => {
             let options = Options { progress: &watch, ..Options::default() };
-            let mut sink = Qcow2Sink::new(&target, new_image(output, disk.size())?)?;
+            let mut sink = Qcow2Sink::new(target, new_image(output, disk.size())?)?;
             convert(disk, &mut sink, &options).with_context(doing)?;
         }
     }
     drop(watch);
     target.flush().with_context(doing)?;
     if digests.is_empty() {
-        digests = digests_of(&target, &Algorithm::ALL, &()).with_context(doing)?;
+        digests = digests_of(target, &Algorithm::ALL, &()).with_context(doing)?;
     }
     let format = match format {
         OutputFormat::Qcow2 => "qcow2",
         OutputFormat::Raw => "raw",
     };
-    Ok((ImageFile::new(name.clone(), format, target.size(), &digests), unfinished))
+    Ok(ImageFile::new(name, format, target.size(), &digests))
 }
 
 fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
@@ -139,54 +129,42 @@ fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
     Ok(image.with_codec(Codec::new(compression, output.level)?, true)?)
 }
 
-/// A new file in `folder` that is removed unless it is kept.
-fn beside(folder: &Path) -> anyhow::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(PREFIX)
-        // What the umask leaves of it, as for any new file.
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .with_context(|| format!("making a file in {}", folder.display()))
-        .hint(|| "the output folder must exist, with room and the right to write")
+/// A text in place of the one that is there. No two builds wait for each other's.
+fn text(path: &Path, text: &str) -> anyhow::Result<NewFile> {
+    let new = placed(NewFile::at(path, Existing::ReplaceOwn))?;
+    new.disk().resize(text.len() as u64)?;
+    new.disk().write_at(text.as_bytes(), 0)?;
+    Ok(new)
 }
 
 impl Outputs {
     /// The first image, where it is now, and its format: the one to verify.
     pub(crate) fn first_image(&self) -> Option<&Path> {
-        self.images.first().map(|(_, unfinished)| -> &Path { unfinished })
+        self.images.first().map(|(_, new)| new.path())
     }
 
     /// Gives everything its name. Answers with the files, images first.
     ///
     /// # Errors
-    /// If a program has begun to use an image that would be replaced, or a file cannot be written or renamed; those that were renamed before are complete.
+    /// If something else came to be where one goes, or a file cannot be written or renamed; those that were renamed before are complete.
     pub(crate) fn keep(self) -> anyhow::Result<Vec<PathBuf>> {
         let Self { folder, images, manifest: (manifest_name, manifest) } = self;
-        for (image, _) in &images {
-            refuse_to_replace(&folder.join(&image.name), true)?;
-        }
         let sums = self::sums(&fs::read_to_string(folder.join(SUMS)).unwrap_or_default(), &images);
         let texts = [(manifest_name, manifest), (SUMS.to_owned(), sums)];
-        let texts = texts.map(|(name, text)| -> anyhow::Result<_> {
-            let mut file = beside(&folder)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all())?;
-            Ok((name, file.into_temp_path()))
-        });
+        let texts = texts.map(|(name, content)| text(&folder.join(&name), &content).map(|new| (name, new)));
         let mut kept = Vec::new();
-        let images = images.into_iter().map(|(image, unfinished)| Ok((image.name, unfinished)));
+        let images = images.into_iter().map(|(image, new)| Ok((image.name, new)));
         for named in images.chain(texts) {
-            let (name, unfinished) = named?;
-            let path = folder.join(name);
-            unfinished.persist(&path).with_context(|| format!("renaming the finished {}", path.display()))?;
-            kept.push(path);
+            let (name, new) = named?;
+            new.keep_synced()?;
+            kept.push(folder.join(name));
         }
-        fs::File::open(&folder).and_then(|folder| folder.sync_all()).context("syncing the output folder")?;
         Ok(kept)
     }
 }
 
 /// The checksums in `old`, with those of `images` in place of what it says of files of these names.
-fn sums(old: &str, images: &[(ImageFile, TempPath)]) -> String {
+fn sums(old: &str, images: &[(ImageFile, NewFile)]) -> String {
     let is_ours = |line: &&str| images.iter().any(|(image, _)| line.get(66..) == Some(&image.name));
     let mut lines: Vec<String> = old.lines().filter(|line| !is_ours(line)).map(String::from).collect();
     let own =
@@ -198,6 +176,8 @@ fn sums(old: &str, images: &[(ImageFile, TempPath)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use image_core::block::Access;
+
     use super::*;
     use crate::args::{ProgressMode, Talk};
     use crate::golden::manifest::tests::with_origin;
@@ -223,11 +203,12 @@ mod tests {
         let path = folder.path().join("example-1.qcow2");
         let image = FileDisk::create_new(&path, 1 << 20).unwrap();
         let earlier = build(folder.path(), true).unwrap();
+        // A virtual machine that is started before the outputs are complete: it would lose what it writes.
+        assert_eq!(image.lock(Access::WRITE).unwrap_err().kind(), image_core::ErrorKind::InUse);
+        drop(earlier);
         image.lock(Access::WRITE).unwrap();
         let in_use = |result: anyhow::Result<()>| format!("{:#}", result.unwrap_err()).contains("in use");
         assert!(in_use(build(folder.path(), true).map(drop)));
-        // A virtual machine that was started during the build.
-        assert!(in_use(earlier.keep().map(drop)));
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
         drop(image);
         build(folder.path(), true).unwrap().keep().unwrap();

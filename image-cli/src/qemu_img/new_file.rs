@@ -1,6 +1,8 @@
-//! A new image under its own name: what is there already is written over, and what fails is removed.
+//! A new image under its own name: what is there already is written over. What fails is removed, unless it was there
+//! before: a link, or a file that somebody prepared, is empty then, and has its rights.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -22,22 +24,26 @@ pub(super) struct NewFile {
     disk: Arc<Medium>,
     path: String,
     kept: bool,
+    /// Whether something was there before.
+    found: bool,
 }
 
 impl NewFile {
     /// Makes the file `name`, empty, or empties it; a device, or an export, stays as it is.
     pub(super) fn at(name: &str) -> Result<Self, Failure> {
         if let Some(export) = export_to_write(name)? {
-            return Ok(Self { disk: Arc::new(export), path: name.to_owned(), kept: true });
+            return Ok(Self { disk: Arc::new(export), path: name.to_owned(), kept: true, found: true });
         }
         let path = if name.is_empty() { name } else { plain_path(name)? };
-        let opened = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(bytes::path(path));
+        let mut options = File::options();
+        options.read(true).write(true).mode(MODE);
+        // A link to nothing is not followed by the first, and stays in any case.
+        let (opened, found) = match options.create_new(true).open(bytes::path(path)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                (options.create_new(false).create(true).open(bytes::path(path)), true)
+            }
+            opened => (opened, false),
+        };
         let file = opened.map_err(|error| {
             Failure::new(format!("Could not create '{path}': {}", words::of_system(&error)))
         })?;
@@ -49,7 +55,7 @@ impl NewFile {
         if !disk.is_block_device() {
             disk.resize(0).map_err(failed)?;
         }
-        Ok(Self { disk: Arc::new(disk.into()), path: path.to_owned(), kept: false })
+        Ok(Self { disk: Arc::new(disk.into()), path: path.to_owned(), kept: false, found })
     }
 
     /// As [`at`](Self::at); the file stays whatever happens, as QEMU's raw images do.
@@ -85,8 +91,13 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.kept && !self.disk.is_block_device() {
-            // Nothing can be done about a file that stays.
+        if self.kept || self.disk.is_block_device() {
+            return;
+        }
+        // Nothing can be done about what stays.
+        if self.found {
+            let _ = self.disk.resize(0);
+        } else {
             let _ = std::fs::remove_file(bytes::path(&self.path));
         }
     }

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, FileInUse, Window};
 use image_core::format::{
-    Format, Image, ImageWriter, Medium, Member, OpenOptions, ReferenceRule, References, Share, WriteOptions,
+    Format, Image, ImageWriter, Medium, Member, OpenOptions, Probing, ReferenceRule, References, Share,
+    WriteOptions,
 };
 use image_core::nbd::Address;
 use image_core::qcow2::{Header, Qcow2};
@@ -442,6 +443,7 @@ impl Node {
             Some(export) => export.medium().map_err(|error| self.failed_to_open(&error)),
             None => self.file().map(Medium::from),
         }
+        .map(as_qemu)
     }
 
     /// The same, for writing too.
@@ -450,9 +452,9 @@ impl Node {
             return Ok(null.medium(&self.path));
         }
         if let Some(export) = &self.export {
-            return export.medium_to_write().map_err(|error| self.failed_to_open(&error));
+            return export.medium_to_write().map(as_qemu).map_err(|error| self.failed_to_open(&error));
         }
-        let file = FileDisk::open_writable(self.file_path()).map(Medium::from);
+        let file = FileDisk::open_writable(self.file_path()).map(|file| as_qemu(file.into()));
         file.map_err(|error| {
             self.failed(format!("Could not open '{}': {}", self.path, words::of_chain(&error)))
         })
@@ -542,6 +544,11 @@ impl Node {
         let locked = medium.as_file().map_or(Ok(()), |file| file.lock(Access::WRITE));
         locked.map(|()| medium).map_err(|error| self.failed_to_open(&error))
     }
+}
+
+/// What it is, where nobody says so, is what QEMU takes it for.
+fn as_qemu(medium: Medium) -> Medium {
+    medium.with_probing(Probing::AsQemu)
 }
 
 fn share_of(wanted: &Wanted) -> Share {

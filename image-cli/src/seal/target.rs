@@ -1,16 +1,17 @@
 //! The sealed image: written beside the old one in the same format, and renamed when all is done.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Disk, Image};
+use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{Codec, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
-use tempfile::TempPath;
 
+use crate::failure::placed;
 use crate::ui::Ui;
 
 /// So many clusters are asked whether they are compressed: all of 256 GiB in the usual size.
@@ -19,57 +20,63 @@ const ASKED: u64 = 1 << 22;
 /// An image that has no name yet.
 #[derive(Debug)]
 pub(super) struct Target {
-    disk: FileDisk,
-    unfinished: TempPath,
+    new: NewFile,
+    /// Whether it takes the place of something.
+    replaces: bool,
 }
 
 impl Target {
-    /// Writes `content` into a file in `folder`, in the format of `image`, compressed if that is; it will be `path`.
-    pub(super) fn write(
-        image: &Image,
-        content: &impl BlockRead,
-        folder: &Path,
-        path: &Path,
-        ui: &Ui,
-    ) -> anyhow::Result<Self> {
-        let doing = || format!("writing {}", path.display());
-        let new = tempfile::Builder::new().prefix(".goldimg-").tempfile_in(folder).with_context(doing)?;
-        let (file, unfinished) = new.into_parts();
-        let disk = FileDisk::from_file(file, path)?;
-        let watch = ui.bytes(&path.display().to_string(), content.size());
+    /// Begins what will be `path`.
+    pub(super) fn at(path: &Path, existing: Existing) -> anyhow::Result<Self> {
+        let replaces = path.exists();
+        Ok(Self { new: placed(NewFile::at(path, existing))?, replaces })
+    }
+
+    /// The folder that it will be in.
+    pub(super) fn folder(&self) -> &Path {
+        self.new.folder()
+    }
+
+    /// Writes `content`, in the format of `image`, compressed if that is.
+    pub(super) fn write(self, image: &Image, content: &impl BlockRead, ui: &Ui) -> anyhow::Result<Self> {
+        let (disk, name) = (self.new.disk(), self.new.place().display().to_string());
+        let doing = || format!("writing {name}");
+        let watch = ui.bytes(&name, content.size());
         let options = Options { progress: &watch, ..Options::default() };
         match image.disk() {
             Disk::Raw(_) => {
                 disk.resize(content.size()).with_context(doing)?;
-                let mut sink = DiskSink::new(&disk, Zeroes::AlreadyThere);
+                let mut sink = DiskSink::new(disk, Zeroes::AlreadyThere);
                 convert(content, &mut sink, &options).with_context(doing)?;
             }
             Disk::Qcow2(old) => {
-                let mut sink = Qcow2Sink::new(&disk, like(old)?)?;
+                let mut sink = Qcow2Sink::new(disk, like(old)?)?;
                 convert(content, &mut sink, &options).with_context(doing)?;
             }
         }
         drop(watch);
         disk.flush().with_context(doing)?;
-        Ok(Self { disk, unfinished })
+        Ok(self)
     }
 
     /// Where it is now.
     pub(super) fn path(&self) -> &Path {
-        &self.unfinished
+        self.new.path()
     }
 
-    /// Gives it its name, with the rights that `old` has.
-    pub(super) fn keep(self, path: &Path, old: &Path) -> anyhow::Result<()> {
-        let doing = || format!("renaming the sealed image to {}", path.display());
-        let mode = fs::metadata(old).with_context(doing)?.permissions().mode();
-        fs::set_permissions(&self.unfinished, fs::Permissions::from_mode(mode & 0o7777))
-            .with_context(doing)?;
-        self.disk.flush().with_context(doing)?;
-        self.unfinished.persist(path).with_context(doing)?;
-        fs::File::open(super::folder_of(path))
-            .and_then(|folder| folder.sync_all())
-            .context("syncing the folder")
+    /// How many other names what it replaces has.
+    pub(super) fn other_names(&self) -> u64 {
+        self.new.other_names()
+    }
+
+    /// Gives it its name; where nothing was before, with the mode that `sealed` has.
+    pub(super) fn keep(self, sealed: &Path) -> anyhow::Result<()> {
+        if !self.replaces {
+            let mode = fs::metadata(sealed).map(|metadata| metadata.permissions().mode() & 0o7777);
+            let given = mode.and_then(|mode| fs::set_permissions(self.path(), Permissions::from_mode(mode)));
+            given.with_context(|| format!("giving it the rights of {}", sealed.display()))?;
+        }
+        Ok(self.new.keep_synced()?)
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, Stretch, ZeroMode, ahead, copy,
-    fiemap, lock, sparse,
+    fiemap, lock, nature, sparse,
 };
 use crate::error::{Doing, Error, Result};
 
@@ -68,7 +68,7 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) if it cannot be opened, [`Invalid`](crate::ErrorKind::Invalid) if it
-    /// is neither a regular file nor a block device.
+    /// is neither a regular file nor a block device, or holds more than its size says (cause: [`NoDisk`](super::NoDisk)).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path.as_ref(), OpenOptions::new().read(true))
     }
@@ -99,14 +99,13 @@ impl FileDisk {
     pub fn from_file(file: File, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let metadata = file.metadata().doing(|| format!("looking at {}", path.display()))?;
+        let opening = || format!("opening {}", path.display());
+        nature::check_kind(metadata.file_type()).doing(opening)?;
+        nature::check_size(&file, &metadata).doing(opening)?;
         let block_device = metadata.file_type().is_block_device();
-        let size = if block_device {
-            seek(&file, SeekFrom::End(0)).doing(|| format!("measuring {}", path.display()))?
-        } else if metadata.is_file() {
-            metadata.len()
-        } else {
-            return Err(Error::invalid("it is neither a regular file nor a block device")
-                .doing(format!("opening {}", path.display())));
+        let size = match block_device {
+            true => seek(&file, SeekFrom::End(0)).doing(|| format!("measuring {}", path.display()))?,
+            false => metadata.len(),
         };
         Ok(Self {
             file,
@@ -123,14 +122,11 @@ impl FileDisk {
 
     fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
         // A fifo would block the open for ever: looked at first. A race here only costs a wait.
-        if let Ok(metadata) = std::fs::metadata(path)
-            && !metadata.is_file()
-            && !metadata.file_type().is_block_device()
-        {
-            return Err(Error::invalid("it is neither a regular file nor a block device")
-                .doing(format!("opening {}", path.display())));
+        let doing = || format!("opening {}", path.display());
+        if let Ok(metadata) = std::fs::metadata(path) {
+            nature::check_kind(metadata.file_type()).doing(doing)?;
         }
-        let file = options.open(path).doing(|| format!("opening {}", path.display()))?;
+        let file = options.open(path).doing(doing)?;
         Self::from_file(file, path)
     }
 
@@ -344,6 +340,7 @@ impl BlockWrite for FileDisk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NoDisk;
     use super::*;
     use crate::ErrorKind;
 
@@ -386,8 +383,10 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(format!("{error:?}").contains("past the disk's 512 bytes"), "{error:?}");
         assert_eq!(disk.write_at(&[0; 2], 511).unwrap_err().kind(), ErrorKind::Invalid);
-        assert_eq!(FileDisk::open("/dev/null").unwrap_err().kind(), ErrorKind::Invalid);
-        assert_eq!(FileDisk::open(dir.path()).unwrap_err().kind(), ErrorKind::Invalid);
+        let why = |path: &Path| FileDisk::open(path).unwrap_err().cause::<NoDisk>().copied();
+        assert_eq!(why("/dev/null".as_ref()), Some(NoDisk::CharacterDevice));
+        assert_eq!(why("/proc/self/stat".as_ref()), Some(NoDisk::Unsized));
+        assert_eq!(why(dir.path()), Some(NoDisk::Folder));
         assert_eq!(FileDisk::create_new(dir.path().join("a.raw"), 1).unwrap_err().kind(), ErrorKind::Io);
     }
 }

@@ -4,7 +4,8 @@
 //! clusters over it, or opens what the guest named. So where nobody said what a file is, it is not written if it
 //! could be both, and a disk that was taken for raw never gets the first sector of anything else.
 
-use super::{Format, PROBE_LEN, probe_start};
+use super::probe::{PROBE_LEN, probe_start};
+use super::{Format, Medium};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
@@ -66,7 +67,7 @@ pub(super) fn refuse_ambiguous(file: &dyn BlockRead, format: Format) -> Result<(
 ///
 /// # Errors
 /// [`ProbeRule::Disguise`]; whatever reading says.
-pub(super) fn refuse_disguise(file: &dyn BlockRead, buf: &[u8], offset: u64) -> Result<()> {
+pub(super) fn refuse_disguise(file: &Medium, buf: &[u8], offset: u64) -> Result<()> {
     if offset >= PROBE_LEN || buf.is_empty() {
         return Ok(());
     }
@@ -75,7 +76,7 @@ pub(super) fn refuse_disguise(file: &dyn BlockRead, buf: &[u8], offset: u64) -> 
     for (to, from) in start.iter_mut().skip(offset as usize).zip(buf) {
         *to = *from;
     }
-    match probe_start(&start) {
+    match probe_start(&start, file.probing()) {
         Ok(Format::Raw) => Ok(()),
         _ => Err(ProbeRule::Disguise.into()),
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Probing;
 use crate::block::{Access, BlockRead, BlockWrite, FileDisk, NullDisk, read_as, write_as};
 use crate::error::{Error, Result};
 use crate::nbd::{Address, Export, ExportOptions, Refusal};
@@ -19,6 +20,7 @@ pub struct Medium {
     export: Option<Arc<Export>>,
     null: Option<NullDriver>,
     name: PathBuf,
+    probing: Probing,
 }
 
 /// QEMU's drivers for a disk that is not there.
@@ -57,14 +59,15 @@ impl fmt::Debug for Medium {
 impl From<FileDisk> for Medium {
     fn from(file: FileDisk) -> Self {
         let name = file.path().to_owned();
-        Self { disk: Arc::new(file), export: None, null: None, name }
+        Self { disk: Arc::new(file), export: None, null: None, name, probing: Probing::default() }
     }
 }
 
 impl From<Arc<Export>> for Medium {
     fn from(export: Arc<Export>) -> Self {
         let name = export.name().to_owned();
-        Self { disk: Arc::clone(&export) as Arc<dyn BlockWrite>, export: Some(export), null: None, name }
+        let disk = Arc::clone(&export) as Arc<dyn BlockWrite>;
+        Self { disk, export: Some(export), null: None, name, probing: Probing::default() }
     }
 }
 
@@ -94,7 +97,7 @@ impl Medium {
 
     /// A disk that is not there, as one of QEMU's drivers has it; `name` is what it is called.
     pub fn null(driver: NullDriver, disk: NullDisk, name: &str) -> Self {
-        Self { disk: Arc::new(disk), export: None, null: Some(driver), name: name.into() }
+        Self { disk: Arc::new(disk), export: None, null: Some(driver), name: name.into(), probing: Probing::default() }
     }
 
     /// The same once more, for writing too if `writes`: a file is opened anew, with locks of its own; an export has the
@@ -109,9 +112,20 @@ impl Medium {
             }
             Some(_) => Ok(self.clone()),
             None if self.null.is_some() => Ok(self.clone()),
-            None if writes => Ok(FileDisk::open_writable(&self.name)?.into()),
-            None => Ok(FileDisk::open(&self.name)?.into()),
+            None if writes => Ok(Self::from(FileDisk::open_writable(&self.name)?).with_probing(self.probing)),
+            None => Ok(Self::from(FileDisk::open(&self.name)?).with_probing(self.probing)),
         }
+    }
+
+    /// The same, with what it is held against where nobody says its format; so are the backing files that it names.
+    #[must_use]
+    pub fn with_probing(self, probing: Probing) -> Self {
+        Self { probing, ..self }
+    }
+
+    /// What it is held against where nobody says its format.
+    pub(super) fn probing(&self) -> Probing {
+        self.probing
     }
 
     /// The path, or the address of an export as it is shown.

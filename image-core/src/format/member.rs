@@ -133,7 +133,7 @@ impl Member {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
-            None => probe(&file).doing(doing)?,
+            None => probe(&file, file.probing()).doing(doing)?,
         };
         file.lock(share.access(found))?;
         let mut member = Self::parse(file, Some(found), read)?;
@@ -150,7 +150,7 @@ impl Member {
         let doing = || format!("opening {}", file.path().display());
         let found = match format {
             Some(format) => format,
-            None => probe(&file).doing(doing)?,
+            None => probe(&file, file.probing()).doing(doing)?,
         };
         let header = match found {
             Format::Raw => None,

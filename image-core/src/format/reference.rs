@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Format, Medium, NullDriver, References, Share};
+use super::{Format, Medium, NullDriver, Probing, References, Share};
 use crate::block::{Access, BlockRead, FileDisk, NullDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::nbd::{Address, Export, ExportOptions};
@@ -175,11 +175,13 @@ pub(super) struct Chain {
     opened: Vec<(u64, u64)>,
     share: Share,
     describe: Option<Describe>,
+    probing: Probing,
 }
 
 impl Chain {
     /// A chain of one image.
     pub(super) fn starting_with(medium: &Medium, references: References) -> Result<Self> {
+        let probing = medium.probing();
         let Some(file) = medium.as_file() else {
             let (folder, exports) = (PathBuf::new(), vec![medium.path().to_owned()]);
             return Ok(Self {
@@ -189,6 +191,7 @@ impl Chain {
                 opened: Vec::new(),
                 share: Share::default(),
                 describe: None,
+                probing,
             });
         };
         let folder = match references {
@@ -200,7 +203,15 @@ impl Chain {
             }
         };
         let opened = vec![identity(file)?];
-        Ok(Self { references, folder, exports: Vec::new(), opened, share: Share::default(), describe: None })
+        Ok(Self {
+            references,
+            folder,
+            exports: Vec::new(),
+            opened,
+            share: Share::default(),
+            describe: None,
+            probing,
+        })
     }
 
     /// With other programs that may do this with the images of the chain.
@@ -266,7 +277,7 @@ impl Chain {
         let access =
             if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
         disk.lock(access)?;
-        Ok(disk.into())
+        Ok(Medium::from(disk).with_probing(self.probing))
     }
 
     /// Opens an export: it is in no folder, and the host connects to whom an image says.
@@ -285,7 +296,7 @@ impl Chain {
             false => Export::open(address, &options)?,
         };
         self.exports.push(shown);
-        Ok(Arc::new(export).into())
+        Ok(Medium::from(Arc::new(export)).with_probing(self.probing))
     }
 
     /// Whether a name leads nowhere, since it starts at an export.

@@ -119,7 +119,7 @@ impl Disk {
     fn open(file: Medium, options: WriteOptions) -> Result<Self> {
         let format = match options.format {
             Some(format) => format,
-            None => probe(&file)?,
+            None => probe(&file, file.probing())?,
         };
         let assumed = options.format.is_none();
         if format == Format::Raw {

@@ -1,5 +1,8 @@
 //! What the command line asks for, understood: the format, `-o`, levels.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
 use anyhow::{anyhow, bail};
 use image_core::format::Image;
 use image_core::nbd::Address;
@@ -10,6 +13,8 @@ use super::Args;
 use super::output::Output;
 use crate::failure::Advise;
 use crate::size::Size;
+use crate::target_name::Wish;
+use crate::ui::Ui;
 
 /// The keys of `-o`, as in qemu-img.
 const KEYS: [&str; 4] = ["cluster_size", "compression_type", "compat", "refcount_bits"];
@@ -69,19 +74,27 @@ pub(crate) struct Job {
 
 impl Job {
     /// What `args` ask for.
-    pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        // The name of an export says nothing of what is in it.
-        let is_export = args.target.to_str().is_some_and(Address::is_meant_by);
-        let named_qcow2 = !is_export && args.target.extension().is_some_and(|extension| extension == "qcow2");
-        let format = args.target_format.unwrap_or(match args.compress || named_qcow2 {
-            true => Format::Qcow2,
-            false => Format::Raw,
-        });
+    pub(super) fn new(args: &Args, ui: &Ui) -> anyhow::Result<Self> {
         let wants =
             [(args.compress, "-c"), (!args.options.is_empty(), "-o"), (args.backing_file.is_some(), "-B")];
-        if let (Format::Raw, Some((_, what))) = (format, wants.into_iter().find(|&(wanted, _)| wanted)) {
-            return Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2");
-        }
+        let wants = wants.into_iter().find(|&(wanted, _)| wanted);
+        let refuse_raw = |format: Format| match wants.filter(|_| format == Format::Raw) {
+            Some((_, what)) => {
+                Err(anyhow!("{what} has no meaning for a raw target")).hint(|| "take -O qcow2")
+            }
+            None => Ok(format),
+        };
+        args.target_format.map(refuse_raw).transpose()?;
+        let format = match names_a_file(args) {
+            true => {
+                let format = args.target_format.map(Into::into);
+                let needs_qcow2 = args.compress.then_some("-c");
+                Wish { option: "-O", format, needs_qcow2 }.format_of(&args.target, ui)?.into()
+            }
+            false if args.compress => args.target_format.unwrap_or(Format::Qcow2),
+            false => args.target_format.unwrap_or(Format::Raw),
+        };
+        refuse_raw(format)?;
         // What is there has a compression of its own, which says what levels it has.
         let level = args.level.filter(|_| !args.no_create);
         let job = Self::of(format, args.compress, &args.options, level)?;
@@ -186,6 +199,15 @@ impl Job {
             format!("some hypervisors misread zstd clusters over {}", Size(LARGEST_SAFE_ZSTD_CLUSTER))
         })
     }
+}
+
+/// Whether the target is a file that gets its name now: what is there already, standard output, a device or an export
+/// have names that say nothing.
+fn names_a_file(args: &Args) -> bool {
+    let target = &args.target;
+    let is_device = || std::fs::metadata(target).is_ok_and(|there| there.file_type().is_block_device());
+    let is_other = args.no_create || target == Path::new("-");
+    !is_other && !target.to_str().is_some_and(Address::is_meant_by) && !is_device()
 }
 
 /// The power of two not above `size`, as far as a sink can look for such runs.

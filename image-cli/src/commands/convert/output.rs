@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Seek;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -11,22 +11,19 @@ use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
 use image_core::format::{ImageWriter, Medium, References, WriteOptions};
 use image_core::nbd::Address;
-use tempfile::TempPath;
+use image_core::new_file::{Existing, NewFile};
 
 use super::Args;
 use super::options::Format;
-use crate::commands::image::Unclosed;
-use crate::failure::Advise;
+use crate::commands::image::{Unclosed, tell_of_other_names};
+use crate::failure::{Advise, placed};
 use crate::ui::Ui;
-
-/// Names of unfinished files begin so.
-const PREFIX: &str = ".goldimg-";
 
 /// The target in the making. A file that is not kept is removed.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// A new file under another name; nobody may use what it replaces.
-    File { disk: FileDisk, unfinished: TempPath, path: PathBuf, replaced: Option<FileDisk> },
+    /// A new file.
+    File { new: NewFile },
     /// A block device.
     Device { disk: FileDisk },
     /// An export of a server.
@@ -41,7 +38,7 @@ pub(super) enum Output {
 
 impl Output {
     /// Prepares to write `path`; what is there already is touched only if `force` is set.
-    pub(super) fn new(path: &Path, args: &Args, format: Format) -> anyhow::Result<Self> {
+    pub(super) fn new(path: &Path, args: &Args, format: Format, ui: &Ui) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return match format {
                 Format::Raw => Ok(Self::Stream),
@@ -54,35 +51,23 @@ impl Output {
         if path.to_str().is_some_and(Address::is_meant_by) {
             return Self::export(path, args, format);
         }
-        let mut replaced = None;
         if let Ok(there) = fs::metadata(path) {
             refuse_source(path, &there, args)?;
-            if !args.force {
-                return Err(anyhow!("{} exists", path.display())).hint(|| "--force replaces it");
-            }
             if there.file_type().is_block_device() {
+                if !args.force {
+                    return Err(anyhow!("{} exists", path.display())).hint(|| "--force writes onto it");
+                }
                 return Ok(Self::Device { disk: alone(FileDisk::open_writable(path)?)? });
             }
-            if !there.is_file() {
+            if !there.is_file() && !there.is_dir() {
                 return Err(anyhow!("{} is neither a file nor a block device", path.display()))
                     .hint(|| "- is standard output");
             }
-            replaced = Some(alone(FileDisk::open(path)?)?);
         }
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let (file, unfinished) = tempfile::Builder::new()
-            .prefix(PREFIX)
-            // What the umask leaves of it, as for any new file.
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .with_context(|| format!("making a file in {}", folder.display()))
-            .hint(|| "the folder of the target must exist, with room and the right to write")?
-            .into_parts();
-        let disk = FileDisk::from_file(file, path)?;
-        Ok(Self::File { disk, unfinished, path: path.to_owned(), replaced })
+        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        let new = placed(NewFile::at(path, existing))?;
+        tell_of_other_names(&new, ui);
+        Ok(Self::File { new })
     }
 
     /// An export is there before anything is written, and stays as large as it is.
@@ -139,7 +124,8 @@ impl Output {
     /// The file or device; none if it is standard output.
     pub(super) fn file(&self) -> Option<&FileDisk> {
         match self {
-            Self::File { disk, .. } | Self::Device { disk } | Self::Spooled { disk } => Some(disk),
+            Self::File { new } => Some(new.disk()),
+            Self::Device { disk } | Self::Spooled { disk } => Some(disk),
             Self::Existing { .. } | Self::Export { .. } | Self::Stream => None,
         }
     }
@@ -155,7 +141,8 @@ impl Output {
     /// Sees to it that `size` bytes fit. Whether they all read as zeroes.
     pub(super) fn make_room(&self, size: u64) -> anyhow::Result<bool> {
         match self {
-            Self::File { disk, .. } | Self::Spooled { disk } => disk.resize(size)?,
+            Self::File { new } => new.disk().resize(size)?,
+            Self::Spooled { disk } => disk.resize(size)?,
             Self::Existing { image, .. } if image.size() < size => {
                 let (path, room) = (image.path().display(), image.size());
                 return Err(anyhow!("{path} is an image of {room} bytes, and {size} are to be written"))
@@ -184,7 +171,7 @@ impl Output {
     /// What was written, for reading.
     pub(super) fn reopen(&self) -> anyhow::Result<FileDisk> {
         match self {
-            Self::File { unfinished, .. } => Ok(FileDisk::open(unfinished)?),
+            Self::File { new } => Ok(FileDisk::open(new.path())?),
             Self::Device { disk } => Ok(FileDisk::open(disk.path())?),
             Self::Spooled { disk } => Ok(FileDisk::from_file(disk.file().try_clone()?, disk.path())?),
             Self::Existing { .. } | Self::Export { .. } | Self::Stream => {
@@ -196,7 +183,8 @@ impl Output {
     /// The length of the file in bytes.
     pub(super) fn file_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
-            Self::File { disk, .. } | Self::Spooled { disk } => Ok(Some(disk.size())),
+            Self::File { new } => Ok(Some(new.disk().size())),
+            Self::Spooled { disk } => Ok(Some(disk.size())),
             Self::Device { .. } | Self::Export { .. } | Self::Existing { .. } | Self::Stream => Ok(None),
         }
     }
@@ -204,32 +192,25 @@ impl Output {
     /// The bytes set aside for the file.
     pub(super) fn allocated_size(&self) -> anyhow::Result<Option<u64>> {
         match self {
-            Self::File { disk, .. } => Ok(Some(disk.allocated_size()?)),
+            Self::File { new } => Ok(Some(new.disk().allocated_size()?)),
             _ => Ok(None),
         }
     }
 
     /// Gives it its name; with `sync`, returns when it survives a loss of power.
     pub(super) fn keep(self, sync: bool) -> anyhow::Result<()> {
-        if sync && let Some(disk) = self.file() {
+        if sync && let Self::Device { disk } = &self {
             disk.flush()?;
         }
-        let (unfinished, path, replaced) = match self {
-            Self::File { unfinished, path, replaced, .. } => (unfinished, path, replaced),
-            Self::Existing { image, .. } => return Ok(image.close()?),
+        match self {
+            Self::File { new } if sync => Ok(new.keep_synced()?),
+            Self::File { new } => Ok(new.keep()?),
+            Self::Existing { image, .. } => Ok(image.close()?),
             // Its server may fail at that, and nobody hears of it later.
-            Self::Export { medium } => return Ok(medium.flush()?),
-            Self::Spooled { disk } => return to_stdout(&disk),
-            Self::Device { .. } | Self::Stream => return Ok(()),
-        };
-        unfinished
-            .persist(&path)
-            .with_context(|| format!("renaming the finished file to {}", path.display()))?;
-        drop(replaced);
-        if sync && let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).context("syncing the folder")?;
+            Self::Export { medium } => Ok(medium.flush()?),
+            Self::Spooled { disk } => to_stdout(&disk),
+            Self::Device { .. } | Self::Stream => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::Context;
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
+use image_core::format::{Foreign, Probing, probe};
 
 use super::Args;
+use crate::failure::Advise;
 use crate::glance::inspect::{self, Inspected};
 use crate::glance::payload::converted::{RawPayload, Target, to_qcow2};
 use crate::glance::payload::{FilePayload, Payload};
@@ -83,8 +85,28 @@ impl Source {
         seen.warnings.iter().for_each(|warning| ui.warning(warning));
         if !args.no_inspect {
             seen.check(&args.image, &self.format)?;
+            // Glance takes whatever it does not know for a raw disk, and nothing boots from it.
+            if args.convert.is_none() && args.disk_format.is_none() && seen.format == "raw" {
+                refuse_foreign(&args.image)?;
+            }
         }
         Ok(self)
+    }
+}
+
+/// Refuses what would be uploaded as a raw disk and is none.
+fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
+    let doing = || format!("uploading {}", path.display());
+    match probe(&FileDisk::open(path)?, Probing::Everything) {
+        Err(error) => match error.cause::<Foreign>().and_then(|foreign| foreign.unpacked_by) {
+            Some(program) => Err(error).with_context(doing).hint(|| {
+                format!("unpack it first ({program}); --disk-format raw sends it as the bytes of a disk")
+            }),
+            None => Err(error).with_context(doing).hint(|| {
+                "goldimg convert makes an image of what it can read; --disk-format says what it is to be called"
+            }),
+        },
+        Ok(_) => Ok(()),
     }
 }
 

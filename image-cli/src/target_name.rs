@@ -1,0 +1,179 @@
+//! What the name of a new image says of its format, and that it says the truth.
+//!
+//! ```text
+//! .qcow2                        qcow2
+//! .raw                          raw, and nothing else unless that is said
+//! .vmdk .vdi .iso .gz .zip …    a format that is not written here: refused, unless one is said
+//! .img and all others           whatever is asked for, else raw
+//! ```
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use image_core::format::Format;
+
+use crate::failure::{Advise, USAGE};
+use crate::printable::printable;
+use crate::ui::Ui;
+
+/// Extensions of what is not written here, and what that is.
+const FOREIGN: &[(&str, &str)] = &[
+    ("vmdk", "VMDK"),
+    ("vhd", "VHD"),
+    ("vpc", "VHD"),
+    ("vhdx", "VHDX"),
+    ("avhdx", "VHDX"),
+    ("vdi", "VDI"),
+    ("qed", "QED"),
+    ("qcow", "qcow version 1"),
+    ("hdd", "Parallels"),
+    ("hds", "Parallels"),
+    ("parallels", "Parallels"),
+    ("luks", "LUKS"),
+    ("dmg", "DMG"),
+    ("cloop", "cloop"),
+    ("iso", "ISO 9660"),
+    ("wim", "WIM"),
+    ("gz", "gzip"),
+    ("tgz", "gzip"),
+    ("xz", "xz"),
+    ("txz", "xz"),
+    ("zst", "zstd"),
+    ("zstd", "zstd"),
+    ("tzst", "zstd"),
+    ("bz2", "bzip2"),
+    ("tbz2", "bzip2"),
+    ("lz4", "lz4"),
+    ("lz", "lzip"),
+    ("lzma", "lzma"),
+    ("lzo", "lzop"),
+    ("br", "brotli"),
+    ("z", "compress"),
+    ("zip", "zip"),
+    ("7z", "7z"),
+    ("rar", "rar"),
+    ("tar", "tar"),
+    ("ova", "OVA"),
+    ("ovf", "OVF"),
+];
+
+/// What a name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    Format(Format),
+    Foreign(&'static str),
+}
+
+fn says(path: &Path) -> Says {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match extension.as_str() {
+        "qcow2" => Says::Format(Format::Qcow2),
+        "raw" => Says::Format(Format::Raw),
+        other => match FOREIGN.iter().find(|(known, _)| *known == other) {
+            Some((_, name)) => Says::Foreign(name),
+            None => Says::Nothing,
+        },
+    }
+}
+
+/// Who wants which format.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// The option that says a format, and what it says.
+    pub(crate) option: &'static str,
+    pub(crate) format: Option<Format>,
+    /// Another option that only qcow2 has.
+    pub(crate) needs_qcow2: Option<&'static str>,
+}
+
+impl Wish {
+    /// The format of the new image `path`.
+    ///
+    /// # Errors
+    /// If the name says another one than would be written, and nobody said that one; wrong usage.
+    pub(crate) fn format_of(self, path: &Path, ui: &Ui) -> anyhow::Result<Format> {
+        let (name, said) = (printable(&path.display().to_string()), says(path));
+        if let Some(format) = self.format {
+            match said {
+                Says::Format(named) if named != format => {
+                    ui.warning(&format!("{name} will be {format}, and its name says {named}"));
+                }
+                Says::Foreign(named) => {
+                    ui.warning(&format!("{name} will be {format}, and its name says {named}"));
+                }
+                _ => {}
+            }
+            return Ok(format);
+        }
+        let option = self.option;
+        match (said, self.needs_qcow2) {
+            (Says::Format(Format::Raw), Some(needs)) => {
+                Err(anyhow!("{needs} makes a qcow2 image, and {name} says raw"))
+                    .hint(|| format!("call it {}, or say {option} qcow2", renamed(path, "qcow2")))
+                    .exit_code(USAGE)
+            }
+            (Says::Foreign(other), needs) => {
+                let format = if needs.is_some() { Format::Qcow2 } else { Format::Raw };
+                Err(anyhow!("{name} is a name for {other}, which is not written here"))
+                    .hint(|| {
+                        format!(
+                            "call it {}, or say {option} {format} to have that under this name",
+                            renamed(path, "qcow2")
+                        )
+                    })
+                    .exit_code(USAGE)
+            }
+            (Says::Format(format), _) => Ok(format),
+            (Says::Nothing, Some(_)) => Ok(Format::Qcow2),
+            (Says::Nothing, None) => Ok(Format::Raw),
+        }
+    }
+}
+
+/// Refuses a name that says something else than `format`, in which the image is and stays.
+///
+/// # Errors
+/// Then; wrong usage.
+pub(crate) fn refuse_other(path: &Path, format: Format) -> anyhow::Result<()> {
+    let other = match says(path) {
+        Says::Format(named) if named != format => named.to_string(),
+        Says::Foreign(named) => named.to_owned(),
+        _ => return Ok(()),
+    };
+    let name = printable(&path.display().to_string());
+    Err(anyhow!("the image is {format}, and stays so: {name} says {other}"))
+        .hint(|| format!("call it {}", renamed(path, &format.to_string())))
+        .exit_code(USAGE)
+}
+
+/// The name with this extension; without its last one, if that is it then.
+fn renamed(path: &Path, extension: &str) -> String {
+    let without = path.with_extension("");
+    let is_it = without.extension().is_some_and(|own| own == extension);
+    let renamed = if is_it { without } else { path.with_extension(extension) };
+    printable(&renamed.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_say_in_any_case() {
+        for (name, expected) in [
+            ("a.qcow2", Says::Format(Format::Qcow2)),
+            ("A.QCOW2", Says::Format(Format::Qcow2)),
+            ("a.raw", Says::Format(Format::Raw)),
+            ("a.img", Says::Nothing),
+            ("a", Says::Nothing),
+            (".raw", Says::Nothing),
+            ("a.qcow2.gz", Says::Foreign("gzip")),
+            ("a.VMDK", Says::Foreign("VMDK")),
+        ] {
+            assert_eq!(says(name.as_ref()), expected, "{name}");
+        }
+        let renamed = |name: &str| super::renamed(name.as_ref(), "qcow2");
+        assert_eq!((renamed("a.vmdk"), renamed("a.qcow2.gz")), ("a.qcow2".to_owned(), "a.qcow2".to_owned()));
+    }
+}

@@ -1,0 +1,279 @@
+//! Which format a file has where nobody says so: its first bytes, and for what would be raw a descriptor and its last ones.
+//!
+//! ```text
+//! first 512 bytes ─┬─ qcow2
+//!                  ├─ known, and not read here: images of other programs, compressed files, archives
+//!                  └─ neither ─► a disc (ISO 9660)? ─► the last 512 bytes: a fixed VHD, a DMG? ─► raw
+//! ```
+//!
+//! Nothing marks a disk as raw, so whatever is taken for something else here must be nothing that a disk begins or ends
+//! with. What has no more than a few bytes to be known by is looked at more closely:
+//!
+//! - tar: `ustar` lies where an MBR has its boot code; the checksum of the header decides (POSIX pax, "ustar Header Block").
+//! - ISO 9660 (ECMA-119, 8.4): a stick that was an installer has the descriptor long after it was partitioned anew. With
+//!   a partition table it is a disc only if the volume fills half of the file at least.
+//! - fixed VHD (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format"): by the checksum of the footer,
+//!   its type and its size. Where a GPT ends a disk the footer has no room.
+
+use std::fmt;
+
+use super::Format;
+use crate::block::BlockRead;
+use crate::error::{Doing, Error, Result};
+use crate::qcow2;
+
+/// The bytes that tell formats apart.
+pub(super) const PROBE_LEN: u64 = 512;
+
+/// What a file is held against where nobody says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Probing {
+    /// All that is known here.
+    #[default]
+    Everything,
+    /// The first bytes of what QEMU's programs know. All else is raw to them, whatever it is.
+    AsQemu,
+}
+
+/// What kind of thing a file is that is no image to be read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignKind {
+    /// An image of another program.
+    Image,
+    /// A file that is compressed, most often an image.
+    Compressed,
+    /// Several files in one.
+    Archive,
+    /// A CD or DVD.
+    Disc,
+}
+
+/// What a file looks like that is not read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name, as users know it.
+    pub name: &'static str,
+    /// What kind of thing that is.
+    pub kind: ForeignKind,
+    /// The program that takes it apart, where it is packed.
+    pub unpacked_by: Option<&'static str>,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it looks like {}, which is not read here; say so if it is a raw disk", self.name)
+    }
+}
+
+impl std::error::Error for Foreign {}
+
+impl From<Foreign> for Error {
+    fn from(foreign: Foreign) -> Self {
+        Self::unsupported(foreign).doing("probing the format")
+    }
+}
+
+const fn image(name: &'static str) -> Foreign {
+    Foreign { name, kind: ForeignKind::Image, unpacked_by: None }
+}
+
+const fn compressed(name: &'static str, by: &'static str) -> Foreign {
+    Foreign { name, kind: ForeignKind::Compressed, unpacked_by: Some(by) }
+}
+
+const fn archive(name: &'static str, by: &'static str) -> Foreign {
+    Foreign { name, kind: ForeignKind::Archive, unpacked_by: Some(by) }
+}
+
+/// What QEMU's programs recognise too: where, which bytes, whose.
+const KNOWN_TO_QEMU: [(usize, &[u8], Foreign); 13] = [
+    (0, b"QFI\xfb\0\0\0\x01", image("qcow version 1")),
+    (0, b"KDMV", image("VMDK")),
+    (0, b"COWD", image("VMDK")),
+    (0, b"# Disk DescriptorFile", image("VMDK")),
+    (0, b"vhdxfile", image("VHDX")),
+    (0, b"conectix", image("VPC (VHD)")),
+    (64, b"\x7f\x10\xda\xbe", image("VDI")),
+    (0, b"QED\0", image("QED")),
+    (0, b"WithoutFreeSpace", image("Parallels")),
+    (0, b"WithouFreSpacExt", image("Parallels")),
+    (0, b"LUKS\xba\xbe\0\x01", image("LUKS")),
+    (0, b"Bochs Virtual HD Image", image("Bochs")),
+    (0, b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop", image("cloop")),
+];
+
+/// What they take for raw.
+const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 16] = [
+    (0, b"LUKS\xba\xbe", image("LUKS")),
+    (0, b"\x3a\xff\x26\xed\x01\0", image("an Android sparse image")),
+    (0, b"sprs", image("an Apple sparse image")),
+    (0, b"\xfd7zXZ\0", compressed("an xz file", "unxz")),
+    (0, b"\x28\xb5\x2f\xfd", compressed("a zstd file", "unzstd")),
+    (0, b"\x04\x22\x4d\x18", compressed("an lz4 file", "unlz4")),
+    (0, b"LZIP\x01", compressed("an lzip file", "lzip -d")),
+    (0, b"\x89LZO\0\r\n\x1a\n", compressed("an lzop file", "lzop -d")),
+    (0, b"PK\x03\x04", archive("a zip file", "unzip")),
+    (0, b"PK\x05\x06", archive("a zip file", "unzip")),
+    (0, b"PK\x07\x08", archive("a zip file", "unzip")),
+    (0, b"7z\xbc\xaf\x27\x1c", archive("a 7z file", "7z x")),
+    (0, b"Rar!\x1a\x07", archive("a rar file", "unrar x")),
+    (0, b"MSWIM\0\0\0", archive("a WIM file", "wimlib-imagex extract")),
+    (0, b"\x1f\x9d\x90", compressed("a compress (.Z) file", "uncompress")),
+    (0, b"\x1f\xa0", compressed("a pack (.z) file", "gunzip")),
+];
+
+/// Which format `file` has. Whatever looks like nothing else is raw.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for what is known but not read (cause: [`Foreign`]); whatever reading says.
+pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
+    let doing = || "probing the format";
+    let start = bytes_at(file, 0, PROBE_LEN).doing(doing)?;
+    let format = probe_start(&start, probing)?;
+    if format == Format::Raw && probing == Probing::Everything {
+        let descriptor = bytes_at(file, DESCRIPTOR_OFFSET, DESCRIPTOR_LEN).doing(doing)?;
+        if is_disc(&start, &descriptor, file.size()) {
+            let kind = ForeignKind::Disc;
+            return Err(Foreign { name: "ISO 9660 (a CD or DVD)", kind, unpacked_by: None }.into());
+        }
+        let end = bytes_at(file, file.size().saturating_sub(FOOTER_LEN), FOOTER_LEN).doing(doing)?;
+        if let Some(foreign) = known_end(&end, file.size()) {
+            return Err(foreign.into());
+        }
+    }
+    Ok(format)
+}
+
+/// As [`probe`], of a file that starts so.
+pub(super) fn probe_start(start: &[u8], probing: Probing) -> Result<Format> {
+    if let Some(foreign) = known_start(start, probing) {
+        return Err(foreign.into());
+    }
+    let is_qcow2 = start.starts_with(&qcow2::layout::MAGIC);
+    Ok(if is_qcow2 { Format::Qcow2 } else { Format::Raw })
+}
+
+fn known_start(start: &[u8], probing: Probing) -> Option<Foreign> {
+    let among = |known: &[(usize, &[u8], Foreign)]| {
+        let is_there = |at: usize, bytes| start.get(at..).is_some_and(|rest| rest.starts_with(bytes));
+        known.iter().find(|(at, bytes, _)| is_there(*at, bytes)).map(|(_, _, foreign)| *foreign)
+    };
+    let found = among(&KNOWN_TO_QEMU);
+    if found.is_some() || probing == Probing::AsQemu {
+        return found;
+    }
+    among(&UNKNOWN_TO_QEMU).or_else(|| {
+        let looks: [(Look, Foreign); 4] = [
+            (is_gzip, compressed("a gzip file", "gunzip")),
+            (is_bzip2, compressed("a bzip2 file", "bunzip2")),
+            (is_skippable_zstd, compressed("a zstd file", "unzstd")),
+            (is_tar, archive("a tar archive", "tar -xf")),
+        ];
+        looks.into_iter().find(|(is_it, _)| is_it(start)).map(|(_, foreign)| foreign)
+    })
+}
+
+/// Whether something begins as a format does.
+type Look = fn(&[u8]) -> bool;
+
+/// RFC 1952, 2.3: the magic, the one method that there is, and no reserved flags.
+fn is_gzip(start: &[u8]) -> bool {
+    matches!(start, [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0)
+}
+
+/// The magic, a level, and the magic of the first block or, of nothing, of the end.
+fn is_bzip2(start: &[u8]) -> bool {
+    let block = start.get(4..10);
+    matches!(start, [b'B', b'Z', b'h', b'1'..=b'9', ..])
+        && (block == Some(b"\x31\x41\x59\x26\x53\x59") || block == Some(b"\x17\x72\x45\x38\x50\x90"))
+}
+
+/// RFC 8878, 3.1.2: a frame that decoders skip, as parallel compressors write one first. The length of its content, and
+/// then another frame, where that is to be seen.
+fn is_skippable_zstd(start: &[u8]) -> bool {
+    let &[0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, ..] = start else { return false };
+    let next = 8 + u32::from_le_bytes([a, b, c, d]) as usize;
+    start.get(next..next + 4) == Some(b"\x28\xb5\x2f\xfd")
+}
+
+/// `ustar` (POSIX) or `ustar ` (GNU) in a header of which the checksum is right: the sum of its bytes, with blanks in
+/// place of the checksum itself, in octal.
+fn is_tar(start: &[u8]) -> bool {
+    const SUM: std::ops::Range<usize> = 148..156;
+    let (Some(header), Some(b"ustar")) = (start.get(..512), start.get(257..262)) else { return false };
+    let digits = header[SUM].iter().skip_while(|byte| **byte == b' ');
+    let digits: Vec<u8> = digits.take_while(|byte| (b'0'..=b'7').contains(*byte)).copied().collect();
+    let told = std::str::from_utf8(&digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    let bytes = header.iter().enumerate();
+    let sum: u32 = bytes.map(|(at, byte)| u32::from(if SUM.contains(&at) { b' ' } else { *byte })).sum();
+    told == Some(sum)
+}
+
+/// Where ISO 9660 has its first volume descriptor.
+const DESCRIPTOR_OFFSET: u64 = 0x8000;
+/// As much of it as is looked at.
+const DESCRIPTOR_LEN: u64 = 132;
+/// The only size of blocks that is in use.
+const DISC_BLOCK: u16 = 2048;
+
+/// Whether a file of `size` bytes that starts so, with this descriptor, is a disc.
+fn is_disc(start: &[u8], descriptor: &[u8], size: u64) -> bool {
+    let has_table = start.get(510..512) == Some(b"\x55\xaa");
+    match descriptor.get(..7) {
+        Some(b"\x01CD001\x01") => {}
+        // A boot record or something else comes first: nothing is known of the volume.
+        Some([0 | 2 | 3, b'C', b'D', b'0', b'0', b'1', 1]) => return !has_table,
+        _ => return false,
+    }
+    // Each number stands there in both byte orders.
+    let both = |at: usize, len: usize| {
+        let (low, high) = (descriptor.get(at..at + len)?, descriptor.get(at + len..at + 2 * len)?);
+        let value = low.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        low.iter().eq(high.iter().rev()).then_some(value)
+    };
+    let (Some(blocks), Some(block)) = (both(80, 4), both(128, 2)) else { return false };
+    block == u64::from(DISC_BLOCK) && (!has_table || blocks * block >= size / 2)
+}
+
+/// What a VHD or a DMG has at its end.
+const FOOTER_LEN: u64 = 512;
+
+/// What a file of `size` bytes is that ends so.
+fn known_end(end: &[u8], size: u64) -> Option<Foreign> {
+    // Programs before 2004 wrote a byte less.
+    if [end, end.get(1..).unwrap_or_default()].iter().any(|footer| is_fixed_vhd(footer, size)) {
+        return Some(image("VPC (VHD)"));
+    }
+    // Its version, and the length of this trailer.
+    let is_dmg = end.len() == 512 && end.starts_with(b"koly\0\0\0\x04\0\0\x02\0");
+    is_dmg.then_some(image("DMG"))
+}
+
+/// A footer of type 2 (fixed) with the checksum that it says, behind as many bytes as it says.
+fn is_fixed_vhd(footer: &[u8], size: u64) -> bool {
+    const SUM: std::ops::Range<usize> = 64..68;
+    if footer.len() < 511 || !footer.starts_with(b"conectix") || footer[60..64] != [0, 0, 0, 2] {
+        return false;
+    }
+    let number = |at: usize, len: usize| {
+        footer[at..at + len].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+    };
+    let bytes = footer.iter().enumerate().filter(|(at, _)| !SUM.contains(at));
+    let sum: u32 = bytes.map(|(_, byte)| u32::from(*byte)).sum();
+    let (told, original, current) = (number(64, 4), number(40, 8), number(48, 8));
+    let content = size - footer.len() as u64;
+    u64::from(!sum) == told && (current == content || original == content)
+}
+
+/// So many bytes of `file`, or as many as there are.
+fn bytes_at(file: &dyn BlockRead, offset: u64, len: u64) -> Result<Vec<u8>> {
+    let there = file.size().saturating_sub(offset).min(len);
+    let mut bytes = vec![0; there as usize];
+    if !bytes.is_empty() {
+        file.read_at(&mut bytes, offset)?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
