@@ -238,13 +238,18 @@ pub(crate) fn follow_outer() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes `work` and all in it, whoever owns it. Called by outer when inner is gone, and its mounts with it.
+/// Removes `work`, a folder with all in it or a file, whoever owns it. Called by outer when inner is gone, and its mounts with it.
 ///
 /// # Errors
 /// If something cannot be removed.
 pub(crate) fn remove(work: &Path) -> anyhow::Result<()> {
     let doing = || format!("removing the work directory {}", work.display());
-    match std::fs::remove_dir_all(work) {
+    let removed = match work.symlink_metadata() {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(work),
+        Ok(_) => std::fs::remove_file(work),
+        Err(error) => Err(error),
+    };
+    match removed {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) if is_root() => Err(error).with_context(doing),

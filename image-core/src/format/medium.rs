@@ -97,7 +97,13 @@ impl Medium {
 
     /// A disk that is not there, as one of QEMU's drivers has it; `name` is what it is called.
     pub fn null(driver: NullDriver, disk: NullDisk, name: &str) -> Self {
-        Self { disk: Arc::new(disk), export: None, null: Some(driver), name: name.into(), probing: Probing::default() }
+        Self {
+            disk: Arc::new(disk),
+            export: None,
+            null: Some(driver),
+            name: name.into(),
+            probing: Probing::default(),
+        }
     }
 
     /// The same once more, for writing too if `writes`: a file is opened anew, with locks of its own; an export has the

@@ -349,7 +349,7 @@ fn answers_for_debconf_are_read_as_it_reads_them() {
     for sound in ["a1 a/b boolean true", "a1\ta/b  select  x, y", "a1 a/b string", "a1 a/b seen false"] {
         assert_eq!(told(sound), "", "{sound}");
     }
-    assert_eq!(told("a1 a/b bolean true"), "e 5:11 debconf has no type 'bolean' [did you mean 'boolean'?]");
+    assert_eq!(told("a1 a/b bolean true"), "e 5:11 debconf has no type 'bolean' [did you mean \"boolean\"?]");
     assert_eq!(told("a1 a/b boolean yes"), "e 5:11 'yes' does not answer yes or no");
     assert_eq!(told("a1 a/b"), "e 5:11 this does not answer a question of debconf's");
     assert_eq!(told("A a/b string x"), "e 5:11 this does not answer a question of debconf's");
