@@ -66,6 +66,7 @@ fn server(serve: impl Fn(usize, &mut TcpStream) + Send + 'static) -> SocketAddr 
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             stream.set_read_timeout(Some(FOR_EVER)).unwrap();
+            stream.set_nodelay(true).unwrap();
             serve(number, &mut stream);
         }
     });
@@ -79,7 +80,9 @@ fn closing(most: usize, said: bool) -> SocketAddr {
             let Some(head) = head(stream) else { return };
             let path = head.split(' ').nth(1).unwrap().to_owned();
             let close = if answered == most && said { "Connection: close\r\n" } else { "" };
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{close}\r\n{path}", path.len()).unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{close}\r\n{path}", path.len());
+            // At once: closing with requests unread takes back what was not sent yet.
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     })
 }
