@@ -78,8 +78,13 @@ fn answer(loaded: &Loaded, root: &Root) -> anyhow::Result<Outcome> {
     let recipe = &loaded.recipe;
     let update = root.update()?;
     let found = refusals(&update);
-    let remarks: Vec<Remark> =
-        found.iter().filter_map(|refusal| of_archive(refusal, &recipe.base, root)).collect();
+    let mut remarks: Vec<Remark> = Vec::new();
+    for remark in found.iter().filter_map(|refusal| of_archive(refusal, &recipe.base, root)) {
+        // What one suite of an archive has not, the others have not either.
+        if !remarks.iter().any(|told| (told.role, &told.word) == (remark.role, &remark.word)) {
+            remarks.push(remark);
+        }
+    }
     if !remarks.is_empty() {
         return Ok(Outcome::Answered(Answer { remarks, total: None }));
     }

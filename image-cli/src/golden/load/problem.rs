@@ -143,7 +143,15 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     let plain = |word: &str| word.to_lowercase().replace(['_', ' '], "-");
     let word = plain(word);
     let measured = known.into_iter().map(|known| (strsim::damerau_levenshtein(&word, &plain(known)), known));
-    let (distance, nearest) = measured.min_by_key(|(distance, _)| *distance)?;
+    let letters = |word: &str| {
+        let mut letters: Vec<char> = plain(word).chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    // Of words that are equally near, one of the same letters in another order was rather meant, then one of the same length.
+    let unlike = |known: &str| (letters(known) != letters(&word), known.len().abs_diff(word.len()));
+    let (distance, nearest) =
+        measured.min_by(|a, b| a.0.cmp(&b.0).then_with(|| unlike(a.1).cmp(&unlike(b.1))))?;
     // One letter of three may be wrong.
     let allowed = (nearest.chars().count() / 3).max(1);
     (distance <= allowed && distance < nearest.chars().count()).then_some(nearest)
@@ -160,6 +168,8 @@ mod tests {
         assert_eq!(nearest("ESP_SIZE", keys), Some("esp-size"));
         assert_eq!(nearest("rnu", keys), Some("run"));
         assert_eq!(nearest("delete", keys), None);
+        assert_eq!(nearest("htpo", ["htp", "hto", "http", "htop", "htcp"]), Some("htop"));
+        assert_eq!(nearest("htpx", ["htp", "htop", "htps"]), Some("htps"));
         assert_eq!(nearest("x", ["y"]), None);
         assert_eq!(nearest("x", []), None);
     }
