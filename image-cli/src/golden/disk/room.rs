@@ -19,10 +19,10 @@ const EMPTY: &[&str] =
     &["dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/apt/lists", "var/log", "var/tmp"];
 /// What comes after the steps at least: an initrd and the boot loader's modules, in bytes.
 const STILL_TO_COME: u64 = 48 << 20;
-/// Of what the archive says that packages take, this part is there surely (in percent): manuals and translations are
-/// left out. Measured: 66 to 80.
+/// Of what the archive says that packages take, this part is taken to be there surely (in percent): manuals and
+/// translations are left out.
 const SURELY: u64 = 50;
-/// And this part hardly is.
+/// And this part is taken to be the most.
 const HARDLY: u64 = 85;
 
 /// How far a build is.
