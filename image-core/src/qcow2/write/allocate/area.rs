@@ -84,9 +84,8 @@ impl Allocator {
                 return Ok(HostOffset(start.saturating_mul(self.geometry.cluster_size())));
             };
             self.block_behind(file, missing)?;
-            if missing > start {
-                self.first_free = start;
-            }
+            // The run itself is free still; were it passed by, so would be the next one, which needs a block too.
+            self.first_free = start;
         }
     }
 
@@ -124,6 +123,9 @@ impl Allocator {
         }
         let place = self.pass_free_run(file, 1)?;
         let (of_place, _) = self.place(place);
+        if of_place >= self.table.len() as u64 {
+            return self.move_table(file, of_place);
+        }
         if of_place != index && self.block(file, of_place)?.is_none() {
             // One that counts itself, for that it is in.
             self.new_block(of_place, place);

@@ -109,6 +109,20 @@ fn a_crash_leaves_leaks_at_most() {
 }
 
 #[test]
+fn no_room_is_left_out_where_refcounts_run_out() {
+    // Blocks of 64 refcounts of clusters of 512 bytes, in a table of 64: both are too few, many times.
+    let kind = Kind { cluster_bits: 9, refcount_order: 6, extended: false, version: Version::V3 };
+    let file = kind.image(SIZE);
+    let writer = open(&file, None);
+    writer.resize(8 * SIZE).unwrap();
+    writer.preallocate(ByteRange::whole(8 * SIZE), Preallocation::Metadata).unwrap();
+    writer.close().unwrap();
+    assert_eq!(faults(&*file), (0, 0));
+    let needed = 8 * SIZE / 64 * 67;
+    assert!(file.size() < needed, "{} of {needed}", file.size());
+}
+
+#[test]
 fn a_backing_file_is_not_hidden() {
     for kind in kinds() {
         let backing = Arc::new(MemoryDisk::from_bytes(vec![0xab; 2 * SIZE as usize]));
