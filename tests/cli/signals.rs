@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::peer::peer;
-use crate::support::{folder, goldimg};
+use crate::support::{folder, goldimg, until};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
@@ -56,10 +56,10 @@ fn a_signal_that_is_ignored_stays_ignored() {
         .command(start.into_iter().chain(CONVERT.iter().map(|word| word.as_ref())))
         .folder(folder.path())
         .spawn();
-    while names(folder.path()).len() < 2 {
+    until("the target is begun", || {
         assert!(child.try_wait().expect("a child").is_none(), "it ended too early");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+        names(folder.path()).len() == 2
+    });
     let kill = peer("kill").expect("kill is part of every system");
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a process");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");

@@ -155,7 +155,12 @@ pub(crate) fn fetch(
     ));
     command.arg("--setup-hook=cp -r \"$GOLDIMG_SEED/.\" \"$1/\"");
     command.arg(format!("--extract-hook=echo \"$MMDEBSTRAP_ESSENTIAL\" > \"$GOLDIMG_PACKAGES/{ESSENTIAL}\""));
-    let download = "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -q -y --download-only install --";
+    let settings = aside.join("apt.conf");
+    std::fs::write(&settings, outside_settings(&options))
+        .with_context(|| format!("writing {}", settings.display()))?;
+    command.env("GOLDIMG_APT_CONF", settings);
+    let download = "cat \"$MMDEBSTRAP_APT_CONFIG\" \"$GOLDIMG_APT_CONF\" > \"$GOLDIMG_APT_CONF.all\" \
+                    && APT_CONFIG=\"$GOLDIMG_APT_CONF.all\" apt-get -q -y --download-only install --";
     let outside = |wanted: &[String]| quoted(&local::for_apt(wanted, cache.folder()));
     let (first, later) = (wanted(recipe), wanted_later(recipe));
     command.arg(format!("--extract-hook={download}{}", outside(&first)));
@@ -177,6 +182,13 @@ pub(crate) fn fetch(
     settle(tree, &options)?;
     further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
+}
+
+/// The settings of the apt outside once packages are unpacked: those files of settings in the tree that packages brought
+/// could name programs for it to start (apt.conf(5)), and are not read.
+fn outside_settings(options: &[String]) -> String {
+    let lines = options.iter().map(|option| format!("{option}\n"));
+    lines.chain(["main", "parts"].map(|name| format!("Dir::Etc::{name} \"/dev/null\";\n"))).collect()
 }
 
 /// The file beside the packages where mmdebstrap's hook writes which of them it unpacked.

@@ -180,7 +180,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
                     return Err(PlaceError { path: real, rule: PlaceRule::LinkOfOthers }.into());
                 }
                 let target = fs::read_link(&real).doing(|| format!("reading the link {}", real.display()))?;
-                real = folder_of(&real).join(target);
+                real = real.parent().unwrap_or(Path::new("")).join(target);
             }
             _ => return Ok(real),
         }

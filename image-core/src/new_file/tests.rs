@@ -1,3 +1,5 @@
+//! Files that are kept, and given up, in folders where other things happen.
+
 use std::os::unix::fs::symlink;
 
 use super::*;

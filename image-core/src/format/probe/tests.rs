@@ -1,3 +1,5 @@
+//! Files that are told apart, and disks that only look like something.
+
 use super::*;
 use crate::ErrorKind;
 use crate::block::{BlockWrite, MemoryDisk};
