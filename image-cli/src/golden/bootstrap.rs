@@ -264,7 +264,7 @@ pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow
         tree.remove(ANSWERS)?;
     }
     let mut apt = tree.command("apt-get");
-    apt.env("INITRD", "No").args(["-q", "-y", "--no-download", "install", "--"]);
+    apt.env("INITRD", "No").args(["-q", "-y", "install", "--"]);
     apt.args(local::for_apt(&wanted(recipe), Path::new(ARCHIVES)));
     tree.log().run(&mut apt)
 }

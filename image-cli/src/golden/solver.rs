@@ -88,9 +88,12 @@ fn answer(loaded: &Loaded, root: &Root) -> anyhow::Result<Outcome> {
     if !remarks.is_empty() {
         return Ok(Outcome::Answered(Answer { remarks, total: None }));
     }
-    if let Some(Refusal::Unreachable(why)) = found.iter().find(|one| matches!(one, Refusal::Unreachable(_)))
-        && !root.has_lists()
-    {
+    // An answer without one archive's packages would call them missing; an old list of them will do.
+    let unknown = found.iter().find_map(|refusal| match refusal {
+        Refusal::Unreachable { uri, why } if !root.has_list(uri) => Some(why),
+        _ => None,
+    });
+    if let Some(why) = unknown {
         return Ok(Outcome::Unasked(why.clone()));
     }
     packages(loaded, root).map(Outcome::Answered)
@@ -145,7 +148,7 @@ fn of_archive(refusal: &Refusal, base: &Base, root: &Root) -> Option<Remark> {
                 "write them into the address, \"https://NAME:PASSWORD@…\"; both are for the build alone",
             ))
         }
-        Refusal::Unreachable(_)
+        Refusal::Unreachable { .. }
         | Refusal::NoPackage(_)
         | Refusal::NoVersion { .. }
         | Refusal::NoCandidate(_)

@@ -48,9 +48,12 @@ impl WorkDirectory {
     /// If it cannot be made.
     pub(crate) fn create(parent: &Path, kept: bool) -> anyhow::Result<Self> {
         let doing = || format!("making a work directory in {}", parent.display());
+        // Not that of the new directory, which another build may be removing.
+        let parent = parent.canonicalize().with_context(doing)?;
         for _ in 0..ATTEMPTS {
-            let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).with_context(doing)?;
-            let path = directory.keep().canonicalize().with_context(doing)?;
+            let directory =
+                tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent).with_context(doing)?;
+            let path = directory.keep();
             match new_lock(&path) {
                 Ok(lock) => {
                     if kept {

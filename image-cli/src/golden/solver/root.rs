@@ -122,9 +122,12 @@ impl Root {
         self.run("apt-get", &["update"])
     }
 
-    /// Whether there are lists, be they old ones.
-    pub(super) fn has_lists(&self) -> bool {
-        self.lists(|name| name.ends_with("_Packages")).next().is_some()
+    /// Whether there is a list, be it an old one, of the suite whose `InRelease` is at `uri`.
+    pub(super) fn has_list(&self, uri: &str) -> bool {
+        // As apt names it: without the scheme, with slashes as underscores.
+        let path = uri.split_once("://").map_or(uri, |(_, path)| path).replace('_', "%5f").replace('/', "_");
+        let suite = path.trim_end_matches("_InRelease");
+        self.lists(|name| name.starts_with(suite) && name.ends_with("_Packages")).next().is_some()
     }
 
     fn lists(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {

@@ -29,7 +29,10 @@ pub(super) enum Refusal {
         uri: String,
     },
     /// In apt's words.
-    Unreachable(String),
+    Unreachable {
+        uri: String,
+        why: String,
+    },
     NoPackage(String),
     NoVersion {
         name: String,
@@ -112,7 +115,8 @@ fn refusal(text: &str) -> Option<Refusal> {
     }
     // What has another line of its own.
     let told = ["404 ", "File not found", "The following signatures", "OpenPGP signature"];
-    (!told.iter().any(|start| why.starts_with(start))).then(|| Refusal::Unreachable(why.to_owned()))
+    (!told.iter().any(|start| why.starts_with(start)))
+        .then(|| Refusal::Unreachable { uri: uri.to_owned(), why: why.to_owned() })
 }
 
 /// The paragraph about dependencies that are not met.
@@ -177,7 +181,10 @@ mod tests {
             of(
                 "W: Failed to fetch http://nosuch.invalid/debian/dists/bookworm/InRelease  Could not resolve 'nosuch.invalid'\n"
             ),
-            [Refusal::Unreachable(text("Could not resolve 'nosuch.invalid'"))]
+            [Refusal::Unreachable {
+                uri: text("http://nosuch.invalid/debian/dists/bookworm/InRelease"),
+                why: text("Could not resolve 'nosuch.invalid'")
+            }]
         );
     }
 
