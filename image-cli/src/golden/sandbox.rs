@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn orders_carry_bytes_that_are_no_text() {
-        let mut confined = Confined::new(Path::new("/work/tree"), "sh");
+        let mut confined = Confined::new(Path::new("/build/tree"), "sh");
         confined.arg(OsStr::from_bytes(b"\xff\n")).env("A", "1").env("B", "2").env("A", "3");
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         ours.write_all(&serde_json::to_vec(&confined.order).unwrap()).unwrap();
