@@ -30,6 +30,7 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod sandbox;
 mod seal;
+mod shell;
 pub(crate) mod solver;
 mod source;
 mod stages;

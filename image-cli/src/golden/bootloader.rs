@@ -18,6 +18,7 @@ use image_core::fs::NewFile;
 
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
+use super::shell::quoted;
 use super::tree::Tree;
 use crate::failure::Advise;
 
@@ -128,11 +129,6 @@ fn settings(recipe: &Recipe) -> String {
         text.push_str(&format!("GRUB_SERIAL_COMMAND=\"serial --unit={unit} --speed={speed}\"\n"));
     }
     text
-}
-
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The versions of the kernels in `/boot`.

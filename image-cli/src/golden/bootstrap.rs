@@ -26,6 +26,7 @@ use anyhow::{Context, anyhow};
 
 use super::network::{Address, Networks, Upstream};
 use super::recipe::{Access, Base, Distribution, Recipe, Step};
+use super::shell::quoted;
 use super::tree::Tree;
 use super::{bootloader, cloud_init};
 use crate::failure::Advise;
@@ -161,7 +162,7 @@ pub(crate) fn fetch(
     command.env("GOLDIMG_APT_CONF", settings);
     let download = "cat \"$MMDEBSTRAP_APT_CONFIG\" \"$GOLDIMG_APT_CONF\" > \"$GOLDIMG_APT_CONF.all\" \
                     && APT_CONFIG=\"$GOLDIMG_APT_CONF.all\" apt-get -q -y --download-only install --";
-    let outside = |wanted: &[String]| quoted(&local::for_apt(wanted, cache.folder()));
+    let outside = |wanted: &[String]| words(&local::for_apt(wanted, cache.folder()));
     let (first, later) = (wanted(recipe), wanted_later(recipe));
     command.arg(format!("--extract-hook={download}{}", outside(&first)));
     if later.len() > first.len() {
@@ -243,8 +244,8 @@ fn wanted_later(recipe: &Recipe) -> Vec<String> {
 }
 
 /// As words of a shell.
-fn quoted(words: &[String]) -> String {
-    words.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect()
+fn words(words: &[String]) -> String {
+    words.iter().map(|word| format!(" {}", quoted(word))).collect()
 }
 
 /// Installs what was fetched, by the tree's own dpkg and apt. To be called in a session that shows [`ARCHIVES`].

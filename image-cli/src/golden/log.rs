@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::shell;
 use crate::interrupt;
 
 /// How many of a failed command's last lines its error shows.
@@ -303,16 +304,16 @@ fn plain(line: &str) -> String {
 
 /// The command line, for people.
 fn shown(program: &impl Program) -> String {
-    let words: Vec<String> = program.words().iter().map(|word| quoted(&word.to_string_lossy())).collect();
+    let words: Vec<String> = program.words().iter().map(|word| typed(&word.to_string_lossy())).collect();
     format!("$ {}", words.join(" "))
 }
 
-fn quoted(word: &str) -> String {
+fn typed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell::quoted(word)
 }
 
 #[cfg(test)]

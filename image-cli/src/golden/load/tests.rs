@@ -215,6 +215,16 @@ fn several_lines_that_are_not_toml_are_all_told() {
     );
 }
 
+/// Each of `sections` with what is wrong with it, which is something.
+fn told_of(sections: &[&str]) -> String {
+    let told: Vec<String> = sections
+        .iter()
+        .map(|section| format!("{section}\n    {}", problems_of(section).join("\n    ")))
+        .collect();
+    assert!(told.iter().all(|told| told.contains("\n    ")));
+    told.join("\n")
+}
+
 #[test]
 fn impossible_values_are_refused_each_with_its_remedy() {
     let sections = [
@@ -281,12 +291,7 @@ fn impossible_values_are_refused_each_with_its_remedy() {
         "name = \"a\"\nversion = 1.0",
         "name = \"a\"\ndescription = \"two\\nlines\"",
     ];
-    let told: Vec<String> = sections
-        .iter()
-        .map(|section| format!("{section}\n    {}", problems_of(section).join("\n    ")))
-        .collect();
-    assert!(told.iter().all(|told| told.contains("\n    ")));
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(told_of(&sections));
 }
 
 #[test]
@@ -335,12 +340,7 @@ fn impossible_archives_and_packages_are_refused_each_with_its_remedy() {
         "[[base.archives]]\nsuites = \"x\"\nkeyring = \"a\"",
         "[[steps]]\ndebconf = [\"a\"]",
     ];
-    let told: Vec<String> = sections
-        .iter()
-        .map(|section| format!("{section}\n    {}", problems_of(section).join("\n    ")))
-        .collect();
-    assert!(told.iter().all(|told| told.contains("\n    ")));
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(told_of(&sections));
 }
 
 #[test]
