@@ -35,10 +35,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use image_core::ErrorKind;
 use image_core::format::{Format, Image, OpenOptions};
 
-use crate::failure::Advise;
 pub(crate) use expected::{Expected, Firmware};
 pub(crate) use file::Facts;
 pub(crate) use report::{Check, Report, Verdict};
@@ -83,13 +81,7 @@ pub(crate) fn audit(
     profile: Profile,
     expected: &Expected,
 ) -> anyhow::Result<Report> {
-    let image = match Image::open(path, OpenOptions { format, ..OpenOptions::default() }) {
-        Err(error) if error.kind() == ErrorKind::Refused => {
-            let whole = || format!("goldimg convert -O qcow2 {} whole.qcow2", path.display());
-            return Err(error).context("an image that needs another file cannot be cloned").hint(whole);
-        }
-        opened => opened?,
-    };
+    let image = Image::open(path, OpenOptions { format, ..OpenOptions::default() })?;
     let facts = Facts::of(&image)?;
     let view = View::open(Arc::new(image)).with_context(|| format!("looking into {}", path.display()))?;
     let subject = Subject { facts: &facts, view: &view, expected };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use image_core::ErrorKind;
 use image_core::block::NoDisk;
-use image_core::format::{Foreign, ForeignKind};
+use image_core::format::{Foreign, ForeignKind, ReferenceRule};
 use image_core::new_file::{PlaceError, PlaceRule};
 
 use crate::interrupt;
@@ -111,6 +111,9 @@ fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(foreign) = within::<Foreign>(error) {
         return Some(hint_of_foreign(foreign));
+    }
+    if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = within(error) {
+        return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
     }
     if let Some(no_disk) = within::<NoDisk>(error) {
         let hint = match no_disk {

@@ -36,8 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use image_core::format::{Format, Member, OpenOptions, Share};
-use image_core::qcow2::Header;
+use image_core::format::{Format, Image, OpenOptions, Share};
 use serde::Serialize;
 
 pub(crate) use accelerator::Accelerator;
@@ -45,7 +44,6 @@ pub(crate) use checks::{Check, Verdict};
 pub(crate) use firmware::Firmware;
 pub(crate) use setup::{Attachable, Cdrom, DiskBus, Setup, Source};
 
-use crate::failure::Advise;
 use crate::ui::Ui;
 use checks::{Clone, Given, Observed};
 use console::Trouble;
@@ -187,13 +185,8 @@ fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
         Some(other) => bail!("{other:?} is not a format that can be tried: give raw or qcow2"),
         None => None,
     };
-    let image = Member::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
-    let needs_another = |header: &Header| header.backing_name.is_some() || header.has_data_file();
-    if image.header.as_ref().is_some_and(needs_another) {
-        return Err(anyhow::anyhow!("{} needs another file, which it names itself", path.display()))
-            .hint(|| format!("goldimg convert -O qcow2 {} whole.qcow2", path.display()));
-    }
-    Ok(image.format.to_string())
+    let image = Image::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
+    Ok(image.format().to_string())
 }
 
 /// Leaves the logs of all boots in the folder, and nothing else.

@@ -62,3 +62,16 @@ fn version_2_costs_the_bitmaps_and_that_is_told() {
     let outcome = run(folder.path(), &down);
     assert_eq!(outcome.stderr.matches(gone).count(), 1, "{}", outcome.snapshot());
 }
+
+#[test]
+fn a_huge_empty_image_is_made_small_without_writing_its_tables() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = folder();
+    run(folder.path(), &["create", "disk.qcow2", "1P"]);
+    run(folder.path(), &["resize", "disk.qcow2", "2P"]);
+    run(folder.path(), &["resize", "--shrink", "disk.qcow2", "1M"]);
+    run(folder.path(), &["check", "disk.qcow2"]);
+    let host = std::fs::metadata(folder.path().join("disk.qcow2")).expect("an image").blocks() * 512;
+    // Of its 4 Mi tables of 64 KiB none was ever there.
+    assert!(host < 128 << 20, "{host} bytes");
+}

@@ -47,9 +47,10 @@ const ROWS: &[Row] = &[
     same("create -f raw -o extent_size_hint=0 new 1M"),
     same("create -f raw -o foo=1 new 1M"),
     same("create -f raw disk.raw 1M"),
-    same("create -f qcow2 -o cluster_size=256k new 32P && check new && resize -q --shrink new 1M"),
+    // What is left is small: qemu-img takes a minute for the map of so many tables that are not there.
+    same("create -f qcow2 -o cluster_size=256k new 32P && check new && create -f qcow2 new 1M"),
     same("create -f qcow2 -o cluster_size=128k new 32P"),
-    same("create -q -f qcow2 new 2P && resize new 3P && resize -q --shrink new 1M"),
+    same("create -q -f qcow2 new 2P && resize new 3P && create -f qcow2 new 1M"),
     same("create -f raw sub 1M"),
     same("create -f raw nodir/new 1M"),
     same("create -f raw '' 1M"),
