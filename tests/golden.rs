@@ -8,6 +8,7 @@ mod copies;
 mod debian;
 mod killed;
 mod sandbox;
+mod secrets;
 
 use std::fs;
 use std::path::{Path, PathBuf};

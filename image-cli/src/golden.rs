@@ -30,6 +30,7 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod sandbox;
 mod seal;
+pub(crate) mod secrets;
 mod shell;
 pub(crate) mod solver;
 mod source;
@@ -51,6 +52,8 @@ use self::full::{Place, What};
 use self::load::Loaded;
 use self::log::Log;
 use self::recipe::Recipe;
+use self::secrets::Secrets;
+use self::secrets::hidden::Hidden;
 use self::solver::{Outcome, Total};
 use self::work_directory::WorkDirectory;
 use crate::failure::Advise;
@@ -77,6 +80,8 @@ pub(crate) struct Request {
     pub(crate) work_parent: Option<PathBuf>,
     /// Where packages are kept between builds.
     pub(crate) cache: PathBuf,
+    /// What the caller lists as secret.
+    pub(crate) secrets: Vec<secrets::Asked>,
 }
 
 /// Builds, and answers with the exit code.
@@ -89,9 +94,11 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
         let loaded = load::load(&request.recipe, ui)?;
         return outer(request, &loaded, Epoch::from_environment()?, ui);
     };
+    let secrets = serde_json::from_slice(&namespace::handed()?).context("taking the secrets over")?;
     let caller = environment::settle()?;
     let again = || Ok((load::load_again(&request.recipe, ui)?, Epoch::from_environment()?));
-    let result = again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &work, caller, ui));
+    let result =
+        again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &secrets, &work, caller, ui));
     namespace::end(&work)?;
     result.map(|()| 0)
 }
@@ -99,6 +106,12 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
 /// Finds out early what is missing, and cleans up in the end.
 fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::Result<u8> {
     environment::hear_of_children()?;
+    let secrets = Secrets::read(&request.secrets)?;
+    for name in secrets.unasked(&loaded.recipe)? {
+        ui.warning(&format!(
+            "no step asks for the secret {name:?}: it is hidden and looked for, and that is all"
+        ));
+    }
     cloud_init::check(&loaded.recipe)?;
     tell_losses(&copies::check(loaded)?, ui);
     programs::require(stages::PROGRAMS)?;
@@ -117,7 +130,7 @@ fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::R
         vec![(epoch::VARIABLE, epoch.seconds().to_string().into()), ("PATH", programs::path())];
     // Namespaces hide the control groups that this process is in.
     variables.extend(memory::to_spare().map(|spare| (MEMORY, spare.to_string().into())));
-    let result = namespace::run_inside(work.path(), &variables);
+    let result = namespace::run_inside(work.path(), &variables, &serde_json::to_vec(&secrets)?);
     if !matches!(result, Ok(0)) {
         ui.note(&format!("the full log is {}", log.path().display()));
     }
@@ -170,19 +183,20 @@ fn inner(
     request: &Request,
     loaded: &Loaded,
     epoch: Epoch,
+    secrets: &Secrets,
     work: &Path,
     caller: Caller,
     ui: &Ui,
 ) -> anyhow::Result<()> {
     namespace::follow_outer()?;
-    let log = Log::resume(&log_path(request, loaded, epoch))?;
+    let log = Log::resume(&log_path(request, loaded, epoch))?.hiding(Hidden::new(secrets)?);
     let _held = WorkDirectory::hold(work)?;
     let on_disk = request.keep || request.work_parent.is_some();
     let spare = std::env::var(MEMORY).ok().and_then(|bytes| bytes.parse().ok());
     let mut places = places(request, work);
     let work = stages::Work::prepare(work, spare.filter(|_| !on_disk))?;
     places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
-    let build = stages::Build { request, loaded, epoch, work, log, caller, ui };
+    let build = stages::Build { request, loaded, epoch, secrets, work, log, caller, ui };
     full::explain(stages::run(&build), Some(&build.log), &places)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::sandbox::{Machine, OrdinaryUser};
-use super::{build, build_from, cache};
+use super::{build, build_from, cache, secrets};
 use crate::support::{folder, goldimg, peer};
 
 /// A recipe with every kind of step. Sealed away: what the script leaves.
@@ -30,9 +30,11 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     fs::write(folder.path().join("files/copied"), "copied\n").unwrap();
     let user = OrdinaryUser::new(folder.path());
     let machine = Machine::new(&user);
-    let rest = format!("{}{STEPS}", machine.step());
-    let first = machine.plainly(build(folder.path(), "first", &rest, &[])).run();
+    let rest = format!("{}{}{STEPS}", machine.step(), secrets::STEPS);
+    let [secret, token] = secrets::given(folder.path());
+    let first = machine.plainly(build(folder.path(), "first", &rest, &[&secret, &token])).run();
     assert_eq!(first.code, 0, "{}", first.snapshot());
+    secrets::judge(&folder.path().join("first"), &first);
     let qcow2 = folder.path().join("first/tiny-1.qcow2");
     let raw = folder.path().join("first/tiny-1.raw");
     if let Some(qemu_img) = peer::peer("qemu-img") {
@@ -49,11 +51,12 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     assert!(!first.stderr.contains("for OpenStack, the image lacks"), "{}", first.stderr);
     // By another caller, in whose circumstances nothing is as usual.
     let (own_cache, work) = (user.cache(&cache()), user.folder("work"));
-    let options = ["--work-dir", work.to_str().unwrap(), "--keep", "-q"];
+    let options = ["--work-dir", work.to_str().unwrap(), "--keep", "-q", &secret, &token];
     let second = build_from(&own_cache, folder.path(), "second", &rest, &options).folder(folder.path());
     let second = user.starts(second, |build| machine.oddly(build, &user.folder("home"))).run();
     assert_eq!((second.code, second.stdout.as_str()), (0, ""), "{}", second.snapshot());
     assert!(!second.stderr.contains("tiny-1"), "only warnings: {}", second.snapshot());
+    secrets::judge(&folder.path().join("second"), &second);
     for name in ["tiny-1.qcow2", "tiny-1.raw", "tiny-1.json", "SHA256SUMS"] {
         let read = |build: &str| fs::read(folder.path().join(build).join(name)).unwrap();
         assert!(read("first") == read("second"), "{name} differs between two builds");
@@ -78,7 +81,7 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let stages: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("# == ")).collect();
     assert_eq!(plan["stages"], serde_json::json!(stages));
     // What is there is not replaced unasked.
-    let third = build(folder.path(), "first", &rest, &[]).run();
+    let third = build(folder.path(), "first", &rest, &[&secret, &token]).run();
     assert_eq!(third.code, 1, "{}", third.snapshot());
     assert!(third.stderr.contains("tiny-1.qcow2 exists"), "{}", third.stderr);
 }

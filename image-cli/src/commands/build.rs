@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 use crate::failure::Advise;
+use crate::golden::secrets::Asked;
 use crate::golden::{self, Request};
 use crate::ui::Ui;
 
@@ -14,6 +15,7 @@ use crate::ui::Ui;
 Examples:
   goldimg build recipes/debian-12.toml -o out
   goldimg build web.toml -o out --force --keep
+  goldimg build web.toml --secret token=token.txt        steps read it in /run/secrets/token
   SOURCE_DATE_EPOCH=1760000000 goldimg build web.toml    the same bytes every time
 
 No root is needed: an ordinary user needs subordinate ids (/etc/subuid, /etc/subgid).")]
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// Keep packages between builds here, not in $XDG_CACHE_HOME/goldimg
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Show the content of FILE, or of the variable NAME, to the steps that ask for it, and nowhere else
+    #[arg(long, value_name = "NAME[=FILE]")]
+    secret: Vec<Asked>,
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
@@ -50,6 +55,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         shell: args.shell,
         work_parent: args.work_dir,
         cache,
+        secrets: args.secret,
     };
     golden::build(&request, ui).map(ExitCode::from)
 }

@@ -19,6 +19,8 @@ pub(crate) mod local;
 pub(crate) mod sources;
 
 use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -149,16 +151,18 @@ pub(crate) fn fetch(
     // A pattern may have commas in it, and is then alone.
     command.arg(format!("--include={}", essential(base))).arg("--include=apt");
     command.arg(format!("--components={}", base.components.join(",")));
-    command.args(options.iter().map(|option| format!("--aptopt={option}")));
+    let settings = aside.join("apt.conf");
+    write_private(&settings, &outside_settings(&options))?;
+    // Not as words, which everybody reads: a proxy may have a password.
+    let told = aside.join("aptopt.conf");
+    write_private(&told, &options.iter().map(|option| format!("{option}\n")).collect::<String>())?;
+    command.arg(format!("--aptopt={}", told.display()));
     // The packages stay where the next build finds them, and are not there when the tree is finished.
     command.arg(format!(
         "--setup-hook=mkdir -p \"$1{ARCHIVES}\" && mount --bind \"$GOLDIMG_PACKAGES\" \"$1{ARCHIVES}\""
     ));
     command.arg("--setup-hook=cp -r \"$GOLDIMG_SEED/.\" \"$1/\"");
     command.arg(format!("--extract-hook=echo \"$MMDEBSTRAP_ESSENTIAL\" > \"$GOLDIMG_PACKAGES/{ESSENTIAL}\""));
-    let settings = aside.join("apt.conf");
-    std::fs::write(&settings, outside_settings(&options))
-        .with_context(|| format!("writing {}", settings.display()))?;
     command.env("GOLDIMG_APT_CONF", settings);
     let download = "cat \"$MMDEBSTRAP_APT_CONFIG\" \"$GOLDIMG_APT_CONF\" > \"$GOLDIMG_APT_CONF.all\" \
                     && APT_CONFIG=\"$GOLDIMG_APT_CONF.all\" apt-get -q -y --download-only install --";
@@ -183,6 +187,17 @@ pub(crate) fn fetch(
     settle(tree, &options)?;
     further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
+}
+
+/// Writes the new file `path` for this user alone.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// The settings of the apt outside once packages are unpacked: those files of settings in the tree that packages brought

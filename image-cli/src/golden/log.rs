@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::secrets::hidden::{Hidden, Stream};
 use super::shell;
 use crate::interrupt;
 
@@ -34,11 +35,14 @@ const LAST_WORDS_LEN: u64 = 16 << 10;
 /// How often a running command is interrupted by the question whether to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+const WRITING: &str = "writing the log file";
+
 /// A log file. Clones write into the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     path: PathBuf,
     file: Arc<File>,
+    hidden: Hidden,
 }
 
 impl Log {
@@ -68,7 +72,12 @@ impl Log {
             .append(true)
             .open(path)
             .with_context(|| format!("opening the log file {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file) })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), hidden: Hidden::default() })
+    }
+
+    /// The same log, in which nobody sees what is `hidden`.
+    pub(crate) fn hiding(self, hidden: Hidden) -> Self {
+        Self { hidden, ..self }
     }
 
     /// Where the log is.
@@ -82,7 +91,7 @@ impl Log {
     /// If the file cannot be written.
     pub(crate) fn note(&self, text: &str) -> anyhow::Result<()> {
         (&*self.file)
-            .write_all(format!("# {text}\n").as_bytes())
+            .write_all(&self.hidden.in_text(format!("# {text}\n").as_bytes()))
             .with_context(|| format!("writing the log file {}", self.path.display()))
     }
 
@@ -133,8 +142,22 @@ impl Log {
         &self,
         running: Running,
         said: PipeReader,
+        answer: Option<(PipeReader, &mut Vec<u8>)>,
+        limit: Option<Duration>,
+    ) -> anyhow::Result<ExitStatus> {
+        let mut shown = self.hidden.stream();
+        let status = self.watch(running, said, answer, limit, &mut shown);
+        (&*self.file).write_all(&shown.end()).context(WRITING)?;
+        status
+    }
+
+    fn watch(
+        &self,
+        running: Running,
+        said: PipeReader,
         mut answer: Option<(PipeReader, &mut Vec<u8>)>,
         limit: Option<Duration>,
+        shown: &mut Stream<'_>,
     ) -> anyhow::Result<ExitStatus> {
         let Running { mut child, verdict } = running;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -152,7 +175,7 @@ impl Log {
             // Looked at before the pipes are emptied: what was written before the end is in them by now.
             let over = !watched[0].revents().is_empty();
             drop(watched);
-            let write = |bytes: &[u8]| (&*self.file).write_all(bytes).context("writing the log file");
+            let write = |bytes: &[u8]| (&*self.file).write_all(&shown.take(bytes)).context(WRITING);
             // A pipe that nobody writes to any more would always be ready.
             said = said.map(|pipe| drain(pipe, write)).transpose()?.flatten();
             if let Some((pipe, output)) = answer.take() {
@@ -304,21 +327,15 @@ fn plain(line: &str) -> String {
 
 /// The command line, for people.
 fn shown(program: &impl Program) -> String {
-    let words: Vec<String> = program.words().iter().map(|word| typed(&word.to_string_lossy())).collect();
+    let words: Vec<String> =
+        program.words().iter().map(|word| shell::typed(&word.to_string_lossy())).collect();
     format!("$ {}", words.join(" "))
-}
-
-fn typed(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    shell::quoted(word)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::secrets::Secrets;
 
     fn log() -> (tempfile::TempDir, Log) {
         let dir = tempfile::tempdir().unwrap();
@@ -387,6 +404,24 @@ mod tests {
         let text = std::fs::read_to_string(log.path()).unwrap();
         assert_eq!(text.lines().filter(|line| line.ends_with('b')).count(), 3000);
         assert!(!text.lines().skip(2).any(|line| line.ends_with('a')));
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_commands_in_what_they_say_and_in_their_last_words() {
+        let (dir, log) = log();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "token-0123\n").unwrap();
+        let asked = format!("token={}", file.display()).parse().unwrap();
+        let log = log.hiding(Hidden::new(&Secrets::read(&[asked]).unwrap()).unwrap());
+        log.note("with token-0123").unwrap();
+        let script = "printf token-; sleep 0.2; printf '0123 '; echo token-0123 >&2; printf token-01; exit 3";
+        let error = log.run(&mut sh(script)).unwrap_err().to_string();
+        let answer = log.output(&mut sh("echo token-0123")).unwrap();
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        assert!(!text.contains("token-0123") && !error.contains("token-0123"), "{text}{error}");
+        assert!(text.contains("\n*** ***\ntoken-01"), "{text}");
+        assert!(error.contains("*** ***") && error.ends_with("token-01"), "{error}");
+        assert_eq!(answer, b"token-0123\n", "who asked gets it");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!                ├─ mmdebstrap, mke2fs        this machine's programs; none of the tree's
 //!                └─ a sandbox for each program of the tree (sandbox.rs)
 //!
-//! outer ── a pipe ──► inner's standard input: its end, for whatever reason, asks inner to stop
+//! outer ── a pipe ──► inner's standard input: first what nobody else may see;
+//!                     its end, for whatever reason, asks inner to stop
 //! ```
 //!
 //! An ordinary user gets a user namespace with the subordinate ids of `/etc/subuid` and `/etc/subgid`; root needs none.
@@ -15,7 +16,7 @@
 //! its namespace (pid_namespaces(7)), and outer's end closes the pipe.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -156,12 +157,12 @@ fn user_name(uid: u32) -> Option<String> {
     users.lines().find_map(named)
 }
 
-/// Runs this program again, inside, with the same arguments and `variables` added to its environment, and answers
-/// with its exit code.
+/// Runs this program again, inside, with the same arguments and `variables` added to its environment, hands it the
+/// line `handed`, and answers with its exit code.
 ///
 /// # Errors
 /// If it cannot be started, or was killed.
-pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow::Result<u8> {
+pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)], handed: &[u8]) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("finding this program itself")?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut child = unshare(&ALL)
@@ -176,6 +177,10 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
         .stdin(Stdio::piped())
         .spawn()
         .context("starting unshare")?;
+    if let Some(pipe) = &mut child.stdin {
+        // One that is gone already is seen below.
+        let _ = pipe.write_all(handed).and_then(|()| pipe.write_all(b"\n"));
+    }
     let status = wait(&mut child)?;
     // unshare ends with a code of its own, or by a signal, when inner was killed.
     if work.join(ENDED).exists() {
@@ -187,6 +192,16 @@ pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)]) -> anyhow:
     Err(anyhow!("the build was killed")).hint(|| {
         "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
     })
+}
+
+/// The line that outer hands to inner. Called once, by inner, before [`follow_outer`].
+///
+/// # Errors
+/// If outer is gone.
+pub(crate) fn handed() -> anyhow::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    std::io::stdin().lock().read_until(b'\n', &mut line).context("reading what is handed over")?;
+    if line.pop() == Some(b'\n') { Ok(line) } else { Err(anyhow!("nothing was handed over")) }
 }
 
 /// Tells outer that inner came to an end by itself.

@@ -6,7 +6,7 @@ use super::copies::Copies;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
-use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe, Run, Step};
+use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe};
 use super::solver::Total;
 use super::stages::Stage;
 use super::{bootloader, bootstrap, copies, stem, steps};
@@ -110,13 +110,7 @@ fn stages(recipe: &Recipe) -> Vec<String> {
     let done = bootstrap::steps_done(recipe);
     let steps = recipe.steps.iter().enumerate().skip(done);
     let mut stages = vec![Stage::Base.to_string()];
-    stages.extend(steps.map(|(index, step): (usize, &Step)| {
-        let stage = Stage::Step(index, steps::title(step));
-        match step {
-            Step::Run(Run { network: Some(access), .. }) => format!("{stage} (network: {access})"),
-            _ => stage.to_string(),
-        }
-    }));
+    stages.extend(steps.map(|(index, step)| Stage::Step(index, steps::title(step)).to_string()));
     stages.extend(Stage::AFTER_STEPS.map(|stage| stage.to_string()));
     stages
 }
@@ -134,7 +128,7 @@ fn outputs(recipe: &Recipe, name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::recipe::{Access, Firmware, example};
+    use crate::golden::recipe::{Access, Firmware, Run, Step, example};
     use crate::size::Size;
 
     fn loaded(recipe: Recipe) -> Loaded {

@@ -267,6 +267,9 @@ pub(crate) struct Run {
     /// How long it may take, in seconds; default: as long as it likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<u32>,
+    /// The secrets that it finds in `/run/secrets`, by their names; who builds gives them (`--secret NAME=FILE`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secrets: Vec<String>,
 }
 
 /// Who owns a file: names or numbers, `user:group`.

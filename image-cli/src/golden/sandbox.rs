@@ -22,6 +22,7 @@ pub(crate) mod init;
 mod masks;
 mod privileges;
 mod root;
+mod secrets;
 mod syscalls;
 
 pub(crate) use masks::BOOT_ID;
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::{Program, Running};
 use super::network;
+use super::secrets::Secrets;
 use crate::failure::Advise;
 
 /// How the process that becomes init is called: the only word of its command line, which a step can read.
@@ -64,6 +66,8 @@ struct Order {
     program: Text,
     arguments: Vec<Text>,
     environment: Vec<(Text, Text)>,
+    /// What it finds in `/run/secrets`.
+    secrets: Secrets,
     /// Whether the program talks to the terminal, as a shell does.
     terminal: bool,
 }
@@ -101,6 +105,7 @@ impl<'a> Confined<'a> {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            secrets: Secrets::default(),
             terminal: false,
         };
         Self { order, network: None }
@@ -133,6 +138,12 @@ impl<'a> Confined<'a> {
         for (name, value) in variables {
             self.env(name, value);
         }
+        self
+    }
+
+    /// Shows it `secrets`, and nobody else.
+    pub(crate) fn secrets(&mut self, secrets: Secrets) -> &mut Self {
+        self.order.secrets = secrets;
         self
     }
 

@@ -23,6 +23,7 @@ use super::identity::Identity;
 use super::load::Loaded;
 use super::log::Log;
 use super::manifest::Origin;
+use super::secrets::{Secrets, search};
 use super::tree::{Session, Tree};
 use super::{
     Request, bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify,
@@ -108,6 +109,7 @@ pub(super) struct Build<'a> {
     pub(super) request: &'a Request,
     pub(super) loaded: &'a Loaded,
     pub(super) epoch: Epoch,
+    pub(super) secrets: &'a Secrets,
     pub(super) work: Work,
     pub(super) log: Log,
     pub(super) caller: Caller,
@@ -151,6 +153,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     build.stage(&Stage::Seal, || {
         bootstrap::point_to_archive(recipe, &tree, &further)?;
         seal::seal(&verify::expected(recipe, &asked_for), &tree)?;
+        search::none_in(&tree, build.secrets)?;
         seal::clamp_times(&tree, build.epoch)
     })?;
     let disk = build.work.scratch.join("disk.raw");
@@ -204,7 +207,7 @@ impl Build<'_> {
         let done = bootstrap::steps_done(recipe);
         for (index, step) in recipe.steps.iter().enumerate().skip(done) {
             asked_for.extend(self.stage(&Stage::Step(index, steps::title(step)), || {
-                steps::run(step, &self.loaded.folder, session)
+                steps::run(step, &self.loaded.folder, self.secrets, session)
             })?);
         }
         Ok(asked_for)

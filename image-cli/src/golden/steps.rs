@@ -17,13 +17,14 @@ use std::time::Duration;
 use super::bootstrap::ARCHIVES;
 use super::bootstrap::local::for_apt;
 use super::recipe::{Run, Step};
+use super::secrets::Secrets;
 use super::tree::Session;
 use crate::failure::Advise;
 
 /// Where a script is while it runs.
 const SCRIPT: &str = "/run/goldimg/step";
 
-/// What a step does, in a line for people.
+/// What a step does, in a line for people, with what it has and others have not.
 pub(crate) fn title(step: &Step) -> String {
     let text = match step {
         Step::Install(packages) => format!("install {}", packages.join(" ")),
@@ -36,17 +37,29 @@ pub(crate) fn title(step: &Step) -> String {
         }
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match text.char_indices().nth(60) {
+    let mut title = match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    };
+    if let Step::Run(Run { network, secrets, .. }) = step {
+        title.extend(network.map(|access| format!(" (network: {access})")));
+        if !secrets.is_empty() {
+            title.push_str(&format!(" (secrets: {})", secrets.join(", ")));
+        }
     }
+    title
 }
 
 /// Does one step. `folder` is the recipe's. Answers with what it put into the image by name.
 ///
 /// # Errors
 /// If it fails, in the words of what failed.
-pub(crate) fn run(step: &Step, folder: &Path, session: &Session<'_>) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn run(
+    step: &Step,
+    folder: &Path,
+    secrets: &Secrets,
+    session: &Session<'_>,
+) -> anyhow::Result<Vec<PathBuf>> {
     let mut put = Vec::new();
     let tree = session.tree();
     match step {
@@ -60,7 +73,7 @@ pub(crate) fn run(step: &Step, folder: &Path, session: &Session<'_>) -> anyhow::
         Step::Remove(packages) => apt(session, &["purge", "--autoremove"], packages)?,
         Step::Copy(copy) => put = copy::copy(copy, folder, tree)?,
         Step::Write(write) => put = write::write(write, tree)?,
-        Step::Run(run) => script(run, session)?,
+        Step::Run(run) => script(run, secrets, session)?,
     }
     Ok(put)
 }
@@ -77,7 +90,7 @@ fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Res
     })
 }
 
-fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
+fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> anyhow::Result<()> {
     let tree = session.tree();
     tree.write(SCRIPT, &run.script, 0o700)?;
     let result = session.resolving(run.network, |access| {
@@ -88,7 +101,7 @@ fn script(run: &Run, session: &Session<'_>) -> anyhow::Result<()> {
             shell.args(["-eu", SCRIPT]);
             shell
         };
-        command.envs(&run.environment);
+        command.envs(&run.environment).secrets(secrets.only(&run.secrets));
         let limit = run.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         tree.log().run_for(&mut command, limit)
     });
@@ -125,6 +138,8 @@ mod tests {
         assert_eq!(title(&Step::Install(vec!["a".into(), "b".into()])), "install a b");
         let run = Run { script: "#!/bin/sh\n\n# why\necho hello\nexit".into(), ..Run::default() };
         assert_eq!(title(&Step::Run(run)), "run echo hello");
+        let run = Run { script: "true".into(), secrets: vec!["a".into(), "b".into()], ..Run::default() };
+        assert_eq!(title(&Step::Run(run)), "run true (secrets: a, b)");
         let many = title(&Step::Install(vec!["ä".repeat(80)]));
         assert_eq!(many.chars().count(), 61);
     }

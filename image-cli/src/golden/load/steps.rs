@@ -12,6 +12,7 @@ use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::{Problem, nearest};
 use super::{keys, rules};
 use crate::golden::recipe::{Access, Copy, Preserve, Run, Step, Write};
+use crate::golden::secrets::is_name;
 
 /// What a step does, by its key.
 const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];
@@ -58,6 +59,7 @@ fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
         "environment" => Some("write `run = { script = \"…\", environment = {…} }`".into()),
         "timeout" => Some("write `run = { script = \"…\", timeout = \"10m\" }`".into()),
         "script" => Some("write `run = \"…\"`".into()),
+        "secrets" => Some("write `run = { script = \"…\", secrets = [\"NAME\"] }`".into()),
         "network" => Some("write `run = { script = \"…\", network = false }`, or set it in [build]".into()),
         _ => keys::home(key, "[[steps]]"),
     });
@@ -139,7 +141,9 @@ fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
     let environment = of("environment").map(|value| environment(walk, value));
     let network = of("network").map(|value| access(walk, value));
     let timeout = of("timeout").map(|value| rules::duration(walk, value));
-    let script = file_or_text_with(walk, value, "script", "`run`", &["environment", "network", "timeout"])?;
+    let secrets = of("secrets").map(|value| texts(walk, value, secret));
+    let further = ["environment", "network", "secrets", "timeout"];
+    let script = file_or_text_with(walk, value, "script", "`run`", &further)?;
     if script.trim().is_empty() || script.contains('\0') {
         return walk
             .refuse(Problem::error(value.span(), "not a script").help("write the commands to run, as text"));
@@ -150,7 +154,20 @@ fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
         environment,
         network: network.map_or(Some(None), |network| network.map(Some))?,
         timeout: timeout.map_or(Some(None), |limit| limit.map(Some))?,
+        secrets: secrets.unwrap_or_else(|| Some(Vec::new()))?,
     })
+}
+
+/// The name of a secret.
+fn secret(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let name = text(walk, value)?;
+    if is_name(name) {
+        return Some(name.to_owned());
+    }
+    let problem = Problem::error(value.span(), format!("{name:?} cannot name a secret"));
+    walk.refuse(
+        problem.help("write its name, which `--secret NAME=FILE` gives: letters, digits, `_`, `-` and `.`"),
+    )
 }
 
 /// What a step may reach: a word, or `false`.

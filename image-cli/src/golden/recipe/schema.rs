@@ -31,6 +31,7 @@ const OWNER: &str = "^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})(:([a-z_][a-z0-9_-]{0,3
 const ACCOUNT: &str = "^[a-z_][a-z0-9_-]{0,31}$";
 const DATASOURCE: &str = "^[A-Za-z0-9]+$";
 const FRAGMENT: &str = "^(?=.{1,128}$)[A-Za-z0-9][A-Za-z0-9._-]*\\.cfg$";
+const SECRET: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 const CONSOLE: &str = "^[A-Za-z0-9][A-Za-z0-9,]*$";
 const KERNEL_WORD: &str = "^(?!root=|console=)[!#%()*+,\\-./0-9:=?@A-Z\\[\\]^_a-z~]+$";
@@ -205,6 +206,7 @@ pub(super) fn script(generator: &mut SchemaGenerator) -> Schema {
             "additionalProperties": { "type": "string", "pattern": NO_NUL },
         },
         "network": access(generator),
+        "secrets": { "type": "array", "items": pattern(SECRET) },
         "timeout": { "anyOf": [pattern(DURATION), { "type": "integer", "minimum": 1, "maximum": LONGEST }] },
     });
     text_or_file("script", pattern(SCRIPT), &also)

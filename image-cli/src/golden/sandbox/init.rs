@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, anyhow};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, setsid, wait};
 
-use super::{INIT, Order, Verdict, privileges, root, standard_socket};
+use super::{INIT, Order, Verdict, privileges, root, secrets, standard_socket};
 use crate::failure;
 
 /// Runs as init and answers with the exit code, if this process was started to be it.
@@ -39,6 +39,7 @@ fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
     }
     let terminal = order.terminal.then(open_terminal).transpose()?;
     root::enter(&order.root())?;
+    secrets::show(&order.secrets)?;
     rustix::system::sethostname(b"localhost").context("setting the hostname")?;
     privileges::drop()?;
     let program = order.program.clone().into_os();

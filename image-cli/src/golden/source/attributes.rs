@@ -86,6 +86,21 @@ pub(crate) fn list(file: impl AsFd) -> anyhow::Result<Vec<Attribute>> {
     Ok(found)
 }
 
+/// What the attributes of an open file or folder say.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn values(file: impl AsFd) -> anyhow::Result<Vec<Vec<u8>>> {
+    let value = |attribute: Attribute| {
+        let mut value = vec![0; LONGEST];
+        let length = fgetxattr(&file, attribute.name.as_str(), &mut value)
+            .with_context(|| format!("reading its attribute {}", printable(&attribute.name)))?;
+        value.truncate(length);
+        Ok(value)
+    };
+    list(&file)?.into_iter().map(value).collect()
+}
+
 fn topic(name: &str) -> Topic {
     match name {
         CAPABILITY => Topic::Capability,
