@@ -33,10 +33,46 @@ fn packed() -> Option<tempfile::TempDir> {
              qemu-img convert -f raw -O $format disk disk.$format; done && \
          qemu-img convert -f raw -O vpc -o subformat=fixed disk disk.vhd",
     );
+    // Made by programs that no package has: what their readers look at.
+    fs::write(folder.path().join("disk.cloop"), cloop()).expect("room");
+    fs::write(folder.path().join("disk.dmg"), dmg()).expect("room");
+    fs::write(folder.path().join("disk.bochs"), bochs()).expect("room");
     Some(folder)
 }
 
-const PACKED: [(&str, &str); 15] = [
+/// A compressed loop image of no blocks (QEMU's block/cloop.c): its preamble, the length of a block, and their number.
+fn cloop() -> Vec<u8> {
+    let mut image =
+        b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n".to_vec();
+    image.resize(128, 0);
+    image.extend([65536_u32, 0].map(u32::to_be_bytes).concat());
+    image.resize(4096, 0);
+    image
+}
+
+/// An Apple disk image, which is known by its end: 512 bytes that begin with `koly`, version 4.
+fn dmg() -> Vec<u8> {
+    let mut image = vec![0; 4096];
+    image.extend(b"koly");
+    image.extend([4_u32, 512, 1].map(u32::to_be_bytes).concat());
+    image.resize(4096 + 512, 0);
+    image
+}
+
+/// A growing image of Bochs (its documentation, "Harddisk Images"): magic, type, subtype, version 2, length of the header.
+fn bochs() -> Vec<u8> {
+    let mut image = b"Bochs Virtual HD Image".to_vec();
+    for word in ["Redolog", "Growing"] {
+        image.resize(image.len().next_multiple_of(16), 0);
+        image.extend(word.as_bytes());
+    }
+    image.resize(64, 0);
+    image.extend([0x0002_0000_u32, 512].map(u32::to_le_bytes).concat());
+    image.resize(4096, 0);
+    image
+}
+
+const PACKED: [(&str, &str); 18] = [
     ("disk.gz", "a gzip file"),
     ("disk.xz", "an xz file"),
     ("disk.zst", "a zstd file"),
@@ -52,6 +88,9 @@ const PACKED: [(&str, &str); 15] = [
     ("disk.qed", "QED"),
     ("disk.parallels", "Parallels"),
     ("disk.vhd", "VPC (VHD)"),
+    ("disk.cloop", "cloop"),
+    ("disk.dmg", "DMG"),
+    ("disk.bochs", "Bochs"),
 ];
 
 #[test]
@@ -88,13 +127,14 @@ fn what_is_packed_or_another_programs_is_refused_by_its_name() {
     assert!(!folder.path().join("new.qcow2").exists());
 }
 
+/// What its programs know.
+const KNOWN: [&str; 8] = ["VMDK", "VDI", "VHDX", "QED", "Parallels", "cloop", "DMG", "Bochs"];
+
 /// Its programs take for raw what begins like nothing they know.
 #[test]
 fn as_qemu_img_they_are_what_they_are_to_qemu_img() {
     let (Some(folder), Some(qemu_img)) = (packed(), peer("qemu-img")) else { return };
-    for (name, _) in
-        PACKED.iter().filter(|(_, what)| !["VMDK", "VDI", "VHDX", "QED", "Parallels"].contains(what))
-    {
+    for (name, _) in PACKED.iter().filter(|(_, what)| !KNOWN.contains(what)) {
         let ours = run(folder.path(), &["qemu-img", "info", "--output=json", name]);
         let theirs = qemu_img.command(["info", "--output=json", name]).folder(folder.path()).run();
         let format = |outcome: &Outcome| {

@@ -175,6 +175,39 @@ fn formats_that_glance_judges_are_judged_alike() {
 }
 
 #[test]
+fn what_is_no_disk_is_refused_by_its_name_and_a_disc_goes_as_a_disc() {
+    let (Some(sh), Some(_), Some(_)) = (peer("sh"), peer("xorriso"), peer("xz")) else { return };
+    let Some(cloud) = start(&[]) else { return };
+    raw_image(&cloud.dir().join("disk"), 3 << 20, 41);
+    let script = "xz -k -0 disk && gzip -k disk && tar -cf disk.tar disk && \
+                  xorriso -as mkisofs -quiet -r -o disc.iso disk 2>/dev/null && \
+                  qemu-img convert -f raw -O parallels disk disk.hds && \
+                  qemu-img convert -f raw -O vpc -o subformat=fixed disk disk.vhd";
+    let made = sh.command(["-euc", script]).folder(cloud.dir()).run();
+    assert_eq!(made.code, 0, "{}", made.snapshot());
+    for (name, what) in [
+        ("disk.xz", "an xz file"),
+        ("disk.gz", "a gzip file"),
+        ("disk.tar", "a tar archive"),
+        ("disk.hds", "Parallels"),
+        ("disk.vhd", "it is a fixed VHD"),
+    ] {
+        let outcome = cloud.refused("demo", &cloud.dir().join(name), &[]);
+        assert!(outcome.stderr.contains(what), "{}", outcome.snapshot());
+        assert!(outcome.stderr.contains("\nhint: "), "{}", outcome.snapshot());
+    }
+    assert_eq!(cloud.images("demo"), Vec::<Value>::new());
+    let disc = cloud.dir().join("disc.iso");
+    let told = cloud.upload("demo", &disc, &[]);
+    assert_eq!((&told["verified"], &told["image"]["disk_format"]), (&true.into(), &"iso".into()));
+    cloud.assert_downloads(id(&told), &disc);
+    // Who says so may send what is packed: some clouds unpack.
+    let packed = cloud.dir().join("disk.xz");
+    let told = cloud.upload("demo", &packed, &["--disk-format", "raw"]);
+    cloud.assert_downloads(id(&told), &packed);
+}
+
+#[test]
 fn images_are_converted_on_their_way_and_described_by_their_manifest() {
     let Some(qemu_img) = peer("qemu-img") else { return };
     let Some(cloud) = start(&[]) else { return };
