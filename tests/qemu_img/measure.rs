@@ -140,6 +140,21 @@ const IMAGES: &[Row] = &[
     same("measure -O qcow2 --image-opts driver=qcow2,file.filename=states.qcow2"),
     same("measure -O qcow2 'json:{\"driver\":\"qcow2\",\"file.filename\":\"disk.qcow2\"}'"),
     same("measure --image-opts driver=raw,offset=1M,size=64k,file.filename=disk.raw"),
+    // Large, with a bitmap; what is left is small, since qemu-img takes long for its map.
+    same(
+        "create -q -f qcow2 new 256T && bitmap --add -g 2G new x && measure -O qcow2 new && create -q -f qcow2 new 1M",
+    ),
+    same(
+        "create -q -f qcow2 -o cluster_size=2M new 8P && bitmap --add -g 2G new x && \
+          measure --output=json -O qcow2 -o cluster_size=1M,extended_l2=on new && create -q -f qcow2 new 1M",
+    ),
+    // Theirs measures what it refuses to create, unless the size is given as a number.
+    same("measure -O qcow2 --size 3P"),
+    differs(
+        "measure -O qcow2 'json:{\"driver\":\"null-co\",\"size\":\"3P\"}'",
+        "qemu-img: The image size is too large (try using a larger cluster size)\n",
+        1,
+    ),
 ];
 
 #[test]
