@@ -48,5 +48,6 @@ left='/etc/network/interfaces.d/50-cloud-init'
 rules='/etc/udev/rules.d/70-persistent-net.rules'
 known="cloud-init 25.1.4-1+deb13u1: written: /etc/netplan/50-cloud-init.yaml $left $rules; clean --configs all: exit 0, left: $left $rules"
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -53,5 +53,6 @@ said='1 "Address default is not a valid ip address"'
 known="cloud-init 25.1.4-1+deb13u1: default: Valid schema, netplan 0, networkd $said, eni $said, network-manager $said;"
 known="$known zeroes: Valid schema, netplan 0, networkd 0, eni 0, network-manager 0;"
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -49,5 +49,6 @@ facts='e2fsck -fn of the copy: exit 0; with -b 32768: source exit 4, copy exit 8
 facts="$facts \"e2fsck: Bad magic number in super-block while trying to open copy.img\"; qemu-img check of the qcow2: exit 3, 1 leaked clusters"
 known="e2image 1.47.0: $facts. e2image 1.47.2: $facts. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -47,5 +47,6 @@ facts='500 MiB on a disk of 2048 GiB: exit 0, 4294965215 sectors; 2049 GiB: exit
 facts="$facts \"MBR/dos partitioned disk is larger than 2TB. Additional space will go unused. No free sectors available. \", 1024000 sectors;"
 known="sfdisk from util-linux 2.38.1: $facts sfdisk from util-linux 2.41.5: $facts "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -38,5 +38,6 @@ done
 facts='snapshot of 1048576 bytes, disk grown since: convert -l: 3 MiB (3145728 bytes); snapshot -a: 1 MiB (1048576 bytes)'
 known="qemu-img version 7.2.22: $facts. qemu-img version 10.0.13: $facts. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -48,5 +48,6 @@ done
 facts='dirty 1, errors 32; -r leaks: exit 1, "qemu-img: Check failed: Input/output error", dirty 0, errors 32; -r all: exit 0'
 known="qemu-img version 7.2.22: $facts. qemu-img version 10.0.13: $facts. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

@@ -39,5 +39,6 @@ done
 facts='file of 212992 bytes; with 120 MiB: failed; with 136 MiB: done, 327680 bytes'
 known="qemu-img version 7.2.22: $facts. qemu-img version 10.0.13: $facts. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

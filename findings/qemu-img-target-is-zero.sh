@@ -43,5 +43,6 @@ said='"qemu-img: Cannot use --target-is-zero when the destination image has a ba
 known="qemu-img version 7.2.22: exit 0, not copied, $said; without --target-is-zero: copied. "
 known="${known}qemu-img version 10.0.13: exit 0, not copied, $said; without --target-is-zero: copied. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }

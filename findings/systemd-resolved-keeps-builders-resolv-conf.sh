@@ -27,5 +27,6 @@ link='resolv.conf is ../run/systemd/resolve/stub-resolv.conf'
 known="252.39-1~deb12u2: $link; the builder's is in: /etc/.resolv.conf.systemd-resolved.bak. "
 known="${known}257.13-1~deb13u1: $link; the builder's is in: /etc/.resolv.conf.systemd-resolved.bak. "
 
+seen=${seen% } known=${known% }
 echo "$seen"
 [ "$seen" = "$known" ] || { echo "$0: the facts changed; they were: $known" >&2; exit 1; }
