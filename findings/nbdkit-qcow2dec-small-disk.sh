@@ -6,7 +6,7 @@
 set -eu
 export LC_ALL=C
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'code=$?; rm -rf "$work"; [ "$code" = 0 ] || echo "$0: ended with $code" >&2' EXIT
 trap 'exit 1' HUP INT TERM
 
 # Unpacks packages of a suite, with what they need, into a folder. Nothing is configured or installed.

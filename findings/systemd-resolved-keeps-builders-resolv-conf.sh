@@ -6,7 +6,7 @@
 set -eu
 export LC_ALL=C
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'code=$?; rm -rf "$work"; [ "$code" = 0 ] || echo "$0: ended with $code" >&2' EXIT
 trap 'exit 1' HUP INT TERM
 
 # The tree's own resolv.conf: mmdebstrap copies the machine's, this one is known.
