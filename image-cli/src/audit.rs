@@ -26,6 +26,7 @@ mod report;
 mod rule;
 mod secrets;
 mod services;
+mod sshd;
 mod table;
 mod traces;
 mod unused;

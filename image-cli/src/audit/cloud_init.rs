@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::Subject;
+use super::access::is_off;
 use super::first_boot::not_started;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::View;
@@ -81,7 +82,10 @@ impl Settings {
                 let text = view.text(&path)?.unwrap_or_default();
                 let said: Option<Value> = serde_saphyr::from_str(&text)
                     .map_err(|error| anyhow::anyhow!("{} is no YAML: {error}", path.display()))?;
-                merge(&mut settings, said.unwrap_or_default());
+                // Whatever else is no settings.
+                if let Some(said @ Value::Object(_)) = said {
+                    merge(&mut settings, said);
+                }
             }
         }
         Ok(Self(settings))
@@ -119,9 +123,14 @@ impl Settings {
             _ => None,
         }
     }
+
+    /// Whether root logs in with the cloud's key.
+    pub(super) fn root_is_let_in(&self) -> bool {
+        self.0.get("disable_root").is_some_and(is_off)
+    }
 }
 
-/// What `later` says is said; mappings are merged.
+/// What `later` says is said, also that something is not set; mappings are merged (cloud-init's documentation, "Merging").
 fn merge(settings: &mut Value, later: Value) {
     match (settings, later) {
         (Value::Object(own), Value::Object(later)) => {
@@ -129,8 +138,7 @@ fn merge(settings: &mut Value, later: Value) {
                 merge(own.entry(key).or_insert(Value::Null), value);
             }
         }
-        (own, later) if !later.is_null() => *own = later,
-        _ => {}
+        (own, later) => *own = later,
     }
 }
 
@@ -251,6 +259,6 @@ mod tests {
         for text in ["a: {b: 1, c: [1, 2]}\nd: 1\n", "a: {c: [3]}\nd:\n"] {
             merge(&mut settings, serde_saphyr::from_str(text).unwrap());
         }
-        assert_eq!(settings, serde_json::json!({"a": {"b": 1, "c": [3]}, "d": 1}));
+        assert_eq!(settings, serde_json::json!({"a": {"b": 1, "c": [3]}, "d": null}));
     }
 }

@@ -111,14 +111,14 @@ fn credentials(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "none"))
 }
 
-/// The homes of root and of people.
-fn homes(subject: &Subject<'_>) -> anyhow::Result<BTreeSet<PathBuf>> {
+/// The homes of all accounts, and what lies where homes lie.
+pub(super) fn homes(subject: &Subject<'_>) -> anyhow::Result<BTreeSet<PathBuf>> {
     let mut homes: BTreeSet<PathBuf> = subject.view.matches("/home/*")?.into_iter().collect();
     homes.insert("/root".into());
-    let people = super::access::accounts(subject)?
-        .into_iter()
-        .filter(|(_, number, _)| (1000..60_000).contains(number));
-    homes.extend(people.map(|(.., home)| PathBuf::from(home)).filter(|home| home.is_absolute()));
+    let accounts = super::access::accounts(subject)?;
+    homes.extend(
+        accounts.into_iter().map(|account| PathBuf::from(account.home)).filter(|home| home.is_absolute()),
+    );
     Ok(homes)
 }
 

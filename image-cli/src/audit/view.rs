@@ -185,7 +185,7 @@ impl View {
         Ok(None)
     }
 
-    /// What a pattern means: an absolute path whose names may have one `*` each.
+    /// What a pattern means, in the order of names: an absolute path whose names may have one `*` each.
     pub(crate) fn matches(&self, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
         let mut found = vec![PathBuf::from("/")];
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -207,6 +207,7 @@ impl View {
             }
             found = next;
         }
+        found.sort();
         Ok(found)
     }
 

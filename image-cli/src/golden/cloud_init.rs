@@ -21,7 +21,8 @@ use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
 
-const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
+/// Where its settings are.
+pub(super) const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
 /// After the package's own 90_dpkg.cfg, so that it counts.
 pub(super) const OWN: &str = "91_goldimg.cfg";
 

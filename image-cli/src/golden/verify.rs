@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use image_core::format::Format;
 
+use super::cloud_init;
 use super::recipe::{Firmware, OutputFormat, Recipe};
 use crate::audit::{self, Expected, Profile, Report};
 use crate::failure::Advise;
@@ -59,9 +60,10 @@ fn told(report: &Report, profile: Profile) -> Option<String> {
 /// What a recipe asks for, of whose steps `asked_for` is what they put there by name.
 pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expected {
     let firmware = &recipe.boot.firmware;
+    let fragments = recipe.cloud_init.config.keys().map(|name| Path::new(cloud_init::FOLDER).join(name));
     Expected {
         keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
-        asked_for: asked_for.clone(),
+        asked_for: asked_for.iter().cloned().chain(fragments).collect(),
         keep_passwords: recipe.seal.keep_passwords,
         consoles: Some(recipe.boot.console.clone()),
         firmware: Some(audit::Firmware {
@@ -82,10 +84,12 @@ mod tests {
         let mut recipe = example();
         recipe.seal.keep = vec!["/var/log/kept".into()];
         recipe.boot.firmware = vec![Firmware::Uefi];
+        recipe.cloud_init.config = [("60-own.cfg".into(), "password: x\n".into())].into();
         let expected = expected(&recipe, &["/root/.ssh/authorized_keys".into()].into());
         assert_eq!(expected.keep, [Path::new("/var/log/kept")]);
         assert!(expected.asks_for("/root/.ssh/authorized_keys".as_ref()));
         assert!(!expected.asks_for("/root/.ssh/authorized_keys/x".as_ref()));
+        assert!(expected.asks_for("/etc/cloud/cloud.cfg.d/60-own.cfg".as_ref()));
         assert_eq!(expected.firmware, Some(audit::Firmware { bios: false, uefi: true }));
         assert_eq!(expected.consoles, Some(recipe.boot.console.clone()));
     }
