@@ -2,7 +2,7 @@
 # Guess: a GPT disk that nbdkit's partitioning plugin (or linuxdisk) makes is taken wherever one of sgdisk and sfdisk is.
 # Instead its protective MBR starts at CHS fe ff ff, where UEFI (5.2.3) wants 00 02 00. sgdisk and sfdisk do not look, the inspector of
 # OpenStack does (oslo.utils, in Glance and Nova): "GPT MBR has invalid start CHS". nbdkit 1.42.3 and 1.48.1, oslo.utils 8.2.0.
-# Who makes disks with nbdkit for OpenStack has to write bytes 447 to 449 anew.
+# A disk for OpenStack wants its partition table written by another tool.
 set -eu
 export LC_ALL=C
 work=$(mktemp -d)

@@ -85,6 +85,7 @@ pub(crate) fn audit(
     let image = Image::open(path, OpenOptions { format, ..OpenOptions::default() })?;
     let facts = Facts::of(&image)?;
     let view = View::open(Arc::new(image)).with_context(|| format!("looking into {}", path.display()))?;
+    expected.check(&view)?;
     let subject = Subject { facts: &facts, view: &view, expected };
     Ok(Report::new(path, profile, subject.checks(profile)))
 }
@@ -94,7 +95,11 @@ impl Subject<'_> {
     pub(crate) fn checks(&self, profile: Profile) -> Vec<Check> {
         let rules = RULES.iter().flat_map(|(group, rules)| rules.iter().map(|rule| (*group, rule)));
         let mine = rules.filter(|(_, rule)| rule.profile <= profile);
-        mine.map(|(group, rule)| Check::new(group, rule, self.judge(rule))).collect()
+        let ignored = |check: Check| {
+            let reason = self.expected.ignored.get(check.name);
+            check.ignored(reason)
+        };
+        mine.map(|(group, rule)| ignored(Check::new(group, rule, self.judge(rule)))).collect()
     }
 
     fn judge(&self, rule: &Rule) -> Judgement {

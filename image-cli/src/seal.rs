@@ -107,7 +107,9 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
         stage.done();
     }
     let target = target.write(&image, &patched, ui)?;
-    let report = audit::audit(target.path(), Some(image.format()), request.profile, &request.expected)
+    // What was there may have been kept by another's name, and be gone with it.
+    let expected = Expected { named: Vec::new(), ..request.expected.clone() };
+    let report = audit::audit(target.path(), Some(image.format()), request.profile, &expected)
         .context("looking into the sealed image")?;
     let report = Report { image: path.display().to_string(), ..report };
     let other_names = target.other_names();
@@ -134,6 +136,7 @@ fn open(request: &Request) -> anyhow::Result<(Arc<Image>, View)> {
         return Err(anyhow!("{}: {why}", request.image.display()))
             .hint(|| "images with an ext4 root filesystem can be sealed");
     }
+    request.expected.check(&view)?;
     Ok((image, view))
 }
 

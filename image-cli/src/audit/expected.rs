@@ -1,14 +1,21 @@
 //! What was asked for: the exceptions and expectations of whoever made an image, or of whoever looks at it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use super::View;
+use crate::failure::{Advise, USAGE};
 
 /// What was asked for. By default nothing: an image of unknown origin.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     /// Files and folders that are meant to stay, with all beneath them.
     pub(crate) keep: Vec<PathBuf>,
+    /// Those of them that must be there.
+    pub(crate) named: Vec<PathBuf>,
     /// What was put there by name, each file, link and folder by itself: nothing beneath them or beside them counts.
     pub(crate) asked_for: BTreeSet<PathBuf>,
     /// Whether passwords are meant to stay.
@@ -19,6 +26,8 @@ pub(crate) struct Expected {
     pub(crate) firmware: Option<Firmware>,
     /// The name of the machine that made it.
     pub(crate) build_host: Option<String>,
+    /// Rules that do not count, and why.
+    pub(crate) ignored: BTreeMap<String, String>,
 }
 
 /// The firmware an image is for.
@@ -29,6 +38,20 @@ pub(crate) struct Firmware {
 }
 
 impl Expected {
+    /// Makes sure that what is meant to stay by a person's word is there: a slip of the pen would keep nothing.
+    ///
+    /// # Errors
+    /// If there is nothing, or it cannot be told.
+    pub(crate) fn check(&self, view: &View) -> anyhow::Result<()> {
+        for path in &self.named {
+            if view.unreadable().is_none() && !view.exists(path)? {
+                return Err(anyhow!("--keep {}: there is nothing of that name in the image", path.display()))
+                    .exit_code(USAGE);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether `path` is meant to stay, alone or with a folder it is in.
     pub(crate) fn keeps(&self, path: &Path) -> bool {
         self.keep.iter().any(|kept| path.starts_with(kept))

@@ -20,6 +20,8 @@ pub(crate) enum Verdict {
     Recommendation,
     /// It could not be told.
     NotChecked,
+    /// It is broken, or could not be told, and somebody has said why that does not count.
+    Ignored,
 }
 
 /// A rule, and what came of it.
@@ -76,12 +78,22 @@ impl Check {
         }
     }
 
+    /// It, not counting for `reason` unless it is kept.
+    pub(super) fn ignored(self, reason: Option<&String>) -> Self {
+        match reason {
+            Some(reason) if self.verdict != Verdict::Ok => {
+                Self { verdict: Verdict::Ignored, evidence: reason.clone(), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Whether it keeps the image from passing: what must be known and is not counts like a problem.
     pub(crate) fn fails(&self) -> bool {
         match self.verdict {
             Verdict::Problem => true,
             Verdict::NotChecked => self.weight == Weight::Must,
-            Verdict::Ok | Verdict::Recommendation => false,
+            Verdict::Ok | Verdict::Recommendation | Verdict::Ignored => false,
         }
     }
 

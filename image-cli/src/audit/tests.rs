@@ -318,6 +318,28 @@ fn what_the_recipe_asks_for_is_no_violation() {
 }
 
 #[test]
+fn what_is_ignored_is_shown_with_its_reason_and_what_is_kept_is_there() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    sound_tree(tree.path());
+    put(tree.path(), "root/.bash_history", "ls\n");
+    let disk = image(&mke2fs, tree.path(), dir.path(), |_| ());
+    let ignored = ["histories", "logs"].map(|rule| (rule.to_owned(), "they are mine".to_owned())).into();
+    let report =
+        audit(disk.path(), None, Profile::Any, &Expected { ignored, ..Expected::default() }).unwrap();
+    let check = |name| report.checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!((check("histories").verdict, check("logs").verdict), (Verdict::Ignored, Verdict::Ok));
+    assert_eq!((check("histories").evidence.as_str(), report.passed), ("they are mine", true));
+    assert_eq!(check("histories").findings.len(), 1);
+    let named =
+        |path: &str| Expected { keep: vec![path.into()], named: vec![path.into()], ..Expected::default() };
+    audit(disk.path(), None, Profile::Any, &named("/root/.bash_history")).unwrap();
+    let error = audit(disk.path(), None, Profile::Any, &named("/root/bash_history")).unwrap_err();
+    assert_eq!(error.to_string(), "--keep /root/bash_history: there is nothing of that name in the image");
+}
+
+#[test]
 fn a_partition_behind_the_root_is_told() {
     let Some(mke2fs) = mke2fs() else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! `goldimg audit`: is an image fit to be cloned and started in a cloud?
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 
 use image_core::format::Format;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::audit::{self, Check, Expected, Profile, Report, Verdict};
 use crate::failure::FAILED;
+use crate::golden::load::nearest;
 use crate::printable::printable;
 use crate::ui::Ui;
 
@@ -17,6 +18,7 @@ use crate::ui::Ui;
 Examples:
   goldimg audit debian-12.qcow2
   goldimg audit --json image.raw | jq '.checks[] | select(.verdict == \"problem\")'
+  goldimg audit --ignore sudo='the fleet has no passwords' --fail-on recommendation debian-12.qcow2
   goldimg audit --profile any --keep /etc/ssh/authorized_keys appliance.qcow2
 
 Any image will do, with ext4 and FAT filesystems; it is neither mounted nor changed. What can be repaired,
@@ -43,22 +45,79 @@ pub(super) struct Audited {
     #[arg(long, value_enum, default_value_t = Profile::Openstack)]
     pub(super) profile: Profile,
     /// A path in the image that is meant to be there (may be given more than once)
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = kept_path)]
     keep: Vec<PathBuf>,
     /// Passwords are meant to be there
     #[arg(long)]
     keep_passwords: bool,
+    /// A rule that does not count here, and why: the report shows both (may be given more than once)
+    #[arg(long, value_name = "RULE=REASON", value_parser = ignored_rule)]
+    ignore: Vec<(String, String)>,
+    /// What the image must be free of
+    #[arg(long, value_enum, default_value_t = FailOn::Problem)]
+    fail_on: FailOn,
+}
+
+/// What keeps an image from passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// Problems, and what must be known and is not
+    Problem,
+    /// These, and recommendations
+    Recommendation,
 }
 
 impl Audited {
     pub(super) fn expected(&self) -> Expected {
-        Expected { keep: self.keep.clone(), keep_passwords: self.keep_passwords, ..Expected::default() }
+        Expected {
+            keep: self.keep.clone(),
+            named: self.keep.clone(),
+            keep_passwords: self.keep_passwords,
+            ignored: self.ignore.iter().cloned().collect(),
+            ..Expected::default()
+        }
+    }
+
+    /// The report, judged by what the image must be free of.
+    pub(super) fn judged(&self, report: Report) -> Report {
+        let strict = self.fail_on == FailOn::Recommendation;
+        let passed = report.passed && !(strict && report.count(Verdict::Recommendation) > 0);
+        Report { passed, ..report }
+    }
+}
+
+/// A path of an image: absolute, and nothing that leads up again.
+fn kept_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        return Err("paths in an image begin with /".into());
+    }
+    match path.components().any(|part| part == Component::ParentDir) {
+        true => Err("`..` names nothing in an image".into()),
+        false => Ok(path),
+    }
+}
+
+/// The name of a rule, and a reason.
+fn ignored_rule(text: &str) -> Result<(String, String), String> {
+    let (name, reason) = text.split_once('=').unwrap_or((text, ""));
+    let known = || audit::RULES.iter().flat_map(|(_, rules)| rules.iter()).map(|rule| rule.name);
+    if !known().any(|rule| rule == name) {
+        return Err(match nearest(name, known()) {
+            Some(near) => format!("there is no rule {name:?}; did you mean {near:?}?"),
+            None => format!("there is no rule {name:?}: docs/audit.md has their names, and the report"),
+        });
+    }
+    match reason.trim() {
+        "" => Err(format!("write the reason behind it: {name}=REASON")),
+        reason => Ok((name.to_owned(), reason.to_owned())),
     }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let Audited { image, format, profile, .. } = &args.audited;
     let report = audit::audit(image, *format, *profile, &args.audited.expected())?;
+    let report = args.audited.judged(report);
     match args.json {
         true => ui.json(&as_json(&report)?)?,
         false => ui.verdict(&table(&report))?,
@@ -73,7 +132,11 @@ pub(super) fn ended(report: &Report, ui: &Ui) -> ExitCode {
     }
     if ui.is_quiet() {
         let (problems, unknown) = (report.count(Verdict::Problem), report.count(Verdict::NotChecked));
-        ui.error(&format!("{}: {problems} problems, {unknown} not checked", printable(&report.image)));
+        let more = match report.count(Verdict::Recommendation) {
+            0 => String::new(),
+            count => format!(", {count} recommendations"),
+        };
+        ui.error(&format!("{}: {problems} problems{more}, {unknown} not checked", printable(&report.image)));
     }
     ExitCode::from(FAILED)
 }
@@ -86,6 +149,7 @@ pub(super) fn as_json(report: &Report) -> anyhow::Result<serde_json::Value> {
         "problem": count(Verdict::Problem),
         "recommendation": count(Verdict::Recommendation),
         "not-checked": count(Verdict::NotChecked),
+        "ignored": count(Verdict::Ignored),
     });
     Ok(value)
 }
@@ -103,9 +167,13 @@ pub(super) fn table(report: &Report) -> String {
     }
     let count = |verdict| report.count(verdict);
     let verdict = if report.passed { "\x1b[32mpassed\x1b[0m" } else { "\x1b[31mFAILED\x1b[0m" };
+    let ignored = match count(Verdict::Ignored) {
+        0 => String::new(),
+        count => format!("{count} ignored, "),
+    };
     let _ = writeln!(
         text,
-        "{}: {verdict}: {} problems, {} recommendations, {} not checked, {} ok",
+        "{}: {verdict}: {} problems, {} recommendations, {} not checked, {ignored}{} ok",
         printable(&report.image),
         count(Verdict::Problem),
         count(Verdict::Recommendation),
@@ -122,20 +190,44 @@ fn check_lines(check: &Check, text: &mut String) {
         Verdict::Problem => "\x1b[31mPROBLEM\x1b[0m     ",
         Verdict::Recommendation => "\x1b[33mrecommended\x1b[0m ",
         Verdict::NotChecked => "not checked ",
+        Verdict::Ignored => "ignored     ",
     };
     let words = match check.verdict {
         Verdict::Ok if check.evidence.is_empty() => check.requirement.to_owned(),
         Verdict::Ok => format!("{}: {}", check.requirement, printable(&check.evidence)),
         Verdict::NotChecked => printable(&check.evidence),
+        Verdict::Ignored => format!("{}: {}", check.requirement, printable(&check.evidence)),
         _ => check.requirement.to_owned(),
     };
     let _ = writeln!(text, "  {mark}{:<18} {words}", check.name);
     for finding in &check.findings {
         let _ = writeln!(text, "      {}: {}", printable(&finding.place), printable(&finding.found));
     }
+    if check.verdict == Verdict::Ignored {
+        return;
+    }
     let mut fixes: Vec<&str> = check.findings.iter().map(|finding| finding.fix.as_str()).collect();
     fixes.dedup();
     for fix in fixes {
         let _ = writeln!(text, "      \x1b[1mfix:\x1b[0m {}", printable(fix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_keeps_and_ignores_nothing() {
+        assert_eq!(kept_path("/etc/hostname").unwrap(), PathBuf::from("/etc/hostname"));
+        for path in ["", "etc/hostname", "./x", "/etc/../root"] {
+            assert!(kept_path(path).is_err(), "{path:?}");
+        }
+        let (rule, reason) = ignored_rule("sudo=no passwords = no sudo").unwrap();
+        assert_eq!((rule.as_str(), reason.as_str()), ("sudo", "no passwords = no sudo"));
+        for text in ["sudo", "sudo=", "sudo= ", "=x"] {
+            assert!(ignored_rule(text).is_err(), "{text:?}");
+        }
+        assert!(ignored_rule("histries=x").unwrap_err().ends_with("did you mean \"histories\"?"));
     }
 }

@@ -42,8 +42,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let expected = args.audited.expected();
-    let Audited { image, format, profile, .. } = args.audited;
-    let request = Request { image, format, output: args.output, force: args.force, profile, expected };
+    let Audited { image, format, profile, .. } = &args.audited;
+    let request = Request {
+        image: image.clone(),
+        format: *format,
+        output: args.output.clone(),
+        force: args.force,
+        profile: *profile,
+        expected,
+    };
     let words = |changes: &[seal::Change]| -> Vec<String> {
         changes.iter().map(|change| printable(&change.to_string())).collect()
     };
@@ -55,7 +62,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let sealed = seal::seal(&request, ui)?;
+    let mut sealed = seal::seal(&request, ui)?;
+    sealed.report = args.audited.judged(sealed.report);
     let changes = words(&sealed.changes);
     if sealed.other_names > 0 {
         ui.warning("the image has other names (hard links), under which it is not sealed: ls -i shows them");

@@ -71,6 +71,7 @@ pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expect
             uefi: firmware.contains(&Firmware::Uefi),
         }),
         build_host: None,
+        ..Expected::default()
     }
 }
 
