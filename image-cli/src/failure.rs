@@ -147,10 +147,17 @@ fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
 }
 
 fn hint_of_foreign(foreign: &Foreign) -> String {
-    let raw = "-f raw takes it as the bytes of a disk";
-    match (foreign.kind, foreign.unpacked_by) {
-        (_, Some(program)) => format!("unpack it first ({program}); {raw}"),
-        (ForeignKind::Disc, None) => format!("{raw}; goldimg upload sends it as it is"),
+    // Of a second image, or of one that is written to, other options say it.
+    let raw =
+        "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
+    match (foreign.kind, foreign.unpacked_by, foreign.name) {
+        (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
+        (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
+        (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),
+        (.., "an Android sparse image") => format!("unpack it first (simg2img); {raw}"),
+        (ForeignKind::Image, None, name) if name != "an Apple sparse image" => {
+            format!("convert it first with a program that reads it (qemu-img convert -O qcow2); {raw}")
+        }
         _ => raw.to_owned(),
     }
 }

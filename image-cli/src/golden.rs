@@ -89,13 +89,15 @@ pub(crate) struct Request {
 /// # Errors
 /// If the recipe is wrong, something that is needed is missing, or the build fails.
 pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
-    interrupt::listen()?;
     let Some(work) = namespace::inside() else {
+        interrupt::listen()?;
         let loaded = load::load(&request.recipe, ui)?;
         return outer(request, &loaded, Epoch::from_environment()?, ui);
     };
     let secrets = serde_json::from_slice(&namespace::handed()?).context("taking the secrets over")?;
     let caller = environment::settle()?;
+    // It opens files, which settling would close.
+    interrupt::listen()?;
     let again = || Ok((load::load_again(&request.recipe, ui)?, Epoch::from_environment()?));
     let result =
         again().and_then(|(loaded, epoch)| inner(request, &loaded, epoch, &secrets, &work, caller, ui));
@@ -107,6 +109,7 @@ pub(crate) fn build(request: &Request, ui: &Ui) -> anyhow::Result<u8> {
 fn outer(request: &Request, loaded: &Loaded, epoch: Epoch, ui: &Ui) -> anyhow::Result<u8> {
     environment::hear_of_children()?;
     let secrets = Secrets::read(&request.secrets)?;
+    secrets.none_in(loaded.source.text())?;
     for name in secrets.unasked(&loaded.recipe)? {
         ui.warning(&format!(
             "no step asks for the secret {name:?}: it is hidden and looked for, and that is all"

@@ -1,11 +1,13 @@
-//! Ctrl-C and its kin: the first one asks the work to stop and clean up, the second one ends the program.
+//! Ctrl-C and its kin: the first one asks the work to stop and clean up, one that comes a second later ends the program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// The signal that asked; 0 for none.
@@ -13,6 +15,9 @@ static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// What a shell adds to the number of the signal that ended a program.
 const BY_SIGNAL: u8 = 128;
+
+/// Signals that come so close together are one.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Listens from now on. Called by commands that have something to clean up; the others just end.
 pub(crate) fn listen() -> anyhow::Result<()> {
@@ -26,17 +31,25 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 fn listen_once() -> anyhow::Result<()> {
     let requested = REQUESTED.get_or_init(Arc::default);
     let first = SIGNAL.get_or_init(Arc::default);
+    let impatient: Arc<AtomicBool> = Arc::default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // By nohup, or by a shell for what runs in the background.
-        if is_ignored(&status, signal) {
-            continue;
-        }
-        // In this order: the conditional one looks at the flag before this signal sets it.
-        flag::register_conditional_shutdown(signal, i32::from(BY_SIGNAL) + signal, Arc::clone(requested))?;
-        flag::register_usize(signal, Arc::clone(first), usize::try_from(signal)?)?;
-        flag::register(signal, Arc::clone(requested))?;
+    // By nohup, or by a shell for what runs in the background.
+    let heard: Vec<i32> =
+        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(&status, *signal)).collect();
+    for signal in &heard {
+        flag::register_conditional_shutdown(*signal, i32::from(BY_SIGNAL) + signal, Arc::clone(&impatient))?;
+        flag::register_usize(*signal, Arc::clone(first), usize::try_from(*signal)?)?;
+        flag::register(*signal, Arc::clone(requested))?;
     }
+    // timeout(1) sends its signal to a program and then to the program's group: only what comes later is impatience.
+    let mut signals = Signals::new(&heard)?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            std::thread::sleep(AT_ONCE);
+            impatient.store(true, Ordering::Relaxed);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
     Ok(())
 }
 

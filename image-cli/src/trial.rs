@@ -137,7 +137,7 @@ pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
         Trial { settings, image: &image, format: &format, accelerator, key: &key, folder: folder.path() };
     let mut boots = Vec::new();
     for setup in &settings.setups {
-        boots.push(trial.boot_twice_if_the_timer_fails(*setup, ui)?);
+        boots.push(trial.boot_twice_if_the_emulator_fails(*setup, ui)?);
     }
     let clones = judge_clones(&boots);
     let passed = boots.iter().all(|boot| boot.passed) && all_passed(&clones);
@@ -219,13 +219,15 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn boot_twice_if_the_timer_fails(&self, setup: Setup, ui: &Ui) -> Result<Boot> {
+    fn boot_twice_if_the_emulator_fails(&self, setup: Setup, ui: &Ui) -> Result<Boot> {
         let (boot, trouble) = self.boot(setup, ui)?;
-        if trouble != Some(Trouble::Timer) {
-            return Ok(boot);
+        match trouble {
+            Some(trouble @ (Trouble::Timer | Trouble::Starved)) => {
+                ui.warning(&format!("{setup}: {trouble}; once more"));
+                Ok(self.boot(setup, ui)?.0)
+            }
+            _ => Ok(boot),
         }
-        ui.warning(&format!("{}: {}; once more", setup, Trouble::Timer));
-        Ok(self.boot(setup, ui)?.0)
     }
 
     /// A folder named after the setup, and numbered where there was such a boot before.
@@ -334,7 +336,9 @@ impl Trial<'_> {
         if passed {
             stage.done();
         }
+        let starved = !passed && self.accelerator == Accelerator::Tcg && console.is_starved();
         let trouble = end.as_ref().err().and_then(|end| end.trouble);
+        let trouble = trouble.or(starved.then_some(Trouble::Starved));
         let boot = Boot {
             setup,
             folder: name,

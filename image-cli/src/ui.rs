@@ -106,7 +106,13 @@ impl Ui {
 
     /// Says why the program fails.
     pub(crate) fn error(&self, text: &str) {
-        self.say(&format!("\x1b[31merror:\x1b[0m {text}"));
+        match self.mode {
+            Mode::Json => self.event(&match text.split_once("\n\nhint: ") {
+                Some((error, hint)) => serde_json::json!({ "error": error, "hint": hint }),
+                None => serde_json::json!({ "error": text }),
+            }),
+            _ => self.say(&format!("\x1b[31merror:\x1b[0m {text}")),
+        }
     }
 
     /// Shows a mistake of the user's, rendered with its place.

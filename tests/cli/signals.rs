@@ -35,6 +35,24 @@ fn each_signal_has_an_exit_code_of_its_own_and_leaves_nothing_behind() {
     }
 }
 
+/// timeout(1) sends its signal to the program and then to the program's group.
+#[test]
+fn a_signal_that_comes_twice_at_once_leaves_nothing_behind_either() {
+    let kill = peer("kill").expect("kill is part of every system");
+    let folder = endless();
+    for round in 0..8 {
+        let mut child = goldimg(CONVERT).folder(folder.path()).spawn();
+        until("the target is begun", || {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended too early");
+            names(folder.path()).len() == 2
+        });
+        let id = child.id().to_string();
+        kill.must(["-TERM", &id, &id]);
+        assert_eq!(child.wait().expect("a child").code(), Some(143));
+        assert_eq!(names(folder.path()), ["a.raw"], "round {round}");
+    }
+}
+
 #[test]
 fn a_new_image_that_is_being_filled_is_removed() {
     let folder = folder();

@@ -168,7 +168,8 @@ fn show(args: &Args, answer: &Answer, ui: &Ui) -> anyhow::Result<()> {
     ];
     for (name, size) in rows {
         if let Some(size) = size {
-            ui.line(&format!("{name:<22}{size} bytes ({})", human_size(size)))?;
+            let human = if size < 1024 { String::new() } else { format!(" ({})", human_size(size)) };
+            ui.line(&format!("{name:<22}{size} bytes{human}"))?;
         }
     }
     Ok(())

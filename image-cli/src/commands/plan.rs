@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::build::cache;
-use crate::golden::copies::Copies;
+use crate::failure;
+use crate::golden::bootstrap;
+use crate::golden::copies::{self, Copies};
 use crate::golden::epoch::Epoch;
 use crate::golden::plan::{Archive, Partition, Plan};
 use crate::golden::recipe::Access;
@@ -43,6 +45,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     match args.json {
         true => ui.json(&plan)?,
         false => ui.data(text(&plan).as_bytes())?,
+    }
+    // What the build would end with before it begins.
+    copies::refuse_special(&plan.copies)?;
+    if let Err(missing) = bootstrap::check(&loaded.recipe.base) {
+        ui.warning(&failure::render(&missing));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -143,14 +143,33 @@ impl Inspected {
             return Ok(());
         }
         let error = anyhow::anyhow!("Glance would refuse {}: {}", path.display(), reasons.join("; "));
-        Err(error).hint(|| match self.format {
-            "raw" => format!(
-                "sgdisk -o and a new layout, or sfdisk, mends a partition table; a qcow2 is not looked \
-                              into: goldimg upload --convert qcow2 {}",
-                path.display()
+        Err(error).hint(|| self.remedy(path, declared))
+    }
+}
+
+impl Inspected {
+    /// What can be done about what Glance would refuse.
+    fn remedy(&self, path: &Path, declared: &str) -> String {
+        let path = path.display();
+        let converted = |format: &str| {
+            format!(
+                "a program that reads it makes a qcow2 of it: qemu-img convert -f {format} -O qcow2 {path} NEW.qcow2"
+            )
+        };
+        match self.format {
+            "raw" if self.violations.contains(&Violation::FixedVhd) => converted("vpc"),
+            "raw" if !self.violations.is_empty() => format!(
+                "sfdisk or sgdisk mends a partition table; a qcow2 is not looked into: goldimg upload --convert \
+                 qcow2 {path}"
             ),
-            _ => format!("goldimg convert -O qcow2 {} whole.qcow2", path.display()),
-        })
+            "qed" => converted("qed"),
+            "luks" => "open it first (cryptsetup open), and upload what is in it".to_owned(),
+            "qcow2" if !self.violations.is_empty() => {
+                format!("goldimg convert --allow-backing -O qcow2 {path} NEW.qcow2 makes a plain one of it")
+            }
+            format if format != declared => format!("leave --disk-format out, or say {format}"),
+            _ => "see what it is: goldimg info".to_owned(),
+        }
     }
 }
 

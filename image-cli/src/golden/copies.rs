@@ -141,14 +141,23 @@ pub(crate) fn survey(loaded: &Loaded) -> anyhow::Result<Vec<Copies>> {
 /// If a source cannot be read, or has something that cannot be copied.
 pub(crate) fn check(loaded: &Loaded) -> anyhow::Result<Vec<Copies>> {
     let copies = survey(loaded)?;
-    for one in &copies {
+    refuse_special(&copies)?;
+    Ok(copies)
+}
+
+/// Makes sure that all in `copies` can be copied.
+///
+/// # Errors
+/// If something is neither a file nor a folder nor a link.
+pub(crate) fn refuse_special(copies: &[Copies]) -> anyhow::Result<()> {
+    for one in copies {
         let special = one.remarks.iter().find(|remark| remark.about == About::Special);
         if let Some(path) = special.and_then(|remark| remark.paths.first()) {
             return Err(anyhow!("step {}: {path} is neither a file nor a folder nor a link", one.step))
                 .hint(|| HINT_FOR_SPECIAL);
         }
     }
-    Ok(copies)
+    Ok(())
 }
 
 /// A look through one source.

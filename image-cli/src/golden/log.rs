@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -195,10 +195,7 @@ impl Log {
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 end(&mut child)?;
-                return Err(anyhow!(
-                    "stopped after its time limit of {} s",
-                    limit.unwrap_or_default().as_secs()
-                ));
+                return Err(OutOfTime { seconds: limit.unwrap_or_default().as_secs() }.into());
             }
         }
     }
@@ -224,6 +221,13 @@ impl Log {
         let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
         Ok(lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec())
     }
+}
+
+/// A command that took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after its time limit of {seconds} s")]
+pub(crate) struct OutOfTime {
+    seconds: u64,
 }
 
 /// A command that failed.

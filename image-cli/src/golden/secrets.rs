@@ -143,6 +143,29 @@ impl Secrets {
         Ok(unasked)
     }
 
+    /// Makes sure that none of them is in `text`, what the caller wrote himself.
+    ///
+    /// # Errors
+    /// With the name and the line, and exit code 64.
+    pub(crate) fn none_in(&self, text: &str) -> anyhow::Result<()> {
+        for (name, content) in self.iter() {
+            let secret = trimmed(content);
+            let at = text.as_bytes().windows(secret.len()).position(|window| window == secret);
+            if let Some(at) = at {
+                let before = text.as_bytes().get(..at).unwrap_or_default();
+                let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+                return Err(anyhow!("line {line} of the recipe has the secret {name:?} itself in it"))
+                    .hint(|| {
+                        format!(
+                            "let the step read it: run = {{ …, secrets = [\"{name}\"] }}, {FOLDER}/{name}"
+                        )
+                    })
+                    .exit_code(USAGE);
+            }
+        }
+        Ok(())
+    }
+
     /// Those with these names.
     pub(crate) fn only(&self, names: &[String]) -> Self {
         let wanted = self.0.iter().filter(|(name, _)| names.contains(name));
@@ -214,6 +237,17 @@ mod tests {
         assert_eq!(error.to_string(), "the secret \"PATH\" is given twice");
         let none = Asked { name: "GOLDIMG_NO_SUCH_VARIABLE".into(), file: None };
         assert!(Secrets::read(&[none]).is_err());
+    }
+
+    #[test]
+    fn a_recipe_with_a_secret_in_it_is_a_mistake() {
+        let secrets = secrets(&[("token", b"token-0123\n")]);
+        secrets.none_in("name = \"x\"\n# token-012\n").unwrap();
+        let told = crate::failure::render(
+            &secrets.none_in("name = \"x\"\nrun = \"echo token-0123\"\n").unwrap_err(),
+        );
+        assert!(told.starts_with("line 2 of the recipe has the secret \"token\" itself in it"), "{told}");
+        assert!(!told.contains("token-0123"), "{told}");
     }
 
     #[test]

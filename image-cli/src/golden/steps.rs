@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use super::bootstrap::ARCHIVES;
 use super::bootstrap::local::for_apt;
+use super::log::OutOfTime;
 use super::recipe::{Run, Step};
 use super::secrets::Secrets;
 use super::tree::Session;
-use crate::failure::Advise;
+use crate::failure::{Advise, cause};
 
 /// Where a script is while it runs.
 const SCRIPT: &str = "/run/goldimg/step";
@@ -105,13 +106,11 @@ fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> anyhow::Result
         let limit = run.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         tree.log().run_for(&mut command, limit)
     });
-    let result = result.map_err(hinted);
-    if run.timeout.is_some() {
-        result.hint(
-            || "where it ran out of time, give it more with `timeout`; what it said last is in the log",
-        )?;
-    } else {
-        result?;
+    match result.map_err(hinted) {
+        Err(error) if cause::<OutOfTime>(&error).is_some() => {
+            return Err(error).hint(|| "give it more time with `timeout`; what it said last is in the log");
+        }
+        done => done?,
     }
     tree.remove(SCRIPT)?;
     Ok(())

@@ -48,6 +48,9 @@ pub(super) enum Trouble {
     Ended,
     #[error("the guest floods its console")]
     Flood,
+    /// As [`Trouble::Timer`].
+    #[error("the emulated guest got too little time to run: systemd gave up waiting for its console")]
+    Starved,
 }
 
 /// What a whole line has that tells of trouble. The first one counts.
@@ -100,6 +103,8 @@ pub(super) struct Console {
     may_lack_data: bool,
     /// Units that systemd told of as failed, and not as started since.
     failed_units: Vec<String>,
+    /// systemd gave up waiting for the console's own device, which is always there: the guest got no time to run.
+    starved: bool,
     /// cloud-init has come to its end.
     pub(super) cloud_init_ended: bool,
     /// The kernel, cloud-init and a login prompt were heard.
@@ -148,6 +153,11 @@ impl Console {
         self.trouble
     }
 
+    /// Whether the guest got so little time that systemd gave up waiting for the console's own device.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// Units that failed, as systemd calls them on the console: by name, or (before 250) by description.
     pub(super) fn failed_units(&self) -> &[String] {
         &self.failed_units
@@ -182,6 +192,7 @@ impl Console {
         // Someone else may have gone on behind the prompt.
         self.login |= is_login_prompt(&line);
         self.cloud_init_ended |= of_cloud_init && line.contains(" finished at ");
+        self.starved |= line.contains("Timed out waiting for device") && line.contains("dev-ttyS");
         self.note_unit(&line);
         self.heed(SIGNS.iter().find(|(words, _)| line.contains(words)));
         self.aftermath += usize::from(self.trouble.is_some());

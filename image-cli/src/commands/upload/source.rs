@@ -102,9 +102,8 @@ fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
             Some(program) => Err(error).with_context(doing).hint(|| {
                 format!("unpack it first ({program}); --disk-format raw sends it as the bytes of a disk")
             }),
-            None => Err(error).with_context(doing).hint(|| {
-                "goldimg convert makes an image of what it can read; --disk-format says what it is to be called"
-            }),
+            // The hint of what is not read here.
+            None => Err(error).with_context(doing),
         },
         Ok(_) => Ok(()),
     }

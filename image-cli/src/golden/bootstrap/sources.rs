@@ -51,8 +51,9 @@ impl Archive {
     pub(crate) fn of_the_image(base: &Base, cloud_cfg: &str) -> Option<Self> {
         let configured = Self::of_cloud_init(cloud_cfg);
         match &base.mirror {
-            Some(mirror) => Some(Self::with_mirror(base, mirror, configured)),
-            None => configured,
+            // A folder of this machine is none of the image's.
+            Some(mirror) if !mirror.is_local() => Some(Self::with_mirror(base, mirror, configured)),
+            _ => configured,
         }
     }
 
@@ -306,6 +307,8 @@ system_info:
         let lines = Archive::of_the_image(&base, CLOUD_CFG).unwrap().lines(&base);
         assert!(lines[1].ends_with(" http://mirror.example/debian bookworm-updates main"), "{lines:?}");
         assert!(lines[2].contains(" http://archive.example/debian-security "), "{lines:?}");
+        let local = Base { mirror: Some(Uri::new("file:///srv/debian")), ..base.clone() };
+        assert_eq!(Archive::of_the_image(&local, CLOUD_CFG), Archive::of_cloud_init(CLOUD_CFG));
         let lines = Archive::of_the_image(&base, "").unwrap().lines(&base);
         assert_eq!(lines.len(), 2, "no security updates are better than a guess: {lines:?}");
         assert_eq!(Archive::of_the_build(&base).unwrap().main.as_str(), "http://mirror.example/debian");

@@ -49,6 +49,13 @@ pub(crate) struct Source {
     pub(super) places: Vec<Place>,
 }
 
+impl Source {
+    /// The recipe as it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Something to say of a word of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remark {

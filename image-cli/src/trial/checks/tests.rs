@@ -217,6 +217,9 @@ fn clones_differ() {
     let silent = Clone { report: &first, identities: Some(&[]) };
     assert_eq!(duid(&[one, other, alone]), Some(Verdict::Passed));
     assert_eq!(duid(&[silent]), Some(Verdict::Unknown));
+    // Two boots of a config drive, one of them without a card: there is nothing to compare.
+    let pair = [Some(ids.as_slice()), None].map(|identities| Clone { report: &first, identities });
+    assert!(judge_clones(&pair).iter().all(|check| check.name != "clones-duid"));
 }
 
 /// What a good guest in OpenStack says besides.
