@@ -30,6 +30,7 @@ mod index;
 mod inode;
 mod journal;
 mod mapping;
+mod names;
 mod nokey;
 mod path;
 mod rule;
@@ -75,6 +76,7 @@ struct Shared {
     superblock: Superblock,
     blocks: Blocks,
     replayed: Option<Replayed>,
+    remembered: names::Remembered,
 }
 
 impl fmt::Debug for Ext4 {
@@ -117,7 +119,7 @@ impl Ext4 {
     }
 
     fn new(superblock: Superblock, blocks: Blocks, replayed: Option<Replayed>) -> Self {
-        Self { shared: Arc::new(Shared { superblock, blocks, replayed }) }
+        Self { shared: Arc::new(Shared { superblock, blocks, replayed, remembered: Default::default() }) }
     }
 
     /// What its superblock says.
@@ -132,6 +134,10 @@ impl Ext4 {
 
     fn blocks(&self) -> &Blocks {
         &self.shared.blocks
+    }
+
+    fn remembered(&self) -> &names::Remembered {
+        &self.shared.remembered
     }
 
     /// Group `number`.

@@ -17,7 +17,7 @@ use super::inode::{FLAG_CASEFOLD, FLAG_ENCRYPTED, FLAG_INLINE_DATA, Inode, NodeK
 use super::mapping::{Leaf, Place, leaf_of};
 use super::nokey::NoKey;
 use super::rule::{Ext4Rule, Summed};
-use super::{Ext4, features, index};
+use super::{Ext4, features, index, names};
 use crate::error::{Doing, Error, Result};
 
 /// Of an entry, without its name.
@@ -283,6 +283,9 @@ impl Ext4 {
         }
         let doing = || format!("looking into the directory of inode {}", inode.number);
         if let Some(found) = index::find(self, inode, name).doing(doing)? {
+            return Ok(found);
+        }
+        if let Some(found) = names::find(self, inode, name).doing(doing)? {
             return Ok(found);
         }
         let mut other_case = None;
