@@ -10,6 +10,8 @@ mod convert;
 mod convert_into;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod create;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod ext4;
 mod fuzzed;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod layers;

@@ -18,7 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
-pub use ext4::{Ext4Rule, Superblock, clamp_inode_times, root_security_attribute, unused_ranges};
+pub use ext4::{
+    Attribute, Content, DirectoryEntry, Ext4, Ext4Rule, Features, Inode, Inodes, NodeKind, ReadDirectory,
+    Replayed, Step, Summed, Superblock, Time, Walk, clamp_inode_times, unused_ranges,
+};
 pub use fat::{NewFat, NewFile, make_fat, remove_from_fat};
 
 use crate::block::BlockRead;
@@ -101,7 +104,7 @@ pub trait Files {
 /// [`Corrupt`](crate::ErrorKind::Corrupt) for one that is broken.
 pub fn open(disk: Arc<dyn BlockRead>) -> Result<Box<dyn Files>> {
     match detect(&*disk)? {
-        Some(found) if found.kind.is_ext() => Ok(Box::new(ext4::Ext4Files::open(disk)?)),
+        Some(found) if found.kind.is_ext() => Ok(Box::new(Ext4::open(disk)?)),
         Some(Signature { kind: FilesystemKind::Fat, .. }) => Ok(Box::new(fat::FatFiles::open(disk)?)),
         Some(found) => Err(Error::unsupported(format!("{} cannot be read here", found.kind))),
         None => Err(Error::unsupported("there is no filesystem that is known here")),

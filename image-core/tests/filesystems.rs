@@ -8,8 +8,8 @@ use std::sync::Arc;
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::fs::{
-    FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
-    remove_from_fat, root_security_attribute, unused_ranges,
+    Ext4, FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
+    remove_from_fat, unused_ranges,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
 use image_core::unused::{UsedOnly, survey};
@@ -248,13 +248,17 @@ fn a_label_of_the_root_directory_is_read_wherever_it_is() {
         let disk = FileDisk::create_new(&path, 16 * MIB).unwrap();
         let path = path.to_str().unwrap();
         judge(&mke2fs, &["-q", "-F", "-t", "ext4", "-I", inode_size, path]);
-        assert_eq!(root_security_attribute(&disk, "selinux").unwrap(), None);
+        drop(disk);
+        let label_of_root = || {
+            let fs = Ext4::open(Arc::new(FileDisk::open(Path::new(path)).unwrap())).unwrap();
+            fs.attribute(&fs.root().unwrap(), "security.selinux").unwrap()
+        };
+        assert_eq!(label_of_root(), None);
         let label = "system_u:object_r:root_t:s0";
         for request in ["ea_set / user.other x".into(), format!("ea_set / security.selinux {label}")] {
             judge(&debugfs, &["-w", "-R", &request, path]);
         }
-        let read = root_security_attribute(&disk, "selinux").unwrap();
-        assert_eq!(read.as_deref(), Some(label.as_bytes()), "{inode_size}");
+        assert_eq!(label_of_root().as_deref(), Some(label.as_bytes()), "{inode_size}");
     }
 }
 
@@ -443,14 +447,18 @@ fn free_blocks_of_ext4_become_holes_and_its_files_stay() {
 #[test]
 fn bitmaps_that_cannot_be_believed_leave_everything_in_use() {
     let (Some(mke2fs), Some(debugfs)) = (peer("mke2fs"), peer("debugfs")) else { return };
-    for (command, said) in [
-        ("feature needs_recovery", "not unmounted"),
-        ("set_super_value state 3", "errors are recorded"),
-        ("set_block_group 0 free_blocks_count 17", "number of free blocks"),
+    let wrong = "set_block_group 0 free_blocks_count 17";
+    for (commands, said) in [
+        (&["feature needs_recovery"][..], "not unmounted"),
+        (&["set_super_value state 3"], "errors are recorded"),
+        (&[wrong], "the descriptor of group 0 has another checksum"),
+        (&[wrong, "set_block_group 0 checksum calc"], "number of free blocks"),
     ] {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, disk, _) = lived_in(dir.path(), &debugfs, &mke2fs);
-        judge(&debugfs, &["-w", "-R", command, &format!("{path}?offset=71303168")]);
+        for command in commands {
+            judge(&debugfs, &["-w", "-R", command, &format!("{path}?offset=71303168")]);
+        }
         let found = survey(&disk).expect("a survey");
         assert_eq!(found.unused, []);
         assert!(

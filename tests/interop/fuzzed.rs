@@ -13,12 +13,15 @@ use crate::support::{folder, project};
 
 #[path = "../../fuzz/bodies/deflate.rs"]
 mod deflate_body;
+#[path = "../../fuzz/bodies/open_ext4.rs"]
+mod ext4_body;
 #[path = "../../fuzz/bodies/open_qcow2.rs"]
 mod open_body;
 #[path = "../../fuzz/bodies/qcow2_write.rs"]
 mod write_body;
 
 use deflate_body::deflate;
+pub(super) use ext4_body::open_ext4;
 pub(super) use open_body::open_qcow2;
 pub(super) use write_body::qcow2_write;
 

@@ -45,6 +45,19 @@ pub(crate) fn qemu_10(name: &str) -> Option<Peer> {
     None
 }
 
+/// Whether this is root, or `None` after saying aloud that the test is skipped: `why` else.
+///
+/// # Panics
+/// Where it is not, and peers are required.
+pub(crate) fn administrator(why: &str) -> Option<()> {
+    use std::os::unix::fs::MetadataExt;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !is_root {
+        missing(&format!("without being root, {why}"));
+    }
+    is_root.then_some(())
+}
+
 /// Says aloud that the test is skipped, or fails it where peers are required.
 fn missing(why: &str) {
     let required = std::env::var_os(STRICTNESS).is_some_and(|value| value == "required");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use image_core::fs::root_security_attribute;
+use image_core::fs::Ext4;
 
 use super::Subject;
 use super::kernel::Kernels;
@@ -230,8 +230,8 @@ fn selinux(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
         return Ok(Judgement::broken("/.autorelabel", "it exists", fix));
     }
     let Some(root) = subject.view.root_volume() else { return Ok(Judgement::kept("")) };
-    let window = root.window(Arc::clone(subject.view.disk()))?;
-    Ok(match root_security_attribute(&window, "selinux")? {
+    let fs = Ext4::open(Arc::new(root.window(Arc::clone(subject.view.disk()))?))?;
+    Ok(match fs.attribute(&fs.root()?, "security.selinux")? {
         Some(label) => Judgement::kept(String::from_utf8_lossy(&label).trim_end_matches('\0')),
         None => Judgement::broken("/", "it has no label, as if nothing were labelled", fix),
     })

@@ -1,129 +1,201 @@
-//! ext2, ext3 and ext4: files read by the `ext4-view` crate, the layout and the times of inodes by our own code.
+//! ext2, ext3 and ext4: read without a kernel, and the times of inodes set.
+//!
+//! ```text
+//! superblock ─► groups ─► inodes ─┬─► attributes
+//!     │                           ├─► extents, block map ─► runs of blocks ─► content, target of a link
+//!     │                           └─► directory ─► names ─► path, walk
+//!     └─► journal ─► copies of blocks that count in place of those on the disk
+//! ```
+//!
+//! Everything that a kernel reads, and as it reads it: an image of a machine that was not shut down is read as that machine would
+//! find it, and nothing is ever written. Every structure that has a checksum is held against it. What is broken is an error of what
+//! was asked for, with its place; all else is still read.
+//!
+//! Linux kernel documentation, filesystems/ext4. What is not read: file systems that are compressed or Lustre's (dirdata), what is
+//! in encrypted files, fast commits that were not played, and a journal on another disk if it is needed.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-mod attribute;
-mod layout;
+mod attributes;
+mod blockmap;
+mod blocks;
+mod checksum;
+mod content;
+mod directory;
+mod extents;
+mod features;
+mod field;
+mod groups;
+mod hash;
+mod index;
+mod inode;
+mod journal;
+mod mapping;
+mod names;
+mod nokey;
+mod path;
+mod rule;
+mod superblock;
 mod times;
 mod unused;
+mod walk;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType};
-
-pub use attribute::root_security_attribute;
-pub use layout::{Ext4Rule, Superblock};
+pub use attributes::Attribute;
+pub use content::Content;
+pub use directory::{DirectoryEntry, ReadDirectory};
+pub use features::Features;
+pub use inode::{Inode, NodeKind, Time};
+pub use journal::Replayed;
+pub use rule::{Ext4Rule, Summed};
+pub use superblock::Superblock;
 pub use times::clamp_inode_times;
 pub use unused::unused_ranges;
+pub use walk::{Inodes, Step, Walk};
 
 use super::{Entry, FileKind, Files, Metadata};
 use crate::block::BlockRead;
-use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::error::{Doing, Error, Result};
+use blocks::Blocks;
+use groups::Group;
 
 /// More names than a directory is listed for.
 const ENTRY_LIMIT: usize = 1 << 20;
 
-struct Reader(Arc<dyn BlockRead>);
+/// The files of an ext filesystem. It may be asked from many threads; copies share what was read.
+#[derive(Clone)]
+pub struct Ext4 {
+    shared: Arc<Shared>,
+}
 
-impl Ext4Read for Reader {
-    fn read(
-        &mut self,
-        start_byte: u64,
-        dst: &mut [u8],
-    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.0.read_at(dst, start_byte)?)
+struct Shared {
+    superblock: Superblock,
+    blocks: Blocks,
+    replayed: Option<Replayed>,
+    remembered: names::Remembered,
+}
+
+impl fmt::Debug for Ext4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ext4").field("superblock", self.superblock()).finish_non_exhaustive()
     }
 }
 
-/// The files of an ext filesystem. A journal that was not replayed is taken into account.
-pub(super) struct Ext4Files {
-    fs: Ext4,
-}
-
-impl Ext4Files {
-    pub(super) fn open(disk: Arc<dyn BlockRead>) -> Result<Self> {
-        let fs =
-            Ext4::load(Box::new(Reader(disk))).map_err(error_of).doing(|| "opening the ext4 filesystem")?;
-        Ok(Self { fs })
-    }
-}
-
-fn error_of(error: Ext4Error) -> Error {
-    let kind = match error {
-        Ext4Error::Io(source) => {
-            return match source.downcast::<Error>() {
-                Ok(own) => *own,
-                Err(other) => Error::new(ErrorKind::Io, other),
-            };
+impl Ext4 {
+    /// The filesystem on `disk`. What waits in its journal is taken into account.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for features that are not read here; [`Corrupt`](crate::ErrorKind::Corrupt)
+    /// with an [`Ext4Rule`]; whatever the disk says.
+    pub fn open(disk: Arc<dyn BlockRead>) -> Result<Self> {
+        let doing = || "opening the ext4 filesystem";
+        let superblock = Superblock::read(&*disk).doing(doing)?;
+        refuse_unread(&superblock).doing(doing)?;
+        let blocks = Blocks::new(disk, superblock.block_size, Vec::new());
+        let is_promised = superblock.has(features::RECOVER) && superblock.has_journal;
+        let fs = Self::new(superblock, blocks, None);
+        if !is_promised {
+            return Ok(fs);
         }
-        Ext4Error::Corrupt(_) => ErrorKind::Corrupt,
-        Ext4Error::Incompatible(_) | Ext4Error::Encrypted => ErrorKind::Unsupported,
-        _ => ErrorKind::Invalid,
-    };
-    Error::new(kind, error.to_string())
-}
+        let Some((copies, replayed)) = journal::play(&fs).doing(doing)? else { return Ok(fs) };
+        let disk = Arc::clone(fs.blocks().disk());
+        let blocks = Blocks::new(disk, fs.superblock().block_size, copies);
+        // The superblock itself may be among the copies.
+        let mut bytes = vec![0; superblock::LEN];
+        blocks.read_at(&mut bytes, superblock::OFFSET).doing(doing)?;
+        let superblock =
+            Superblock::from_bytes(&bytes, blocks.disk().size()).map_err(Error::corrupt).doing(doing)?;
+        refuse_unread(&superblock).doing(doing)?;
+        // It may have been made larger; but blocks stay as they are.
+        if superblock.block_size != fs.superblock().block_size {
+            let (field, value) = ("block size", superblock.block_size);
+            return Err(Error::corrupt(Ext4Rule::Superblock { field, value })).doing(doing);
+        }
+        Ok(Self::new(superblock, blocks, Some(replayed)))
+    }
 
-/// What is not there is no error.
-fn absent<T>(result: std::result::Result<T, Ext4Error>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::NotASymlink) => Ok(None),
-        Err(error) => Err(error_of(error)),
+    fn new(superblock: Superblock, blocks: Blocks, replayed: Option<Replayed>) -> Self {
+        Self { shared: Arc::new(Shared { superblock, blocks, replayed, remembered: Default::default() }) }
+    }
+
+    /// What its superblock says.
+    pub fn superblock(&self) -> &Superblock {
+        &self.shared.superblock
+    }
+
+    /// What had to be read from its journal; `None` if nothing waits there.
+    pub fn replayed(&self) -> Option<Replayed> {
+        self.shared.replayed
+    }
+
+    fn blocks(&self) -> &Blocks {
+        &self.shared.blocks
+    }
+
+    fn remembered(&self) -> &names::Remembered {
+        &self.shared.remembered
+    }
+
+    /// Group `number`.
+    fn group(&self, number: u64) -> Result<Group> {
+        let superblock = self.superblock();
+        let descriptor =
+            self.blocks().bytes(superblock.descriptor_offset(number), superblock.descriptor_size)?;
+        superblock.group(number, &descriptor)
     }
 }
 
-fn kind_of(file_type: FileType) -> FileKind {
-    match file_type {
-        FileType::Regular => FileKind::File,
-        FileType::Directory => FileKind::Directory,
-        FileType::Symlink => FileKind::Link,
-        _ => FileKind::Special,
+fn refuse_unread(superblock: &Superblock) -> Result<()> {
+    let unread = superblock.features.unread();
+    match unread == Features::default() {
+        true => Ok(()),
+        false => Err(Error::unsupported(format!("it uses what is not read here: {unread}"))),
     }
 }
 
-fn metadata_of(metadata: &ext4_view::Metadata) -> Metadata {
-    Metadata {
-        kind: kind_of(metadata.file_type()),
-        size: metadata.len(),
-        mode: u32::from(metadata.mode()),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-    }
+fn metadata_of(inode: &Inode) -> Metadata {
+    let &Inode { size, mode, uid, gid, .. } = inode;
+    Metadata { kind: inode.kind.into(), size, mode, uid, gid }
 }
 
-impl Files for Ext4Files {
+impl Files for Ext4 {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(absent(self.fs.metadata(path.as_os_str().as_bytes()))?.as_ref().map(metadata_of))
+        Ok(self.resolve(path.as_os_str().as_bytes(), true)?.as_ref().map(metadata_of))
     }
 
     fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(absent(self.fs.symlink_metadata(path.as_os_str().as_bytes()))?.as_ref().map(metadata_of))
+        Ok(self.resolve(path.as_os_str().as_bytes(), false)?.as_ref().map(metadata_of))
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        let bytes = path.as_os_str().as_bytes();
-        match self.metadata(path)? {
-            Some(Metadata { kind: FileKind::File, size, .. }) => super::check_limit(path, size, limit)?,
-            _ => return Ok(None),
-        }
-        absent(self.fs.read(bytes)).doing(|| format!("reading {}", path.display()))
+        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
+        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(None) };
+        super::check_limit(path, inode.size, limit)?;
+        self.read(&inode, limit).map(Some).doing(|| format!("reading {}", path.display()))
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        Ok(absent(self.fs.read_link(path.as_os_str().as_bytes()))?
-            .map(|target| PathBuf::from(OsString::from_vec(target.as_ref().to_vec()))))
+        let found = self.resolve(path.as_os_str().as_bytes(), false)?;
+        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::Link) else { return Ok(None) };
+        Ok(Some(PathBuf::from(OsString::from_vec(self.read_link(&inode)?))))
     }
 
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        let Some(entries) = absent(self.fs.read_dir(path.as_os_str().as_bytes()))? else { return Ok(None) };
+        let doing = || format!("listing {}", path.display());
+        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
+        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::Directory) else { return Ok(None) };
         let mut list = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(error_of).doing(|| format!("listing {}", path.display()))?;
-            let name = OsString::from_vec(entry.file_name().as_ref().to_vec());
-            if name != "." && name != ".." {
-                list.push(Entry { name, kind: kind_of(entry.file_type().map_err(error_of)?) });
-            }
+        for entry in self.read_directory(&inode) {
+            let entry = entry.doing(doing)?;
+            let kind = match entry.kind {
+                Some(kind) => kind,
+                None => self.inode(entry.inode).doing(doing)?.kind,
+            };
+            list.push(Entry { name: OsString::from_vec(entry.name), kind: kind.into() });
             if list.len() > ENTRY_LIMIT {
                 return Err(Error::corrupt(format!("{} has more than {ENTRY_LIMIT} names", path.display())));
             }

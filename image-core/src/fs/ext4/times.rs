@@ -10,7 +10,9 @@
 //! (ctime, crtime): two builds of the same tree differ in nothing else.
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::layout::{Superblock, checksum_fields, field};
+use super::field::{field, put};
+use super::inode::checksum_fields;
+use super::superblock::Superblock;
 use crate::block::BlockWrite;
 use crate::error::{Doing, Result};
 
@@ -38,7 +40,7 @@ pub fn clamp_inode_times(disk: &impl BlockWrite, seconds: u32) -> Result<()> {
             disk.read_at(&mut piece, offset).doing(doing)?;
             let before = piece.clone();
             let first =
-                superblock.first_inode(index).saturating_add(done.checked_div(inode_size).unwrap_or(0));
+                superblock.first_inode_of(index).saturating_add(done.checked_div(inode_size).unwrap_or(0));
             for (number, inode) in (first..).zip(piece.chunks_exact_mut(inode_size as usize)) {
                 // Inode numbers have 32 bits; a table with more is cut short by the superblock's rules.
                 clamp(&superblock, u32::try_from(number).unwrap_or(u32::MAX), inode, seconds);
@@ -94,10 +96,4 @@ fn time_of(low: u32, extra: u32) -> u64 {
     let base = i64::from(low.cast_signed()).saturating_add(i64::from(extra & 3) << 32);
     let fraction = i64::from(extra >> 2 != 0);
     u64::try_from(base.saturating_add(fraction)).unwrap_or(0)
-}
-
-fn put(inode: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = inode.get_mut(at..at.saturating_add(bytes.len())) {
-        place.copy_from_slice(bytes);
-    }
 }

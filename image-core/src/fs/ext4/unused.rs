@@ -9,7 +9,10 @@
 //! Linux kernel documentation, filesystems/ext4 ("Block and Inode Bitmaps").
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::layout::{Ext4Rule, Group, Superblock};
+use super::features;
+use super::groups::Group;
+use super::rule::Ext4Rule;
+use super::superblock::Superblock;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 
@@ -25,10 +28,10 @@ pub fn unused_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>>
     if !superblock.is_clean {
         return Err(Error::unsupported("the filesystem was not unmounted cleanly")).doing(doing);
     }
-    if superblock.has_errors() {
+    if superblock.has_errors {
         return Err(Error::unsupported("errors are recorded in it")).doing(doing);
     }
-    if superblock.has_clusters() {
+    if superblock.has(features::BIGALLOC) {
         return Err(Error::unsupported("its blocks are counted in clusters (bigalloc)")).doing(doing);
     }
     let size = superblock.block_size;

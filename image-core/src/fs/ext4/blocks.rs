@@ -1,0 +1,242 @@
+//! A disk as the blocks of a filesystem, with what its journal still has to say laid over it.
+//!
+//! ```text
+//! block ─► in the overlay? ── yes ─► its last copy in the journal
+//!              │ no
+//!              ▼
+//!          page of 64 KiB ─► kept, as long as others are not asked for more recently
+//! ```
+//!
+//! What describes files is read in pages, for inodes and names lie together; what is in files is read past them. The pages
+//! take 16 MiB at most.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::block::BlockRead;
+use crate::error::{Doing, Error, Result};
+
+/// A page in bytes: the largest block.
+const PAGE: u64 = 64 << 10;
+/// How many pages are kept.
+const PAGES: usize = 256;
+
+/// A block's last copy in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Copy {
+    /// The block that is replaced.
+    pub(super) block: u64,
+    /// The block on the disk that has its content.
+    pub(super) place: u64,
+    /// Whether its first four bytes are the journal's mark, which stands there as zeroes.
+    pub(super) is_escaped: bool,
+}
+
+/// The blocks of a filesystem.
+pub(super) struct Blocks {
+    disk: Arc<dyn BlockRead>,
+    block_size: u64,
+    /// By block.
+    overlay: Vec<Copy>,
+    pages: Mutex<Pages>,
+}
+
+/// A block that was read, or the rest of one.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    page: Arc<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.page.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+impl Block {
+    /// The part of it from `start` to `end`, cut at its own end.
+    pub(super) fn part(&self, start: usize, end: usize) -> Self {
+        let place = |at: usize| self.start.saturating_add(at).min(self.end);
+        Self { page: Arc::clone(&self.page), start: place(start), end: place(end) }
+    }
+}
+
+/// `bytes` as a block.
+impl From<&[u8]> for Block {
+    fn from(bytes: &[u8]) -> Self {
+        Self { page: bytes.into(), start: 0, end: bytes.len() }
+    }
+}
+
+impl Blocks {
+    /// Blocks of `block_size` bytes on `disk`, with `copies`, each of another block, laid over them.
+    pub(super) fn new(disk: Arc<dyn BlockRead>, block_size: u64, mut copies: Vec<Copy>) -> Self {
+        copies.sort_unstable_by_key(|copy| copy.block);
+        Self { disk, block_size, overlay: copies, pages: Mutex::default() }
+    }
+
+    /// Block `block`.
+    pub(super) fn block(&self, block: u64) -> Result<Block> {
+        self.bytes(block.saturating_mul(self.block_size), self.block_size)
+    }
+
+    /// The `len` bytes at `offset`, all in one page.
+    pub(super) fn bytes(&self, offset: u64, len: u64) -> Result<Block> {
+        let number = offset >> PAGE.trailing_zeros();
+        let page = self.page(number)?;
+        let start = (offset & PAGE.saturating_sub(1)) as usize;
+        let end = start.saturating_add(len as usize);
+        if end > page.len() {
+            return Err(Error::invalid(format!("{len} bytes at {offset:#x} are outside the disk")));
+        }
+        Ok(Block { page, start, end })
+    }
+
+    fn page(&self, number: u64) -> Result<Arc<[u8]>> {
+        if let Some(page) = self.pages().find(number) {
+            return Ok(page);
+        }
+        let offset = number.saturating_mul(PAGE);
+        let len = self.disk.size().saturating_sub(offset).min(PAGE);
+        let mut bytes = vec![0; len as usize];
+        self.read_at(&mut bytes, offset)?;
+        let page: Arc<[u8]> = bytes.into();
+        self.pages().keep(number, Arc::clone(&page));
+        Ok(page)
+    }
+
+    fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {
+        // Nothing in there is ever half done.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills `buf` from `offset` on, past the pages.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.disk.read_at(buf, offset)?;
+        let end = offset.saturating_add(buf.len() as u64);
+        let size = self.block_size;
+        let first = offset.checked_div(size).unwrap_or(0);
+        let from = self.overlay.partition_point(|copy| copy.block < first);
+        for copy in self.overlay.iter().skip(from) {
+            let start = copy.block.saturating_mul(size);
+            if start >= end {
+                break;
+            }
+            let mut content = vec![0; size as usize];
+            self.disk
+                .read_at(&mut content, copy.place.saturating_mul(size))
+                .doing(|| format!("reading block {:#x} in the journal", copy.block))?;
+            if copy.is_escaped {
+                super::field::put(&mut content, 0, &super::journal::MAGIC.to_be_bytes());
+            }
+            // Where the two overlap, in either's own bytes.
+            let into = start.saturating_sub(offset) as usize;
+            let from = offset.saturating_sub(start) as usize;
+            let target = buf.get_mut(into..).unwrap_or_default();
+            super::field::copy(target, content.get(from..).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Whether the journal has anything to say of the blocks from `first` to `end`.
+    pub(super) fn is_covered(&self, first: u64, end: u64) -> bool {
+        let at = self.overlay.partition_point(|copy| copy.block < first);
+        self.overlay.get(at).is_some_and(|copy| copy.block < end)
+    }
+
+    /// The disk itself, without what is laid over it.
+    pub(super) fn disk(&self) -> &Arc<dyn BlockRead> {
+        &self.disk
+    }
+}
+
+/// Pages that were read, and a hand that goes round: what was used since it last came by stays.
+#[derive(Default)]
+struct Pages {
+    places: HashMap<u64, usize>,
+    kept: Vec<Page>,
+    hand: usize,
+}
+
+struct Page {
+    number: u64,
+    bytes: Arc<[u8]>,
+    is_used: bool,
+}
+
+impl Pages {
+    fn find(&mut self, number: u64) -> Option<Arc<[u8]>> {
+        let page = self.kept.get_mut(*self.places.get(&number)?)?;
+        page.is_used = true;
+        Some(Arc::clone(&page.bytes))
+    }
+
+    fn keep(&mut self, number: u64, bytes: Arc<[u8]>) {
+        let page = Page { number, bytes, is_used: false };
+        if self.kept.len() < PAGES {
+            self.places.insert(number, self.kept.len());
+            self.kept.push(page);
+            return;
+        }
+        // Two rounds at most: the first one makes all unused.
+        for _ in 0..PAGES.saturating_mul(2) {
+            self.hand = self.hand.saturating_add(1).checked_rem(PAGES).unwrap_or(0);
+            let Some(old) = self.kept.get_mut(self.hand) else { return };
+            if old.is_used {
+                old.is_used = false;
+                continue;
+            }
+            self.places.remove(&old.number);
+            self.places.insert(number, self.hand);
+            *old = page;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{BlockWrite, MemoryDisk};
+
+    #[test]
+    fn what_the_journal_says_is_read_in_place_of_the_disk() {
+        let disk = MemoryDisk::new(200 << 10);
+        disk.write_at(&[1; 4096], 0).unwrap();
+        disk.write_at(&[7; 1024], 150 << 10).unwrap();
+        let disk: Arc<dyn BlockRead> = Arc::new(disk);
+        assert_eq!(&Blocks::new(Arc::clone(&disk), 1024, Vec::new()).block(1).unwrap()[..2], [1, 1]);
+        let copy = |block, is_escaped| Copy { block, place: 150, is_escaped };
+        let blocks = Blocks::new(disk, 1024, vec![copy(199, false), copy(1, true)]);
+        assert_eq!(&blocks.block(1).unwrap()[..6], [0xc0, 0x3b, 0x39, 0x98, 7, 7]);
+        assert_eq!(&blocks.block(199).unwrap()[..2], [7, 7]);
+        assert_eq!(blocks.block(2).unwrap()[0], 1);
+        let mut buf = [0; 4];
+        blocks.read_at(&mut buf, 1026).unwrap();
+        assert_eq!(buf, [0x39, 0x98, 7, 7]);
+        blocks.read_at(&mut buf, 1022).unwrap();
+        assert_eq!(buf, [1, 1, 0xc0, 0x3b]);
+        blocks.read_at(&mut buf, 2046).unwrap();
+        assert_eq!(buf, [7, 7, 1, 1]);
+        assert!(blocks.is_covered(0, 2) && !blocks.is_covered(2, 199) && blocks.is_covered(2, 200));
+        assert!(blocks.block(200).is_err());
+    }
+
+    #[test]
+    fn pages_make_room_for_each_other() {
+        let mut pages = Pages::default();
+        for number in 0..1000 {
+            pages.keep(number, vec![number as u8].into());
+            assert_eq!(pages.find(0).unwrap()[0], 0, "what is used all the time stays");
+        }
+        assert_eq!((pages.kept.len(), pages.places.len()), (PAGES, PAGES));
+        assert_eq!(pages.find(999).unwrap()[0], 231);
+        assert!(pages.find(500).is_none());
+    }
+}

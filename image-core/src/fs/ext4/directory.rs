@@ -1,0 +1,316 @@
+//! Directories: the names in their blocks, one after the other.
+//!
+//! ```text
+//! block   entry │ entry │ …………… entry │ entry of 12 bytes without a name: CRC
+//! entry   0 inode, 0 for none │ 4 length to the next │ 6 length of the name │ 7 kind │ 8 name …
+//! ```
+//!
+//! An index (index.rs) lies in entries without a name, so that reading from front to back finds every name. A directory in its
+//! inode has neither `.` nor `..`: its first four bytes are the inode of its parent.
+//! Linux kernel documentation, filesystems/ext4 ("Directory Entries", "Inline Directories").
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+use super::blocks::Block;
+use super::checksum::crc32c;
+use super::field::{u16_at, u32_at};
+use super::inode::{FLAG_CASEFOLD, FLAG_ENCRYPTED, FLAG_INLINE_DATA, Inode, NodeKind};
+use super::mapping::{Leaf, Place, leaf_of};
+use super::nokey::NoKey;
+use super::rule::{Ext4Rule, Summed};
+use super::{Ext4, features, index, names};
+use crate::error::{Doing, Error, Result};
+
+/// Of an entry, without its name.
+const HEADER_LEN: usize = 8;
+/// The entry with the checksum, at the end of a block.
+pub(super) const TAIL_LEN: usize = 12;
+/// The kind that such an entry says it has.
+const TAIL_KIND: u8 = 0xde;
+/// Behind an encrypted name that is found whatever its case: its hashes.
+const HASHES_LEN: usize = 8;
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The name. An encrypted one is what a kernel without the key shows for it.
+    pub name: Vec<u8>,
+    /// The inode that it names.
+    pub inode: u32,
+    /// What that is, where the directory says so.
+    pub kind: Option<NodeKind>,
+}
+
+/// An entry as it lies in its block.
+pub(super) struct RawEntry<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) inode: u32,
+    pub(super) kind: u8,
+    /// Where the next one is.
+    pub(super) next: usize,
+}
+
+impl RawEntry<'_> {
+    fn kind(&self) -> Option<NodeKind> {
+        Some(match self.kind {
+            1 => NodeKind::File,
+            2 => NodeKind::Directory,
+            3 => NodeKind::CharacterDevice,
+            4 => NodeKind::BlockDevice,
+            5 => NodeKind::Pipe,
+            6 => NodeKind::Socket,
+            7 => NodeKind::Link,
+            _ => return None,
+        })
+    }
+}
+
+/// The entry at `at` of `area`, which entries fill; `Err` is what is wrong with it.
+pub(super) fn entry_at<'a>(
+    fs: &Ext4,
+    inode: &Inode,
+    area: &'a [u8],
+    at: usize,
+) -> std::result::Result<RawEntry<'a>, &'static str> {
+    let bytes = area.get(at..).unwrap_or_default();
+    if bytes.len() < HEADER_LEN {
+        return Err("an entry at its end");
+    }
+    let len = match u16_at(bytes, 4) {
+        // A block of 64 KiB is longer than this can say.
+        0 | u16::MAX if area.len() >= 1 << 16 => area.len(),
+        len => usize::from(len),
+    };
+    let name_len = match fs.superblock().has(features::FILETYPE) {
+        true => usize::from(bytes.get(6).copied().unwrap_or(0)),
+        false => usize::from(u16_at(bytes, 6)),
+    };
+    let has_kind = fs.superblock().has(features::FILETYPE);
+    let kind = if has_kind { bytes.get(7).copied().unwrap_or(0) } else { 0 };
+    let number = u32_at(bytes, 0);
+    let has_hashes = inode.has(FLAG_CASEFOLD) && inode.has(FLAG_ENCRYPTED) && number != 0;
+    let needed = HEADER_LEN.saturating_add(name_len);
+    let needed = if has_hashes && name_len > 2 { needed.saturating_add(HASHES_LEN) } else { needed };
+    if len < HEADER_LEN.saturating_add(4) || len & 3 != 0 || needed > len || len > bytes.len() {
+        return Err("an entry of an impossible length");
+    }
+    if number > fs.superblock().inode_count {
+        return Err("an entry of an inode that there is not");
+    }
+    let name = bytes.get(HEADER_LEN..HEADER_LEN.saturating_add(name_len)).unwrap_or_default();
+    Ok(RawEntry { name, inode: number, kind, next: at.saturating_add(len) })
+}
+
+/// Where the bytes of a directory are.
+#[derive(Debug, Clone)]
+pub(super) struct Areas {
+    /// The block that comes next.
+    next: u64,
+    end: u64,
+    leaf: Option<Leaf>,
+}
+
+impl Areas {
+    pub(super) fn new(fs: &Ext4, inode: &Inode) -> Self {
+        let end = match inode.has(FLAG_INLINE_DATA) {
+            true => 2,
+            false => inode.size.div_ceil(fs.superblock().block_size),
+        };
+        Self { next: 0, end, leaf: None }
+    }
+
+    /// The next area that entries fill, and its number; checked, if it has a checksum.
+    pub(super) fn step(&mut self, fs: &Ext4, inode: &Inode) -> Result<Option<(u64, Block)>> {
+        if self.next >= self.end {
+            return Ok(None);
+        }
+        if self.end > fs.superblock().block_count {
+            return Err(Error::corrupt(Ext4Rule::TooManyBlocks(inode.number)));
+        }
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        if inode.has(FLAG_INLINE_DATA) {
+            return Ok(Some((number, inline_area(fs, inode, number)?)));
+        }
+        let leaf = match self.leaf.take() {
+            Some(leaf) if leaf.covers.contains(&number) => leaf,
+            _ => leaf_of(fs, inode, number)?,
+        };
+        let block = block_in(fs, inode, &leaf, number)?;
+        self.leaf = Some(leaf);
+        let area = names_of(fs, inode, number, block)?;
+        Ok(Some((number, area)))
+    }
+}
+
+/// Block `number` of a directory, with its place told by `leaf`.
+fn block_in(fs: &Ext4, inode: &Inode, leaf: &Leaf, number: u64) -> Result<Block> {
+    match leaf.at(number).place {
+        Place::Data(block) => fs.blocks().block(block),
+        _ => Err(wrong(inode, number, "nothing stored")),
+    }
+}
+
+/// Block `number` of a directory that has blocks.
+pub(super) fn block_of(fs: &Ext4, inode: &Inode, number: u64) -> Result<Block> {
+    block_in(fs, inode, &leaf_of(fs, inode, number)?, number)
+}
+
+/// Of block `number` of a directory what entries fill, without its checksum, which is right.
+pub(super) fn names_of(fs: &Ext4, inode: &Inode, number: u64, block: Block) -> Result<Block> {
+    if !fs.superblock().has(features::METADATA_CSUM) {
+        return Ok(block);
+    }
+    if index::is_node(inode, number, &block) {
+        index::check(fs, inode, number, &block)?;
+        return Ok(block);
+    }
+    let end = block.len().saturating_sub(TAIL_LEN);
+    let tail = block.get(end..).unwrap_or_default();
+    let is_tail =
+        u32_at(tail, 0) == 0 && u16_at(tail, 4) == TAIL_LEN as u16 && tail.get(6..8) == Some(&[0, TAIL_KIND]);
+    let names = block.part(0, end);
+    if !is_tail || crc32c(inode.seed, &[&names]) != u32_at(tail, 8) {
+        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Names(inode.number, number))));
+    }
+    Ok(names)
+}
+
+/// Of a directory in its inode: what is in the inode itself behind its parent's number, and the rest.
+fn inline_area(fs: &Ext4, inode: &Inode, number: u64) -> Result<Block> {
+    match number {
+        0 => Ok(Block::from(inode.block.get(4..).unwrap_or_default())),
+        _ => Ok(Block::from(&fs.inline_value(inode)?[..])),
+    }
+}
+
+pub(super) fn wrong(inode: &Inode, block: u64, what: &'static str) -> Error {
+    Error::corrupt(Ext4Rule::Directory { inode: inode.number, block, what })
+}
+
+/// The names in a directory, without `.` and `..`, in the order in which they are stored.
+#[derive(Debug)]
+pub struct ReadDirectory<'a> {
+    fs: &'a Ext4,
+    inode: &'a Inode,
+    cursor: Cursor,
+}
+
+/// A place in a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor {
+    areas: Areas,
+    /// The area that is being read.
+    area: Option<(u64, Block)>,
+    at: usize,
+    /// Where in the next area to go on.
+    resume: usize,
+    nokey: Option<NoKey>,
+}
+
+impl Cursor {
+    pub(super) fn new(fs: &Ext4, inode: &Inode) -> Self {
+        let nokey = inode.is_encrypted().then(|| NoKey::new(fs, inode));
+        Self { areas: Areas::new(fs, inode), area: None, at: 0, resume: 0, nokey }
+    }
+
+    /// The next name.
+    pub(super) fn step(&mut self, fs: &Ext4, inode: &Inode) -> Result<Option<DirectoryEntry>> {
+        loop {
+            let Some((number, area)) = &self.area else {
+                self.area = self.areas.step(fs, inode)?;
+                self.at = std::mem::take(&mut self.resume);
+                if self.area.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if self.at >= area.len() {
+                self.area = None;
+                continue;
+            }
+            let number = *number;
+            let entry = entry_at(fs, inode, area, self.at).map_err(|what| wrong(inode, number, what))?;
+            self.at = entry.next;
+            if entry.inode == 0 || matches!(entry.name, b"." | b"..") {
+                continue;
+            }
+            let name = match &self.nokey {
+                Some(nokey) => nokey.name(entry.name),
+                None if entry.name.is_empty() || entry.name.iter().any(|byte| matches!(byte, 0 | b'/')) => {
+                    return Err(wrong(inode, number, "a name that no file can have"));
+                }
+                None => entry.name.to_vec(),
+            };
+            return Ok(Some(DirectoryEntry { name, inode: entry.inode, kind: entry.kind() }));
+        }
+    }
+
+    /// Forgets what can be read again: it will be waiting for a while.
+    pub(super) fn rest(&mut self) {
+        self.areas.leaf = None;
+        if let Some((number, _)) = self.area.take() {
+            self.areas.next = number;
+            self.resume = self.at;
+        }
+    }
+
+    /// Gives up: where the next entry begins is not known any more.
+    pub(super) fn end(&mut self) {
+        self.areas.next = self.areas.end;
+        self.area = None;
+    }
+}
+
+impl Ext4 {
+    /// The names in the directory `inode`, without `.` and `..`, in the order in which they are stored; none in what is no
+    /// directory.
+    pub fn read_directory<'a>(&'a self, inode: &'a Inode) -> ReadDirectory<'a> {
+        let mut cursor = Cursor::new(self, inode);
+        if inode.kind != NodeKind::Directory {
+            cursor.end();
+        }
+        ReadDirectory { fs: self, inode, cursor }
+    }
+
+    /// The inode that `name` names in the directory `inode`, if there is one. In a directory that is told to find names whatever
+    /// their case, that is done for ASCII letters.
+    ///
+    /// # Errors
+    /// As [`inode`](Self::inode).
+    pub fn lookup(&self, inode: &Inode, name: &[u8]) -> Result<Option<u32>> {
+        if inode.kind != NodeKind::Directory || name.is_empty() {
+            return Ok(None);
+        }
+        let doing = || format!("looking into the directory of inode {}", inode.number);
+        if let Some(found) = index::find(self, inode, name).doing(doing)? {
+            return Ok(found);
+        }
+        if let Some(found) = names::find(self, inode, name).doing(doing)? {
+            return Ok(found);
+        }
+        let mut other_case = None;
+        for entry in self.read_directory(inode) {
+            let entry = entry?;
+            if entry.name == name {
+                return Ok(Some(entry.inode));
+            }
+            if inode.has(FLAG_CASEFOLD) && other_case.is_none() && entry.name.eq_ignore_ascii_case(name) {
+                other_case = Some(entry.inode);
+            }
+        }
+        Ok(other_case)
+    }
+}
+
+impl Iterator for ReadDirectory<'_> {
+    type Item = Result<DirectoryEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let doing = || format!("reading the directory of inode {}", self.inode.number);
+        let step = self.cursor.step(self.fs, self.inode).doing(doing).transpose();
+        if matches!(step, Some(Err(_))) {
+            self.cursor.end();
+        }
+        step
+    }
+}
