@@ -5,6 +5,7 @@ use super::firmware::{bios, uefi};
 use super::initrd::{Initrd, Modules};
 use super::menu::{Entry, entries, file_of};
 use super::rule::{Finding, Judgement, Rule};
+use super::view::volume_named;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must("boot-bios", "a BIOS finds a boot loader", "OpenStack image guide, Ubuntu example", bios),
@@ -72,17 +73,17 @@ fn is_serial(console: &str) -> bool {
 fn names_volume(subject: &Subject<'_>, name: &str) -> Option<bool> {
     let (kind, value) =
         name.split_once('=').map_or(("", name), |(kind, value)| (kind, value.trim_matches('"')));
-    let volumes = || subject.view.volumes.iter();
-    let same = |own: &str| own.eq_ignore_ascii_case(value);
+    let partitions = || subject.view.partitions().iter();
     match kind {
-        "UUID" => Some(volumes().any(|volume| volume.signature.uuid.as_deref().is_some_and(same))),
-        "LABEL" => Some(volumes().any(|volume| volume.signature.label == value)),
+        // Also of a partition in which nothing is known.
         "PARTUUID" => {
-            let guids = subject.view.partitions().iter().filter_map(|partition| partition.guid);
-            Some(guids.map(|own| own.to_string()).any(|own| same(&own)))
+            let guids = partitions().filter_map(|partition| partition.guid);
+            Some(guids.map(|own| own.to_string()).any(|own| own.eq_ignore_ascii_case(value)))
         }
-        "PARTLABEL" => Some(subject.view.partitions().iter().any(|partition| partition.name == value)),
-        _ => None,
+        "PARTLABEL" => Some(partitions().any(|partition| partition.name == value)),
+        // Names of devices are other ones in another cloud.
+        "" if !name.starts_with("/dev/disk/by-") => None,
+        _ => volume_named(&subject.view.volumes, name).map(|found| found.is_some()),
     }
 }
 
@@ -254,6 +255,15 @@ fn fstab(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
         let mut words = line.split_whitespace();
         let (device, place) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         root_found |= place == "/";
+        // Nothing waits for these, and a drive may be empty.
+        let options = words.nth(1).unwrap_or_default();
+        let waits = !options.split(',').any(|option| matches!(option, "noauto" | "nofail"));
+        let is_drive = ["/dev/sr", "/dev/cdrom", "/dev/dvd", "/dev/fd", "/dev/floppy"]
+            .iter()
+            .any(|drive| device.starts_with(drive));
+        if !waits || is_drive {
+            continue;
+        }
         let exists = names_volume(subject, device).unwrap_or(!device.starts_with("/dev/"));
         if !exists {
             findings.push(Finding::new(

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! disk ─┬─ no table ─► one filesystem
-//!       └─ GPT, MBR ─► partitions ─► filesystems ─┬─ has /etc: root, where `/boot` and `/boot/efi` are mounted
+//!       └─ GPT, MBR ─► partitions ─► filesystems ─┬─ has /etc: root, where all others are mounted that it names (mounts.rs)
 //!                                                 ├─ has boot menus and no /etc: /boot
 //!                                                 └─ EFI system partition: /boot/efi
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod mounted;
+mod mounts;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use image_core::partition::{Partition, PartitionTable, kind};
 
 use super::unused::Stale;
 use mounted::Mounted;
+use mounts::mounts;
+pub(super) use mounts::volume_named;
 
 /// No file that is looked into is larger, save an initrd.
 pub(super) const LIMIT: u64 = 16 << 20;
@@ -88,23 +91,36 @@ impl View {
         });
         let mut unread = Vec::new();
         let mut files = Mounted::default();
+        let mut opened = Vec::new();
         for (index, volume) in volumes.iter().enumerate() {
             let window: Arc<dyn BlockRead> = Arc::new(volume.window(Arc::clone(&disk))?);
             let is_esp = volume.partition.as_ref().is_some_and(|partition| partition.is(kind::EFI_SYSTEM));
-            let opened = match image_core::fs::open(window) {
-                Ok(opened) => opened,
-                Err(error) => {
-                    unread.push(format!("{}: {}", volume.name(), anyhow::Error::from(error).root_cause()));
-                    continue;
-                }
-            };
-            if is_esp {
-                files.mount("/boot/efi", index, opened);
-            } else if root.is_err() && opened.list("/etc".as_ref())?.is_some() {
+            let mut content = image_core::fs::open(window).map_err(|error| {
+                let why = format!("{}: {}", volume.name(), anyhow::Error::from(error).root_cause());
+                unread.push(why.clone());
+                why
+            });
+            // What is in one that is broken is not known.
+            if root.is_err() && !is_esp && content.as_ref().is_ok_and(|files| has_folder(&**files, "/etc")) {
                 root = Ok(index);
-                files.mount("/", index, opened);
-            } else if is_boot(&*opened)? {
-                files.mount("/boot", index, opened);
+                files.mount("/", index, content);
+                content = Err("it is mounted already".to_owned());
+            }
+            opened.push((is_esp, Some(content)));
+        }
+        let mounts = root.as_ref().map_or(Vec::new(), |root| mounts((*root, &files), &volumes));
+        for (folder, index) in mounts {
+            if let Some((false, content)) = opened.get_mut(index)
+                && let Some(content) = content.take()
+            {
+                files.mount(&folder, index, content);
+            }
+        }
+        for (index, (is_esp, content)) in opened.into_iter().enumerate() {
+            match content {
+                Some(Ok(content)) if is_esp => files.mount("/boot/efi", index, Ok(content)),
+                Some(Ok(content)) if is_boot(&*content) => files.mount("/boot", index, Ok(content)),
+                _ => {}
             }
         }
         if !unread.is_empty() {
@@ -139,9 +155,12 @@ impl View {
     }
 
     /// The filesystem of `path`, and its path in there.
-    pub(crate) fn place_of(&self, path: &Path) -> Option<(&Volume, PathBuf)> {
-        let (index, inside) = self.files.place_of(path)?;
-        Some((self.volumes.get(index)?, inside))
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(crate) fn place_of(&self, path: &Path) -> anyhow::Result<Option<(&Volume, PathBuf)>> {
+        let found = self.files.place_of(path)?;
+        Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
     }
 
     /// Whether there is an EFI system partition that can be read.
@@ -211,15 +230,11 @@ impl View {
         Ok(found)
     }
 
-    /// Every file beneath `path` that is no directory, with what it is; links are not followed.
+    /// Every file beneath `path` that is no directory, with what it is; links beneath it are not followed.
     pub(super) fn walk(&self, path: impl AsRef<Path>) -> anyhow::Result<Vec<(PathBuf, FileKind)>> {
         let mut found = Vec::new();
         let mut folders = vec![(path.as_ref().to_owned(), 0_usize)];
         while let Some((folder, depth)) = folders.pop() {
-            if self.root().link_metadata(&folder)?.is_none_or(|metadata| metadata.kind != FileKind::Directory)
-            {
-                continue;
-            }
             for entry in self.root().list(&folder)?.unwrap_or_default() {
                 let inside = folder.join(&entry.name);
                 match entry.kind {
@@ -258,11 +273,11 @@ fn volumes(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) -> anyhow:
 }
 
 /// Whether a filesystem is one for `/boot`.
-fn is_boot(files: &dyn Files) -> anyhow::Result<bool> {
-    for folder in ["/grub", "/grub2", "/loader/entries"] {
-        if files.list(folder.as_ref())?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn is_boot(files: &dyn Files) -> bool {
+    ["/grub", "/grub2", "/loader/entries"].iter().any(|folder| has_folder(files, folder))
+}
+
+/// Whether there is a folder of that name, and it can be read.
+fn has_folder(files: &dyn Files, folder: &str) -> bool {
+    files.list(folder.as_ref()).is_ok_and(|names| names.is_some())
 }

@@ -106,7 +106,7 @@ impl Plan {
         let mut volumes: Vec<(&Volume, Vec<Change>)> =
             view.mounted().map(|volume| (volume, Vec::new())).collect();
         for change in &self.changes {
-            let place = view.place_of(change.path());
+            let place = view.place_of(change.path())?;
             let own = place.and_then(|(place, inside)| {
                 volumes.iter_mut().find(|(volume, _)| volume.range == place.range).map(|own| (own, inside))
             });

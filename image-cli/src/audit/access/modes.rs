@@ -28,9 +28,9 @@ const FILES: [(&str, u32); 20] = [
     ("/etc/shadow", READ),
     ("/etc/ssh", WRITE),
     ("/etc/ssh/sshd_config", WRITE),
-    ("/etc/sudoers", READ),
+    ("/etc/sudoers", WRITE),
     ("/etc/sudoers.d", WRITE),
-    ("/etc/sudoers.d/*", READ),
+    ("/etc/sudoers.d/*", WRITE),
     ("/etc/systemd", WRITE),
     ("/home", WRITE),
     ("/root", WRITE),
@@ -59,7 +59,7 @@ pub(super) fn modes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
     for path in ENTERED.map(Path::new) {
         if let Some(found) = subject.view.root().metadata(path)?
-            && found.mode & 0o005 != 0o005
+            && found.mode & 0o001 == 0
         {
             let found = format!("its mode is {:04o}: nobody but root enters it", found.mode & 0o7777);
             findings.push(told(path, found, "chmod 0755".into()));

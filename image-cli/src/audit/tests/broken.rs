@@ -25,7 +25,19 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("console console-last", |root| edit(root, "boot/grub/grub.cfg", " console=ttyS0,115200n8", "")),
     ("initrd-virtio", |root| put(root, "usr/lib/modules/6/modules.builtin", "")),
     ("initrd-virtio", |root| put(root, "boot/initrd.img-6", "no archive")),
-    ("fstab", |root| edit(root, "etc/fstab", "1234-ABCD", "1234-ABCE")),
+    ("", |root| edit(root, "etc/fstab", "1234-ABCD", "1234-ABCE")),
+    ("fstab fstab-nofail", |root| {
+        edit(root, "etc/fstab", "1234-ABCD /boot/efi vfat nofail", "1234-ABCE /boot/efi vfat defaults");
+    }),
+    ("", |root| {
+        let text = fs::read_to_string(root.join("etc/fstab")).unwrap();
+        let more = "/dev/sr0 /media/cdrom udf,iso9660 user,noauto 0 0\n/dev/disk/by-uuid/1234-abcd /efi vfat nofail 0 0\n";
+        put(root, "etc/fstab", &format!("{text}{more}"));
+    }),
+    ("fstab", |root| {
+        let text = fs::read_to_string(root.join("etc/fstab")).unwrap();
+        put(root, "etc/fstab", &format!("{text}/dev/disk/by-label/other /srv ext4 defaults 0 2\n"));
+    }),
     ("fstab", |root| put(root, "etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n")),
     ("machine-id", |root| put(root, "etc/machine-id", "0123456789abcdef0123456789abcdef\n")),
     ("machine-id", |root| fs::remove_file(root.join("etc/machine-id")).unwrap()),

@@ -1,75 +1,199 @@
-//! Filesystems as one tree: each path is asked of the one that is mounted deepest above it.
+//! Filesystems as one tree: each path is asked of the one that is mounted deepest above it, when its links are followed.
+//!
+//! ```text
+//! /root/.ssh/x ─► /root is a link to var/roothome ─► /var/roothome/.ssh/x ─► the filesystem at /var: /roothome/.ssh/x
+//! ```
+//!
+//! What is beneath a filesystem that cannot be read is an error, and not absent.
 
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use image_core::Result;
-use image_core::fs::{Entry, Files, Metadata};
+use image_core::fs::{Entry, FileKind, Files, Metadata};
+use image_core::{Error, Result};
 
-/// Filesystems, and where they are mounted. Links do not lead from one into another.
+/// As many links as Linux follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+/// Filesystems, and where they are mounted.
 #[derive(Default)]
 pub(super) struct Mounted {
     /// The deepest first.
     places: Vec<Place>,
+    /// The folder that was asked for last, and where it is: files of one folder are asked for one after the other.
+    last: Mutex<Option<(PathBuf, Option<PathBuf>)>>,
 }
 
 struct Place {
     folder: PathBuf,
     /// The number of the filesystem, whatever it counts.
     index: usize,
-    files: Box<dyn Files>,
+    /// Its files, or why they cannot be read.
+    files: std::result::Result<Box<dyn Files>, String>,
+}
+
+impl Place {
+    fn files(&self) -> Result<&dyn Files> {
+        match &self.files {
+            Ok(files) => Ok(&**files),
+            Err(why) => Err(Error::unsupported(format!("{}: {why}", self.folder.display()))),
+        }
+    }
 }
 
 impl Mounted {
     /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays.
-    pub(super) fn mount(&mut self, folder: &str, index: usize, files: Box<dyn Files>) {
+    pub(super) fn mount(
+        &mut self,
+        folder: &str,
+        index: usize,
+        files: std::result::Result<Box<dyn Files>, String>,
+    ) {
         if !self.has(folder) {
             self.places.push(Place { folder: folder.into(), index, files });
             self.places.sort_by_key(|place| std::cmp::Reverse(place.folder.components().count()));
+            *self.last() = None;
         }
     }
 
-    /// The numbers of all filesystems.
-    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().map(|place| place.index)
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<(PathBuf, Option<PathBuf>)>> {
+        // Nothing in there is ever half done.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the filesystem of `path`, and its path in there.
-    pub(super) fn place_of(&self, path: &Path) -> Option<(usize, PathBuf)> {
-        self.at(path).map(|(place, inside)| (place.index, inside))
+    /// The numbers of all filesystems that can be read.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().filter(|place| place.files.is_ok()).map(|place| place.index)
+    }
+
+    /// The number of the filesystem of `path`, which is not followed if it is a link itself, and its path in there.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(super) fn place_of(&self, path: &Path) -> Result<Option<(usize, PathBuf)>> {
+        let Some(path) = self.without_links(path, false)? else { return Ok(None) };
+        Ok(self.at(&path).map(|(place, inside)| (place.index, inside)))
     }
 
     /// Whether something is mounted at `place` itself.
-    pub(super) fn has(&self, place: &str) -> bool {
-        self.places.iter().any(|own| own.folder == Path::new(place))
+    pub(super) fn has(&self, place: impl AsRef<Path>) -> bool {
+        self.places.iter().any(|own| own.folder == place.as_ref())
     }
 
-    /// The filesystem of `path`, and its path in there.
+    /// The filesystem of `path`, which leads through no link, and its path in there.
     fn at(&self, path: &Path) -> Option<(&Place, PathBuf)> {
         self.places.iter().find_map(|place| {
             let inside = path.strip_prefix(&place.folder).ok()?;
             Some((place, Path::new("/").join(inside)))
         })
     }
+
+    /// `path` without links, or without any but the last name; `None` where links lead round in circles.
+    fn without_links(&self, path: &Path, follow: bool) -> Result<Option<PathBuf>> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.followed(path);
+        };
+        let known = self.last().as_ref().filter(|(asked, _)| asked == folder).map(|(_, found)| found.clone());
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let found = self.followed(folder)?;
+                *self.last() = Some((folder.to_owned(), found.clone()));
+                found
+            }
+        };
+        let Some(folder) = found else { return Ok(None) };
+        let inside = folder.join(name);
+        match follow && self.link(&inside)?.is_some() {
+            true => self.followed(&inside),
+            false => Ok(Some(inside)),
+        }
+    }
+
+    /// What the link `path`, in a folder without links, says; `None` for what is none.
+    fn link(&self, path: &Path) -> Result<Option<PathBuf>> {
+        // Whatever was mounted there hides it.
+        if self.has(path) {
+            return Ok(None);
+        }
+        let Some((place, inside)) = self.at(path) else { return Ok(None) };
+        let files = place.files()?;
+        match files.link_metadata(&inside)? {
+            Some(found) if found.kind == FileKind::Link => files.read_link(&inside),
+            _ => Ok(None),
+        }
+    }
+
+    fn followed(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let mut todo: VecDeque<OsString> = VecDeque::new();
+        put_before(&mut todo, path);
+        let mut found = PathBuf::from("/");
+        let mut links = 0_usize;
+        while let Some(name) = todo.pop_front() {
+            if name == ".." {
+                found.pop();
+                continue;
+            }
+            let next = found.join(&name);
+            let Some(target) = self.link(&next)? else {
+                found = next;
+                continue;
+            };
+            links = links.saturating_add(1);
+            if links > LINKS_MAX {
+                return Ok(None);
+            }
+            if target.is_absolute() {
+                found = PathBuf::from("/");
+            }
+            put_before(&mut todo, &target);
+        }
+        Ok(Some(found))
+    }
+
+    /// Asks the filesystem of `path` about it.
+    fn ask<T>(
+        &self,
+        path: &Path,
+        follow: bool,
+        question: impl FnOnce(&dyn Files, &Path) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let Some(path) = self.without_links(path, follow)? else { return Ok(None) };
+        self.at(&path).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))
+    }
+}
+
+/// Puts the names of `path` before those in `todo`.
+fn put_before(todo: &mut VecDeque<OsString>, path: &Path) {
+    for part in path.components().rev() {
+        match part {
+            Component::Normal(name) => todo.push_front(name.to_owned()),
+            Component::ParentDir => todo.push_front("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
 }
 
 impl Files for Mounted {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.at(path).map_or(Ok(None), |(place, path)| place.files.metadata(&path))
+        self.ask(path, true, |files, path| files.metadata(path))
     }
 
     fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.at(path).map_or(Ok(None), |(place, path)| place.files.link_metadata(&path))
+        self.ask(path, false, |files, path| files.link_metadata(path))
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.at(path).map_or(Ok(None), |(place, path)| place.files.read(&path, limit))
+        self.ask(path, true, |files, path| files.read(path, limit))
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        self.at(path).map_or(Ok(None), |(place, path)| place.files.read_link(&path))
+        self.ask(path, false, |files, path| files.read_link(path))
     }
 
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        self.at(path).map_or(Ok(None), |(place, path)| place.files.list(&path))
+        self.ask(path, true, |files, path| files.list(path))
     }
 }
