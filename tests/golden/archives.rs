@@ -231,7 +231,7 @@ fn a_step_that_takes_too_long_is_stopped_with_all_that_it_started() {
     let outcome = build(folder.path(), "slow", steps, &[]).run();
     assert_eq!(outcome.code, 1, "{}", outcome.snapshot());
     for part in
-        ["step 1: run sleep 1000", "stopped after its time limit of 2 s", "give it more with `timeout`"]
+        ["step 1: run sleep 1000", "stopped after its time limit of 2 s", "give it more time with `timeout`"]
     {
         assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
     }

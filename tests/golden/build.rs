@@ -91,12 +91,13 @@ fn a_step_that_fails_is_named_with_its_last_words_and_the_log() {
     let folder = folder();
     let work = folder.path().join("work");
     fs::create_dir(&work).unwrap();
-    let steps = "[[steps]]\nrun = \"echo some last words\\nexit 7\"\n";
+    let steps = "[[steps]]\nrun = { script = \"echo some last words\\nexit 7\", timeout = \"1h\" }\n";
     let outcome = build(folder.path(), "failing", steps, &["--work-dir", work.to_str().unwrap()]).run();
     assert_eq!(outcome.code, 1, "{}", outcome.snapshot());
     for part in ["step 1: run echo some last words", "exit status: 7", "| some last words", "tiny-1.log"] {
         assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
     }
+    assert!(!outcome.stderr.contains("more time"), "it had time: {}", outcome.stderr);
     let log = fs::read_to_string(folder.path().join("failing/tiny-1.log")).unwrap();
     assert!(log.contains("\nsome last words\n"), "{log}");
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "the work directory stayed");

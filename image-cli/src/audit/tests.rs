@@ -1,7 +1,6 @@
 //! A broken image for each rule: made by mke2fs from a small tree, told by the rule's name.
 
 mod broken;
-mod volumes;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,8 +18,8 @@ use uuid::{Uuid, uuid};
 use super::*;
 pub(crate) use broken::BROKEN_TREES;
 
-const MIB: u64 = 1 << 20;
-const ROOT: Uuid = uuid!("91ca3c5f-0c30-8479-ab2d-961ceb69f35b");
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const ROOT: Uuid = uuid!("91ca3c5f-0c30-8479-ab2d-961ceb69f35b");
 const HOST: &str = "build-host-7";
 
 /// mke2fs, or nothing after saying aloud that the test is skipped.
@@ -119,7 +118,7 @@ pub(crate) fn sound_tree(root: &Path) {
     symlink("../run/systemd/resolve/stub-resolv.conf", root.join("etc/resolv.conf")).unwrap();
 }
 
-fn part(number: u32, start: u64, end: u64, kind: Uuid) -> NewPartition {
+pub(crate) fn part(number: u32, start: u64, end: u64, kind: Uuid) -> NewPartition {
     let guid = Uuid::from_u128(u128::from(number) + 1);
     NewPartition {
         number,

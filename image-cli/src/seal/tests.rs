@@ -1,5 +1,7 @@
 //! Images that need it are sealed: whatever an audit says that sealing repairs, it repairs, and nothing else changes.
 
+mod volumes;
+
 use std::fs;
 use std::path::Path;
 
