@@ -11,7 +11,7 @@ use crate::support::server::{Place, Server};
 
 /// `run` leads to sockets and to folders of certificates, those of clients in `run/a`:
 /// `all` takes every client, `known` those with a certificate, `old` has one of its own that is out of date,
-/// `kit` is nbdkit's, `plain` does not encrypt; `image` and `other` hold a qcow2 image.
+/// `kit` is nbdkit's, `plain` does not encrypt; `image`, `rebased` and `other` hold a qcow2 image.
 const ROWS: &[Row] = &[
     same(
         "info --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
@@ -62,7 +62,7 @@ const ROWS: &[Row] = &[
     ),
     same(
         "rebase -u -F raw -b nothing --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts \
-         driver=qcow2,file.driver=nbd,file.path=run/image,file.tls-creds=t,file.tls-hostname=localhost",
+         driver=qcow2,file.driver=nbd,file.path=run/rebased,file.tls-creds=t,file.tls-hostname=localhost",
     ),
     same(
         "convert --bitmaps -n --target-image-opts --object tls-creds-x509,id=t,dir=run/a/client,endpoint=client --image-opts driver=qcow2,file.filename=disk.qcow2 \
@@ -196,7 +196,8 @@ fn encrypted_exports_are_read_as_theirs() {
             servers.push(Server::qemu(&nbd, place(name), &words, &disk));
         }
         let words = ["-t", "-e", "0", "-f", "raw", "--tls-creds", "t", "--object", &object("on")];
-        for image in ["image", "other"] {
+        // One for each row that writes: rows run side by side.
+        for image in ["image", "rebased", "other"] {
             let path = run.path().join(image).with_extension("qcow2");
             prepared.img.must(["create", "-q", "-f", "qcow2", path.to_str().expect("UTF-8"), "4M"]);
             // With room behind it: it cannot grow.
