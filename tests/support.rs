@@ -9,6 +9,7 @@ pub(crate) mod archive;
 pub(crate) mod certificates;
 pub(crate) mod peer;
 pub(crate) mod program;
+pub(crate) mod random;
 pub(crate) mod server;
 
 pub(crate) use program::goldimg;

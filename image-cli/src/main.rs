@@ -16,6 +16,7 @@ mod failure;
 mod glance;
 mod golden;
 mod interrupt;
+mod links;
 mod printable;
 mod programs;
 mod properties;

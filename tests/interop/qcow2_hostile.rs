@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::fuzzed::{open_qcow2, qcow2_write};
 use crate::support::project;
+use crate::support::random::Random;
 
 const FIXTURES: [&str; 5] = ["v3", "v2", "zstd", "extended", "backed"];
 /// Damaged copies of each fixture.
@@ -15,22 +16,6 @@ const NUMBERS: [u64; 12] =
 fn fixture(name: &str) -> Vec<u8> {
     let path = project().join(Path::new("tests/fixtures/qcow2").join(name).with_extension("qcow2"));
     std::fs::read(path).expect("a fixture")
-}
-
-/// Numbers that look random, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
 }
 
 /// Where the metadata of an image are: hits there matter more than in its data.

@@ -16,7 +16,6 @@ mod sudo;
 use std::path::Path;
 
 pub(super) use accounts::accounts;
-pub(super) use cloud::is_off;
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};

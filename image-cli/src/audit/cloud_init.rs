@@ -7,7 +7,6 @@
 use serde_json::{Map, Value};
 
 use super::Subject;
-use super::access::is_off;
 use super::first_boot::not_started;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::View;
@@ -65,6 +64,8 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 const SETTINGS: &str = "/etc/cloud/cloud.cfg";
+/// Where its settings are, in the order in which they count.
+pub(super) const FILES: [&str; 2] = [SETTINGS, "/etc/cloud/cloud.cfg.d/*.cfg"];
 
 /// cloud-init's settings, merged.
 #[derive(Debug, Default)]
@@ -77,7 +78,7 @@ impl Settings {
     /// If a file of them is not YAML.
     pub(super) fn read(view: &View) -> anyhow::Result<Self> {
         let mut settings = Value::Object(Map::new());
-        for pattern in [SETTINGS, "/etc/cloud/cloud.cfg.d/*.cfg"] {
+        for pattern in FILES {
             for path in view.matches(pattern)? {
                 let text = view.text(&path)?.unwrap_or_default();
                 let said: Option<Value> = serde_saphyr::from_str(&text)
@@ -112,21 +113,29 @@ impl Settings {
 
     /// Whether it turns logins by password on or off; `None` where it leaves that alone.
     pub(super) fn password_logins(&self) -> Option<bool> {
-        match self.0.get("ssh_pwauth")? {
-            Value::Bool(on) => Some(*on),
-            Value::Number(number) => Some(number.as_u64() != Some(0)),
-            Value::String(word) => match word.to_ascii_lowercase().as_str() {
-                "yes" | "true" | "on" | "1" => Some(true),
-                "no" | "false" | "off" | "0" => Some(false),
-                _ => None,
-            },
-            _ => None,
-        }
+        let value = self.0.get("ssh_pwauth")?;
+        let on = match value {
+            _ if is_off(value) => return Some(false),
+            Value::Bool(_) | Value::Number(_) => true,
+            Value::String(word) => ["yes", "true", "on", "1"].contains(&word.to_ascii_lowercase().as_str()),
+            _ => false,
+        };
+        on.then_some(true)
     }
 
     /// Whether root logs in with the cloud's key.
     pub(super) fn root_is_let_in(&self) -> bool {
         self.0.get("disable_root").is_some_and(is_off)
+    }
+}
+
+/// Whether a setting is off, as cloud-init reads it.
+pub(super) fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(word) => ["no", "false", "off", "0"].contains(&word.to_ascii_lowercase().as_str()),
+        _ => false,
     }
 }
 

@@ -5,28 +5,13 @@
 use super::witness::{Judge, fill};
 use crate::interop::fuzzed::open_ext4;
 use crate::support::folder;
+use crate::support::random::Random;
 
 /// Damaged copies of each filesystem.
 const ROUNDS: u64 = 1_500;
 /// What is often special: limits, signs, powers of two.
 const NUMBERS: [u32; 12] =
     [0, 1, 2, 11, 12, 0x7fff, 0x8000, 0xffff, 0xf30a, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
-
-/// Numbers that look random, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
 
 /// Damages one place of `places`, numbers of four bytes that are not zero.
 fn damage(bytes: &mut [u8], places: &[usize], random: &mut Random) {

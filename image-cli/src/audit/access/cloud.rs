@@ -13,15 +13,14 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::super::Subject;
-use super::super::cloud_init::Settings;
+use super::super::cloud_init::{FILES, Settings, is_off};
 use super::super::rule::{Finding, Judgement};
 
 const FIX: &str = "take it out: the cloud gives keys to each server; in a recipe, a step or cloud-init.config has it if it is meant to be there";
 /// Texts within texts that are looked at.
 const DEPTH: usize = 4;
-const FILES: [&str; 6] = [
-    "/etc/cloud/cloud.cfg",
-    "/etc/cloud/cloud.cfg.d/*.cfg",
+/// Besides its settings.
+const DATA: [&str; 4] = [
     "/var/lib/cloud/seed/*/user-data",
     "/var/lib/cloud/seed/*/vendor-data",
     "/var/lib/cloud/seed/*/meta-data",
@@ -30,7 +29,7 @@ const FILES: [&str; 6] = [
 
 pub(super) fn access(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let mut findings = Vec::new();
-    for pattern in FILES {
+    for pattern in FILES.iter().chain(&DATA) {
         for path in subject.view.matches(pattern)? {
             if subject.is_asked_for(&path) {
                 continue;
@@ -53,7 +52,7 @@ pub(super) fn access(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 /// Whether the file that lets root in was asked for.
 fn root_is_asked_for(subject: &Subject<'_>) -> anyhow::Result<bool> {
     let mut asked = false;
-    for pattern in ["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"] {
+    for pattern in FILES {
         for path in subject.view.matches(pattern)? {
             let text = subject.view.text(&path)?.unwrap_or_default();
             asked |= text.contains("disable_root") && subject.is_asked_for(&path);
@@ -160,16 +159,6 @@ fn is_set(value: &Value) -> Option<&Value> {
         _ => false,
     };
     (!empty).then_some(value)
-}
-
-/// Whether a setting is off, as cloud-init reads it.
-pub(in super::super) fn is_off(value: &Value) -> bool {
-    match value {
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_u64() == Some(0),
-        Value::String(word) => ["no", "false", "off", "0"].contains(&word.to_ascii_lowercase().as_str()),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

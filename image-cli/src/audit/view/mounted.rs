@@ -6,16 +6,13 @@
 //!
 //! What is beneath a filesystem that cannot be read is an error, and not absent.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use image_core::fs::{Entry, FileKind, Files, Metadata};
 use image_core::{Error, Result};
 
-/// As many links as Linux follows (path_resolution(7)).
-const LINKS_MAX: usize = 40;
+use crate::links::{Last, resolve};
 
 /// Filesystems, and where they are mounted.
 #[derive(Default)]
@@ -127,30 +124,7 @@ impl Mounted {
     }
 
     fn followed(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let mut todo: VecDeque<OsString> = VecDeque::new();
-        put_before(&mut todo, path);
-        let mut found = PathBuf::from("/");
-        let mut links = 0_usize;
-        while let Some(name) = todo.pop_front() {
-            if name == ".." {
-                found.pop();
-                continue;
-            }
-            let next = found.join(&name);
-            let Some(target) = self.link(&next)? else {
-                found = next;
-                continue;
-            };
-            links = links.saturating_add(1);
-            if links > LINKS_MAX {
-                return Ok(None);
-            }
-            if target.is_absolute() {
-                found = PathBuf::from("/");
-            }
-            put_before(&mut todo, &target);
-        }
-        Ok(Some(found))
+        resolve(path, Last::Follow, |path| self.link(path))
     }
 
     /// Asks the filesystem of `path` about it.
@@ -162,17 +136,6 @@ impl Mounted {
     ) -> Result<Option<T>> {
         let Some(path) = self.without_links(path, follow)? else { return Ok(None) };
         self.at(&path).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))
-    }
-}
-
-/// Puts the names of `path` before those in `todo`.
-fn put_before(todo: &mut VecDeque<OsString>, path: &Path) {
-    for part in path.components().rev() {
-        match part {
-            Component::Normal(name) => todo.push_front(name.to_owned()),
-            Component::ParentDir => todo.push_front("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
     }
 }
 

@@ -4,68 +4,34 @@
 //! root: no content of a tree makes this program read or write a file of the host. Nothing else may change the tree
 //! meanwhile: steps run one after the other, and what they leave running is ended.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 
-/// As many links as Linux follows (path_resolution(7)).
-const LINKS_MAX: usize = 40;
-
-/// Whether a path that ends in a link means the link, or what it points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Last {
-    Follow,
-    Keep,
-}
+pub(super) use crate::links::Last;
+use crate::links::{self, LINKS_MAX};
 
 /// Where `inside`, a path in the tree at `root`, is on this machine. It, or the end of it, need not exist.
 pub(super) fn resolve(root: &Path, inside: &Path, last: Last) -> anyhow::Result<PathBuf> {
-    let mut todo: VecDeque<OsString> = VecDeque::new();
-    push_front(&mut todo, inside);
-    let mut found: Vec<OsString> = Vec::new();
-    let mut links = 0;
-    while let Some(name) = todo.pop_front() {
-        if name == ".." {
-            found.pop();
-            continue;
+    let link = |inside: &Path| {
+        let path = on_machine(root, inside);
+        match path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink()) {
+            true => std::fs::read_link(&path)
+                .map(Some)
+                .with_context(|| format!("reading the link {}", path.display())),
+            false => Ok(None),
         }
-        let path = join(root, &found).join(&name);
-        let is_link = path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink());
-        if !is_link || (todo.is_empty() && last == Last::Keep) {
-            found.push(name);
-            continue;
-        }
-        links += 1;
-        if links > LINKS_MAX {
-            bail!("{} in the image leads through more than {LINKS_MAX} symbolic links", inside.display());
-        }
-        let target =
-            std::fs::read_link(&path).with_context(|| format!("reading the link {}", path.display()))?;
-        if target.is_absolute() {
-            found.clear();
-        }
-        push_front(&mut todo, &target);
-    }
-    Ok(join(root, &found))
+    };
+    let found = links::resolve(inside, last, link)?.ok_or_else(|| {
+        anyhow!("{} in the image leads through more than {LINKS_MAX} symbolic links", inside.display())
+    })?;
+    Ok(on_machine(root, &found))
 }
 
-/// Puts the names of `path` before those in `todo`.
-fn push_front(todo: &mut VecDeque<OsString>, path: &Path) {
-    for component in path.components().rev() {
-        match component {
-            Component::Normal(name) => todo.push_front(name.to_owned()),
-            Component::ParentDir => todo.push_front("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-}
-
-fn join(root: &Path, names: &[OsString]) -> PathBuf {
-    let mut path = root.to_owned();
-    path.extend(names);
-    path
+/// Where `inside`, without links, is on this machine.
+fn on_machine(root: &Path, inside: &Path) -> PathBuf {
+    let names = inside.strip_prefix("/").unwrap_or(inside);
+    if names.as_os_str().is_empty() { root.to_owned() } else { root.join(names) }
 }
 
 #[cfg(test)]
