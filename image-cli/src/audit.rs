@@ -13,6 +13,7 @@
 mod access;
 mod boot;
 mod cloud_init;
+mod contents;
 pub(crate) mod drivers;
 mod expected;
 mod file;
@@ -20,6 +21,7 @@ mod firmware;
 pub(crate) mod first_boot;
 mod initrd;
 mod kernel;
+mod looked;
 mod menu;
 mod network;
 mod report;
@@ -38,12 +40,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use image_core::format::{Format, Image, OpenOptions};
 
+pub(crate) use access::HOME_HISTORIES;
 pub(crate) use expected::{Expected, Firmware};
 pub(crate) use file::Facts;
+use looked::Looked;
 pub(crate) use report::{Check, Report, Verdict};
 pub(crate) use rule::{Finding, Profile};
 use rule::{Judgement, Needs, Rule};
 pub(crate) use secrets::HOME_FILES;
+pub(crate) use traces::{NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, of_network};
 pub(crate) use view::{View, Volume};
 
 /// Every rule, in the order in which they are told.
@@ -67,9 +72,9 @@ const FINDINGS_LIMIT: usize = 50;
 /// What is looked at: an image, and what was asked for.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
-    pub(crate) facts: &'a Facts,
-    pub(crate) view: &'a View,
-    pub(crate) expected: &'a Expected,
+    facts: &'a Facts,
+    view: &'a View,
+    expected: &'a Expected,
 }
 
 /// Holds the image in the file `path` against every rule of `profile`.
@@ -99,21 +104,41 @@ impl Subject<'_> {
             let reason = self.expected.ignored.get(check.name);
             check.ignored(reason)
         };
-        mine.map(|(group, rule)| ignored(Check::new(group, rule, self.judge(rule)))).collect()
+        let judged = mine.map(|(group, rule)| {
+            let (judgement, looked) = self.judge(rule);
+            ignored(Check::new(group, rule, judgement, looked))
+        });
+        judged.collect()
     }
 
-    fn judge(&self, rule: &Rule) -> Judgement {
+    /// What comes of `rule`, and where it looked.
+    fn judge(&self, rule: &Rule) -> (Judgement, Option<Looked>) {
         if rule.needs == Needs::Files
             && let Some(why) = self.view.unreadable()
         {
-            return Judgement::Open(why.to_owned());
+            return (Judgement::Open(why.to_owned()), None);
         }
-        match (rule.check)(self) {
+        // What was looked at before is another's.
+        let _ = self.view.watch().taken();
+        let judgement = match (rule.check)(self) {
             Ok(Judgement::Broken(findings)) => Judgement::Broken(shortened(findings)),
             Ok(judgement) => judgement,
             // A file or folder that cannot be read: what is in it is not known, and nothing is said to be fine.
             Err(error) => Judgement::Open(format!("{error:#}")),
-        }
+        };
+        (judgement, self.view.watch().taken())
+    }
+
+    /// What is known of the image without reading its disk.
+    fn facts(&self) -> &Facts {
+        self.view.watch().place("the header of the image");
+        self.facts
+    }
+
+    /// What was asked for, where that decides.
+    fn asked(&self) -> &Expected {
+        self.view.watch().place("what was asked for");
+        self.expected
     }
 
     /// Whether `path` is meant to stay, alone or with a folder it is in.

@@ -95,6 +95,12 @@ pub trait Files {
     /// # Errors
     /// As [`metadata`](Self::metadata).
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>>;
+
+    /// The content of the regular file `path`, links followed, as a disk: for what is too large to be read at once.
+    ///
+    /// # Errors
+    /// As [`metadata`](Self::metadata).
+    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>>;
 }
 
 /// The files of the filesystem on `disk`.

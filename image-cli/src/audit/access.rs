@@ -86,10 +86,32 @@ pub(super) const RULES: &[Rule] = &[
 
 const SEAL: &str = "goldimg seal removes it";
 
+/// What shells and other programs remember of what was typed, in a home; a name may have one `*`.
+pub(crate) const HOME_HISTORIES: &[&str] = &[
+    ".*_history",
+    ".histfile",
+    ".zhistory",
+    ".history",
+    ".local/share/fish/fish_history",
+    ".config/fish/fish_history",
+    ".local/state/*_history",
+    ".local/state/bash/history",
+    ".local/share/*_history",
+    ".lesshst",
+    ".local/state/lesshst",
+    ".viminfo",
+    ".local/share/nvim/shada/main.shada",
+    ".local/state/nvim/shada/main.shada",
+    ".local/share/nano/search_history",
+    ".wget-hsts",
+    ".ssh/known_hosts",
+    ".ssh/known_hosts.old",
+];
+
 fn histories(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let mut findings = Vec::new();
     for home in homes(subject)? {
-        for name in [".*_history", ".lesshst", ".viminfo", ".wget-hsts", ".netrc"] {
+        for name in HOME_HISTORIES {
             for path in subject.view.matches(&format!("{}/{name}", home.display()))? {
                 if !subject.is_asked_for(Path::new(&path)) {
                     findings.push(Finding::new(path.display().to_string(), "it exists", SEAL));

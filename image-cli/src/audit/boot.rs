@@ -2,7 +2,7 @@
 
 use super::Subject;
 use super::firmware::{bios, uefi};
-use super::initrd::{Initrd, Modules};
+use super::initrd::Modules;
 use super::menu::{Entry, entries, file_of};
 use super::rule::{Finding, Judgement, Rule};
 use super::view::volume_named;
@@ -59,7 +59,6 @@ pub(super) const RULES: &[Rule] = &[
 const UPDATE: &str =
     "make the boot menu anew (update-grub, grub2-mkconfig) with the image's own root filesystem";
 const DEFAULTS: &str = "set GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub";
-const INITRD_LIMIT: u64 = 512 << 20;
 /// Disks of virtual machines: blk, or SCSI with its disks.
 const DISK_MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod"];
 /// What the names of serial consoles begin with: of PCs, ARM, POWER and z.
@@ -83,7 +82,7 @@ fn names_volume(subject: &Subject<'_>, name: &str) -> Option<bool> {
         "PARTLABEL" => Some(partitions().any(|partition| partition.name == value)),
         // Names of devices are other ones in another cloud.
         "" if !name.starts_with("/dev/disk/by-") => None,
-        _ => volume_named(&subject.view.volumes, name).map(|found| found.is_some()),
+        _ => volume_named(subject.view.volumes(), name).map(|found| found.is_some()),
     }
 }
 
@@ -136,7 +135,7 @@ fn kernel_files(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn consoles(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let wanted = subject.expected.consoles.as_deref();
+    let wanted = subject.asked().consoles.as_deref();
     let kept = wanted.map_or("there is one".into(), |wanted| wanted.join(", "));
     each_kernel(subject, &kept, |entry| {
         let has: Vec<&str> = entry.values("console").collect();
@@ -202,19 +201,15 @@ fn virtio(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     paths.dedup();
     for path in &paths {
         let Some(file) = file_of(subject.view, path)? else { continue };
-        let Some(bytes) = subject.view.root().read(file.as_ref(), INITRD_LIMIT)? else { continue };
-        let initrd = match Initrd::read(&bytes) {
+        let Some(read) = subject.view.initrd(file.as_ref())? else { continue };
+        let initrd = match read {
             Ok(initrd) => initrd,
             Err(error) => {
-                findings.push(Finding::new(
-                    path,
-                    format!("{error:#}"),
-                    "make it with update-initramfs or dracut",
-                ));
+                findings.push(Finding::new(path, error, "make it with update-initramfs or dracut"));
                 continue;
             }
         };
-        let modules = Modules::new(&initrd, &builtin(subject, version(path))?);
+        let modules = Modules::new(&initrd.initrd, &builtin(subject, version(path))?);
         let missing: Vec<&str> = DISK_MODULES.into_iter().filter(|name| !modules.has(name)).collect();
         if !missing.is_empty() {
             let fix =

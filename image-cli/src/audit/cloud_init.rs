@@ -1,15 +1,18 @@
 //! Rules of cloud-init: it is there, starts, looks for OpenStack, and does what an image needs at its first boot.
 //!
 //! ```text
-//! /etc/cloud/cloud.cfg  ◄─ cloud.cfg.d/*.cfg, in the order of their names: the last one to say a thing wins
+//! /etc/cloud/cloud.cfg  ◄─ cloud.cfg.d/*.cfg, in the order of their names: the last one to say a thing wins (merge.rs)
 //! ```
 
-use serde_json::{Map, Value};
+mod merge;
+
+use serde_json::Value;
 
 use super::Subject;
 use super::first_boot::not_started;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::View;
+use merge::merged;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -77,7 +80,7 @@ impl Settings {
     /// # Errors
     /// If a file of them is not YAML.
     pub(super) fn read(view: &View) -> anyhow::Result<Self> {
-        let mut settings = Value::Object(Map::new());
+        let mut fragments = Vec::new();
         for pattern in FILES {
             for path in view.matches(pattern)? {
                 let text = view.text(&path)?.unwrap_or_default();
@@ -85,11 +88,11 @@ impl Settings {
                     .map_err(|error| anyhow::anyhow!("{} is no YAML: {error}", path.display()))?;
                 // Whatever else is no settings.
                 if let Some(said @ Value::Object(_)) = said {
-                    merge(&mut settings, said);
+                    fragments.push(said);
                 }
             }
         }
-        Ok(Self(settings))
+        Ok(Self(merged(fragments)))
     }
 
     /// The words of the list `name`, if it is set. A module may be a list itself: its name, and how often it runs.
@@ -136,18 +139,6 @@ pub(super) fn is_off(value: &Value) -> bool {
         Value::Number(number) => number.as_u64() == Some(0),
         Value::String(word) => ["no", "false", "off", "0"].contains(&word.to_ascii_lowercase().as_str()),
         _ => false,
-    }
-}
-
-/// What `later` says is said, also that something is not set; mappings are merged (cloud-init's documentation, "Merging").
-fn merge(settings: &mut Value, later: Value) {
-    match (settings, later) {
-        (Value::Object(own), Value::Object(later)) => {
-            for (key, value) in later {
-                merge(own.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (own, later) => *own = later,
     }
 }
 
@@ -255,19 +246,5 @@ fn cache_clean(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     match settings.0.get("manual_cache_clean") {
         Some(Value::Bool(true)) => Ok(Judgement::broken(SETTINGS, "manual_cache_clean: true", "remove it")),
         _ => Ok(Judgement::kept("it does")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_later_counts() {
-        let mut settings = Value::Null;
-        for text in ["a: {b: 1, c: [1, 2]}\nd: 1\n", "a: {c: [3]}\nd:\n"] {
-            merge(&mut settings, serde_saphyr::from_str(text).unwrap());
-        }
-        assert_eq!(settings, serde_json::json!({"a": {"b": 1, "c": [3]}, "d": null}));
     }
 }

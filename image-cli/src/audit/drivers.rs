@@ -20,7 +20,6 @@ use image_core::format::{Format, Image, OpenOptions};
 use super::View;
 use super::initrd::{Initrd, Modules};
 
-const INITRD_LIMIT: u64 = 512 << 20;
 const BOOT: &str = "/boot";
 
 /// The modules of one kernel.
@@ -81,10 +80,11 @@ impl Drivers {
         for entry in view.root().list(BOOT.as_ref())?.unwrap_or_default() {
             let name = entry.name.to_string_lossy().into_owned();
             let Some(version) = version(&name) else { continue };
-            let Some(bytes) = view.root().read(Path::new(BOOT).join(&name).as_ref(), INITRD_LIMIT)? else {
-                continue;
+            let initrd = match view.initrd(&Path::new(BOOT).join(&name))? {
+                None => continue,
+                Some(Ok(initrd)) => initrd,
+                Some(Err(_)) => return Ok(None),
             };
-            let Ok(initrd) = Initrd::read(&bytes) else { return Ok(None) };
             let list = |name: &str| -> anyhow::Result<String> {
                 Ok(view.text(format!("/usr/lib/modules/{version}/{name}"))?.unwrap_or_default())
             };
@@ -93,7 +93,7 @@ impl Drivers {
             let paths: Vec<&str> = all.lines().filter_map(|line| line.split(':').next()).collect();
             kernels.push(Kernel {
                 later: Modules::new(&Initrd::default(), &format!("{builtin}\n{}", paths.join("\n"))),
-                early: Modules::new(&initrd, &builtin),
+                early: Modules::new(&initrd.initrd, &builtin),
             });
         }
         Ok(if kernels.is_empty() { None } else { Some(Self { kernels }) })
@@ -141,14 +141,14 @@ fn version(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::initrd::tests::archive;
+    use super::super::initrd::tests::{archive, read};
     use super::*;
 
     /// A kernel with these modules early, and those later.
     fn kernel(early: &[&str], later: &[&str]) -> Kernel {
         let paths =
             |names: &[&str]| names.iter().map(|name| format!("kernel/{name}.ko\n")).collect::<String>();
-        let initrd = Initrd::read(&archive(&["init"])).unwrap();
+        let initrd = read(&archive(&["init"])).unwrap();
         Kernel {
             early: Modules::new(&initrd, &paths(early)),
             later: Modules::new(&Initrd::default(), &paths(later)),

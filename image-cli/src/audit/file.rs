@@ -60,13 +60,13 @@ impl Facts {
 const CONVERT: &str = "goldimg convert makes a new one of it";
 
 fn glance_format(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let Inspected { format, violations, .. } = &subject.facts.inspected;
+    let Inspected { format, violations, .. } = &subject.facts().inspected;
     let findings = violations.iter().map(|rule| Finding::new(*format, rule.to_string(), CONVERT)).collect();
     Ok(Judgement::of(findings, *format))
 }
 
 fn closed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let Facts { is_dirty, is_corrupt, .. } = subject.facts;
+    let Facts { is_dirty, is_corrupt, .. } = subject.facts();
     let mut findings = Vec::new();
     if *is_dirty {
         findings.push(Finding::new("header", "it was not closed: its refcounts may be out of date", CONVERT));
@@ -78,7 +78,7 @@ fn closed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn snapshots(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    match subject.facts.snapshot_count {
+    match subject.facts().snapshot_count {
         0 => Ok(Judgement::kept("none")),
         count => Ok(Judgement::broken("header", format!("it has {count}"), CONVERT)),
     }
@@ -102,7 +102,7 @@ mod tests {
         let view = View::open(Arc::new(MemoryDisk::new(1 << 20))).unwrap();
         let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
         let checks = subject.checks(Profile::Openstack).into_iter().filter(|check| check.group == "the file");
-        checks.filter(|check| check.verdict == Verdict::Problem).map(|check| check.name).collect()
+        checks.filter(|check| check.verdict() == Verdict::Problem).map(|check| check.name).collect()
     }
 
     #[test]

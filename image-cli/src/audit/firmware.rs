@@ -25,7 +25,7 @@ enum Loader {
 }
 
 pub(super) fn bios(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let wanted = subject.expected.bios();
+    let wanted = subject.asked().bios();
     if wanted == Some(false) {
         return Ok(Judgement::kept("it is for UEFI"));
     }
@@ -41,7 +41,7 @@ pub(super) fn bios(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 pub(super) fn uefi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let wanted = subject.expected.uefi();
+    let wanted = subject.asked().uefi();
     if wanted == Some(false) {
         return Ok(Judgement::kept("it is for BIOS"));
     }
@@ -61,7 +61,7 @@ fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
     if code.iter().all(|byte| *byte == 0) {
         return Ok(Loader::None(Finding::new("sector 0", "there is no boot code", INSTALL)));
     }
-    if !code.windows(4).any(|window| window == b"GRUB") && subject.expected.bios().is_none() {
+    if !code.windows(4).any(|window| window == b"GRUB") && subject.asked().bios().is_none() {
         return Ok(Loader::There("boot code that is not GRUB's".into()));
     }
     let next = number(&sector, NEXT_SECTOR);
@@ -72,11 +72,11 @@ fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
             format!("its boot code goes on at sector {next:#x}, not in partition {}", partition.number);
         return Ok(Loader::Broken(vec![Finding::new("sector 0", found, INSTALL)]));
     }
-    if core.is_none() && subject.expected.bios().is_some() {
+    if core.is_none() && subject.asked().bios().is_some() {
         let found = "there is no BIOS boot partition";
         return Ok(Loader::Broken(vec![Finding::new("partition table", found, INSTALL)]));
     }
-    let Some(offset) = next.checked_mul(512).filter(|offset| *offset < view.disk.size()) else {
+    let Some(offset) = next.checked_mul(512).filter(|offset| *offset < view.disk().size()) else {
         let found = format!("its boot code goes on at sector {next:#x}, behind the disk's end");
         return Ok(Loader::Broken(vec![Finding::new("sector 0", found, INSTALL)]));
     };
@@ -88,8 +88,8 @@ fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
 }
 
 fn sector(subject: &Subject<'_>, offset: u64) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = vec![0; subject.view.disk.size().saturating_sub(offset).min(512) as usize];
-    subject.view.disk.read_at(&mut bytes, offset)?;
+    let mut bytes = vec![0; subject.view.disk().size().saturating_sub(offset).min(512) as usize];
+    subject.view.disk().read_at(&mut bytes, offset)?;
     Ok(bytes)
 }
 
@@ -107,7 +107,7 @@ fn uefi_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
         return Ok(Loader::None(Finding::new(PROGRAMS[0], "it is missing", REMOVABLE)));
     };
     let mut programs = vec![program.clone()];
-    if subject.expected.uefi().is_some() {
+    if subject.asked().uefi().is_some() {
         programs.push("/boot/efi/EFI/BOOT/grubx64.efi".into());
     }
     let mut findings = Vec::new();
@@ -120,14 +120,14 @@ fn uefi_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
     let menus = view.matches("/boot/efi/EFI/*/grub.cfg")?;
     for path in &menus {
         let text = view.text(path)?.unwrap_or_default();
-        let mut own = view.volumes.iter().filter_map(|volume| volume.signature.uuid.as_deref());
+        let mut own = view.volumes().iter().filter_map(|volume| volume.signature.uuid.as_deref());
         let names_own = own.any(|own| text.split_whitespace().any(|word| word.eq_ignore_ascii_case(own)));
         if text.contains("search") && !names_own {
             let found = "it looks for a filesystem that is not in this image";
             findings.push(Finding::new(path.display().to_string(), found, REMOVABLE));
         }
     }
-    if menus.is_empty() && subject.expected.uefi().is_some() {
+    if menus.is_empty() && subject.asked().uefi().is_some() {
         findings.push(Finding::new("/boot/efi/EFI", "no folder has a grub.cfg", REMOVABLE));
     }
     Ok(if findings.is_empty() { Loader::There(program) } else { Loader::Broken(findings) })

@@ -5,7 +5,7 @@
 //! cpio entry  "070701", 13 numbers of 8 hex digits: … [6] file size … [11] name size │ name, 0 │ pad 4 │ data │ pad 4
 //! ```
 //!
-//! Linux kernel documentation, "initramfs buffer format". Only names are kept.
+//! Linux kernel documentation, "initramfs buffer format". Only names are kept. The same packings are those of other files.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod lz4;
@@ -30,54 +30,44 @@ pub(super) struct Initrd {
     names: BTreeSet<String>,
 }
 
+/// What is told of each file in an archive: its name, and its content, of which may be left what is not needed.
+pub(super) type Each<'a> = dyn FnMut(&str, &mut dyn Read) -> anyhow::Result<()> + 'a;
+
 impl Initrd {
-    /// Reads all archives of `bytes`.
+    /// Reads all archives of `from`, and tells `each` file.
     ///
     /// # Errors
-    /// If it is packed in a way that is not read here, or ends early.
-    pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+    /// If it is packed in a way that is not read here, or ends early; whatever `each` says.
+    pub(super) fn read(from: &mut (dyn BufRead + Send), each: &mut Each<'_>) -> anyhow::Result<Self> {
         let mut initrd = Self::default();
-        let mut rest = bytes;
         loop {
-            let zeroes = rest.iter().take_while(|byte| **byte == 0).count();
-            rest = rest.get(zeroes..).unwrap_or_default();
-            if rest.is_empty() {
+            let head = head(from)?;
+            if head.is_empty() {
                 return Ok(initrd);
             }
-            if rest.starts_with(b"07070") {
-                // A slice is read from its front: what is left is behind the archive.
-                initrd.archive(&mut rest)?;
+            let mut whole = head.as_slice().chain(&mut *from);
+            if head.starts_with(CPIO) {
+                initrd.archive(&mut whole, each)?;
                 continue;
             }
-            return initrd.packed(rest);
+            let mut unpacked =
+                BufReader::new(unpacked(&head, whole)?.context("it is packed in an unknown way")?);
+            return initrd.unpacked(&mut unpacked, each);
         }
     }
 
-    fn packed(mut self, bytes: &[u8]) -> anyhow::Result<Self> {
-        let unpacked: Box<dyn Read> = match bytes {
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(bytes)?),
-            [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-            [0xfd, b'7', b'z', b'X', ..] => Box::new(XzReader::new_mem_limit(bytes, true, XZ_LIMIT_KIB)),
-            [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(lz4::Reader::new(bytes)),
-            _ => bail!("it is packed in an unknown way"),
-        };
-        let mut unpacked = BufReader::new(unpacked.take(UNPACKED_LIMIT));
+    fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> anyhow::Result<Self> {
         loop {
-            // Archives are padded with zeroes up to the next one.
-            let ready = unpacked.fill_buf().context("unpacking it")?;
-            let zeroes = ready.iter().take_while(|byte| **byte == 0).count();
-            unpacked.consume(zeroes);
-            if zeroes == 0 {
-                if unpacked.fill_buf()?.is_empty() {
-                    return Ok(self);
-                }
-                self.archive(&mut unpacked)?;
+            let head = head(from).context("unpacking it")?;
+            if head.is_empty() {
+                return Ok(self);
             }
+            self.archive(&mut head.as_slice().chain(&mut *from), each)?;
         }
     }
 
     /// One archive, up to its trailer.
-    fn archive(&mut self, from: &mut impl Read) -> anyhow::Result<()> {
+    fn archive(&mut self, from: &mut impl Read, each: &mut Each<'_>) -> anyhow::Result<()> {
         loop {
             let mut header = [0; HEADER];
             from.read_exact(&mut header).context("an archive in it ends early")?;
@@ -94,13 +84,57 @@ impl Initrd {
             skip(from, padding(name_size.saturating_add(HEADER as u64)))?;
             let name: Vec<u8> = name.into_iter().take_while(|byte| *byte != 0).collect();
             let name = String::from_utf8_lossy(&name).into_owned();
-            skip(from, size.saturating_add(padding(size)))?;
+            let mut content = from.take(size);
+            if size > 0 {
+                each(&name, &mut content)?;
+            }
+            let left = content.limit();
+            skip(from, left.saturating_add(padding(size)))?;
             if name == "TRAILER!!!" {
                 return Ok(());
             }
             self.names.insert(name);
         }
     }
+}
+
+/// What an archive begins with.
+pub(super) const CPIO: &[u8] = b"07070";
+/// So many bytes tell how something is packed.
+const HEAD: u64 = 6;
+
+/// The first bytes behind the zeroes that archives are padded with, up to six; none at the end.
+fn head(from: &mut (impl BufRead + ?Sized)) -> std::io::Result<Vec<u8>> {
+    loop {
+        let ready = from.fill_buf()?;
+        let zeroes = ready.iter().take_while(|byte| **byte == 0).count();
+        let (is_end, is_all) = (ready.is_empty(), zeroes == ready.len());
+        from.consume(zeroes);
+        if is_end || !is_all {
+            let mut head = Vec::new();
+            from.take(HEAD).read_to_end(&mut head)?;
+            return Ok(head);
+        }
+    }
+}
+
+/// `from`, which begins with `head`, unpacked; `None` if it is not packed in a way that is known here.
+///
+/// # Errors
+/// If there is no memory for it.
+pub(super) fn unpacked<'a>(
+    head: &[u8],
+    from: impl BufRead + Send + 'a,
+) -> anyhow::Result<Option<Box<dyn Read + Send + 'a>>> {
+    Ok(Some(match head {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(from)?.take(UNPACKED_LIMIT)),
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from).take(UNPACKED_LIMIT)),
+        [0xfd, b'7', b'z', b'X', ..] => {
+            Box::new(XzReader::new_mem_limit(from, true, XZ_LIMIT_KIB).take(UNPACKED_LIMIT))
+        }
+        [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(lz4::Reader::new(from).take(UNPACKED_LIMIT)),
+        _ => return Ok(None),
+    }))
 }
 
 /// The number in field `index` of a header.
@@ -158,18 +192,27 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An archive of empty files, as cpio(1) writes it.
+    pub(in super::super) fn read(bytes: &[u8]) -> anyhow::Result<Initrd> {
+        Initrd::read(&mut &*bytes, &mut |_, _| Ok(()))
+    }
+
+    /// An archive of files with little in them, as cpio(1) writes it.
     pub(in super::super) fn archive(names: &[&str]) -> Vec<u8> {
+        let content = |name: &str| if name.ends_with(".ko") { "module" } else { "" };
+        archive_of(&names.iter().map(|name| (*name, content(name))).collect::<Vec<_>>())
+    }
+
+    /// An archive of these files.
+    pub(in super::super) fn archive_of(files: &[(&str, &str)]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for name in names.iter().chain(&["TRAILER!!!"]) {
-            let content: &[u8] = if name.ends_with(".ko") { b"module" } else { b"" };
+        for (name, content) in files.iter().chain(&[("TRAILER!!!", "")]) {
             let len = content.len();
             write!(bytes, "070701{:08x}{:08x}{:048x}", 1, 0o100_644, 0).unwrap();
             bytes.truncate(bytes.len() - 16);
             write!(bytes, "{len:08x}{:032x}{:08x}{:08x}", 0, name.len() + 1, 0).unwrap();
             write!(bytes, "{name}\0").unwrap();
             bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes.extend(content);
+            bytes.extend(content.as_bytes());
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         bytes
@@ -185,7 +228,7 @@ pub(super) mod tests {
             let mut bytes = early.clone();
             bytes.extend([0; 512]);
             bytes.extend(packed);
-            let initrd = Initrd::read(&bytes).unwrap();
+            let initrd = read(&bytes).unwrap();
             assert_eq!(initrd.names.len(), 3);
             let modules = Modules::new(&initrd, "kernel/drivers/virtio/virtio-pci.ko.xz\n");
             assert!(modules.has("virtio_blk") && modules.has("virtio_pci") && !modules.has("virtio_scsi"));
@@ -210,12 +253,12 @@ pub(super) mod tests {
     #[test]
     fn what_other_programs_pack_is_read() {
         for packed in PACKED.map(bytes) {
-            let initrd = Initrd::read(&packed).unwrap();
+            let initrd = read(&packed).unwrap();
             assert_eq!(initrd.names.iter().collect::<Vec<_>>(), ["init", "virtio_blk.ko"]);
             // Two streams, one behind the other, are one.
-            assert_eq!(Initrd::read(&[packed.clone(), packed.clone()].concat()).unwrap().names.len(), 2);
+            assert_eq!(read(&[packed.clone(), packed.clone()].concat()).unwrap().names.len(), 2);
             for cut in [10, 60, packed.len() - 20] {
-                assert!(Initrd::read(&packed[..cut]).is_err(), "{cut}");
+                assert!(read(&packed[..cut]).is_err(), "{cut}");
             }
         }
     }
@@ -230,7 +273,7 @@ pub(super) mod tests {
             (b"\x02\x21\x4c\x18\xff\0\0\0", "early"),
             (b"text", "unknown way"),
         ] {
-            let error = format!("{:#}", Initrd::read(bytes).unwrap_err());
+            let error = format!("{:#}", read(bytes).unwrap_err());
             assert!(error.contains(words), "{error}");
         }
     }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::Subject;
-use super::cloud_init::Settings;
+use super::cloud_init::{self, Settings};
 use super::rule::{Finding, Judgement, Rule};
 use super::services::enabled;
 
@@ -43,14 +45,39 @@ pub(super) const RULES: &[Rule] = &[
 /// Where programs keep what they know of network cards.
 const CONFIGURATIONS: &[&str] = &[
     "/etc/sysconfig/network-scripts/ifcfg-*",
+    "/etc/sysconfig/network/ifcfg-*",
     "/etc/NetworkManager/system-connections/*",
     "/etc/netplan/*.yaml",
     "/etc/network/interfaces",
     "/etc/network/interfaces.d/*",
     "/etc/systemd/network/*.link",
     "/etc/systemd/network/*.network",
+    "/etc/systemd/network/*.netdev",
+    "/etc/systemd/networkd.conf",
+    "/etc/systemd/networkd.conf.d/*.conf",
     "/etc/dhcp/dhclient.conf",
+    "/etc/dhcpcd.conf",
 ];
+
+/// Words that bind a configuration to one card, or a server's name in DHCP (its DUID) to one server: ifcfg, NetworkManager
+/// (nm-settings-keyfile(5)), netplan, interfaces(5), systemd.link(5), networkd.conf(5).
+const BOUND: [&str; 13] = [
+    "hwaddr",
+    "macaddr",
+    "lladdr",
+    "mac-address",
+    "cloned-mac-address",
+    "assigned-mac-address",
+    "mac_address",
+    "macaddress",
+    "hwaddress",
+    "permanentmacaddress",
+    "duidrawdata",
+    "dhcp-duid",
+    "dhcp6-duid",
+];
+/// What stands for an address, and is that of no card (nm-settings(5)).
+const NO_CARD: [&str; 6] = ["random", "stable", "permanent", "preserve", "stable-ssid", "lease"];
 
 /// The first line of every configuration that `is_wrong` takes for one that must not be.
 fn lines(
@@ -85,10 +112,42 @@ fn key(line: &str) -> String {
 }
 
 fn mac_addresses(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let keys = ["hwaddr", "macaddr", "mac-address", "macaddress", "hwaddress", "permanentmacaddress"];
-    let findings =
-        lines(subject, CONFIGURATIONS, "remove the line", |line| keys.contains(&key(line).as_str()))?;
+    let fix = "remove the line";
+    let is_bound = |line: &str| {
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+        BOUND.contains(&key(line).as_str()) && !NO_CARD.contains(&value)
+    };
+    let mut findings = lines(subject, CONFIGURATIONS, fix, is_bound)?;
+    // YAML may be in one line, and cloud-init has networks in its own settings (curtin writes them there).
+    for pattern in ["/etc/netplan/*.yaml"].iter().chain(&cloud_init::FILES) {
+        for path in subject.view.matches(pattern)? {
+            let place = path.display().to_string();
+            if subject.is_asked_for(&path) || findings.iter().any(|finding| finding.place == place) {
+                continue;
+            }
+            let text = subject.view.text(&path)?.unwrap_or_default();
+            let value: Option<Value> = serde_saphyr::from_str(&text)
+                .map_err(|error| anyhow::anyhow!("{place} is no YAML: {error}"))?;
+            if let Some(found) = value.as_ref().and_then(|value| value.get("network")).and_then(bound_in) {
+                findings.push(Finding::new(place, found, fix));
+            }
+        }
+    }
     Ok(Judgement::of(findings, "none"))
+}
+
+/// The first address of a card in a network of netplan or of cloud-init.
+fn bound_in(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) => items.iter().find_map(bound_in),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match value {
+            Value::String(address) if BOUND.contains(&name.to_ascii_lowercase().as_str()) => {
+                Some(format!("{name}: {address}"))
+            }
+            _ => bound_in(value),
+        }),
+        _ => None,
+    }
 }
 
 fn dhcp(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
@@ -213,4 +272,22 @@ fn firewall(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
         }
     }
     Ok(Judgement::of(findings, "none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_found_in_any_style_of_yaml() {
+        let bound = |text: &str| {
+            let value: Value = serde_saphyr::from_str(text).unwrap();
+            bound_in(&value)
+        };
+        let flow = "{ethernets: {a: {match: {macaddress: '52:54:00:00:00:01'}, dhcp4: true}}}";
+        assert_eq!(bound(flow).as_deref(), Some("macaddress: 52:54:00:00:00:01"));
+        let first = "version: 1\nconfig:\n- {type: physical, name: eth0, mac_address: '52:54:00:00:00:01'}\n";
+        assert_eq!(bound(first).as_deref(), Some("mac_address: 52:54:00:00:00:01"));
+        assert_eq!(bound("{ethernets: {a: {match: {name: 'en*'}, dhcp4: true}}}"), None);
+    }
 }

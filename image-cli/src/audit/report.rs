@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::looked::Looked;
 use super::rule::{Finding, Judgement, Profile, Rule, Weight};
 use crate::printable::printable;
 
@@ -32,11 +33,13 @@ pub(crate) struct Check {
     pub(crate) group: &'static str,
     pub(crate) requirement: &'static str,
     pub(crate) source: &'static str,
-    pub(crate) verdict: Verdict,
+    verdict: Verdict,
     /// How the rule is kept, or why that could not be told; may be empty.
     pub(crate) evidence: String,
     /// Where it is broken.
     pub(crate) findings: Vec<Finding>,
+    /// Where the rule looked; nowhere if it could not be told.
+    looked: Option<Looked>,
     /// Whether it counts for the verdict on the image.
     #[serde(skip)]
     pub(crate) weight: Weight,
@@ -56,9 +59,16 @@ pub(crate) struct Report {
 }
 
 impl Check {
-    pub(super) fn new(group: &'static str, rule: &Rule, judgement: Judgement) -> Self {
+    /// What came of `rule`, which looked at `looked`: no rule is kept that looked nowhere.
+    pub(super) fn new(
+        group: &'static str,
+        rule: &Rule,
+        judgement: Judgement,
+        looked: Option<Looked>,
+    ) -> Self {
         let (verdict, evidence, findings) = match judgement {
-            Judgement::Kept(how) => (Verdict::Ok, how, Vec::new()),
+            Judgement::Kept(how) if looked.is_some() => (Verdict::Ok, how, Vec::new()),
+            Judgement::Kept(_) => (Verdict::NotChecked, "nothing was looked at".to_owned(), Vec::new()),
             Judgement::Open(why) => (Verdict::NotChecked, why, Vec::new()),
             Judgement::Broken(findings) if rule.weight == Weight::Must => {
                 (Verdict::Problem, String::new(), findings)
@@ -73,9 +83,15 @@ impl Check {
             verdict,
             evidence,
             findings,
+            looked,
             weight: rule.weight,
             profile: rule.profile,
         }
+    }
+
+    /// What came of it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
     }
 
     /// It, not counting for `reason` unless it is kept.

@@ -2,7 +2,7 @@
 
 use image_core::block::BlockRead;
 use image_core::fs::{FilesystemKind, Superblock};
-use image_core::partition::{Scheme, check_protective, kind};
+use image_core::partition::{SECTOR_SIZE, Scheme, check_protective, kind};
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
@@ -41,13 +41,27 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions",
         root_filesystem,
     ),
+    Rule::must(
+        "sector-size",
+        "the partition table counts in sectors of 512 bytes, which the disks of clouds have",
+        "UEFI 2.10, 5.3.1; Cinder and Nova attach disks with sectors of 512 bytes",
+        sector_size,
+    )
+    .of_disk()
+    .openstack(),
+    Rule::should(
+        "unmounted",
+        "the system mounts every filesystem of the image",
+        "what nobody mounts, nobody looks after",
+        unmounted,
+    ),
     Rule::should("no-swap", "there is no swap space: flavors bring it", "Nova flavors", swap),
 ];
 
 const REPAIR: &str = "sgdisk -e writes both copies anew";
 
 fn whole_table(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let Some(table) = &subject.view.table else {
+    let Some(table) = subject.view.table() else {
         return Ok(Judgement::kept("none: one filesystem is all of the disk"));
     };
     let defects = table.defects.iter();
@@ -61,19 +75,68 @@ fn whole_table(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn protective_record(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    if !subject.view.table.as_ref().is_some_and(|table| matches!(table.scheme, Scheme::Gpt { .. })) {
+    if !subject.view.table().is_some_and(|table| matches!(table.scheme, Scheme::Gpt { .. })) {
         return Ok(Judgement::kept("there is no GPT"));
     }
-    let broken = check_protective(&*subject.view.disk)?;
+    let broken = check_protective(&**subject.view.disk())?;
     let fix = "sfdisk --dump and back writes one entry that covers the disk";
     let findings = broken.iter().map(|rule| Finding::new("sector 0", rule.to_string(), fix)).collect();
     Ok(Judgement::of(findings, "one entry for all of the disk"))
 }
 
+fn sector_size(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    Ok(match subject.view.table() {
+        None => Judgement::kept("there is no partition table"),
+        Some(table) if table.sector_size == SECTOR_SIZE => Judgement::kept("it does"),
+        Some(table) => Judgement::broken(
+            "partition table",
+            format!(
+                "it counts in sectors of {} bytes: on a disk of a cloud there would be none",
+                table.sector_size
+            ),
+            "make the image anew on a disk with sectors of 512 bytes",
+        ),
+    })
+}
+
+/// What is no filesystem, and is not mounted.
+const NO_FILESYSTEMS: [uuid::Uuid; 4] = [kind::BIOS_BOOT, kind::LINUX_SWAP, POWER_BOOT, MICROSOFT_RESERVED];
+/// What OpenFirmware starts (PReP), and what Windows sets aside.
+const POWER_BOOT: uuid::Uuid = uuid::uuid!("9e1a2d38-c612-4316-aa26-8b49521e5a8b");
+const MICROSOFT_RESERVED: uuid::Uuid = uuid::uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae");
+/// So much of a partition that is not known tells whether there is anything in it.
+const BEGINNING: u64 = 1 << 20;
+
+fn unmounted(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let view = subject.view;
+    let mut findings = Vec::new();
+    let fix = "mount it, or remove it";
+    for (index, volume) in view.volumes().iter().enumerate() {
+        let is_other = matches!(volume.signature.kind, FilesystemKind::Swap | FilesystemKind::Lvm);
+        if !is_other && !view.is_mounted(index) {
+            let found = format!("{}, which nothing mounts", volume.signature.kind);
+            findings.push(Finding::new(volume.name(), found, fix));
+        }
+    }
+    for partition in view.partitions() {
+        let is_known = view.volumes().iter().any(|volume| volume.range == partition.range);
+        if is_known || NO_FILESYSTEMS.iter().any(|kind| partition.is(*kind)) {
+            continue;
+        }
+        let mut bytes = vec![0; partition.range.len().min(BEGINNING) as usize];
+        view.disk().read_at(&mut bytes, partition.range.offset())?;
+        if !image_core::block::is_zero(&bytes) {
+            let found = "no filesystem that is known here, and not empty";
+            findings.push(Finding::new(format!("partition {}", partition.number), found, fix));
+        }
+    }
+    Ok(Judgement::of(findings, "it does"))
+}
+
 fn lvm(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let is_lvm = |volume: &&super::view::Volume| volume.signature.kind == FilesystemKind::Lvm;
     let fix = "install it anew, with the root filesystem in a partition";
-    let findings = subject.view.volumes.iter().filter(is_lvm);
+    let findings = subject.view.volumes().iter().filter(is_lvm);
     Ok(Judgement::from(findings.map(|volume| Finding::new(volume.name(), "LVM", fix)).collect::<Vec<_>>()))
 }
 
@@ -102,7 +165,7 @@ fn root_filesystem(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let Some(root) = subject.view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
-    let window = root.window(std::sync::Arc::clone(&subject.view.disk))?;
+    let window = root.window(std::sync::Arc::clone(subject.view.disk()))?;
     let superblock = Superblock::read(&window)?;
     let mut findings = Vec::new();
     if !superblock.is_clean {

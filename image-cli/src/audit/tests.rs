@@ -1,6 +1,7 @@
 //! A broken image for each rule: made by mke2fs from a small tree, told by the rule's name.
 
 mod broken;
+mod hidden;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,6 @@ use image_core::partition::{NewPartition, kind, write_gpt};
 use uuid::{Uuid, uuid};
 
 use super::*;
-pub(crate) use broken::BROKEN_TREES;
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const ROOT: Uuid = uuid!("91ca3c5f-0c30-8479-ab2d-961ceb69f35b");
@@ -199,7 +199,7 @@ fn asked() -> Expected {
 /// The rules that are broken, or could not be told.
 fn broken_rules(disk: &FileDisk, expected: &Expected) -> BTreeSet<&'static str> {
     let report = audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected).unwrap();
-    report.checks.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.name).collect()
+    report.checks.iter().filter(|check| check.verdict() != Verdict::Ok).map(|check| check.name).collect()
 }
 
 /// Writes `bytes` where no file is.
@@ -241,8 +241,14 @@ fn mode(root: &Path, path: &str, mode: u32) {
     fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Changes to a sound tree, and the rules that tell of them.
+pub(crate) fn broken_trees<'a>() -> impl Iterator<Item = &'a (&'static str, Change)> {
+    broken::TREES.iter().chain(hidden::TREES)
+}
+
 /// Rules that another test breaks.
-const TRIED_BELOW: &[&str] = &["glance-format", "closed", "snapshots", "no-lvm", "root-last"];
+const TRIED_BELOW: &[&str] =
+    &["glance-format", "closed", "snapshots", "no-lvm", "root-last", "sector-size", "unmounted"];
 
 /// Which rule tells of which change to a sound disk.
 const BROKEN_DISKS: &[(&str, Damage)] = &[
@@ -274,8 +280,8 @@ fn each_rule_tells_of_what_breaks_it_and_of_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let asked = asked();
     let mut told = BTreeSet::new();
-    let sound: Change = |_| ();
-    for (case, (rule, change)) in std::iter::once(&("", sound)).chain(BROKEN_TREES).enumerate() {
+    let sound: (&str, Change) = ("", |_| ());
+    for (case, (rule, change)) in std::iter::once(&sound).chain(broken_trees()).enumerate() {
         let tree = tempfile::tempdir().unwrap();
         sound_tree(tree.path());
         change(tree.path());
@@ -329,7 +335,7 @@ fn what_is_ignored_is_shown_with_its_reason_and_what_is_kept_is_there() {
     let report =
         audit(disk.path(), None, Profile::Any, &Expected { ignored, ..Expected::default() }).unwrap();
     let check = |name| report.checks.iter().find(|check| check.name == name).unwrap();
-    assert_eq!((check("histories").verdict, check("logs").verdict), (Verdict::Ignored, Verdict::Ok));
+    assert_eq!((check("histories").verdict(), check("logs").verdict()), (Verdict::Ignored, Verdict::Ok));
     assert_eq!((check("histories").evidence.as_str(), report.passed), ("they are mine", true));
     assert_eq!(check("histories").findings.len(), 1);
     let named =
@@ -337,6 +343,75 @@ fn what_is_ignored_is_shown_with_its_reason_and_what_is_kept_is_there() {
     audit(disk.path(), None, Profile::Any, &named("/root/.bash_history")).unwrap();
     let error = audit(disk.path(), None, Profile::Any, &named("/root/bash_history")).unwrap_err();
     assert_eq!(error.to_string(), "--keep /root/bash_history: there is nothing of that name in the image");
+}
+
+#[test]
+fn a_rule_that_looks_nowhere_tells_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.raw");
+    FileDisk::create_new(&path, 4 * MIB).unwrap().write_at(b"XFSB", 0).unwrap();
+    let facts = Facts::of(&Image::open(&path, OpenOptions::default()).unwrap()).unwrap();
+    let view = View::open(Arc::new(FileDisk::open(&path).unwrap())).unwrap();
+    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
+    let blind = Rule::must("blind", "", "", |_| Ok(Judgement::kept("all is well"))).of_disk();
+    let (judgement, looked) = subject.judge(&blind);
+    let check = Check::new("", &blind, judgement, looked);
+    assert_eq!((check.verdict(), check.evidence.as_str()), (Verdict::NotChecked, "nothing was looked at"));
+    let seeing = Rule::must("seeing", "", "", |subject| {
+        Ok(Judgement::kept(format!("{} partitions", subject.view.partitions().len())))
+    })
+    .of_disk();
+    let (judgement, looked) = subject.judge(&seeing);
+    assert_eq!(Check::new("", &seeing, judgement, looked).verdict(), Verdict::Ok);
+}
+
+#[test]
+fn swap_space_gaps_and_what_nothing_mounts_are_looked_into() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let (dir, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sound_tree(tree.path());
+    let with = |change: &dyn Fn(&FileDisk)| {
+        let disk = image(&mke2fs, tree.path(), dir.path(), |disk| {
+            disk.resize(48 * MIB).unwrap();
+            let parts = [
+                part(14, 1, 2, kind::BIOS_BOOT),
+                part(15, 2, 10, kind::EFI_SYSTEM),
+                part(1, 10, 31, kind::LINUX_ROOT_X86_64),
+                part(2, 32, 36, kind::LINUX_SWAP),
+                part(3, 38, 42, kind::LINUX_FILESYSTEM),
+            ];
+            write_gpt(disk, ROOT, &parts).unwrap();
+            disk.write_at(&2048_u64.to_le_bytes(), 0x5c).unwrap();
+            disk.write_at(b"SWAPSPACE2", 32 * MIB + 4086).unwrap();
+            change(disk);
+        });
+        broken_rules(&disk, &asked())
+    };
+    let usual = BTreeSet::from(["no-swap", "root-last"]);
+    let and = |more: &'static str| usual.iter().copied().chain([more]).collect::<BTreeSet<&str>>();
+    assert_eq!(with(&|_| ()), usual);
+    let key = b"-----BEGIN PRIVATE KEY-----\n";
+    for (place, what) in [(33 * MIB, "swap"), (37 * MIB, "between partitions"), (44 * MIB, "behind the last")]
+    {
+        assert_eq!(with(&|disk| disk.write_at(key, place).unwrap()), and("deleted-keys"), "{what}");
+        let much = vec![1; 1 << 20];
+        assert_eq!(with(&|disk| disk.write_at(&much, place).unwrap()), and("unused-space"), "{what}");
+    }
+    // Something that is no filesystem.
+    assert_eq!(with(&|disk| disk.write_at(b"something", 39 * MIB - 100).unwrap()), and("unmounted"));
+    // A filesystem with a key in it.
+    let other = tempfile::tempdir().unwrap();
+    put(other.path(), "key", &hidden::key());
+    let found = with(&|disk| {
+        let made = Command::new(&mke2fs)
+            .args(["-q", "-F", "-t", "ext4", "-E", &format!("offset={}", 38 * MIB), "-d"])
+            .args([other.path(), disk.path()])
+            .arg("4096k")
+            .status()
+            .unwrap();
+        assert!(made.success());
+    });
+    assert_eq!(found, and("unmounted").into_iter().chain(["private-keys"]).collect());
 }
 
 #[test]
@@ -390,7 +465,7 @@ fn unused_space_is_read_once_for_both_of_its_rules() {
     let (_, rules) = RULES.iter().find(|(group, _)| *group == "unused space").unwrap();
     let read = |rule| {
         let before = counting.1.load(Ordering::Relaxed);
-        assert!(!matches!(subject.judge(rule), Judgement::Open(_)));
+        assert!(!matches!(subject.judge(rule).0, Judgement::Open(_)));
         counting.1.load(Ordering::Relaxed) - before
     };
     let read: Vec<u64> = rules.iter().map(read).collect();
@@ -411,7 +486,7 @@ fn what_cannot_be_read_is_not_said_to_be_fine() {
     assert!(!report.passed);
     let files = report.checks.iter().filter(|check| check.group == "services");
     for check in files {
-        assert_eq!(check.verdict, Verdict::NotChecked, "{}", check.name);
+        assert_eq!(check.verdict(), Verdict::NotChecked, "{}", check.name);
         assert_eq!(check.evidence, "the disk: XFS cannot be read here");
     }
     assert_eq!(report.count(Verdict::Problem), 0);
@@ -421,7 +496,7 @@ fn what_cannot_be_read_is_not_said_to_be_fine() {
 fn logical_volumes_are_told() {
     let mut label = *b"LABELONE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0LVM2 001";
     let problems = |report: &Report| {
-        let checks = report.checks.iter().filter(|check| check.verdict == Verdict::Problem);
+        let checks = report.checks.iter().filter(|check| check.verdict() == Verdict::Problem);
         checks.map(|check| check.name).collect::<Vec<_>>()
     };
     assert_eq!(problems(&checks_of(&label, 512)), ["no-lvm"]);

@@ -59,6 +59,39 @@ const COMMON_NAMES: [&str; 4] = ["localhost", "debian", "ubuntu", "host"];
 const REMOVE: &str = "goldimg seal removes it";
 const EMPTY: &str = "goldimg seal empties or removes it";
 
+/// What cloud-init wrote for the network of one server.
+pub(crate) const NETWORKS_OF_CLOUD_INIT: &[&str] = &[
+    "/etc/netplan/50-cloud-init.yaml",
+    "/etc/network/interfaces.d/50-cloud-init*",
+    "/etc/NetworkManager/system-connections/cloud-init-*",
+    "/etc/systemd/network/10-cloud-init-*",
+];
+
+/// What DHCP clients remember: leases, and the name (DUID, RFC 8415, section 11) and secrets of one server. Each makes its
+/// own anew.
+pub(crate) const NETWORK_STATE: &[&str] = &[
+    "/var/lib/NetworkManager/secret_key",
+    "/var/lib/NetworkManager/*.lease",
+    "/var/lib/NetworkManager/timestamps",
+    "/var/lib/NetworkManager/seen-bssids",
+    "/var/lib/dhcp/*.leases",
+    "/var/lib/dhclient/*.lease*",
+    "/var/lib/dhcpcd/*.lease*",
+    "/var/lib/dhcpcd/duid",
+    "/var/lib/dhcpcd/secret",
+    "/var/lib/dhcpcd5/*.lease*",
+    "/var/lib/dhcpcd5/duid",
+    "/etc/dhcpcd.duid",
+    "/etc/dhcpcd.secret",
+    "/var/db/dhcpcd/duid",
+    "/var/lib/dhcpv6/dhcp6c_duid",
+    "/var/lib/dibbler/client-duid",
+    "/var/lib/wicked/duid.xml",
+    "/var/lib/wicked/iaid.xml",
+    "/var/lib/wicked/lease-*.xml",
+    "/var/lib/systemd/network/*",
+];
+
 /// Whatever `patterns` find and nobody keeps.
 fn present(subject: &Subject<'_>, patterns: &[&str]) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -143,7 +176,7 @@ fn random_seed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn build_host(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let Some(name) = subject.expected.build_host.as_deref() else {
+    let Some(name) = subject.asked().build_host.as_deref() else {
         return Ok(Judgement::kept("its name is not known here"));
     };
     // A short name is a word like any other.
@@ -193,36 +226,57 @@ fn hostname(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 
 fn resolvers(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let path = Path::new("/etc/resolv.conf");
-    let is_file =
-        subject.view.root().link_metadata(path)?.is_some_and(|metadata| metadata.kind == FileKind::File);
-    if !is_file || subject.is_asked_for(path) {
-        return Ok(Judgement::kept("the network says which"));
+    if subject.is_asked_for(path) {
+        return Ok(Judgement::kept("it is meant to stay"));
     }
-    let text = subject.view.text(path)?.unwrap_or_default();
-    let set =
-        text.lines().map(str::trim).find(|line| line.starts_with("nameserver") || line.starts_with("search"));
-    Ok(set.map_or(Judgement::kept("it is empty"), |line| {
-        Judgement::broken(
-            "/etc/resolv.conf",
+    let view = subject.view;
+    let Some(text) = view.text(path)? else {
+        return Ok(Judgement::kept("the network says which"));
+    };
+    let link = view.root().read_link(path)?;
+    let Some(line) = of_network(&text) else {
+        return Ok(Judgement::kept(match link {
+            Some(target) => format!("it is a link to {}, which names none", target.display()),
+            None => "it names none".to_owned(),
+        }));
+    };
+    Ok(match link {
+        // A link is somebody's choice, and what it leads to may be made anew at each boot.
+        Some(target) => Judgement::broken(
+            path.display().to_string(),
+            format!("it is a link to {}, which is in the image: {line}", target.display()),
+            "goldimg seal removes what it leads to: names are resolved as the network says",
+        ),
+        None => Judgement::broken(
+            path.display().to_string(),
             line,
             "goldimg seal removes it: names are resolved as the network says",
-        )
-    }))
+        ),
+    })
+}
+
+/// The first line of a resolv.conf(5) that belongs to one network.
+pub(crate) fn of_network(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).find(|line| is_of_network(line))
+}
+
+/// Whether a line of resolv.conf(5) names something of one network: a server that is not on this machine, or a domain.
+fn is_of_network(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("nameserver"), Some(server)) => {
+            let address = server.split('%').next().unwrap_or_default().parse::<std::net::IpAddr>();
+            !address.is_ok_and(|address| address.is_loopback())
+        }
+        // `search .` is systemd-resolved's, and says nothing.
+        (Some("search" | "domain"), Some(domain)) => domain != ".",
+        _ => false,
+    }
 }
 
 fn network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let patterns = [
-        "/etc/netplan/50-cloud-init.yaml",
-        "/etc/network/interfaces.d/50-cloud-init*",
-        "/etc/NetworkManager/system-connections/cloud-init-*",
-        "/etc/systemd/network/10-cloud-init-*",
-        "/var/lib/dhcp/*.leases",
-        "/var/lib/dhclient/*.lease*",
-        "/var/lib/dhcpcd/*.lease*",
-        "/var/lib/NetworkManager/*.lease",
-        "/var/lib/NetworkManager/secret_key",
-    ];
-    let mut findings = present(subject, &patterns)?;
+    let mut findings = present(subject, NETWORKS_OF_CLOUD_INIT)?;
+    findings.extend(present(subject, NETWORK_STATE)?);
     // An empty file, or a link to /dev/null, keeps udev from writing its own.
     for pattern in
         ["/etc/udev/rules.d/70-persistent-*", "/lib/udev/rules.d/75-persistent-net-generator.rules"]
@@ -275,6 +329,28 @@ fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_of_a_network_are_told_from_those_of_the_machine_itself() {
+        for line in [
+            "nameserver 192.0.2.1",
+            "nameserver 2001:db8::1",
+            "nameserver fe80::1%eth0",
+            "search example.com",
+        ] {
+            assert!(is_of_network(line), "{line}");
+        }
+        for line in [
+            "nameserver 127.0.0.53",
+            "nameserver ::1",
+            "search .",
+            "options edns0",
+            "# nameserver 192.0.2.1",
+            "nameserver",
+        ] {
+            assert!(!is_of_network(line), "{line}");
+        }
+    }
 
     #[test]
     fn a_name_is_found_as_a_word_only() {

@@ -8,6 +8,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod initrds;
 mod mounted;
 mod mounts;
 
@@ -17,16 +18,22 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use image_core::block::{BlockRead, ByteRange, Window};
-use image_core::fs::{FileKind, Files, Signature, detect};
+use image_core::fs::{FileKind, Files, FilesystemKind, Signature, detect};
 use image_core::partition::{Partition, PartitionTable, kind};
 
+use super::contents::{Contents, Search};
+use super::looked::Watch;
 use super::unused::Stale;
+pub(super) use initrds::Initrds;
+use initrds::Outcome;
 use mounted::Mounted;
 use mounts::mounts;
 pub(super) use mounts::volume_named;
 
 /// No file that is looked into is larger, save an initrd.
 pub(super) const LIMIT: u64 = 16 << 20;
+/// What tells where filesystems are.
+const TABLE: &str = "the partition table";
 /// Folders within folders that are walked through.
 const DEPTH: usize = 32;
 /// Files that are walked through; a broken filesystem may have folders that are in themselves.
@@ -35,16 +42,35 @@ const FILES_LIMIT: usize = 4 << 20;
 /// An image, opened.
 pub(crate) struct View {
     /// All of it.
-    pub(super) disk: Arc<dyn BlockRead>,
+    disk: Arc<dyn BlockRead>,
     /// Its partition table, if it has one.
-    pub(super) table: Option<PartitionTable>,
+    table: Option<PartitionTable>,
     /// Its filesystems, in the order of the table.
-    pub(super) volumes: Vec<Volume>,
+    volumes: Vec<Volume>,
     /// The root filesystem's place in `volumes`, or why there is none.
     root: Result<usize, String>,
     files: Mounted,
+    /// Filesystems that can be read and that nothing mounts.
+    unmounted: Vec<(usize, Box<dyn Files>)>,
+    /// Told of everything that is looked at.
+    watch: Arc<Watch>,
     /// What is left in unused space, once that was read.
     pub(super) stale: OnceLock<Stale>,
+    /// What is in its files, once they were read.
+    pub(super) contents: OnceLock<Contents>,
+    search: OnceLock<Search>,
+    initrds: Initrds,
+}
+
+/// A filesystem that can be read.
+pub(super) struct Readable<'a> {
+    pub(super) volume: &'a Volume,
+    /// Its files.
+    pub(super) files: &'a dyn Files,
+    /// What people call it.
+    pub(super) name: String,
+    /// What stands before the paths in it: where it is mounted, or what it is called.
+    pub(super) prefix: String,
 }
 
 /// A filesystem, swap space or the like.
@@ -90,8 +116,9 @@ impl View {
             false => "no filesystem that is read here has /etc".to_owned(),
         });
         let mut unread = Vec::new();
-        let mut files = Mounted::default();
-        let mut opened = Vec::new();
+        let watch = Arc::new(Watch::default());
+        let mut files = Mounted::new(Arc::clone(&watch));
+        let (mut opened, mut unmounted) = (Vec::new(), Vec::new());
         for (index, volume) in volumes.iter().enumerate() {
             let window: Arc<dyn BlockRead> = Arc::new(volume.window(Arc::clone(&disk))?);
             let is_esp = volume.partition.as_ref().is_some_and(|partition| partition.is(kind::EFI_SYSTEM));
@@ -103,7 +130,7 @@ impl View {
             // What is in one that is broken is not known.
             if root.is_err() && !is_esp && content.as_ref().is_ok_and(|files| has_folder(&**files, "/etc")) {
                 root = Ok(index);
-                files.mount("/", index, content);
+                let _ = files.mount("/", index, content);
                 content = Err("it is mounted already".to_owned());
             }
             opened.push((is_esp, Some(content)));
@@ -113,20 +140,35 @@ impl View {
             if let Some((false, content)) = opened.get_mut(index)
                 && let Some(content) = content.take()
             {
-                files.mount(&folder, index, content);
+                let _ = files.mount(&folder, index, content);
             }
         }
         for (index, (is_esp, content)) in opened.into_iter().enumerate() {
-            match content {
-                Some(Ok(content)) if is_esp => files.mount("/boot/efi", index, Ok(content)),
-                Some(Ok(content)) if is_boot(&*content) => files.mount("/boot", index, Ok(content)),
-                _ => {}
-            }
+            let Some(Ok(content)) = content else { continue };
+            let left = match is_esp {
+                true => files.mount("/boot/efi", index, Ok(content)),
+                false if is_boot(&*content) => files.mount("/boot", index, Ok(content)),
+                false => Some(Ok(content)),
+            };
+            unmounted.extend(left.and_then(Result::ok).map(|content| (index, content)));
         }
         if !unread.is_empty() {
             root = root.map_err(|_| unread.join("; "));
         }
-        Ok(Self { disk, table, volumes, root, files, stale: OnceLock::new() })
+        let files = files;
+        Ok(Self {
+            disk,
+            table,
+            volumes,
+            root,
+            files,
+            unmounted,
+            watch,
+            stale: OnceLock::new(),
+            contents: OnceLock::new(),
+            search: OnceLock::new(),
+            initrds: Initrds::default(),
+        })
     }
 
     /// Why the root filesystem cannot be read; `None` if it can.
@@ -136,6 +178,7 @@ impl View {
 
     /// The root filesystem's place on the disk.
     pub(super) fn root_volume(&self) -> Option<&Volume> {
+        self.watch.place(TABLE);
         self.root.as_ref().ok().and_then(|index| self.volumes.get(*index))
     }
 
@@ -146,12 +189,95 @@ impl View {
 
     /// All of the image.
     pub(crate) fn disk(&self) -> &Arc<dyn BlockRead> {
+        self.watch.place("the disk");
         &self.disk
+    }
+
+    /// Its partition table, if it has one.
+    pub(super) fn table(&self) -> Option<&PartitionTable> {
+        self.watch.place(TABLE);
+        self.table.as_ref()
+    }
+
+    /// Its filesystems, in the order of the table.
+    pub(super) fn volumes(&self) -> &[Volume] {
+        self.watch.place(TABLE);
+        &self.volumes
+    }
+
+    /// Who notes what is looked at.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The filesystems that a booted system has mounted.
     pub(crate) fn mounted(&self) -> impl Iterator<Item = &Volume> {
         self.files.indices().filter_map(|index| self.volumes.get(index))
+    }
+
+    /// Every filesystem that can be read, whether a booted system mounts it or not.
+    pub(super) fn readable(&self) -> Vec<Readable<'_>> {
+        let unmounted = self.unmounted.iter().map(|(index, files)| (*index, None, &**files));
+        let mounted = self.files.readable().map(|(index, folder, files)| (index, Some(folder), files));
+        let readable = |(index, folder, files): (usize, Option<&Path>, _)| {
+            let volume = self.volumes.get(index)?;
+            let prefix = match folder {
+                Some(folder) => folder.to_string_lossy().trim_end_matches('/').to_owned(),
+                None => format!("{}: ", volume.name()),
+            };
+            Some(Readable { volume, files, name: volume.name(), prefix })
+        };
+        mounted.chain(unmounted).filter_map(readable).collect()
+    }
+
+    /// Filesystems that cannot be read, and why.
+    pub(super) fn unread(&self) -> Vec<String> {
+        self.watch.place(TABLE);
+        let is_read = |index: usize| {
+            let is_unmounted = self.unmounted.iter().any(|(own, _)| *own == index);
+            is_unmounted || self.files.readable().any(|(own, _, _)| own == index)
+        };
+        let others = self
+            .volumes
+            .iter()
+            .enumerate()
+            .filter(|(index, volume)| volume.signature.kind != FilesystemKind::Swap && !is_read(*index));
+        let told = |(index, volume): (usize, &Volume)| {
+            let why = self.files.why_unread(index);
+            why.map_or_else(
+                || format!("{}: {} cannot be read here", volume.name(), volume.signature.kind),
+                str::to_owned,
+            )
+        };
+        others.map(told).collect()
+    }
+
+    /// Whether filesystem `index` is mounted by a booted system, be it one that is not read here.
+    pub(super) fn is_mounted(&self, index: usize) -> bool {
+        self.files.has_index(index)
+    }
+
+    /// What secrets are found with.
+    pub(super) fn search(&self) -> anyhow::Result<&Search> {
+        match self.search.get() {
+            Some(search) => Ok(search),
+            None => Search::new().map(|search| self.search.get_or_init(|| search)),
+        }
+    }
+
+    /// What is in the initrd `path`, or why it is none; `None` if there is no such file.
+    pub(super) fn initrd(&self, path: &Path) -> anyhow::Result<Option<Outcome>> {
+        if let Some(known) = self.initrds.known(path) {
+            self.watch.path(path);
+            return Ok(Some(known));
+        }
+        let Some(content) = self.root().content(path)? else { return Ok(None) };
+        Ok(Some(self.initrds.open(path, content, self.search()?)))
+    }
+
+    /// The initrds that were looked into.
+    pub(super) fn initrds(&self) -> &Initrds {
+        &self.initrds
     }
 
     /// The filesystem of `path`, and its path in there.
@@ -165,11 +291,13 @@ impl View {
 
     /// Whether there is an EFI system partition that can be read.
     pub(super) fn has_esp(&self) -> bool {
+        self.watch.place(TABLE);
         self.files.has("/boot/efi")
     }
 
     /// Whether `/boot` is a filesystem of its own.
     pub(super) fn has_boot(&self) -> bool {
+        self.watch.place(TABLE);
         self.files.has("/boot")
     }
 
@@ -180,7 +308,7 @@ impl View {
 
     /// The partitions of the table; none without one.
     pub(super) fn partitions(&self) -> &[Partition] {
-        self.table.as_ref().map_or(&[], |table| &table.partitions)
+        self.table().map_or(&[], |table| &table.partitions)
     }
 
     /// The text of the file `path`; `None` if there is none.

@@ -9,12 +9,15 @@ use image_core::fs::{FileKind, Files};
 
 use super::accounts::lock;
 use super::rules::{Action, rules};
-use crate::audit::{Expected, View, Volume};
+use crate::audit::{Expected, View, Volume, of_network};
+use crate::links::{Last, resolve};
 
 /// Folders within folders that are removed.
 const DEPTH: usize = 64;
 /// Accounts are in small files.
 const TEXT_LIMIT: u64 = 16 << 20;
+/// What resolvers are in is smaller.
+const RESOLV_LIMIT: u64 = 1 << 20;
 
 /// One change to a filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,9 +220,22 @@ impl Plan {
     /// Names come from the network that the image runs in.
     fn resolvers(&mut self, files: &dyn Files, expected: &Expected) -> anyhow::Result<()> {
         let path = Path::new("/etc/resolv.conf");
-        let is_file = files.link_metadata(path)?.is_some_and(|metadata| metadata.kind == FileKind::File);
-        if !is_file || expected.asks_for(path) {
+        if expected.asks_for(path) {
             return Ok(());
+        }
+        match files.link_metadata(path)?.map(|metadata| metadata.kind) {
+            Some(FileKind::File) => {}
+            // The link is somebody's choice: what it leads to is made anew by whoever makes it.
+            Some(FileKind::Link) => {
+                let target = resolve(path, Last::Follow, |path| files.read_link(path))?;
+                let Some(target) = target.filter(|target| !expected.asks_for(target)) else { return Ok(()) };
+                let content = files.read(&target, RESOLV_LIMIT)?.unwrap_or_default();
+                if of_network(&String::from_utf8_lossy(&content)).is_some() {
+                    self.add(Change::Remove(target));
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
         self.add(Change::Remove(path.into()));
         if files.metadata("/usr/lib/systemd/systemd-resolved".as_ref())?.is_some() {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 
-use crate::audit::HOME_FILES;
+use crate::audit::{HOME_FILES, HOME_HISTORIES, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT};
 
 /// What happens to what a pattern finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,26 +47,20 @@ const fn unless_asked(pattern: &'static str) -> Rule {
 /// What is sealed away, in this order.
 pub(crate) fn rules() -> impl Iterator<Item = Rule> {
     let of_homes = ["/root", "/home/*"].into_iter().flat_map(|home| {
-        let files = HOME_FILES.iter().chain(HOME_TRACES);
+        let files = HOME_FILES.iter().chain(HOME_HISTORIES).chain(HOME_TRACES);
         files.map(move |file| Rule {
             pattern: Cow::Owned(format!("{home}/{file}")),
             action: Action::Remove,
             unless_asked: true,
         })
     });
-    RULES.iter().cloned().chain(of_homes)
+    let of_network = NETWORK_STATE.iter().map(|pattern| remove(pattern));
+    let of_cloud_init = NETWORKS_OF_CLOUD_INIT.iter().map(|pattern| unless_asked(pattern));
+    RULES.iter().cloned().chain(of_network).chain(of_cloud_init).chain(of_homes)
 }
 
 /// What people leave in their homes, besides credentials.
-const HOME_TRACES: &[&str] = &[
-    ".ssh/authorized_keys*",
-    ".ssh/known_hosts",
-    ".*_history",
-    ".lesshst",
-    ".viminfo",
-    ".wget-hsts",
-    ".cache",
-];
+const HOME_TRACES: &[&str] = &[".ssh/authorized_keys*", ".cache"];
 
 /// What is sealed away elsewhere.
 const RULES: &[Rule] = &[
@@ -83,16 +77,6 @@ const RULES: &[Rule] = &[
     remove("/etc/udev/rules.d/70-persistent-*"),
     rule("/lib/udev/rules.d/75-persistent-net-generator.rules", Action::Truncate, false),
     remove("/etc/nvme/host*"),
-    remove("/var/lib/NetworkManager/secret_key"),
-    remove("/var/lib/NetworkManager/*.lease"),
-    remove("/var/lib/dhcp/*.leases"),
-    remove("/var/lib/dhclient/*.lease*"),
-    remove("/var/lib/dhcpcd/*.lease*"),
-    // What cloud-init wrote for the network of one server.
-    unless_asked("/etc/netplan/50-cloud-init.yaml"),
-    unless_asked("/etc/network/interfaces.d/50-cloud-init*"),
-    unless_asked("/etc/NetworkManager/system-connections/cloud-init-*"),
-    unless_asked("/etc/systemd/network/10-cloud-init-*"),
     clear("/var/lib/systemd/timers"),
     // Access that nobody asked for.
     unless_asked("/etc/ssh/authorized_keys*"),

@@ -11,7 +11,7 @@ use image_core::fs::{NewFat, NewFile, make_fat};
 use super::*;
 use crate::args::{ProgressMode, Talk};
 use crate::audit::Verdict;
-use crate::audit::tests::{BROKEN_TREES, image as disk_of, mke2fs, put, sound_tree};
+use crate::audit::tests::{broken_trees, image as disk_of, mke2fs, put, sound_tree};
 
 fn ui() -> Ui {
     Ui::new(&Talk { quiet: true, progress: ProgressMode::None })
@@ -30,7 +30,7 @@ fn request(image: &Path) -> Request {
 
 /// The rules that sealing is said to repair, and that the report tells of.
 fn repairable(report: &Report) -> Vec<&'static str> {
-    let told = report.checks.iter().filter(|check| check.verdict != Verdict::Ok);
+    let told = report.checks.iter().filter(|check| check.verdict() != Verdict::Ok);
     let by_sealing =
         told.filter(|check| check.findings.iter().any(|finding| finding.fix.starts_with("goldimg seal")));
     by_sealing.map(|check| check.name).collect()
@@ -40,7 +40,7 @@ fn repairable(report: &Report) -> Vec<&'static str> {
 fn whatever_is_said_to_be_repaired_by_sealing_is() {
     let Some(mke2fs) = mke2fs() else { return };
     let mut repaired = std::collections::BTreeSet::new();
-    for (names, change) in BROKEN_TREES {
+    for (names, change) in broken_trees() {
         let dir = tempfile::tempdir().unwrap();
         let tree = tempfile::tempdir().unwrap();
         sound_tree(tree.path());

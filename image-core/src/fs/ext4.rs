@@ -184,6 +184,12 @@ impl Files for Ext4 {
         Ok(Some(PathBuf::from(OsString::from_vec(self.read_link(&inode)?))))
     }
 
+    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
+        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
+        let file = found.filter(|inode| inode.kind == NodeKind::File);
+        Ok(file.map(|inode| Box::new(self.content(inode)) as Box<dyn BlockRead>))
+    }
+
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
         let doing = || format!("listing {}", path.display());
         let found = self.resolve(path.as_os_str().as_bytes(), true)?;

@@ -13,11 +13,13 @@ use hadris_fat::{
 };
 
 use super::{Entry, FileKind, Files, Metadata};
-use crate::block::{BlockRead, BlockWrite, Stream};
+use crate::block::{BlockRead, BlockWrite, MemoryDisk, Stream};
 use crate::error::{Doing, Error, Result};
 
 /// The smallest volume with enough clusters for FAT32, in bytes: 65,525 of a sector each, and the tables.
 const FAT32_MIN: u64 = 33 << 20;
+/// A file of this size is read into memory, in bytes.
+const CONTENT_LIMIT: u64 = 256 << 20;
 /// More entries than a directory is read for.
 const ENTRY_LIMIT: usize = 65_536;
 
@@ -284,6 +286,11 @@ impl<D: BlockRead> Files for FatFiles<D> {
             }
         }
         Ok(Some(content))
+    }
+
+    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
+        let content = self.read(path, CONTENT_LIMIT)?;
+        Ok(content.map(|bytes| Box::new(MemoryDisk::from_bytes(bytes)) as Box<dyn BlockRead>))
     }
 
     fn read_link(&self, _path: &Path) -> Result<Option<PathBuf>> {

@@ -46,7 +46,7 @@ const COPIES: [&str; 10] = [
 ];
 
 pub(super) fn passwords(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    if subject.expected.keep_passwords {
+    if subject.asked().keep_passwords {
         return Ok(Judgement::kept("they are meant to stay"));
     }
     let mut findings = Vec::new();

@@ -3,10 +3,12 @@
 //! ```text
 //! cloud.cfg, cloud.cfg.d/*.cfg ─► password, chpasswd, users, system_info.default_user, ssh_authorized_keys, …
 //!    └─ "#cloud-config …" in a text of theirs: the user data of an installer, which are looked at likewise
-//! /var/lib/cloud/seed/*/user-data, vendor-data, meta-data
+//! /var/lib/cloud/seed/*/user-data, vendor-data, meta-data, in their parts (parts.rs)
 //! ```
 //!
 //! cloud-init's documentation, modules "Users and Groups", "Set Passwords", "SSH".
+
+mod parts;
 
 use std::path::Path;
 
@@ -15,14 +17,17 @@ use serde_json::{Map, Value};
 use super::super::Subject;
 use super::super::cloud_init::{FILES, Settings, is_off};
 use super::super::rule::{Finding, Judgement};
+use super::super::view::LIMIT;
+use parts::Part;
 
 const FIX: &str = "take it out: the cloud gives keys to each server; in a recipe, a step or cloud-init.config has it if it is meant to be there";
 /// Texts within texts that are looked at.
 const DEPTH: usize = 4;
 /// Besides its settings.
-const DATA: [&str; 4] = [
+const DATA: [&str; 5] = [
     "/var/lib/cloud/seed/*/user-data",
     "/var/lib/cloud/seed/*/vendor-data",
+    "/var/lib/cloud/seed/*/vendor-data2",
     "/var/lib/cloud/seed/*/meta-data",
     "/var/lib/cloud/instances/*/user-data.txt",
 ];
@@ -34,8 +39,8 @@ pub(super) fn access(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
             if subject.is_asked_for(&path) {
                 continue;
             }
-            let text = subject.view.text(&path)?.unwrap_or_default();
-            findings.extend(in_text(&path, &text, 0)?);
+            let bytes = subject.view.root().read(&path, LIMIT)?.unwrap_or_default();
+            findings.extend(in_data(&path, &bytes)?);
         }
     }
     if Settings::read(subject.view)?.root_is_let_in() && !root_is_asked_for(subject)? {
@@ -59,6 +64,24 @@ fn root_is_asked_for(subject: &Subject<'_>) -> anyhow::Result<bool> {
         }
     }
     Ok(asked)
+}
+
+/// What lets somebody in, in all parts of a file.
+fn in_data(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<Finding>> {
+    let place = path.display().to_string();
+    let mut findings = Vec::new();
+    for part in parts::parts(bytes).map_err(|why| anyhow::anyhow!("{place}: {why}"))? {
+        match part {
+            Part::Settings(text) => findings.extend(in_text(path, &text, 0)?),
+            Part::Include(_) => {
+                let found = "#include: settings are fetched that nobody here has seen";
+                findings.push(Finding::new(&place, found, FIX));
+            }
+            // Whom they let in, only their text says.
+            Part::Other(_) => {}
+        }
+    }
+    Ok(findings)
 }
 
 fn in_text(path: &Path, text: &str, depth: usize) -> anyhow::Result<Vec<Finding>> {
@@ -166,7 +189,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<String> {
-        let found = in_text(Path::new("/x"), text, 0).unwrap();
+        let found = in_data(Path::new("/x"), text.as_bytes()).unwrap();
         found.into_iter().map(|finding| finding.found.split(':').next().unwrap().to_owned()).collect()
     }
 
@@ -186,6 +209,8 @@ mod tests {
                 &["password"],
             ),
             ("public-keys: {ann: ssh-ed25519 AAAA}\n", &["public-keys"]),
+            ("## template: jinja\n#cloud-config\npassword: x\n", &["password"]),
+            ("#include\nhttps://example.com/\n", &["#include"]),
         ] {
             assert_eq!(told(text), words, "{text}");
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use super::{Change, edit, mode, put, wanted};
 
 /// Which rules tell of which change to a sound tree.
-pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
+pub(super) const TREES: &[(&str, Change)] = &[
     ("root-uuid", |root| edit(root, "boot/grub/grub.cfg", "UUID=91ca3c5f", "UUID=00000000")),
     ("root-uuid", |root| {
         edit(root, "boot/grub/grub.cfg", "UUID=91ca3c5f-0c30-8479-ab2d-961ceb69f35b", "/dev/loop0p1")
@@ -91,7 +91,7 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("cache-clean", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "manual_cache_clean: true\n")),
     // What cannot be read is not known, and whatever depends on it is not said to be fine.
     (
-        "cache-clean cloud-init-access datasources datasources-both default-user dhcp growth no-metadata-wait ssh-passwords",
+        "cache-clean cloud-init-access datasources datasources-both default-user dhcp growth mac-addresses no-metadata-wait ssh-passwords",
         |root| {
             put(root, "etc/cloud/cloud.cfg.d/91.cfg", "a: [\n");
         },
@@ -99,6 +99,22 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     ("mac-addresses", |root| {
         put(root, "etc/sysconfig/network-scripts/ifcfg-eth0", "DEVICE=eth0\nHWADDR=52:54:00:12:34:56\n");
     }),
+    ("mac-addresses", |root| {
+        let network = "network: {ethernets: {a: {match: {macaddress: '52:54:00:00:00:01'}}}}\n";
+        put(root, "etc/cloud/cloud.cfg.d/50-curtin-networking.cfg", network);
+    }),
+    ("mac-addresses", |root| {
+        put(
+            root,
+            "etc/NetworkManager/system-connections/a",
+            "[ethernet]\ncloned-mac-address=52:54:00:00:00:01\n",
+        );
+    }),
+    ("", |root| {
+        put(root, "etc/NetworkManager/system-connections/a", "[ethernet]\ncloned-mac-address=stable\n");
+    }),
+    ("mac-addresses", |root| put(root, "etc/systemd/networkd.conf", "[DHCPv6]\nDUIDRawData=00:01\n")),
+    ("network-state", |root| put(root, "var/lib/dhcpcd/duid", "00:01:00:01\n")),
     ("mac-addresses", |root| put(root, "etc/netplan/1.yaml", "network:\n  match:\n    macaddress: \"52\"\n")),
     ("dhcp", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n")),
     ("", |root| {
@@ -136,6 +152,17 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
     }),
     ("selinux", |root| put(root, "etc/selinux/config", "SELINUX=enforcing\n")),
     ("hostname", |root| put(root, "etc/hostname", "machine-7\n")),
+    ("resolv-conf", |root| {
+        fs::remove_file(root.join("etc/resolv.conf")).unwrap();
+        symlink("../var/lib/resolv", root.join("etc/resolv.conf")).unwrap();
+        put(root, "var/lib/resolv", "nameserver 192.0.2.1\n");
+    }),
+    ("", |root| {
+        fs::remove_file(root.join("etc/resolv.conf")).unwrap();
+        symlink("../usr/lib/systemd/resolv.conf", root.join("etc/resolv.conf")).unwrap();
+        put(root, "usr/lib/systemd/resolv.conf", "nameserver 127.0.0.53\nsearch .\n");
+    }),
+    ("histories", |root| put(root, "root/.local/share/fish/fish_history", "- cmd: ls\n")),
     ("root-accounts", |root| {
         put(root, "etc/passwd", "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n")
     }),
@@ -222,10 +249,6 @@ pub(crate) const BROKEN_TREES: &[(&str, Change)] = &[
             .iter()
             .for_each(|path| mode(root, path, 0o440));
     }),
-    ("private-keys", |root| put(root, "etc/ssl/private/x.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n")),
-    ("credentials", |root| put(root, "home/x/.config/openstack/clouds.yaml", "clouds:\n")),
-    ("credentials", |root| put(root, "etc/apt/auth.conf.d/9", "machine x.example login a password b\n")),
-    ("tokens", |root| put(root, "etc/apt/auth.list", "deb https://ann:secret@example.com/ x main\n")),
     ("build-proxy", |root| {
         put(root, "etc/apt/apt.conf.d/9", "Acquire::http::Proxy \"http://127.0.0.1:1/\";\n")
     }),

@@ -7,11 +7,13 @@
 //! What is beneath a filesystem that cannot be read is an error, and not absent.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use image_core::block::BlockRead;
 use image_core::fs::{Entry, FileKind, Files, Metadata};
 use image_core::{Error, Result};
 
+use super::super::looked::Watch;
 use crate::links::{Last, resolve};
 
 /// Filesystems, and where they are mounted.
@@ -19,6 +21,8 @@ use crate::links::{Last, resolve};
 pub(super) struct Mounted {
     /// The deepest first.
     places: Vec<Place>,
+    /// Told of every file that was asked for.
+    watch: Arc<Watch>,
     /// The folder that was asked for last, and where it is: files of one folder are asked for one after the other.
     last: Mutex<Option<(PathBuf, Option<PathBuf>)>>,
 }
@@ -28,8 +32,11 @@ struct Place {
     /// The number of the filesystem, whatever it counts.
     index: usize,
     /// Its files, or why they cannot be read.
-    files: std::result::Result<Box<dyn Files>, String>,
+    files: Opened,
 }
+
+/// The files of a filesystem, or why they cannot be read.
+type Opened = std::result::Result<Box<dyn Files>, String>;
 
 impl Place {
     fn files(&self) -> Result<&dyn Files> {
@@ -41,18 +48,20 @@ impl Place {
 }
 
 impl Mounted {
-    /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays.
-    pub(super) fn mount(
-        &mut self,
-        folder: &str,
-        index: usize,
-        files: std::result::Result<Box<dyn Files>, String>,
-    ) {
-        if !self.has(folder) {
-            self.places.push(Place { folder: folder.into(), index, files });
-            self.places.sort_by_key(|place| std::cmp::Reverse(place.folder.components().count()));
-            *self.last() = None;
+    /// No filesystem yet; `watch` is told of every file that will be asked for.
+    pub(super) fn new(watch: Arc<Watch>) -> Self {
+        Self { watch, ..Self::default() }
+    }
+
+    /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays, and another is given back.
+    pub(super) fn mount(&mut self, folder: &str, index: usize, files: Opened) -> Option<Opened> {
+        if self.has(folder) {
+            return Some(files);
         }
+        self.places.push(Place { folder: folder.into(), index, files });
+        self.places.sort_by_key(|place| std::cmp::Reverse(place.folder.components().count()));
+        *self.last() = None;
+        None
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Option<(PathBuf, Option<PathBuf>)>> {
@@ -63,6 +72,24 @@ impl Mounted {
     /// The numbers of all filesystems that can be read.
     pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
         self.places.iter().filter(|place| place.files.is_ok()).map(|place| place.index)
+    }
+
+    /// All filesystems that can be read: their numbers, where they are mounted, and their files.
+    pub(super) fn readable(&self) -> impl Iterator<Item = (usize, &Path, &dyn Files)> {
+        self.places.iter().rev().filter_map(|place| {
+            place.files.as_ref().ok().map(|files| (place.index, place.folder.as_path(), &**files))
+        })
+    }
+
+    /// Why the mounted filesystem `index` cannot be read.
+    pub(super) fn why_unread(&self, index: usize) -> Option<&str> {
+        let place = self.places.iter().find(|place| place.index == index)?;
+        place.files.as_ref().err().map(String::as_str)
+    }
+
+    /// Whether filesystem `index` is mounted, be it one that cannot be read.
+    pub(super) fn has_index(&self, index: usize) -> bool {
+        self.places.iter().any(|place| place.index == index)
     }
 
     /// The number of the filesystem of `path`, which is not followed if it is a link itself, and its path in there.
@@ -134,8 +161,10 @@ impl Mounted {
         follow: bool,
         question: impl FnOnce(&dyn Files, &Path) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let Some(path) = self.without_links(path, follow)? else { return Ok(None) };
-        self.at(&path).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))
+        let Some(real) = self.without_links(path, follow)? else { return Ok(None) };
+        let answer = self.at(&real).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))?;
+        self.watch.path(path);
+        Ok(answer)
     }
 }
 
@@ -158,5 +187,9 @@ impl Files for Mounted {
 
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
         self.ask(path, true, |files, path| files.list(path))
+    }
+
+    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
+        self.ask(path, true, |files, path| files.content(path))
     }
 }

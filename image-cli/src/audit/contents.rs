@@ -1,0 +1,137 @@
+//! What is in the files of an image: each file of each filesystem is read once, for all rules that look for something in it.
+//!
+//! ```text
+//! filesystem ─► names, in the order of its directories ─┬─► worker: inode ─► first bytes ─► kind ─┬─ plain: searched
+//!  (also one that nothing mounts)                       ├─► worker                                ├─ packed: unpacked, searched
+//!                                                       └─► …                                     └─ harmless, or closed
+//! ```
+//!
+//! What a secret looks like: `keys.rs` (private keys in texts), `binary.rs` (in other files), `tokens.rs` (tokens, passwords in
+//! addresses).
+//!
+//! No more is in memory than what the workers have in hand, however many files there are.
+
+mod binary;
+mod keys;
+mod kinds;
+mod packed;
+mod search;
+mod tokens;
+mod walk;
+
+pub(super) use packed::Opened;
+pub(super) use search::{Search, Secret};
+
+use super::Subject;
+use super::rule::{Finding, Judgement};
+
+/// Places with a secret that are kept; more are counted.
+const FOUND_LIMIT: usize = 10_000;
+/// Files that cannot be read are told up to this number.
+const UNREAD_LIMIT: usize = 20;
+
+/// What was found in an image.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Each place with a secret, in the order of paths.
+    found: Vec<Found>,
+    /// What could not be read, and why.
+    unread: Vec<String>,
+    unread_count: u64,
+    /// Files that were looked into.
+    searched: u64,
+    /// Archives and disks that were not opened.
+    closed: u64,
+}
+
+/// A secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found {
+    /// The path that a booted system knows it by; for a filesystem that nothing mounts, the partition too.
+    pub(super) path: String,
+    /// Where in it, if it is an archive.
+    pub(super) inside: Option<String>,
+    pub(super) secret: Secret,
+}
+
+impl Contents {
+    fn add(&mut self, found: Found) {
+        if self.found.len() < FOUND_LIMIT {
+            self.found.push(found);
+        }
+    }
+
+    fn unread(&mut self, path: &str, why: &anyhow::Error) {
+        self.unread_count = self.unread_count.saturating_add(1);
+        if self.unread.len() < UNREAD_LIMIT {
+            self.unread.push(format!("{path}: {why:#}"));
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        let left = FOUND_LIMIT.saturating_sub(self.found.len());
+        self.found.extend(other.found.into_iter().take(left));
+        let left = UNREAD_LIMIT.saturating_sub(self.unread.len());
+        self.unread.extend(other.unread.into_iter().take(left));
+        self.unread_count = self.unread_count.saturating_add(other.unread_count);
+        self.searched = self.searched.saturating_add(other.searched);
+        self.closed = self.closed.saturating_add(other.closed);
+    }
+}
+
+/// What is in the files of the image, read by the rule that asks first.
+fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Contents> {
+    let view = subject.view;
+    let contents = match view.contents.get() {
+        Some(known) => known,
+        None => {
+            let read = walk::read(view)?;
+            view.contents.get_or_init(|| read)
+        }
+    };
+    for place in view.readable() {
+        view.watch().place(&format!("all files of {}", place.name));
+    }
+    Ok(contents)
+}
+
+/// A rule about what is in files: whatever `is_told` has words for and nobody asked for is told, with `fix`.
+pub(super) fn rule(
+    subject: &Subject<'_>,
+    fix: &str,
+    is_told: impl Fn(&Found) -> Option<&'static str>,
+) -> anyhow::Result<Judgement> {
+    let contents = look(subject)?;
+    let mut findings = Vec::new();
+    for found in &contents.found {
+        let Some(what) = is_told(found).filter(|_| !subject.is_asked_for(found.path.as_ref())) else {
+            continue;
+        };
+        let what = match &found.inside {
+            Some(inside) => format!("{what} in it: {inside}"),
+            None => what.to_owned(),
+        };
+        findings.push(Finding::new(&found.path, what, fix));
+    }
+    // What could not be read may be one, and nothing is said to be fine; what was found is told all the same.
+    let mut unread = subject.view.unread();
+    if contents.unread_count > 0 {
+        unread.push(format!(
+            "{} files cannot be read: {}",
+            contents.unread_count,
+            contents.unread.join("; ")
+        ));
+    }
+    if !unread.is_empty() {
+        let what = unread.join("; ");
+        if findings.is_empty() {
+            return Ok(Judgement::Open(what));
+        }
+        findings.push(Finding::new("elsewhere", what, "repair the filesystem, and audit again"));
+    }
+    let closed = match contents.closed {
+        0 => String::new(),
+        count => format!("; {count} archives and disks in it were not opened"),
+    };
+    Ok(Judgement::of(findings, format!("none in {} files{closed}", contents.searched)))
+}
