@@ -27,51 +27,119 @@ pub(super) const RULES: &[Rule] = &[
         "no account has a password, or needs none",
         "a password in an image is known to all who have the image",
         accounts::passwords,
-    ),
+    )
+    .reads(&["/etc/shadow*", "/etc/gshadow*", "/etc/passwd*", "/etc/security/opasswd", "/var/backups/*"]),
     Rule::must(
         "authorized-keys",
         "no key logs in that nobody asked for",
         "OpenStack image guide, access by SSH public key",
         ssh::keys,
-    ),
+    )
+    .reads(&[
+        "~/.ssh/authorized_keys*",
+        "/etc/ssh/authorized_keys*",
+        "/etc/ssh/authorized_keys/*",
+        "/etc/dropbear/authorized_keys",
+        "/etc/dropbear*/initramfs/authorized_keys",
+        "/etc/dropbear-initramfs/authorized_keys",
+        "where AuthorizedKeysFile says",
+        "/etc/ssh/sshd_config",
+        "/etc/ssh/sshd_config.d/",
+        "/etc/default/ssh",
+        "/etc/sysconfig/sshd",
+    ]),
     Rule::must(
         "ssh-trust",
         "sshd asks nobody else who may log in",
         "sshd_config(5): AuthorizedKeysCommand, TrustedUserCAKeys, HostbasedAuthentication",
         ssh::trust,
-    ),
+    )
+    .reads(&[
+        "~/.rhosts",
+        "~/.shosts",
+        "/etc/hosts.equiv",
+        "/etc/ssh/shosts.equiv",
+        "/etc/ssh/sshd_config",
+        "/etc/ssh/sshd_config.d/",
+        "/etc/default/ssh",
+        "/etc/sysconfig/sshd",
+    ]),
     Rule::must(
         "cloud-init-access",
         "cloud-init lets nobody in by itself",
         "cloud-init, modules Users and Groups, Set Passwords, SSH",
         cloud::access,
-    ),
+    )
+    .reads(&[
+        "/etc/cloud/cloud.cfg",
+        "/etc/cloud/cloud.cfg.d/*.cfg",
+        "/var/lib/cloud/seed/*/*",
+        "/var/lib/cloud/instances/*/user-data.txt",
+    ]),
     Rule::must(
         "console-logins",
         "nobody is logged in at a console without a password",
         "agetty(8), systemd-debug-generator(8)",
         consoles::logins,
-    ),
+    )
+    .reads(&[
+        "/etc/inittab",
+        "/etc/gdm*/*.conf",
+        "/etc/lightdm/",
+        "/usr/share/lightdm/",
+        "/etc/sddm.conf",
+        "/etc/sddm.conf.d/*",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+        "/boot/grub*/",
+        "/boot/loader/",
+        "/boot/efi/loader/",
+        "/boot/extlinux/",
+        "/boot/syslinux/",
+        "the partition table",
+    ]),
     Rule::must(
         "modes",
         "nobody but root changes what decides about access",
         "sshd(8), shadow(5), sudoers(5), hier(7)",
         modes::modes,
-    ),
+    )
+    .reads(&[
+        "/bin",
+        "/boot",
+        "/dev/shm",
+        "/tmp",
+        "/usr",
+        "/var",
+        "/var/tmp",
+        "/etc/*",
+        "/etc/ssh/sshd_config",
+        "/etc/sudoers.d/*",
+        "~/.ssh/authorized_keys",
+    ]),
     Rule::should(
         "sudo",
         "nobody becomes root without a password",
         "sudoers(5), NOPASSWD",
         sudo::passwordless,
-    ),
-    Rule::must("histories", "nobody has a history", "cloning", histories),
-    Rule::must("root-accounts", "only root is root", "passwd(5)", accounts::root_accounts),
+    )
+    .reads(&["/etc/sudoers", "/etc/sudoers.d/*"]),
+    Rule::must("histories", "nobody has a history", "cloning", histories).reads(&[
+        "~/.*",
+        "~/.local/",
+        "~/.config/fish/*",
+        "~/.ssh/known_hosts*",
+    ]),
+    Rule::must("root-accounts", "only root is root", "passwd(5)", accounts::root_accounts)
+        .reads(&["/etc/passwd"]),
     Rule::should(
         "users",
         "there are no accounts of people: cloud-init makes them",
         "OpenStack image guide, clean up",
         accounts::users,
     )
+    .reads(&["/etc/passwd"])
     .openstack(),
     Rule::must(
         "ssh-passwords",
@@ -79,8 +147,23 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, access by SSH public key",
         ssh::passwords,
     )
+    .reads(&[
+        "/etc/ssh/sshd_config",
+        "/etc/ssh/sshd_config.d/",
+        "/etc/default/ssh",
+        "/etc/sysconfig/sshd",
+        "/etc/cloud/cloud.cfg",
+        "/etc/cloud/cloud.cfg.d/*.cfg",
+        "/usr/bin/cloud-init",
+    ])
     .openstack(),
     Rule::should("ssh-root", "root does not log in by SSH", "sshd_config(5), PermitRootLogin", ssh::root)
+        .reads(&[
+            "/etc/ssh/sshd_config",
+            "/etc/ssh/sshd_config.d/",
+            "/etc/default/ssh",
+            "/etc/sysconfig/sshd",
+        ])
         .openstack(),
 ];
 

@@ -21,6 +21,20 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, process user data and other metadata",
         installed,
     )
+    .reads(&[
+        "/usr/bin/cloud-init",
+        "/usr/local/bin/cloud-init",
+        "/etc/cloud/cloud-init.disabled",
+        "/etc/cloud/ds-identify.cfg",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+        "/boot/grub*/",
+        "/boot/loader/",
+        "/boot/efi/loader/",
+        "/boot/extlinux/",
+        "/boot/syslinux/",
+    ])
     .openstack(),
     Rule::must(
         "datasources",
@@ -28,6 +42,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, datasource_list",
         datasources,
     )
+    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
     .openstack(),
     Rule::should(
         "datasources-both",
@@ -35,6 +50,7 @@ pub(super) const RULES: &[Rule] = &[
         "img_config_drive: clouds and flavors differ",
         both_datasources,
     )
+    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
     .openstack(),
     Rule::should(
         "no-metadata-wait",
@@ -42,6 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, ds-identify",
         no_wait,
     )
+    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg", "/usr/lib*/cloud-init/ds-identify"])
     .openstack(),
     Rule::must(
         "default-user",
@@ -49,6 +66,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, access by SSH public key",
         default_user,
     )
+    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
     .openstack(),
     Rule::must(
         "growth",
@@ -56,6 +74,15 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions and resize root partition on boot",
         growth,
     )
+    .reads(&[
+        "/etc/cloud/cloud.cfg",
+        "/etc/cloud/cloud.cfg.d/*.cfg",
+        "the partition table",
+        "/usr/bin/growpart",
+        "/usr/sbin/growpart",
+        "/etc/repart.d/*",
+        "/usr/lib/repart.d/*",
+    ])
     .openstack(),
     Rule::must(
         "cache-clean",
@@ -63,6 +90,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, manual_cache_clean",
         cache_clean,
     )
+    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
     .openstack(),
 ];
 

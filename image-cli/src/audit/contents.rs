@@ -89,9 +89,7 @@ fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Contents> {
             view.contents.get_or_init(|| read)
         }
     };
-    for place in view.readable() {
-        view.watch().place(&format!("all files of {}", place.name));
-    }
+    view.watch().place("every file");
     Ok(contents)
 }
 

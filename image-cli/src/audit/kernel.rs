@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
         "Nova, config drives",
         config_drive,
     )
+    .reads(&["/usr/lib/modules/*/modules.*"])
     .openstack(),
     Rule::should(
         "config-drive-bus",
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         "Nova attaches it by IDE (pc) or SATA (q35)",
         config_drive_bus,
     )
+    .reads(&["/usr/lib/modules/*/modules.*"])
     .openstack(),
     Rule::must(
         "network-card",
@@ -31,8 +33,10 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, virtio drivers",
         network_card,
     )
+    .reads(&["/usr/lib/modules/*/modules.*"])
     .openstack(),
     Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy)
+        .reads(&["/usr/lib/modules/*/modules.*"])
         .openstack(),
     Rule::should(
         "watchdog",
@@ -40,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
         "hw_watchdog_action: the device is an i6300esb",
         watchdog,
     )
+    .reads(&["/usr/lib/modules/*/modules.*"])
     .openstack(),
 ];
 

@@ -15,13 +15,45 @@ pub(super) const RULES: &[Rule] = &[
         "no configuration is bound to a network card",
         "OpenStack image guide, no hard-coded MAC address",
         mac_addresses,
-    ),
+    )
+    .reads(&[
+        "/etc/netplan/*.yaml",
+        "/etc/network/interfaces",
+        "/etc/network/interfaces.d/*",
+        "/etc/NetworkManager/system-connections/*",
+        "/etc/systemd/network/",
+        "/etc/systemd/networkd.conf",
+        "/etc/systemd/networkd.conf.d/*",
+        "/etc/sysconfig/network*/ifcfg-*",
+        "/etc/dhcp/dhclient.conf",
+        "/etc/dhcpcd.conf",
+        "/etc/cloud/cloud.cfg",
+        "/etc/cloud/cloud.cfg.d/*.cfg",
+    ]),
     Rule::must(
         "dhcp",
         "a network card gets its address by DHCP",
         "OpenStack image guide, CentOS example",
         dhcp,
     )
+    .reads(&[
+        "/etc/netplan/*.yaml",
+        "/etc/network/interfaces",
+        "/etc/network/interfaces.d/*",
+        "/etc/NetworkManager/system-connections/*",
+        "/etc/systemd/network/",
+        "/etc/systemd/networkd.conf",
+        "/etc/systemd/networkd.conf.d/*",
+        "/etc/sysconfig/network*/ifcfg-*",
+        "/etc/dhcp/dhclient.conf",
+        "/etc/dhcpcd.conf",
+        "/etc/cloud/cloud.cfg",
+        "/etc/cloud/cloud.cfg.d/*.cfg",
+        "/usr/bin/cloud-init",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+    ])
     .openstack(),
     Rule::must(
         "zeroconf",
@@ -29,9 +61,35 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, CentOS example: NOZEROCONF",
         zeroconf,
     )
+    .reads(&["/etc/sysconfig/network", "/etc/sysconfig/network-scripts/ifup*"])
     .openstack(),
-    Rule::must("ipv6", "IPv6 is not turned off", "networks with IPv6 only", ipv6).openstack(),
+    Rule::must("ipv6", "IPv6 is not turned off", "networks with IPv6 only", ipv6)
+        .reads(&[
+            "/etc/sysctl.conf",
+            "/etc/sysctl.d/*",
+            "/usr/lib/sysctl.d/*",
+            "/usr/local/lib/sysctl.d/*",
+            "/boot/grub*/",
+            "/boot/loader/",
+            "/boot/efi/loader/",
+            "/boot/extlinux/",
+            "/boot/syslinux/",
+            "the partition table",
+        ])
+        .openstack(),
     Rule::should("mtu", "the MTU is the network's", "Neutron: overlays have 1442, 1450, 8950", mtu)
+        .reads(&[
+            "/etc/netplan/*.yaml",
+            "/etc/network/interfaces",
+            "/etc/network/interfaces.d/*",
+            "/etc/NetworkManager/system-connections/*",
+            "/etc/systemd/network/",
+            "/etc/systemd/networkd.conf",
+            "/etc/systemd/networkd.conf.d/*",
+            "/etc/sysconfig/network*/ifcfg-*",
+            "/etc/dhcp/dhclient.conf",
+            "/etc/dhcpcd.conf",
+        ])
         .openstack(),
     Rule::must(
         "firewall",
@@ -39,6 +97,16 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, firewall disabled",
         firewall,
     )
+    .reads(&[
+        "/etc/ufw/ufw.conf",
+        "/etc/nftables.conf",
+        "/etc/sysconfig/nftables.conf",
+        "/etc/iptables/*",
+        "/etc/sysconfig/iptables",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+    ])
     .openstack(),
 ];
 

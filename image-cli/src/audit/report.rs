@@ -89,6 +89,12 @@ impl Check {
         }
     }
 
+    /// Where the rule looked.
+    #[cfg(test)]
+    pub(super) fn looked(&self) -> &[String] {
+        self.looked.as_ref().map_or(&[], Looked::places)
+    }
+
     /// What came of it.
     pub(crate) fn verdict(&self) -> Verdict {
         self.verdict

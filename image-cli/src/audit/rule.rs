@@ -19,6 +19,9 @@ pub(crate) struct Rule {
     pub(crate) profile: Profile,
     /// What has to be readable for it.
     pub(crate) needs: Needs,
+    /// Where it looks: paths, whose names may have `*`, with all beneath them if they end in `/`, and in each home if they begin
+    /// with `~`; else a part of the disk.
+    pub(crate) reads: &'static [&'static str],
     /// How an image keeps it, or every place that breaks it.
     pub(crate) check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
 }
@@ -94,6 +97,7 @@ impl Rule {
             weight: Weight::Must,
             profile: Profile::Any,
             needs: Needs::Files,
+            reads: &[],
             check,
         }
     }
@@ -107,6 +111,11 @@ impl Rule {
     ) -> Self {
         let rule = Self::must(name, requirement, source, check);
         Self { weight: Weight::Should, ..rule }
+    }
+
+    /// It, which looks there.
+    pub(super) const fn reads(self, places: &'static [&'static str]) -> Self {
+        Self { reads: places, ..self }
     }
 
     /// It, for OpenStack only.

@@ -16,6 +16,13 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, SSH server running",
         ssh_server,
     )
+    .reads(&[
+        "/usr/sbin/sshd",
+        "/usr/sbin/dropbear",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+    ])
     .openstack(),
     Rule::must(
         "acpi",
@@ -23,18 +30,33 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, acpid; Nova waits 60 s before it kills",
         acpi,
     )
+    .reads(&[
+        "/usr/lib/systemd/systemd-logind",
+        "/etc/systemd/logind.conf",
+        "/etc/systemd/logind.conf.d/*",
+        "/usr/bin/dbus-*",
+        "/usr/sbin/acpid",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+    ])
     .openstack(),
     Rule::must("time", "the clock is set from the network", "certificates and tokens need the time", time)
+        .reads(&["/etc/systemd/system/", "/usr/lib/systemd/", "/lib/systemd/"])
         .openstack(),
-    Rule::should("utc", "the time zone is UTC", "OpenStack image guide, FreeBSD example", utc).openstack(),
+    Rule::should("utc", "the time zone is UTC", "OpenStack image guide, FreeBSD example", utc)
+        .reads(&["/etc/localtime"])
+        .openstack(),
     Rule::should(
         "guest-agent",
         "the QEMU guest agent is there, with its channel",
         "hw_qemu_guest_agent, os_require_quiesce",
         guest_agent,
     )
+    .reads(&["/usr/*bin/qemu-ga", "/usr/lib/modules/*/modules.*"])
     .openstack(),
     Rule::should("trim", "blocks that files no longer use go back to the storage", "fstrim(8)", trim)
+        .reads(&["/etc/systemd/system/", "/usr/lib/systemd/", "/lib/systemd/", "/etc/fstab"])
         .openstack(),
     Rule::should(
         "updates",
@@ -42,8 +64,20 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, automatic updates",
         updates,
     )
+    .reads(&[
+        "/usr/bin/unattended-upgrade",
+        "/etc/apt/apt.conf.d/*",
+        "/etc/systemd/system/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+    ])
     .openstack(),
-    Rule::should("selinux", "the first boot does not relabel every file", "selinux(8)", selinux),
+    Rule::should("selinux", "the first boot does not relabel every file", "selinux(8)", selinux).reads(&[
+        "/etc/selinux/config",
+        "/.autorelabel",
+        "the disk",
+        "the partition table",
+    ]),
 ];
 
 /// Where one of `units` (with their suffix) is enabled, if it is.

@@ -14,6 +14,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions; UEFI 2.10, 5.3",
         whole_table,
     )
+    .reads(&["the partition table"])
     .of_disk(),
     Rule::must(
         "protective-mbr",
@@ -21,6 +22,7 @@ pub(super) const RULES: &[Rule] = &[
         "Glance 33: oslo.utils format_inspector",
         protective_record,
     )
+    .reads(&["the partition table", "the disk"])
     .of_disk(),
     Rule::must(
         "no-lvm",
@@ -28,25 +30,29 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions",
         lvm,
     )
+    .reads(&["the partition table"])
     .of_disk(),
     Rule::must(
         "root-last",
         "the root partition is the last one, so it can grow",
         "OpenStack image guide, disk partitions",
         root_last,
-    ),
+    )
+    .reads(&["the partition table"]),
     Rule::must(
         "root-filesystem",
         "the root filesystem is clean and fills its partition",
         "OpenStack image guide, disk partitions",
         root_filesystem,
-    ),
+    )
+    .reads(&["the partition table", "the disk"]),
     Rule::must(
         "sector-size",
         "the partition table counts in sectors of 512 bytes, which the disks of clouds have",
         "UEFI 2.10, 5.3.1; Cinder and Nova attach disks with sectors of 512 bytes",
         sector_size,
     )
+    .reads(&["the partition table"])
     .of_disk()
     .openstack(),
     Rule::should(
@@ -54,8 +60,10 @@ pub(super) const RULES: &[Rule] = &[
         "the system mounts every filesystem of the image",
         "what nobody mounts, nobody looks after",
         unmounted,
-    ),
-    Rule::should("no-swap", "there is no swap space: flavors bring it", "Nova flavors", swap),
+    )
+    .reads(&["the partition table", "the disk"]),
+    Rule::should("no-swap", "there is no swap space: flavors bring it", "Nova flavors", swap)
+        .reads(&["the partition table", "/etc/fstab"]),
 ];
 
 const REPAIR: &str = "sgdisk -e writes both copies anew";

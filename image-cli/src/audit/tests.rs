@@ -2,8 +2,9 @@
 
 mod broken;
 mod hidden;
+mod reads;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -196,9 +197,16 @@ fn asked() -> Expected {
     }
 }
 
+fn report_of(disk: &FileDisk, expected: &Expected) -> Report {
+    audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected).unwrap()
+}
+
 /// The rules that are broken, or could not be told.
 fn broken_rules(disk: &FileDisk, expected: &Expected) -> BTreeSet<&'static str> {
-    let report = audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected).unwrap();
+    broken_of(&report_of(disk, expected))
+}
+
+fn broken_of(report: &Report) -> BTreeSet<&'static str> {
     report.checks.iter().filter(|check| check.verdict() != Verdict::Ok).map(|check| check.name).collect()
 }
 
@@ -280,12 +288,17 @@ fn each_rule_tells_of_what_breaks_it_and_of_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let asked = asked();
     let mut told = BTreeSet::new();
+    let mut looked: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let sound: (&str, Change) = ("", |_| ());
     for (case, (rule, change)) in std::iter::once(&sound).chain(broken_trees()).enumerate() {
         let tree = tempfile::tempdir().unwrap();
         sound_tree(tree.path());
         change(tree.path());
-        let broken = broken_rules(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked);
+        let report = report_of(&image(&mke2fs, tree.path(), dir.path(), |_| ()), &asked);
+        for check in &report.checks {
+            looked.entry(check.name).or_default().extend(check.looked().iter().cloned());
+        }
+        let broken = broken_of(&report);
         let expected: BTreeSet<&str> = rule.split_whitespace().collect();
         assert_eq!(broken, expected, "case {case}");
         told.extend(broken);
@@ -303,6 +316,8 @@ fn each_rule_tells_of_what_breaks_it_and_of_nothing_else() {
     let untold: Vec<_> = rules.map(|rule| rule.name).filter(|name| !told.contains(name)).collect();
     // These are tried below.
     assert_eq!(untold, TRIED_BELOW);
+    let unsaid = reads::unsaid(&looked);
+    assert!(unsaid.is_empty(), "what rules read and do not say:\n{}", unsaid.join("\n"));
 }
 
 #[test]
@@ -509,7 +524,8 @@ fn documented() -> String {
     let mut text = String::new();
     for (group, rules) in RULES {
         text += &format!("\n## {}{}\n\n", group[..1].to_uppercase(), &group[1..]);
-        text += "| rule | what holds | weight | for | from |\n| --- | --- | --- | --- | --- |\n";
+        text +=
+            "| rule | what holds | weight | for | from | looks at |\n| --- | --- | --- | --- | --- | --- |\n";
         for rule in *rules {
             let weight = match rule.weight {
                 rule::Weight::Must => "must",
@@ -520,8 +536,11 @@ fn documented() -> String {
                 Profile::Openstack => "OpenStack",
             };
             text += &format!(
-                "| `{}` | {} | {weight} | {profile} | {} |\n",
-                rule.name, rule.requirement, rule.source
+                "| `{}` | {} | {weight} | {profile} | {} | {} |\n",
+                rule.name,
+                rule.requirement,
+                rule.source,
+                reads::in_words(rule.reads)
             );
         }
     }

@@ -14,43 +14,87 @@ pub(super) const RULES: &[Rule] = &[
         "/etc/machine-id exists and is empty",
         "machine-id(5), First Boot Semantics",
         machine_id,
-    ),
-    Rule::must("dbus-id", "D-Bus has no machine id of its own", "dbus-uuidgen(1)", dbus_id),
+    )
+    .reads(&["/etc/machine-id"]),
+    Rule::must("dbus-id", "D-Bus has no machine id of its own", "dbus-uuidgen(1)", dbus_id)
+        .reads(&["/var/lib/dbus/machine-id"]),
     Rule::must(
         "host-keys",
         "there are no SSH host keys",
         "OpenStack image guide, clean up: virt-sysprep",
         host_keys,
-    ),
-    Rule::must("random-seed", "there is no random seed", "systemd, Safely Building Images", random_seed),
-    Rule::must("build-host", "the build machine's name is nowhere in /etc", "cloning", build_host),
+    )
+    .reads(&["/etc/ssh/ssh_host_*", "/etc/dropbear/dropbear_*"]),
+    Rule::must("random-seed", "there is no random seed", "systemd, Safely Building Images", random_seed)
+        .reads(&[
+            "/var/lib/systemd/random-seed",
+            "/var/lib/systemd/credential.secret",
+            "/var/lib/urandom/random-seed",
+            "/var/lib/random-seed",
+            "/boot/efi/loader/random-seed",
+        ]),
+    Rule::must("build-host", "the build machine's name is nowhere in /etc", "cloning", build_host)
+        .reads(&["/etc/"]),
     Rule::should(
         "hostname",
         "no host name is set but a common one",
         "OpenStack image guide, host name",
         hostname,
-    ),
-    Rule::must("resolv-conf", "no name server is set", "cloning", resolvers),
+    )
+    .reads(&["/etc/hostname", "/etc/os-release"]),
+    Rule::must("resolv-conf", "no name server is set", "cloning", resolvers).reads(&["/etc/resolv.conf"]),
     Rule::must(
         "network-state",
         "there are no leases and no names bound to a network card",
         "OpenStack image guide, no hard-coded MAC address",
         network,
-    ),
-    Rule::must("cloud-init-state", "cloud-init has never run", "cloud-init clean", cloud_init),
+    )
+    .reads(&[
+        "/etc/netplan/50-cloud-init.yaml",
+        "/etc/network/interfaces.d/50-cloud-init*",
+        "/etc/NetworkManager/system-connections/cloud-init-*",
+        "/etc/systemd/network/10-cloud-init-*",
+        "/var/lib/NetworkManager/*",
+        "/var/lib/dh*/*",
+        "/var/lib/dibbler/*",
+        "/var/lib/wicked/*",
+        "/var/lib/systemd/network/*",
+        "/var/db/dhcpcd/*",
+        "/etc/dhcpcd.*",
+        "/etc/udev/rules.d/70-persistent-*",
+        "/lib/udev/rules.d/75-persistent-*",
+    ]),
+    Rule::must("cloud-init-state", "cloud-init has never run", "cloud-init clean", cloud_init).reads(&[
+        "/var/lib/cloud/instance",
+        "/var/lib/cloud/instances/",
+        "/var/lib/cloud/data/",
+        "/var/lib/cloud/sem/",
+    ]),
     Rule::must(
         "package-leftovers",
         "there are no package lists and no downloaded packages",
         "OpenStack image guide, clean up",
         packages,
-    ),
-    Rule::must("logs", "logs are empty", "OpenStack image guide, clean up: virt-sysprep", logs),
+    )
+    .reads(&[
+        "/var/lib/apt/lists/",
+        "/var/cache/apt/",
+        "/var/cache/dnf/",
+        "/var/cache/libdnf5/",
+        "/var/cache/yum/",
+        "/var/cache/zypp/",
+        "/var/cache/pacman/pkg/",
+        "/var/cache/apk/",
+    ]),
+    Rule::must("logs", "logs are empty", "OpenStack image guide, clean up: virt-sysprep", logs)
+        .reads(&["/var/log/"]),
     Rule::must(
         "temporary-files",
         "there are no temporary files",
         "OpenStack image guide, clean up",
         temporary,
-    ),
+    )
+    .reads(&["/tmp/", "/var/tmp/"]),
 ];
 
 /// A name that is too common to be a trace.

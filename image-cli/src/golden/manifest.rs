@@ -1,6 +1,8 @@
 //! The manifest: what an image is, from what it was made, and how to check it, as JSON beside it.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use image_core::digest::Digest;
@@ -106,7 +108,19 @@ pub(crate) struct Manifest<'a> {
     partitions: Vec<PartitionEntry>,
     /// What OpenStack is told when the image is uploaded.
     properties: &'a BTreeMap<String, String>,
+    accepted: Accepted<'a>,
     packages: &'a [Package],
+}
+
+/// What the recipe asked for that an audit would complain of: whoever audits this image later, as `goldimg upload` does, accepts it
+/// too.
+#[derive(Debug, Serialize)]
+struct Accepted<'a> {
+    /// Files and folders that are meant to stay, with all beneath them.
+    keep: &'a [String],
+    /// What steps put there by name.
+    asked_for: Vec<Cow<'a, str>>,
+    keep_passwords: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +145,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) packages: &'a [Package],
     pub(crate) properties: &'a BTreeMap<String, String>,
+    /// What steps put there by name.
+    pub(crate) asked_for: &'a BTreeSet<PathBuf>,
 }
 
 impl<'a> Manifest<'a> {
@@ -141,7 +157,7 @@ impl<'a> Manifest<'a> {
         virtual_size: u64,
         files: &'a [ImageFile],
     ) -> Self {
-        let Origin { recipe, identity, epoch, layout, packages, properties } = origin;
+        let Origin { recipe, identity, epoch, layout, packages, properties, asked_for } = origin;
         Self {
             manifest_version: VERSION,
             name: &recipe.name,
@@ -163,6 +179,11 @@ impl<'a> Manifest<'a> {
             disk_guid: identity.uuid(Purpose::Disk).to_string(),
             partitions: layout.partitions.iter().map(|placed| entry(placed, identity)).collect(),
             properties,
+            accepted: Accepted {
+                keep: &recipe.seal.keep,
+                asked_for: asked_for.iter().map(|path| path.to_string_lossy()).collect(),
+                keep_passwords: recipe.seal.keep_passwords,
+            },
             packages,
         }
     }
@@ -216,6 +237,7 @@ pub(super) mod tests {
             layout: &layout,
             packages: &[],
             properties: &properties,
+            asked_for: &BTreeSet::from(["/etc/motd".into()]),
         })
     }
 
@@ -242,5 +264,7 @@ pub(super) mod tests {
         assert_eq!(value["partitions"][2]["uuid"], root.to_string());
         assert_eq!(value["firmware"][1], "uefi");
         assert_eq!(value["properties"]["hw_cdrom_bus"], "scsi");
+        let accepted = serde_json::json!({"keep": [], "asked_for": ["/etc/motd"], "keep_passwords": false});
+        assert_eq!(value["accepted"], accepted);
     }
 }

@@ -167,6 +167,7 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         layout: &layout,
         packages: &packages,
         properties: &properties,
+        asked_for: &asked_for,
     };
     let (folder, force) = (&build.request.output, build.request.force);
     let outputs = build.stage(&Stage::Images, || {
