@@ -12,6 +12,9 @@ DOCDIR  ?= $(DATADIR)/doc/goldimg
 BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR  ?= $(DATADIR)/zsh/site-functions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
+# What the guides lead to, so that no link in them leads nowhere; in the folders that they have here.
+GUIDES  := README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md GLOSSARY.md $(wildcard docs/*.md recipes/*) findings/README.md \
+           packages/run.txt packages/test.txt
 # `yes` installs goldimg under the name qemu-img too.
 QEMU_IMG ?=
 # Set to `required` where a missing peer program is a failure and not a reason to skip its tests.
@@ -64,15 +67,13 @@ install: $(GOLDIMG)
 	if [ "$(QEMU_IMG)" = yes ] && [ "$$(readlink $$link || true)" != goldimg ] && [ -e $$link -o -L $$link ]; then \
 	  echo "$$link is there already and not goldimg's: remove it, or choose another PREFIX" >&2; exit 1; \
 	fi; \
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man1 $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR)/docs $(DOCDIR)/recipes); \
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man1 $(BASHDIR) $(ZSHDIR) $(FISHDIR)); \
 	install -m 755 $(GOLDIMG) $(DESTDIR)$(BINDIR)/goldimg; \
 	$(GOLDIMG) completions man --into $(DESTDIR)$(MANDIR)/man1; \
 	$(GOLDIMG) completions bash --into $(DESTDIR)$(BASHDIR); \
 	$(GOLDIMG) completions zsh --into $(DESTDIR)$(ZSHDIR); \
 	$(GOLDIMG) completions fish --into $(DESTDIR)$(FISHDIR); \
-	install -m 644 README.md $(DESTDIR)$(DOCDIR); \
-	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/docs; \
-	install -m 644 recipes/* $(DESTDIR)$(DOCDIR)/recipes; \
+	for guide in $(GUIDES); do install -D -m 644 $$guide $(DESTDIR)$(DOCDIR)/$$guide; done; \
 	if [ "$(QEMU_IMG)" = yes ]; then ln -sf goldimg $$link; fi
 
 uninstall:

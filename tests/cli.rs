@@ -10,6 +10,7 @@ mod replaced;
 mod signals;
 mod sources;
 mod target_names;
+mod upload;
 
 use crate::support::goldimg;
 

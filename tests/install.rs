@@ -46,12 +46,17 @@ fn installed(folder: &Path) -> BTreeMap<String, u32> {
 fn expected(zsh: &str) -> BTreeMap<String, u32> {
     let mut files = vec![
         "share/bash-completion/completions/goldimg".to_owned(),
-        "share/doc/goldimg/README.md".to_owned(),
         "share/fish/vendor_completions.d/goldimg.fish".to_owned(),
         "share/man/man1/goldimg.1".to_owned(),
         format!("share/zsh/{zsh}/_goldimg"),
     ];
     files.extend(subcommands().iter().map(|name| format!("share/man/man1/goldimg-{name}.1")));
+    let top = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "GLOSSARY", "findings/README"];
+    let top = top
+        .map(|name| format!("{name}.md"))
+        .into_iter()
+        .chain(["run", "test"].map(|it| format!("packages/{it}.txt")));
+    files.extend(top.map(|name| format!("share/doc/goldimg/{name}")));
     for (from, ends) in [("docs", ".md"), ("recipes", "")] {
         let names = fs::read_dir(project().join(from)).expect("a folder");
         let names = names.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
@@ -62,6 +67,25 @@ fn expected(zsh: &str) -> BTreeMap<String, u32> {
     let mut expected: BTreeMap<_, _> = files.into_iter().map(|file| (file, 0o100_644)).collect();
     expected.insert("bin/goldimg".to_owned(), 0o100_755);
     expected
+}
+
+/// Links of the guides beneath `folder` to what is not there.
+fn dead_links(folder: &Path) -> Vec<String> {
+    let mut dead = Vec::new();
+    let (mut seen, names) = (0, installed(folder).into_keys());
+    for guide in names.filter(|name| name.ends_with(".md")) {
+        let text = fs::read_to_string(folder.join(&guide)).expect("a guide");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            seen += 1;
+            let beside = folder.join(&guide).with_file_name(target);
+            if !beside.exists() {
+                dead.push(format!("{guide}: {target}"));
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} links");
+    dead
 }
 
 #[test]
@@ -76,6 +100,7 @@ fn exactly_these_files_are_installed_and_taken_away_again() {
     let local = folder.path().join("usr/local");
     assert_eq!(installed(&local), expected("site-functions"));
     assert_eq!(installed(folder.path()).len(), expected("site-functions").len(), "all is in /usr/local");
+    assert_eq!(dead_links(&local.join("share/doc/goldimg")), [""; 0]);
     let program = fs::read(local.join("bin/goldimg")).expect("the program");
     assert!(program == fs::read(goldimg([""; 0]).path()).expect("the program"));
     let outcome = run("uninstall", &[]);
@@ -218,6 +243,7 @@ fn the_debian_package_is_whole_and_the_same_again() {
     }
     files.insert("share/lintian/overrides/goldimg".to_owned(), 0o100_644);
     assert_eq!(installed(&tree.join("usr")), files);
+    assert_eq!(dead_links(&tree.join("usr/share/doc/goldimg")), [""; 0]);
     let owners = dpkg.must(["--contents", &first]);
     assert!(owners.lines().all(|line| line.contains(" root/root ")), "{owners}");
     let told = Invocation::new(&tree.join("usr/bin/goldimg"), ["--version"]).run();

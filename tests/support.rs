@@ -6,6 +6,7 @@
 //! ```
 
 pub(crate) mod archive;
+mod built;
 pub(crate) mod certificates;
 pub(crate) mod peer;
 pub(crate) mod program;

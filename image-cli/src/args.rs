@@ -75,6 +75,38 @@ impl<A: Args> FromArgMatches for Later<A> {
 mod tests {
     use clap::CommandFactory;
 
+    /// The columns of a help that is not for a terminal.
+    const WIDTH: usize = 100;
+
+    /// What is no list is filled to the width of whoever reads it, so it must not be broken here.
+    #[test]
+    fn every_help_is_filled_evenly() {
+        let mut command = super::Arguments::command();
+        command.build();
+        for each in command.get_subcommands().chain([&command]) {
+            let name = each.get_name();
+            let below = each.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for paragraph in below.split("\n\n") {
+                let mut lines = paragraph.lines();
+                if paragraph.contains(":\n  ") {
+                    assert!(lines.all(|line| line.chars().count() <= WIDTH), "{name}: {paragraph}");
+                } else {
+                    assert_eq!(lines.count().max(1), 1, "{name}: {paragraph}");
+                }
+            }
+            for argument in each.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                let is_odd = ["default: ", "probed", ". "]
+                    .iter()
+                    .any(|odd| help.replace("[default: ", "").contains(odd));
+                assert!(
+                    !help.is_empty() && !help.ends_with('.') && !help.contains('\n') && !is_odd,
+                    "{name}: {help}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::Arguments::command().debug_assert();

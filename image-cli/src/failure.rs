@@ -117,7 +117,9 @@ fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(no_disk) = within::<NoDisk>(error) {
         let hint = match no_disk {
-            NoDisk::Pipe | NoDisk::Unsized => "put all of it into a file first: cat THAT > disk.raw",
+            NoDisk::Pipe | NoDisk::Unsized | NoDisk::MadeWhileRead => {
+                "put all of it into a file first: cat THAT > disk.raw"
+            }
             NoDisk::Folder => "name the image in it",
             NoDisk::CharacterDevice | NoDisk::Socket => return None,
         };

@@ -52,6 +52,7 @@ mod size;
 mod snapshot;
 mod snapshot_disk;
 mod snapshot_list;
+mod whole_sectors;
 mod words;
 
 use std::ffi::{OsStr, OsString};

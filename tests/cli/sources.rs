@@ -19,7 +19,7 @@ fn sh(folder: &Path, script: &str) {
 
 /// A folder with a disk, and the disk packed by the programs that do that.
 fn packed() -> Option<tempfile::TempDir> {
-    let programs = ["gzip", "xz", "zstd", "bzip2", "zip", "tar", "xorriso", "qemu-img"].map(peer);
+    let programs = ["gzip", "xz", "zstd", "bzip2", "zip", "tar", "ar", "xorriso", "qemu-img"].map(peer);
     programs.into_iter().collect::<Option<Vec<Peer>>>()?;
     let folder = folder();
     let text: String = (0..40_000).map(|line| format!("{line} and more\n")).collect();
@@ -28,6 +28,7 @@ fn packed() -> Option<tempfile::TempDir> {
         folder.path(),
         "gzip -k disk && xz -k disk && zstd -q disk && bzip2 -k disk && zip -q disk.zip disk && \
          tar --format=ustar -cf posix.tar disk && tar --format=gnu -cf gnu.tar disk && tar --format=pax -cf pax.tar disk && \
+         tar --format=v7 -cf v7.tar disk && ar rc disk.ar disk && \
          xorriso -as mkisofs -quiet -r -o disc.iso disk 2>/dev/null && \
          for format in vmdk vdi vhdx qed parallels; do \
              qemu-img convert -f raw -O $format disk disk.$format; done && \
@@ -72,7 +73,7 @@ fn bochs() -> Vec<u8> {
     image
 }
 
-const PACKED: [(&str, &str); 18] = [
+const PACKED: [(&str, &str); 20] = [
     ("disk.gz", "a gzip file"),
     ("disk.xz", "an xz file"),
     ("disk.zst", "a zstd file"),
@@ -81,6 +82,8 @@ const PACKED: [(&str, &str); 18] = [
     ("posix.tar", "a tar archive"),
     ("gnu.tar", "a tar archive"),
     ("pax.tar", "a tar archive"),
+    ("v7.tar", "a tar archive"),
+    ("disk.ar", "an ar archive"),
     ("disc.iso", "ISO 9660 (a CD or DVD)"),
     ("disk.vmdk", "VMDK"),
     ("disk.vdi", "VDI"),
@@ -183,6 +186,7 @@ fn what_has_no_size_or_is_no_file_is_never_an_empty_image() {
     for (name, why) in [
         ("/proc/self/stat", "it has a size of 0 and yet holds something"),
         ("/proc/kallsyms", "it has a size of 0 and yet holds something"),
+        ("/sys/kernel/uevent_seqnum", "it is made by the kernel while it is read"),
         ("pipe", "it is a pipe"),
         ("dir", "it is a folder"),
         ("/dev/zero", "it is a character device"),
@@ -198,6 +202,8 @@ fn what_has_no_size_or_is_no_file_is_never_an_empty_image() {
             let outcome = run(folder.path(), words);
             assert_ne!(outcome.code, 0, "{}", outcome.snapshot());
             assert!(outcome.stderr.contains(why), "{}", outcome.snapshot());
+            let is_readable = name.starts_with("/proc") || name.starts_with("/sys") || name == "pipe";
+            assert_eq!(outcome.stderr.contains("cat THAT > disk.raw"), is_readable, "{}", outcome.snapshot());
         }
     }
     let names = fs::read_dir(folder.path()).expect("a folder").count();

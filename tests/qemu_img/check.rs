@@ -73,6 +73,10 @@ const DAMAGED: &[Row] = &[
     same("check --output=json tableless.qcow2"),
     same("check -r leaks tableless.qcow2"),
     same("check -r all tableless.qcow2"),
+    same("check headless.qcow2"),
+    same("check --output=json headless.qcow2"),
+    same("check headfar.qcow2"),
+    same("check headmoved.qcow2"),
     same("check wordy.qcow2"),
     same("check -r leaks wordy.qcow2"),
     // Where the new table goes, and so where the image ends, differs.
@@ -177,7 +181,9 @@ fn damage(prepared: &Prepared) {
     let l2 = number(number(40) as usize) & 0x00ff_ffff_ffff_fe00;
     let first_cluster = number(l2 as usize) & 0x00ff_ffff_ffff_fe00;
     let refcount = |cluster: u64| block + cluster * 2;
-    for name in ["leaky", "uncopied", "corrupt", "dirty", "lost", "tableless"] {
+    for name in
+        ["leaky", "uncopied", "corrupt", "dirty", "lost", "tableless", "headless", "headfar", "headmoved"]
+    {
         prepared.file(&format!("{name}.qcow2"), &whole);
     }
     wordy(prepared);
@@ -189,6 +195,11 @@ fn damage(prepared: &Prepared) {
     // A refcount table behind the end of the file, and none.
     prepared.patch("lost.qcow2", 48, &(1_u64 << 40).to_be_bytes());
     prepared.patch("tableless.qcow2", 56, &[0; 4]);
+    // An L1 table behind the end of the file, right behind it, and farther away than any file is long.
+    prepared.patch("headless.qcow2", 40, &(1_u64 << 30).to_be_bytes());
+    let end = (whole.len() as u64).next_multiple_of(65536);
+    prepared.patch("headmoved.qcow2", 40, &end.to_be_bytes());
+    prepared.patch("headfar.qcow2", 40, &(1_u64 << 62).to_be_bytes());
     prepared.patch("dirty.qcow2", 72, &3_u64.to_be_bytes());
 }
 

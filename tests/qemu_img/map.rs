@@ -85,3 +85,34 @@ fn what_is_set_aside_is_mapped_as_theirs() {
         prepared.io("mixed.qcow2", "write -z 128k 4k");
     });
 }
+
+/// What a file lacks of its last sector are zeroes of that file, wherever in a chain it is.
+#[test]
+fn the_last_sector_is_whole_as_theirs() {
+    let rows = &[
+        same("map --output=json odd.raw"),
+        same("map odd.raw"),
+        same("map --output=json -f raw sparse.raw"),
+        same("map --output=json -s 100 -l 100 odd.raw"),
+        same("map --output=json -s 1000 -l 8 odd.raw"),
+        same("map --output=json -s 1010 odd.raw"),
+        same("map --output=json -s 2000 -l 8 odd.raw"),
+        same("map --output=json over.qcow2"),
+        same("map --output=json oversparse.qcow2"),
+        same("map --output=json -s 1010 -l 10 over.qcow2"),
+        same("map --output=json -s 70001 over.qcow2"),
+        same("map --output=json --image-opts driver=raw,offset=512,file.driver=file,file.filename=odd.raw"),
+        same("map --output=json --image-opts driver=file,filename=odd.raw"),
+    ];
+    table_with(rows, |prepared| {
+        prepared.file("odd.raw", &[7; 1000]);
+        let sparse = prepared.file("sparse.raw", &[]);
+        std::fs::File::options()
+            .write(true)
+            .open(sparse)
+            .and_then(|file| file.set_len(10_000))
+            .expect("room");
+        prepared.img("create -q -f qcow2 -b odd.raw -F raw over.qcow2 128k");
+        prepared.img("create -q -f qcow2 -b sparse.raw -F raw oversparse.qcow2 128k");
+    });
+}

@@ -1,72 +1,15 @@
 //! Running a program and keeping everything it said.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::time::SystemTime;
 
-use super::{project, until};
-
-/// The program to test; without it, the one that cargo built beside this test, built anew where sources are younger.
-const PROGRAM: &str = "GOLDIMG";
+use super::{built, until};
 
 /// Prepares a run of goldimg.
 pub(crate) fn goldimg<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Invocation {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    Invocation::new(PATH.get_or_init(program_under_test), arguments)
-}
-
-fn program_under_test() -> PathBuf {
-    if let Some(path) = std::env::var_os(PROGRAM) {
-        return fs::canonicalize(&path).unwrap_or_else(|error| panic!("{PROGRAM}={path:?}: {error}"));
-    }
-    let test = std::env::current_exe().expect("the path of this test");
-    let folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-    let path = folder.join("goldimg");
-    if built(&path).is_none_or(|built| built < youngest_source()) {
-        build(folder);
-    }
-    assert!(path.is_file(), "cargo built no {}", path.display());
-    path
-}
-
-fn built(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
-}
-
-fn youngest_source() -> SystemTime {
-    let mut youngest = SystemTime::UNIX_EPOCH;
-    let mut folders = ["image-core/src", "image-cli/src"].map(|folder| project().join(folder)).to_vec();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of sources").map(|entry| entry.expect("an entry"))
-        {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                youngest = youngest.max(built(&path).unwrap_or(youngest));
-            }
-        }
-    }
-    youngest
-}
-
-/// Cargo itself keeps two tests from building at once.
-fn build(folder: &Path) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "image-cli"]).current_dir(project());
-    if folder.ends_with("release") {
-        command.arg("--release");
-    }
-    // Cargo leaves a fresh program's time alone: then it is as young as its sources, whatever their times say.
-    let output = command.output().expect("cargo runs");
-    assert!(output.status.success(), "building goldimg failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    let now = fs::File::options().append(true).open(folder.join("goldimg"));
-    now.and_then(|file| file.set_modified(SystemTime::now())).expect("the program's time can be set");
+    Invocation::new(built::program(), arguments)
 }
 
 /// A program about to run: without colours, in English, with nothing on standard input.

@@ -21,7 +21,7 @@ Examples:
   goldimg audit --ignore sudo='the fleet has no passwords' --fail-on recommendation debian-12.qcow2
   goldimg audit --profile any --keep /etc/ssh/authorized_keys appliance.qcow2
 
-Any image will do, with ext4 and FAT filesystems; it is neither mounted nor changed. What can be repaired,
+Any image will do, with ext4 and FAT filesystems; it is neither mounted nor changed. What can be repaired, \
 `goldimg seal` repairs. The rules and where they come from: docs/audit.md.
 
 Exit code: 0 without a problem, 1 with one, or if something that must be known could not be read.")]
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 pub(super) struct Audited {
     /// The image
     pub(super) image: PathBuf,
-    /// The format: raw or qcow2 (probed if not given)
+    /// The format: raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
     /// For whom it is

@@ -23,7 +23,7 @@ Examples:
   goldimg bench -c 1000 -s 1M -d 8 disk.qcow2
   goldimg bench -w -f raw --pattern 65 --flush-interval 100 scratch.raw")]
 pub(crate) struct Args {
-    /// The format: raw or qcow2 (probed if not given)
+    /// The format: raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]

@@ -19,7 +19,7 @@ Examples:
   goldimg commit --allow-backing overlay.qcow2
   goldimg commit --allow-backing -d -b golden.qcow2 top.qcow2
 
-The backing file is written, and grows if the image is larger: whatever else reads through it changes. The image is
+The backing file is written, and grows if the image is larger: whatever else reads through it changes. The image is \
 emptied then, unless -d or -b is given.")]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -35,7 +35,7 @@ Examples:
 A disk that ends earlier counts as followed by zeroes. Exit code: 0 the same, 1 different, 2 an image cannot be \
 opened, 3 or 4 it cannot be read.")]
 pub(crate) struct Args {
-    /// The format of ONE: raw or qcow2 (probed if not given)
+    /// The format of ONE: raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     format: Option<Format>,
     /// The format of OTHER

@@ -32,8 +32,8 @@ Examples:
   goldimg create -o cluster_size=128k,preallocation=metadata disk.qcow2 20G
   goldimg create -f raw -o preallocation=falloc disk.raw 20G
 
-Options of qcow2 (-o): size, backing_file, backing_fmt, compat (1.1, 0.10), cluster_size, refcount_bits,
-extended_l2, compression_type (deflate, zstd), lazy_refcounts, preallocation (off, metadata, falloc, full),
+Options of qcow2 (-o): size, backing_file, backing_fmt, compat (1.1, 0.10), cluster_size, refcount_bits, \
+extended_l2, compression_type (deflate, zstd), lazy_refcounts, preallocation (off, metadata, falloc, full), \
 data_file, data_file_raw. Of raw: size, preallocation (off, falloc, full).")]
 pub(crate) struct Args {
     /// The format of IMAGE [default: qcow2 if its name ends so or -b is given, else raw]

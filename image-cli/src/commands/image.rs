@@ -21,7 +21,7 @@ pub(crate) struct ImageArgs {
     /// The image
     #[arg(value_name = "IMAGE")]
     pub(crate) path: PathBuf,
-    /// The format: raw or qcow2 (probed if not given)
+    /// The format: raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
     /// Print JSON
@@ -70,7 +70,7 @@ pub(crate) struct WriteArgs {
     /// The image
     #[arg(value_name = "IMAGE")]
     pub(crate) path: PathBuf,
-    /// The format: raw or qcow2 (probed if not given)
+    /// The format: raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
     /// Open the files that the image names, beneath its own folder

@@ -17,7 +17,7 @@ Examples:
   goldimg images --cloud mycloud --name 'Debian 12'     every generation of a name, hidden ones too
   goldimg images --cloud mycloud --all --json           everything you may see")]
 pub(crate) struct Args {
-    /// The cloud's name in clouds.yaml; default: OS_CLOUD, the OS_* variables, or the only cloud there is
+    /// The cloud's name in clouds.yaml [default: OS_CLOUD, the OS_* variables, or the only cloud there is]
     #[arg(long, value_name = "NAME")]
     cloud: Option<String>,
     /// Only images that have this name, or had it before they were replaced

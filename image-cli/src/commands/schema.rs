@@ -6,8 +6,8 @@ use crate::golden::recipe::schema;
 use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  goldimg schema > recipe.schema.json\n  \
-    with `#:schema ./recipe.schema.json` as its first line, an editor that knows TOML completes and checks a recipe")]
+#[command(after_help = "Examples:\n  goldimg schema > recipe.schema.json\n\n\
+    With `#:schema ./recipe.schema.json` as its first line, an editor that knows TOML completes and checks a recipe.")]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {

@@ -18,15 +18,15 @@ Examples:
   goldimg seal -o golden.qcow2 server.qcow2
   goldimg seal --keep /etc/hostname --profile any appliance.raw
 
-Ids, keys, passwords, leases, logs, histories, credentials and caches go; unused space becomes empty. The image needs
-an ext4 root filesystem; it is neither mounted nor booted, no root is needed, and it stays as it was until all is done.
+Ids, keys, passwords, leases, logs, histories, credentials and caches go; unused space becomes empty. The image needs \
+an ext4 root filesystem; it is neither mounted nor booted, no root is needed, and it stays as it was until all is done. \
 What --keep names stays; the audit at the end is that of --profile.
 
 Exit code: 0 if the sealed image passes the audit, 1 if a problem is left that sealing does not repair.")]
 pub(crate) struct Args {
     #[command(flatten)]
     audited: Audited,
-    /// Where the sealed image goes; default: into the image's place, when all is done
+    /// Where the sealed image goes [default: into the image's place, when all is done]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace an output that exists

@@ -29,20 +29,20 @@ type Properties = BTreeMap<&'static str, &'static str>;
   goldimg test debian-12.qcow2
   goldimg test --firmware bios --json debian-12.qcow2 > verdict.json
   goldimg test --firmware secure-boot --keep disk.raw
-  goldimg test --as openstack debian-12.qcow2           each way in which a cloud hands over its data, or has no network
+  goldimg test --as openstack debian-12.qcow2           each way a cloud hands over data
   goldimg test --as openstack --matrix debian-12.qcow2  and every bus for its disk and config drive
 
 The image is not changed. Exit code 0 if every check passed, else 1.")]
 pub(crate) struct Args {
     /// The image: qcow2 or raw
     image: PathBuf,
-    /// The image's format, raw or qcow2; default: what its first bytes say
+    /// The image's format, raw or qcow2 [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     format: Option<String>,
     /// As whom to boot it
     #[arg(long = "as", value_enum, default_value_t, value_name = "WHOM")]
     whom: Whom,
-    /// The firmware to boot with, one boot for each; default: bios and uefi, as openstack bios
+    /// The firmware to boot with, one boot for each [default: bios and uefi, as openstack bios]
     #[arg(long, value_enum, value_delimiter = ',')]
     firmware: Vec<Firmware>,
     #[command(flatten)]
@@ -53,11 +53,10 @@ pub(crate) struct Args {
     /// The guest's memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=65536))]
     memory: u32,
-    /// What runs the guest; default: KVM if it works
+    /// What runs the guest [default: KVM if it works]
     #[arg(long, value_enum)]
     accelerator: Option<Accelerator>,
-    /// The longest time for a boot, in seconds, without what a busy machine keeps from the guest;
-    /// default: 240 with KVM, 900 without
+    /// The longest time for a boot, in seconds, without what a busy machine keeps from the guest [default: 240 with KVM, 900 without]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: Option<u64>,
     /// Keep everything that was written: logs, seed, key

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::failure::{Advise, USAGE};
 use crate::glance::clouds::{self, Cloud, Environment};
 use crate::glance::exchange::Exchange;
@@ -16,13 +18,13 @@ use crate::glance::payload::converted::Target;
 use crate::glance::rehearsal::{Rehearsal, Shown};
 use crate::glance::session::Session;
 use crate::glance::template;
-use crate::glance::upload::{self, Job, Method, Outcome};
+use crate::glance::upload::{self, Job, Method, Outcome, Way};
 use crate::interrupt;
 use crate::properties;
 use crate::size::Size;
 use crate::ui::Ui;
 use facts::Facts;
-use source::Source;
+use source::Sighted;
 
 /// Arguments of `goldimg upload`.
 #[derive(Debug, clap::Args)]
@@ -30,14 +32,14 @@ use source::Source;
 Examples:
   goldimg upload out/debian-12.qcow2 --cloud mycloud
   goldimg upload out/debian-12.qcow2 --cloud mycloud --name 'Debian 12' --replace --keep 3 --public
-  goldimg upload disk.raw --cloud mycloud --property hw_disk_bus=scsi --property hw_scsi_model=virtio-scsi
+  goldimg upload disk.raw --property hw_disk_bus=scsi --property hw_scsi_model=virtio-scsi
   goldimg upload disk.qcow2 --cloud mycloud --plan      every request, and none is sent
 
 The image is private and has a temporary name until its hash has been compared with what was sent.")]
 pub(crate) struct Args {
     /// The image: qcow2, raw, or another format that Glance takes
     image: PathBuf,
-    /// The cloud's name in clouds.yaml; default: OS_CLOUD, the OS_* variables, or the only cloud there is
+    /// The cloud's name in clouds.yaml [default: OS_CLOUD, the OS_* variables, or the only cloud there is]
     #[arg(long, value_name = "NAME")]
     cloud: Option<String>,
     /// The image's name, made from {name}, {version} and {date}
@@ -60,7 +62,7 @@ pub(crate) struct Args {
     /// It is in no list, and found by its id
     #[arg(long)]
     hidden: bool,
-    /// The smallest disk that takes it; default: its virtual size
+    /// The smallest disk that takes it [default: its virtual size]
     #[arg(long, value_name = "GIB")]
     min_disk: Option<u64>,
     /// The memory it needs
@@ -76,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_inspect: bool,
     #[command(flatten)]
-    way: Way,
+    way: WayArgs,
     /// Takes over the name from the older images of this project: they are renamed with their date, and hidden
     #[arg(long)]
     replace: bool,
@@ -101,7 +103,7 @@ struct Who {
     /// This project sees it
     #[arg(long)]
     private: bool,
-    /// Who sees it; default: this project, and those it is shared with
+    /// Who sees it [default: this project, and those it is shared with]
     #[arg(long, value_enum)]
     visibility: Option<Visibility>,
 }
@@ -118,8 +120,8 @@ impl Who {
 
 /// How it gets there.
 #[derive(Debug, clap::Args)]
-struct Way {
-    /// How the bytes get there; default: direct, or what --uri and several stores need
+struct WayArgs {
+    /// How the bytes get there [default: direct, or what --uri and several stores need]
     #[arg(long, value_enum)]
     method: Option<Method>,
     /// Where the cloud itself fetches the image; the local file is what its hash is compared with
@@ -136,6 +138,17 @@ struct Way {
     deadline: u64,
 }
 
+impl WayArgs {
+    fn to_way(&self) -> Way {
+        Way {
+            method: self.method,
+            uri: self.uri.clone(),
+            stores: self.store.clone(),
+            all_stores: self.all_stores,
+        }
+    }
+}
+
 /// `key=value`.
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a property is written KEY=VALUE")?;
@@ -145,71 +158,105 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// All that can be told without reading the image is told first: it may take minutes.
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
-    let found = clouds::find(args.cloud.as_deref(), &Environment::of_process()?)?;
-    found.warnings.iter().for_each(|warning| ui.warning(warning));
-    let sha256 = source::sha256_of(&args.image, "reading", ui)?;
+    let way = args.way.to_way();
+    way.check()?;
+    let cloud = cloud(args, ui)?;
+    let sighted = Sighted::at(args, ui)?;
     let facts = Facts::gather(&args.image)?;
-    facts.check(&args.image, &sha256)?;
-    let source = Source::prepare(args, &sha256, ui)?;
-    let job = job(args, &facts, &source)?;
-    report(&properties::lint(&job.image.properties, job.image.visibility == Visibility::Public), ui)?;
+    facts.check_size(&args.image)?;
+    let image = new_image(args, &facts, &sighted)?;
+    report(&properties::lint(&image.properties, image.visibility == Visibility::Public), ui)?;
     if args.plan {
-        return plan(args, &found.cloud, &job, ui);
+        let unknown = Cloud::unknown();
+        let (cloud, is_known) = cloud.as_ref().map_or((&unknown, false), |cloud| (cloud, true));
+        let older = args.replace.then_some(image.name.as_str());
+        let rehearsal = Rehearsal::new(cloud, is_known, &way.stores, older);
+        send(args, &rehearsal, cloud, &way, image, (&facts, &sighted), ui)?;
+        return plan(args, &rehearsal.requests(), ui);
     }
-    let http = Http::new(&found.cloud.trust)?;
-    let outcome = send(&http, &found.cloud, &job, ui)?;
+    let cloud = cloud.context("no cloud is chosen")?;
+    let http = Http::new(&cloud.trust)?;
+    let outcome = send(args, &http, &cloud, &way, image, (&facts, &sighted), ui)?;
     show(args, &outcome, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn send(exchange: &dyn Exchange, cloud: &Cloud, job: &Job<'_>, ui: &Ui) -> anyhow::Result<Outcome> {
-    let session = Session::open(exchange, cloud)?;
-    upload::run(&session, job, ui)
+/// The cloud that is meant; a plan also does without one.
+fn cloud(args: &Args, ui: &Ui) -> anyhow::Result<Option<Cloud>> {
+    let (wanted, environment) = (args.cloud.as_deref(), Environment::of_process()?);
+    if args.plan && !clouds::is_chosen(wanted, &environment)? {
+        ui.note(
+            "no cloud is chosen (--cloud): how one logs in there, and whether it takes this (methods, stores, rights, \
+             names that are taken), is not known",
+        );
+        return Ok(None);
+    }
+    let found = clouds::find(wanted, &environment)?;
+    found.warnings.iter().for_each(|warning| ui.warning(warning));
+    Ok(Some(found.cloud))
 }
 
-fn job<'a>(args: &Args, facts: &Facts, source: &'a Source) -> anyhow::Result<Job<'a>> {
-    let parts = facts.parts(args.image_version.as_deref());
-    let name = template::fill(&args.name, &parts)?;
-    let mut all = facts.properties.clone();
-    for (key, value) in &args.property {
-        match value.as_str() {
-            "" => drop(all.remove(key)),
-            _ => drop(all.insert(key.clone(), value.clone())),
-        }
-    }
-    all.insert(NAME.into(), name.clone());
-    all.insert(BUILD_ID.into(), source.build_id.clone());
-    Ok(Job {
-        image: NewImage {
-            id: String::new(),
-            name,
-            disk_format: source.format.clone(),
-            container_format: "bare".into(),
-            visibility: args.who.visibility(),
-            min_disk: min_disk(args, source)?,
-            min_ram: args.min_ram.or(facts.min_ram).unwrap_or(0),
-            tags: args.tag.clone(),
-            properties: all,
-        },
+/// Logs in, asks what is offered, and only then reads the image.
+fn send(
+    args: &Args,
+    exchange: &dyn Exchange,
+    cloud: &Cloud,
+    way: &Way,
+    mut image: NewImage,
+    (facts, sighted): (&Facts, &Sighted<'_>),
+    ui: &Ui,
+) -> anyhow::Result<Outcome> {
+    let session = Session::open(exchange, cloud)?;
+    let method = way.method_for(&session.offer()?)?;
+    let sha256 = source::sha256_of(&args.image, "reading", ui)?;
+    facts.check(&args.image, &sha256)?;
+    let source = sighted.prepare(&sha256, ui)?;
+    image.properties.insert(BUILD_ID.into(), source.build_id.clone());
+    let job = Job {
+        image,
         protected: args.protected,
         hidden: args.hidden,
         payload: &*source.payload,
         expected_sha256: source.sha256.clone(),
         expected_len: source.len,
-        method: args.way.method,
-        uri: args.way.uri.clone(),
-        stores: args.way.store.clone(),
-        all_stores: args.way.all_stores,
+        way,
+        method,
         replace: args.replace.then_some(args.keep),
         deadline: Duration::from_secs(args.way.deadline),
+    };
+    upload::run(&session, &job, ui)
+}
+
+/// The image as it is described to the cloud, but for what tells its build.
+fn new_image(args: &Args, facts: &Facts, sighted: &Sighted<'_>) -> anyhow::Result<NewImage> {
+    let name = template::fill(&args.name, &facts.parts(args.image_version.as_deref()))?;
+    let mut properties = facts.properties.clone();
+    for (key, value) in &args.property {
+        match value.as_str() {
+            "" => drop(properties.remove(key)),
+            _ => drop(properties.insert(key.clone(), value.clone())),
+        }
+    }
+    properties.insert(NAME.into(), name.clone());
+    Ok(NewImage {
+        id: String::new(),
+        name,
+        disk_format: sighted.format.clone(),
+        container_format: "bare".into(),
+        visibility: args.who.visibility(),
+        min_disk: min_disk(args, sighted)?,
+        min_ram: args.min_ram.or(facts.min_ram).unwrap_or(0),
+        tags: args.tag.clone(),
+        properties,
     })
 }
 
 /// Glance neither checks it nor sets it: too small a value makes servers fail when they are built.
-fn min_disk(args: &Args, source: &Source) -> anyhow::Result<u64> {
-    match (args.min_disk, source.min_disk) {
+fn min_disk(args: &Args, sighted: &Sighted<'_>) -> anyhow::Result<u64> {
+    match (args.min_disk, sighted.min_disk) {
         (Some(asked), Some(needed)) if asked < needed => {
             let error =
                 anyhow::anyhow!("--min-disk {asked} is less than the image's virtual size of {needed} GiB");
@@ -218,7 +265,7 @@ fn min_disk(args: &Args, source: &Source) -> anyhow::Result<u64> {
         (Some(asked), _) => Ok(asked),
         (None, Some(needed)) => Ok(needed),
         (None, None) => {
-            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", source.format);
+            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", sighted.format);
             Err(error).hint(|| "tell it with --min-disk, in GiB").exit_code(USAGE)
         }
     }
@@ -235,10 +282,7 @@ fn report(findings: &[properties::Finding], ui: &Ui) -> anyhow::Result<()> {
     }
 }
 
-fn plan(args: &Args, cloud: &Cloud, job: &Job<'_>, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let rehearsal = Rehearsal::new(cloud, &job.stores, args.replace.then_some(job.image.name.as_str()));
-    send(&rehearsal, cloud, job, ui)?;
-    let requests = rehearsal.into_requests();
+fn plan(args: &Args, requests: &[Shown], ui: &Ui) -> anyhow::Result<ExitCode> {
     if args.json {
         ui.json(&requests)?;
     } else {

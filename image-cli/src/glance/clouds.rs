@@ -126,6 +126,22 @@ pub(crate) struct Environment {
     pub(crate) system_dirs: Vec<PathBuf>,
 }
 
+impl Cloud {
+    /// One of which nothing is known, for plans.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            name: String::new(),
+            auth_url: "http://identity-service.invalid".into(),
+            auth: Auth::Token(Secret::new("")),
+            scope: Scope::Unsaid,
+            region: None,
+            interfaces: vec!["public".into()],
+            image_endpoint: None,
+            trust: Trust::default(),
+        }
+    }
+}
+
 impl Environment {
     /// This process's own.
     pub(crate) fn of_process() -> anyhow::Result<Self> {
@@ -148,6 +164,16 @@ impl Environment {
 pub(crate) struct Found {
     pub(crate) cloud: Cloud,
     pub(crate) warnings: Vec<String>,
+}
+
+/// Whether [`find`] would have a cloud to look for: one is named, described by variables, or the only one there is.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub(crate) fn is_chosen(wanted: Option<&str>, environment: &Environment) -> anyhow::Result<bool> {
+    let named = wanted.is_some() || environment.variable("OS_CLOUD").is_some();
+    let described = || AUTH_VARIABLES.iter().any(|name| environment.variable(name).is_some());
+    Ok(named || described() || Files::read(environment)?.only_cloud().is_ok())
 }
 
 /// Finds the cloud called `wanted`, or the one that the environment means.

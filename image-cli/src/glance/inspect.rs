@@ -63,7 +63,9 @@ pub(crate) enum Violation {
     HybridMbr,
     #[error("its first sector is signed 55 AA, but describes no partition")]
     NoPartition,
-    #[error("it is a fixed VHD, which Glance cannot recognise")]
+    #[error(
+        "it is a fixed VHD: as vhd Glance does not recognise it, and as raw its footer counts as a part of the disk"
+    )]
     FixedVhd,
     #[error("its format {0} is none that Glance takes")]
     Banned(&'static str),
@@ -122,10 +124,26 @@ pub(crate) fn inspect_disk(disk: &dyn BlockRead) -> anyhow::Result<Inspected> {
     Ok(found)
 }
 
+/// A size in whole GiB, rounded up.
+pub(crate) fn in_gib(size: u64) -> u64 {
+    size.div_ceil(1 << 30)
+}
+
 impl Inspected {
     /// The virtual size in whole GiB, rounded up: what `min_disk` must be at least.
     pub(crate) fn min_disk(&self) -> Option<u64> {
-        self.virtual_size.map(|size| size.div_ceil(1 << 30))
+        self.virtual_size.map(in_gib)
+    }
+
+    /// As its owner declares it. A fixed VHD is a raw disk with a sector behind it: who says raw gets just that.
+    pub(crate) fn declared(mut self, declared: Option<&str>) -> Self {
+        if declared == Some("raw") && self.violations.contains(&Violation::FixedVhd) {
+            self.violations.retain(|violation| *violation != Violation::FixedVhd);
+            self.warnings.push(
+                "it is a fixed VHD, sent as raw: its footer is the last sector of the disk, behind a GPT's backup".into(),
+            );
+        }
+        self
     }
 
     /// Fails with all that Glance would refuse, if the file is declared to be `declared`.
@@ -157,7 +175,9 @@ impl Inspected {
             )
         };
         match self.format {
-            "raw" if self.violations.contains(&Violation::FixedVhd) => converted("vpc"),
+            "raw" if self.violations.contains(&Violation::FixedVhd) => {
+                format!("{}; --disk-format raw sends it with its footer", converted("vpc"))
+            }
             "raw" if !self.violations.is_empty() => format!(
                 "sfdisk or sgdisk mends a partition table; a qcow2 is not looked into: goldimg upload --convert \
                  qcow2 {path}"

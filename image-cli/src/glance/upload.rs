@@ -28,7 +28,7 @@ use super::image_api::{
 use super::payload::{self, Digests, Measured, Payload, digests_of};
 use super::rotate::{self, Rotated};
 use super::session::Session;
-use crate::failure::{self, Advise};
+use crate::failure::{self, Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
 
@@ -52,6 +52,15 @@ pub(crate) enum Method {
     WebDownload,
 }
 
+/// The way that is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Way {
+    pub(crate) method: Option<Method>,
+    pub(crate) uri: Option<String>,
+    pub(crate) stores: Vec<String>,
+    pub(crate) all_stores: bool,
+}
+
 /// What is to be uploaded, and how.
 pub(crate) struct Job<'a> {
     /// Under its final name, as visible as it is to be at the end.
@@ -63,10 +72,9 @@ pub(crate) struct Job<'a> {
     pub(crate) expected_sha256: Option<String>,
     /// In bytes, about: for the progress bar.
     pub(crate) expected_len: u64,
-    pub(crate) method: Option<Method>,
-    pub(crate) uri: Option<String>,
-    pub(crate) stores: Vec<String>,
-    pub(crate) all_stores: bool,
+    pub(crate) way: &'a Way,
+    /// What the way comes to in this cloud.
+    pub(crate) method: Method,
     /// Whether older images make room; how many of them stay, where not all.
     pub(crate) replace: Option<Option<usize>>,
     /// How long an import may take.
@@ -124,8 +132,6 @@ enum Sent {
 
 impl Upload<'_> {
     fn run(&self) -> anyhow::Result<Outcome> {
-        let offer = self.session.offer()?;
-        let method = self.job.method_for(&offer)?;
         let earlier = self.earlier()?;
         if self.job.replace.is_none() {
             self.refuse_second_of_name(earlier.as_ref())?;
@@ -133,7 +139,7 @@ impl Upload<'_> {
         let found = earlier.is_some();
         let (image, verified) = match earlier {
             Some(image) => self.resume(image)?,
-            None => self.bring(method)?,
+            None => self.bring(self.job.method)?,
         };
         let id = image.id.clone();
         self.publish(image, verified, found)
@@ -272,7 +278,7 @@ impl Upload<'_> {
     fn fill(&self, method: Method, id: &mut String) -> anyhow::Result<Digests> {
         if method == Method::WebDownload {
             let digests = self.read_through("reading")?;
-            self.start_import(id, self.job.web_download()?)?;
+            self.start_import(id, self.job.way.import(method))?;
             return Ok(digests);
         }
         let mut pause = PAUSE;
@@ -281,7 +287,7 @@ impl Upload<'_> {
             match self.send(id, method)? {
                 Sent::Whole(digests) => {
                     if method == Method::GlanceDirect {
-                        self.start_import(id, self.job.import("glance-direct", None))?;
+                        self.start_import(id, self.job.way.import(method))?;
                     }
                     return Ok(digests);
                 }
@@ -306,7 +312,7 @@ impl Upload<'_> {
     fn send(&self, id: &str, method: Method) -> anyhow::Result<Sent> {
         let mut request =
             self.session.data_request(id, if method == Method::Direct { "/file" } else { "/stage" })?;
-        if let (Method::Direct, Some(store)) = (method, self.job.stores.first()) {
+        if let (Method::Direct, Some(store)) = (method, self.job.way.stores.first()) {
             request = request.header("X-Image-Meta-Store", store);
         }
         let len = self.job.payload.len();
@@ -490,29 +496,53 @@ impl Job<'_> {
         let name: String = self.image.name.chars().take(220).collect();
         format!("{name} (being uploaded ")
     }
+}
 
-    /// The way that was asked for, or the simplest one that the cloud offers.
-    fn method_for(&self, offer: &Offer) -> anyhow::Result<Method> {
-        let several = self.all_stores || self.stores.len() > 1;
-        let chosen = self.method.unwrap_or(if self.uri.is_some() {
+impl Way {
+    /// The method that was asked for, or the simplest one.
+    fn chosen(&self) -> Method {
+        self.method.unwrap_or(if self.uri.is_some() {
             Method::WebDownload
-        } else if several {
+        } else if self.several() {
             Method::GlanceDirect
         } else {
             Method::Direct
-        });
-        if several && chosen == Method::Direct {
-            return Err(anyhow::anyhow!("a direct upload goes to one store"))
-                .hint(|| "--method glance-direct reaches several");
-        }
-        let needed = match chosen {
-            Method::Direct => None,
-            Method::GlanceDirect => Some("glance-direct"),
-            Method::WebDownload => Some("web-download"),
+        })
+    }
+
+    fn several(&self) -> bool {
+        self.all_stores || self.stores.len() > 1
+    }
+
+    /// Fails where no cloud could do it.
+    ///
+    /// # Errors
+    /// Where what is asked for does not go together: wrong usage.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (wrong, hint) = match (self.chosen(), &self.uri) {
+            (Method::WebDownload, None) => {
+                ("web-download needs the address that the cloud fetches the image from", "give it with --uri")
+            }
+            (Method::Direct | Method::GlanceDirect, Some(_)) => (
+                "an address is of use only where the cloud fetches the image",
+                "--method web-download does that",
+            ),
+            (Method::Direct, None) if self.several() => {
+                ("a direct upload goes to one store", "--method glance-direct reaches several")
+            }
+            _ => return Ok(()),
         };
-        if let Some(needed) =
-            needed.filter(|needed| !offer.import_methods.iter().any(|offered| offered == needed))
-        {
+        Err(anyhow::anyhow!(wrong)).hint(|| hint).exit_code(USAGE)
+    }
+
+    /// The method to be used in a cloud that offers this.
+    ///
+    /// # Errors
+    /// Where it offers something else.
+    pub(crate) fn method_for(&self, offer: &Offer) -> anyhow::Result<Method> {
+        let chosen = self.chosen();
+        let offers = |method: &str| offer.import_methods.iter().any(|offered| offered == method);
+        if let Some(needed) = chosen.import_name().filter(|needed| !offers(needed)) {
             return Err(anyhow::anyhow!("this cloud does not offer {needed}")).hint(|| {
                 match &offer.import_methods[..] {
                     [] => "it offers: direct".to_owned(),
@@ -533,9 +563,10 @@ impl Job<'_> {
         Ok(chosen)
     }
 
-    fn import(&self, method: &str, uri: Option<&str>) -> Value {
-        let mut how = json!({ "name": method });
-        if let Some(uri) = uri {
+    /// What the cloud is told to import.
+    fn import(&self, method: Method) -> Value {
+        let mut how = json!({ "name": method.import_name() });
+        if let Some(uri) = &self.uri {
             how["uri"] = json!(uri);
         }
         let mut body = json!({ "method": how });
@@ -544,15 +575,20 @@ impl Job<'_> {
         } else if !self.stores.is_empty() {
             body["stores"] = json!(self.stores);
         }
-        if self.all_stores || self.stores.len() > 1 {
+        if self.several() {
             body["all_stores_must_succeed"] = json!(true);
         }
         body
     }
+}
 
-    fn web_download(&self) -> anyhow::Result<Value> {
-        let uri =
-            self.uri.as_deref().context("web-download needs an address").hint(|| "give it with --uri")?;
-        Ok(self.import("web-download", Some(uri)))
+impl Method {
+    /// Glance's name of it, where it is an import.
+    fn import_name(self) -> Option<&'static str> {
+        match self {
+            Self::Direct => None,
+            Self::GlanceDirect => Some("glance-direct"),
+            Self::WebDownload => Some("web-download"),
+        }
     }
 }

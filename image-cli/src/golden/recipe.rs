@@ -17,6 +17,9 @@ use serde::Serialize;
 pub(crate) use self::uri::Uri;
 use crate::size::Size;
 
+/// The architecture of all images, as Debian calls it.
+const ARCHITECTURE: &str = "amd64";
+
 /// A golden image: from what it is made, what is done to it, and what comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -57,6 +60,17 @@ pub(crate) struct Recipe {
     /// What is written.
     #[schemars(default)]
     pub(crate) output: Output,
+}
+
+impl Recipe {
+    /// Whether there is a script that may reach all of the network.
+    pub(crate) fn has_full_network(&self) -> bool {
+        let access = |step: &Step| match step {
+            Step::Run(run) => run.network.unwrap_or(self.build.network),
+            _ => Access::None,
+        };
+        self.steps.iter().any(|step| access(step) == Access::Full)
+    }
 }
 
 /// A base system from packages.
@@ -114,6 +128,26 @@ impl Base {
     /// Whether a package is a file beside the recipe, and its path from there.
     pub(crate) fn local_file(package: &str) -> Option<&Path> {
         package.strip_prefix("./").map(Path::new)
+    }
+
+    /// Another architecture than the image's that a package is to be of.
+    pub(crate) fn foreign_architecture(package: &str) -> Option<&str> {
+        let name = package.split('=').next().filter(|_| Self::local_file(package).is_none())?;
+        let (_, architecture) = name.split_once(':')?;
+        (![ARCHITECTURE, "all", "any", "native"].contains(&architecture)).then_some(architecture)
+    }
+
+    /// What is wrong with a package of another architecture.
+    pub(crate) fn words_on_architecture(package: &str) -> String {
+        format!("{package:?} is of another architecture than the image, which is {ARCHITECTURE}")
+    }
+
+    /// What can be done about it.
+    pub(crate) fn remedy_of_architecture(package: &str, other: &str) -> String {
+        format!(
+            "without `:{other}` it is the image's own; a script can have both: run = \"dpkg --add-architecture {other} && \
+             apt-get update && apt-get install --yes {package}\""
+        )
     }
 }
 
@@ -485,5 +519,27 @@ pub(crate) fn example() -> Recipe {
         seal: Seal::default(),
         openstack: OpenStack::default(),
         output: Output::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_script_has_all_of_the_network() {
+        let has = |usual: Access, steps: &[Step]| {
+            let mut recipe = example();
+            (recipe.build.network, recipe.steps) = (usual, steps.to_vec());
+            recipe.has_full_network()
+        };
+        let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
+        let install = Step::Install(vec!["htop".into()]);
+        assert!(!has(Access::Full, &[]));
+        assert!(!has(Access::Full, std::slice::from_ref(&install)), "apt has its own way");
+        assert!(has(Access::Full, &[install.clone(), run(None)]));
+        assert!(!has(Access::Full, &[run(Some(Access::Packages)), run(Some(Access::None))]));
+        assert!(!has(Access::Packages, &[run(None)]));
+        assert!(has(Access::None, &[run(None), run(Some(Access::Full))]));
     }
 }

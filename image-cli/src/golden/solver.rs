@@ -90,11 +90,14 @@ fn answer(loaded: &Loaded, root: &Root) -> anyhow::Result<Outcome> {
     }
     // An answer without one archive's packages would call them missing; an old list of them will do.
     let unknown = found.iter().find_map(|refusal| match refusal {
-        Refusal::Unreachable { uri, why } if !root.has_list(uri) => Some(why),
+        Refusal::Unreachable { uri, why } if !root.has_list(uri) => Some((uri, why)),
         _ => None,
     });
-    if let Some(why) = unknown {
-        return Ok(Outcome::Unasked(why.clone()));
+    if let Some((uri, why)) = unknown {
+        return Ok(match silent(uri, why, &recipe.base) {
+            Some(remark) => Outcome::Answered(Answer { remarks: vec![remark], total: None }),
+            None => Outcome::Unasked(why.clone()),
+        });
     }
     packages(loaded, root).map(Outcome::Answered)
 }
@@ -154,6 +157,16 @@ fn of_archive(refusal: &Refusal, base: &Base, root: &Root) -> Option<Remark> {
         | Refusal::NoCandidate(_)
         | Refusal::Unmet(_) => None,
     }
+}
+
+/// What is to be said of an archive that the recipe names and that does not answer, when asked for `uri`.
+fn silent(uri: &str, why: &str, base: &Base) -> Option<Remark> {
+    let further = base.archives.iter().enumerate();
+    let further = further.filter_map(|(number, archive)| Some((Role::Uri(number), archive.uri.as_ref()?)));
+    let mut named = base.mirror.iter().map(|mirror| (Role::Mirror, mirror)).chain(further);
+    let (role, own) = named.find(|(_, own)| uri.starts_with(own.as_str().trim_end_matches('/')))?;
+    let remark = Remark::doubt(role, "", format!("the archive {own} does not answer: {why}"));
+    Some(remark.help(format!("is the address right, and does this machine reach it? curl -I {own}")))
 }
 
 /// Which further archive it is that has `suite` at `uri`; none for the base's own.
@@ -235,7 +248,12 @@ fn packages(loaded: &Loaded, root: &Root) -> anyhow::Result<Answer> {
 
 /// What is to be said of a package that cannot be had; `is_unsure` knows those that a step may make known.
 fn of_package(refusal: &Refusal, archive: &[String], is_unsure: impl Fn(&str) -> bool) -> Option<Remark> {
+    let other = match refusal {
+        Refusal::NoPackage(name) => Base::foreign_architecture(name),
+        _ => None,
+    };
     let (word, message) = match refusal {
+        Refusal::NoPackage(name) if other.is_some() => (name.clone(), Base::words_on_architecture(name)),
         Refusal::NoPackage(name) => (name.clone(), format!("the archive has no package {name:?}")),
         Refusal::NoCandidate(name) => {
             (name.clone(), format!("{name:?} is no package itself: others provide it, or once did"))
@@ -252,6 +270,9 @@ fn of_package(refusal: &Refusal, archive: &[String], is_unsure: impl Fn(&str) ->
         }
         false => Remark::mistake(Role::Package, &word, message),
     };
+    if let Some(other) = other {
+        return Some(remark.help(Base::remedy_of_architecture(&word, other)));
+    }
     let name = word.split([':', '=']).next().unwrap_or_default();
     let near = nearest(name, archive.iter().map(String::as_str).filter(|other| *other != name));
     Some(match (refusal, near) {
@@ -319,6 +340,13 @@ mod tests {
         );
         assert_eq!(of(&Refusal::NoPackage("htpo:i386".into()), true).severity, Severity::Warning);
         assert_eq!(of(&Refusal::NoPackage("zzzzzz".into()), false).label, None);
+        let foreign = of(&Refusal::NoPackage("htop:i386".into()), true);
+        assert!(
+            foreign
+                .message
+                .starts_with("\"htop:i386\" is of another architecture than the image, which is amd64")
+        );
+        assert!(foreign.help.unwrap().contains("dpkg --add-architecture i386 && "));
         let version = of(&Refusal::NoVersion { name: "htop".into(), version: "9".into() }, false);
         assert_eq!((version.word.as_str(), version.label), ("htop=9", None));
     }
@@ -341,6 +369,19 @@ mod tests {
         base.archives = vec![further(Some("file:///srv/x"), "stable")];
         assert_eq!(further_of(&base, "copy:/srv/x", "stable"), Some(0));
         assert_eq!(further_of(&base, "copy:/srv/y", "stable"), None);
+    }
+
+    #[test]
+    fn an_archive_that_does_not_answer_is_shown_where_it_is_named() {
+        let mut base = example().base;
+        let asked = "http://x/dists/bookworm/InRelease";
+        assert_eq!(silent(asked, "Could not resolve 'x'", &base), None, "this machine's own");
+        base.mirror = Some(crate::golden::recipe::Uri::new("http://x/"));
+        let remark = silent(asked, "Could not resolve 'x'", &base).unwrap();
+        assert_eq!((remark.severity, remark.role), (Severity::Warning, Role::Mirror));
+        assert_eq!(remark.message, "the archive http://x/ does not answer: Could not resolve 'x'");
+        assert!(remark.help.unwrap().ends_with("curl -I http://x/"));
+        assert_eq!(silent("http://y/InRelease", "", &base), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::identity::Identity;
 use super::load::Loaded;
 use super::log::Log;
 use super::manifest::Origin;
+use super::recipe::Access;
 use super::secrets::{Secrets, search};
 use super::tree::{Session, Tree};
 use super::{
@@ -134,7 +135,9 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         bootstrap::install(recipe, &tree, &fetched)?;
         Ok(session)
     })?;
-    if let Some(notice) = session.notice()? {
+    if recipe.has_full_network()
+        && let Some(notice) = session.notice(Access::Full)?
+    {
         build.ui.note(&notice);
     }
     build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;

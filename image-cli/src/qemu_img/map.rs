@@ -6,6 +6,7 @@ use image_core::map::Map;
 use super::failure::Failure;
 use super::node::{Layer, Node, Wanted, backing_path};
 use super::options::{Opt, flag, long_flag, long_valued, valued};
+use super::whole_sectors::WholeSectors;
 use super::{Call, Output, bytes, size, words};
 
 pub(super) const OPTIONS: &[Opt] = &[
@@ -35,11 +36,11 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     }
     let name = call.one_name("Expecting one image file name")?;
     let node = Node::parse(&name, &wanted)?;
-    let disk = node.disk()?;
+    let disk = WholeSectors(node.disk()?);
     let range = ByteRange::between(start, start.saturating_add(len).min(disk.size()));
     let mut printer = Printer { call, output, names: names(&node)?, text: String::new(), entries: 0 };
     printer.head();
-    for stretch in Map::of(&*disk, range) {
+    for stretch in Map::of(&disk, range) {
         let failed = |error| Failure::new(words::of_chain(&error)).context("Failed to read image metadata");
         printer.entry(&stretch.map_err(failed)?)?;
     }

@@ -68,7 +68,7 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) if it cannot be opened, [`Invalid`](crate::ErrorKind::Invalid) if it
-    /// is neither a regular file nor a block device, or holds more than its size says (cause: [`NoDisk`](super::NoDisk)).
+    /// is neither a regular file nor a block device, or holds something else than its size says (cause: [`NoDisk`](super::NoDisk)).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path.as_ref(), OpenOptions::new().read(true))
     }
@@ -386,6 +386,7 @@ mod tests {
         let why = |path: &Path| FileDisk::open(path).unwrap_err().cause::<NoDisk>().copied();
         assert_eq!(why("/dev/null".as_ref()), Some(NoDisk::CharacterDevice));
         assert_eq!(why("/proc/self/stat".as_ref()), Some(NoDisk::Unsized));
+        assert_eq!(why("/sys/kernel/uevent_seqnum".as_ref()), Some(NoDisk::MadeWhileRead));
         assert_eq!(why(dir.path()), Some(NoDisk::Folder));
         assert_eq!(FileDisk::create_new(dir.path().join("a.raw"), 1).unwrap_err().kind(), ErrorKind::Io);
     }

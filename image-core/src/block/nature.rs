@@ -27,6 +27,9 @@ pub enum NoDisk {
         "it has a size of 0 and yet holds something, as files do that the kernel makes while they are read"
     )]
     Unsized,
+    /// A file as those in /sys: its size is the most that may be in it, not what is.
+    #[error("it is made by the kernel while it is read, and its size says nothing of what is in it")]
+    MadeWhileRead,
 }
 
 impl From<NoDisk> for Error {
@@ -60,15 +63,17 @@ pub(super) fn check_kind(kind: FileType) -> Result<(), NoDisk> {
     })
 }
 
-/// Refuses a regular file that holds more than its size says.
+/// Refuses a regular file that holds more or less than its size says.
 pub(super) fn check_size(file: &File, metadata: &Metadata) -> Result<(), NoDisk> {
-    if !metadata.is_file() || metadata.len() > 0 {
+    if !metadata.is_file() {
         return Ok(());
     }
     let made_by_kernel = fstatfs(file).is_ok_and(|system| MADE_BY_THE_KERNEL.contains(&system.f_type));
-    // Other filesystems of that kind: what is read now decides. A file that is open for writing alone has nothing yet.
-    match made_by_kernel || file.read_at(&mut [0], 0).is_ok_and(|len| len > 0) {
-        true => Err(NoDisk::Unsized),
-        false => Ok(()),
+    match metadata.len() {
+        0 if made_by_kernel => Err(NoDisk::Unsized),
+        // Other filesystems of that kind: what is read now decides. A file that is open for writing alone has nothing yet.
+        0 if file.read_at(&mut [0], 0).is_ok_and(|len| len > 0) => Err(NoDisk::Unsized),
+        1.. if made_by_kernel => Err(NoDisk::MadeWhileRead),
+        _ => Ok(()),
     }
 }

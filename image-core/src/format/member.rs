@@ -40,7 +40,8 @@ impl Member {
         Self::in_medium_to_write(Medium::open_writable(path.as_ref())?, format)
     }
 
-    /// As [`open`](Self::open), for a check: the header may lack a refcount table ([`Header::read_to_repair`]).
+    /// As [`open`](Self::open), for a check: the header may lack a refcount table, and its L1 table may lie past the end
+    /// of the file ([`Header::read_to_check`]).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -53,7 +54,7 @@ impl Member {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn in_medium_to_check(medium: Medium, format: Option<Format>, share: Share) -> Result<Self> {
-        Self::open_shared(medium, format, share, |file| Ok(Header::read_to_repair(file)?.0))
+        Self::open_shared(medium, format, share, |file| Ok(Header::read_to_check(file)?.0))
     }
 
     /// As [`open_writable`](Self::open_writable), in a medium that is open for writing.

@@ -9,7 +9,7 @@
 //! Nothing marks a disk as raw, so whatever is taken for something else here must be nothing that a disk begins or ends
 //! with. What has no more than a few bytes to be known by is looked at more closely:
 //!
-//! - tar: `ustar` lies where an MBR has its boot code; the checksum of the header decides (POSIX pax, "ustar Header Block").
+//! - tar: `ustar` lies where an MBR has its boot code, and the oldest have nothing there; the checksum of the header decides.
 //! - ISO 9660 (ECMA-119, 8.4): a stick that was an installer has the descriptor long after it was partitioned anew. With
 //!   a partition table it is a disc only if the volume fills half of the file at least.
 //! - fixed VHD (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format"): by the checksum of the footer,
@@ -103,7 +103,7 @@ const KNOWN_TO_QEMU: [(usize, &[u8], Foreign); 13] = [
 ];
 
 /// What they take for raw.
-const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 16] = [
+const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 17] = [
     (0, b"LUKS\xba\xbe", image("LUKS")),
     (0, b"\x3a\xff\x26\xed\x01\0", image("an Android sparse image")),
     (0, b"sprs", image("an Apple sparse image")),
@@ -117,6 +117,7 @@ const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 16] = [
     (0, b"PK\x07\x08", archive("a zip file", "unzip")),
     (0, b"7z\xbc\xaf\x27\x1c", archive("a 7z file", "7z x")),
     (0, b"Rar!\x1a\x07", archive("a rar file", "unrar x")),
+    (0, b"!<arch>\n", archive("an ar archive", "ar x")),
     (0, b"MSWIM\0\0\0", archive("a WIM file", "wimlib-imagex extract")),
     (0, b"\x1f\x9d\x90", compressed("a compress (.Z) file", "uncompress")),
     (0, b"\x1f\xa0", compressed("a pack (.z) file", "gunzip")),
@@ -163,11 +164,12 @@ fn known_start(start: &[u8], probing: Probing) -> Option<Foreign> {
         return found;
     }
     among(&UNKNOWN_TO_QEMU).or_else(|| {
-        let looks: [(Look, Foreign); 4] = [
+        let looks: [(Look, Foreign); 5] = [
             (is_gzip, compressed("a gzip file", "gunzip")),
             (is_bzip2, compressed("a bzip2 file", "bunzip2")),
             (is_skippable_zstd, compressed("a zstd file", "unzstd")),
             (is_tar, archive("a tar archive", "tar -xf")),
+            (is_cpio, archive("a cpio archive", "cpio -i")),
         ];
         looks.into_iter().find(|(is_it, _)| is_it(start)).map(|(_, foreign)| foreign)
     })
@@ -196,17 +198,45 @@ fn is_skippable_zstd(start: &[u8]) -> bool {
     start.get(next..next + 4) == Some(b"\x28\xb5\x2f\xfd")
 }
 
-/// `ustar` (POSIX) or `ustar ` (GNU) in a header of which the checksum is right: the sum of its bytes, with blanks in
-/// place of the checksum itself, in octal.
+/// A header of which the checksum is right: the sum of its bytes, with blanks in place of the checksum itself, in octal
+/// (POSIX pax, "ustar Header Block"). `ustar` stands in it (POSIX, GNU); or, as in tar's seventh edition and those like
+/// it, nothing does: then it has a name and octal numbers where they belong, and no disk's signature.
 fn is_tar(start: &[u8]) -> bool {
     const SUM: std::ops::Range<usize> = 148..156;
-    let (Some(header), Some(b"ustar")) = (start.get(..512), start.get(257..262)) else { return false };
-    let digits = header[SUM].iter().skip_while(|byte| **byte == b' ');
-    let digits: Vec<u8> = digits.take_while(|byte| (b'0'..=b'7').contains(*byte)).copied().collect();
-    let told = std::str::from_utf8(&digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    let Some(header) = start.get(..512) else { return false };
     let bytes = header.iter().enumerate();
-    let sum: u32 = bytes.map(|(at, byte)| u32::from(if SUM.contains(&at) { b' ' } else { *byte })).sum();
-    told == Some(sum)
+    let sum: u64 = bytes.map(|(at, byte)| u64::from(if SUM.contains(&at) { b' ' } else { *byte })).sum();
+    if octal(&header[SUM]) != Some(sum) {
+        return false;
+    }
+    // Mode, owner, group, size and time.
+    let mut numbers = [100..108, 108..116, 116..124, 124..136, 136..148].into_iter();
+    header[257..].starts_with(b"ustar")
+        || (header[0] != 0
+            && !header.ends_with(b"\x55\xaa")
+            && matches!(header[156], 0 | b'0'..=b'7')
+            && numbers.all(|field| octal(&header[field]).is_some()))
+}
+
+/// A number in octal digits, with blanks before and blanks or zeroes behind them. Some programs leave a field empty.
+fn octal(field: &[u8]) -> Option<u64> {
+    let digits = field.trim_ascii_start();
+    let len = digits.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(digits.len());
+    let (digits, behind) = digits.split_at(len);
+    let is_ended = behind.iter().all(|byte| matches!(byte, b' ' | 0));
+    is_ended.then(|| digits.iter().fold(0, |value, digit| value << 3 | u64::from(digit - b'0')))
+}
+
+/// cpio: the magic, and numbers that are octal (POSIX pax, "cpio Header"), or hexadecimal with a checksum or without one.
+fn is_cpio(start: &[u8]) -> bool {
+    let digits = |field: std::ops::Range<usize>, is_digit: fn(&u8) -> bool| {
+        start.get(field).is_some_and(|digits| digits.iter().all(is_digit))
+    };
+    match start.get(..6) {
+        Some(b"070707") => digits(6..76, |byte| (b'0'..=b'7').contains(byte)),
+        Some(b"070701" | b"070702") => digits(6..110, u8::is_ascii_hexdigit),
+        _ => false,
+    }
 }
 
 /// Where ISO 9660 has its first volume descriptor.

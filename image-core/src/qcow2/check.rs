@@ -41,7 +41,7 @@ use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 
 /// Checks the image in `file`, whose header was read from it, and tells `report` of each finding as it is made. Of a
-/// header that lacks its refcount table ([`Header::read_to_repair`]) it tells why, and no cluster is counted.
+/// header that lacks its refcount table ([`Header::read_to_check`]) it tells why, and no cluster is counted.
 ///
 /// # Errors
 /// Whatever makes the check impossible: the file cannot be read, or a table that the header names is damaged.
@@ -65,7 +65,7 @@ fn missing_table(file: &dyn BlockRead, header: &Header, told: &mut dyn FnMut(Fin
     if header.refcount_table.count != 0 {
         return Ok(());
     }
-    let (_, rule) = Header::read_to_repair(file)?;
+    let (_, rule) = Header::read_to_check(file)?;
     if let Some(rule) = rule.filter(|rule| *rule != Corrupt::NoRefcountTable) {
         told(Finding::Rule { rule, times: 1 });
     }
@@ -151,6 +151,13 @@ impl<'a> Image<'a> {
             return Err(Corrupt::RefcountBlockPastEnd { index, host, file_size });
         }
         Ok(cluster)
+    }
+
+    /// The entries of an L1 table that are in the file.
+    fn l1(&self, place: TablePlace) -> Result<Vec<L1Entry>> {
+        let there = self.file_size.saturating_sub(place.offset.0) / 8;
+        let count = place.count.min(u32::try_from(there).unwrap_or(u32::MAX));
+        if count == 0 { Ok(Vec::new()) } else { read_l1(self.file, TablePlace { count, ..place }) }
     }
 
     /// The cluster at `host`, aligned or not; what lies past the end of the file is zeroes.
@@ -268,7 +275,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let coverage = self.image.geometry.l2_coverage();
         let range = ByteRange::new(place.offset.0, u64::from(place.count).saturating_mul(8))?;
         self.region(region, range);
-        for (index, entry) in (0_u64..).zip(read_l1(self.image.file, place)?) {
+        for (index, entry) in (0_u64..).zip(self.image.l1(place)?) {
             let guest = GuestOffset(index.saturating_mul(coverage));
             if entry.0 != 0 && entry.reserved_bits() != 0 {
                 self.corrupt(Corrupt::L1Reserved { guest, entry: entry.0 }, 1);

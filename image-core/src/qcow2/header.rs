@@ -115,16 +115,29 @@ impl Header {
     /// # Errors
     /// As [`read`](Self::read), for all else.
     pub fn read_to_repair(file: &dyn BlockRead) -> Result<(Self, Option<Corrupt>)> {
+        Self::read_but(file, None)
+    }
+
+    /// As [`read_to_repair`](Self::read_to_repair), for a check that changes nothing: the L1 table may also lie past the end
+    /// of the file, in part or all of it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for all else.
+    pub fn read_to_check(file: &dyn BlockRead) -> Result<(Self, Option<Corrupt>)> {
+        Self::read_but(file, Some(Region::L1Table))
+    }
+
+    fn read_but(file: &dyn BlockRead, cut: Option<Region>) -> Result<(Self, Option<Corrupt>)> {
         let doing = || "reading the qcow2 header";
         let bytes = Self::first_cluster(file).doing(doing)?;
         let mut header = Self::parse(&bytes, file.size()).doing(doing)?;
-        let Err(error) = header.check(file.size()) else { return Ok((header, None)) };
+        let Err(error) = header.check_but(file.size(), cut) else { return Ok((header, None)) };
         let Some(rule) = error.cause::<Corrupt>().filter(|rule| is_about_refcount_table(rule)).cloned()
         else {
             return Err(error).doing(doing);
         };
         header.refcount_table = TablePlace::default();
-        match header.check(file.size()) {
+        match header.check_but(file.size(), cut) {
             // Which is told when nothing else is wrong.
             Err(error) if error.cause() == Some(&Corrupt::NoRefcountTable) => Ok((header, Some(rule))),
             done => done.map(|()| (header, None)).doing(doing),
@@ -204,6 +217,11 @@ impl Header {
     }
 
     fn check(&self, file_size: u64) -> Result<()> {
+        self.check_but(file_size, None)
+    }
+
+    /// The region `cut` may end past the end of the file.
+    fn check_but(&self, file_size: u64, cut: Option<Region>) -> Result<()> {
         let needed = self.geometry.l1_count_for(self.size);
         let count = u64::from(self.l1.count);
         if needed.saturating_mul(8) > MAX_L1_LEN {
@@ -223,7 +241,10 @@ impl Header {
             return Err(Corrupt::RegionTooLong { region: Region::SnapshotTable, len, limit }.into());
         }
         for (region, offset, len) in self.places() {
-            check_region(region, (offset, len), self.geometry, file_size)?;
+            match check_region(region, (offset, len), self.geometry, file_size) {
+                Err(Corrupt::RegionPastEnd { .. }) if cut == Some(region) => {}
+                done => done?,
+            }
         }
         let regions = self.regions();
         for (index, &(one, range)) in regions.iter().enumerate() {

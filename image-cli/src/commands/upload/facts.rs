@@ -32,6 +32,7 @@ struct Manifest {
 #[derive(Debug, Deserialize)]
 struct ManifestFile {
     name: String,
+    size: Option<u64>,
     sha256: Option<String>,
 }
 
@@ -45,6 +46,8 @@ pub(super) struct Facts {
     /// In MiB.
     pub(super) min_ram: Option<u64>,
     pub(super) properties: BTreeMap<String, String>,
+    /// The size that the file must have, in bytes.
+    size: Option<u64>,
     /// The SHA-256 that the file must have.
     sha256: Option<String>,
 }
@@ -93,6 +96,7 @@ impl Facts {
             version: Some(manifest.version),
             date: manifest.build_date.chars().take(10).filter(char::is_ascii_digit).collect(),
             min_ram: Some(manifest.min_ram),
+            size: file.size,
             sha256: file.sha256.clone(),
             properties: manifest.properties,
         }))
@@ -107,6 +111,20 @@ impl Facts {
         }
     }
 
+    /// Fails where the file has another size than the one that is described: that is known before it is read.
+    ///
+    /// # Errors
+    /// Where it has, or cannot be looked at.
+    pub(super) fn check_size(&self, path: &Path) -> anyhow::Result<()> {
+        let size = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.len();
+        match self.size {
+            Some(expected) if expected != size => {
+                Err(not_described(path, &format!("it has {size} bytes, and not {expected}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Fails where the file is not the one that is described.
     ///
     /// # Errors
@@ -114,14 +132,15 @@ impl Facts {
     pub(super) fn check(&self, path: &Path, sha256: &str) -> anyhow::Result<()> {
         match &self.sha256 {
             Some(expected) if expected != sha256 => {
-                anyhow::bail!(
-                    "{} is not the file its manifest describes: its sha256 is {sha256}",
-                    path.display()
-                )
+                Err(not_described(path, &format!("its sha256 is {sha256}")))
             }
             _ => Ok(()),
         }
     }
+}
+
+fn not_described(path: &Path, why: &str) -> anyhow::Error {
+    anyhow::anyhow!("{} is not the file its manifest describes: {why}", path.display())
 }
 
 /// What an image needs of which nothing else is known. One that cannot be looked into needs nothing that is known here:
@@ -160,9 +179,21 @@ mod tests {
         );
         assert_eq!(facts.parts(Some("8")).version.as_deref(), Some("8"));
         assert_eq!(facts.min_ram, Some(512));
+        assert_eq!((facts.size, facts.sha256.as_deref()), (Some(3), Some("00ff")));
         assert!(facts.check(Path::new("x"), "00ff").is_ok() && facts.check(Path::new("x"), "00fe").is_err());
         let wanted = [("hw_cdrom_bus", "scsi"), ("os_version", "12")];
         assert_eq!(facts.properties, wanted.map(|(name, value)| (name.into(), value.into())).into());
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_known_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("debian-12-7.qcow2");
+        std::fs::write(path.with_extension("json"), MANIFEST).unwrap();
+        for (content, is_right) in [("abc", true), ("abcd", false), ("", false)] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(Facts::gather(&path).unwrap().check_size(&path).is_ok(), is_right, "{content:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use image_core::format::{Foreign, Probing, probe};
 
 use super::Args;
 use crate::failure::Advise;
-use crate::glance::inspect::{self, Inspected};
+use crate::glance::inspect;
 use crate::glance::payload::converted::{RawPayload, Target, to_qcow2};
 use crate::glance::payload::{FilePayload, Payload};
 use crate::ui::Ui;
@@ -17,10 +17,6 @@ use crate::ui::Ui;
 /// What is sent.
 pub(super) struct Source {
     pub(super) payload: Box<dyn Payload>,
-    /// Glance's name of the format.
-    pub(super) format: String,
-    /// In GiB, where it is known.
-    pub(super) min_disk: Option<u64>,
     /// In bytes.
     pub(super) len: u64,
     /// Of what is sent, where that is a file.
@@ -31,66 +27,83 @@ pub(super) struct Source {
     _temporary: Option<tempfile::NamedTempFile>,
 }
 
-impl Source {
-    /// Prepares the image at `args.image`, whose SHA-256 is `file_sha256`.
+/// An image that was looked at, and whose content nobody has read yet: what is wrong with it is told before that.
+#[derive(Debug)]
+pub(super) struct Sighted<'a> {
+    path: &'a Path,
+    convert: Option<Target>,
+    /// Glance's name of the format that is sent.
+    pub(super) format: String,
+    /// In GiB, where it is known.
+    pub(super) min_disk: Option<u64>,
+}
+
+impl<'a> Sighted<'a> {
+    /// Looks at the image at `args.image`.
     ///
     /// # Errors
-    /// Where it cannot be read or converted, or Glance would refuse what is sent.
-    pub(super) fn prepare(args: &Args, file_sha256: &str, ui: &Ui) -> anyhow::Result<Self> {
-        let path = &args.image;
-        match args.convert {
-            None => {
-                let seen = inspect::inspect(path)?;
-                let format = args.disk_format.as_deref().unwrap_or(seen.format).to_owned();
-                let payload = Box::new(FilePayload::new(path, seen.file_size));
-                let sha256 = Some(file_sha256.to_owned());
-                Self { format, sha256, ..Self::new(payload, &seen, file_sha256) }.checked(args, &seen, ui)
+    /// Where it cannot be read, or Glance would refuse what is sent.
+    pub(super) fn at(args: &'a Args, ui: &Ui) -> anyhow::Result<Self> {
+        let path = args.image.as_path();
+        let declared = args.disk_format.as_deref();
+        let (seen, format) = match args.convert {
+            // What is made here is as Glance has it.
+            Some(target @ Target::Qcow2(_)) => {
+                let min_disk = Some(inspect::in_gib(RawPayload::open(path)?.disk().size()));
+                let format = target.format().to_owned();
+                return Ok(Self { path, convert: args.convert, format, min_disk });
             }
             Some(target @ Target::Raw) => {
-                let payload = RawPayload::open(path)?;
-                let seen = inspect::inspect_disk(payload.disk())?;
-                let payload = Box::new(payload);
-                let build_id = format!("{file_sha256}-raw");
-                let format = target.format().to_owned();
-                Self { format, ..Self::new(payload, &seen, &build_id) }.checked(args, &seen, ui)
+                (inspect::inspect_disk(RawPayload::open(path)?.disk())?, target.format())
             }
-            Some(target @ Target::Qcow2(compression)) => {
-                let size = RawPayload::open(path)?.disk().size();
-                let file = to_qcow2(path, compression, &ui.bytes("converting", size))?;
-                let seen = inspect::inspect(file.path())?;
-                let payload = Box::new(FilePayload::new(file.path(), seen.file_size));
-                let build_id = format!("{file_sha256}-qcow2-{compression}");
-                let sha256 = Some(sha256_of(file.path(), "reading", ui)?);
-                let format = target.format().to_owned();
-                let source =
-                    Self { format, sha256, _temporary: Some(file), ..Self::new(payload, &seen, &build_id) };
-                source.checked(args, &seen, ui)
+            None => {
+                let seen = inspect::inspect(path)?.declared(declared);
+                let format = declared.unwrap_or(seen.format);
+                (seen, format)
             }
-        }
-    }
-
-    fn new(payload: Box<dyn Payload>, seen: &Inspected, build_id: &str) -> Self {
-        Self {
-            payload,
-            format: seen.format.to_owned(),
-            min_disk: seen.min_disk(),
-            len: seen.file_size,
-            sha256: None,
-            build_id: build_id.to_owned(),
-            _temporary: None,
-        }
-    }
-
-    fn checked(self, args: &Args, seen: &Inspected, ui: &Ui) -> anyhow::Result<Self> {
+        };
         seen.warnings.iter().for_each(|warning| ui.warning(warning));
         if !args.no_inspect {
-            seen.check(&args.image, &self.format)?;
+            seen.check(path, format)?;
             // Glance takes whatever it does not know for a raw disk, and nothing boots from it.
-            if args.convert.is_none() && args.disk_format.is_none() && seen.format == "raw" {
-                refuse_foreign(&args.image)?;
+            if args.convert.is_none() && declared.is_none() && seen.format == "raw" {
+                refuse_foreign(path)?;
             }
         }
-        Ok(self)
+        Ok(Self { path, convert: args.convert, format: format.to_owned(), min_disk: seen.min_disk() })
+    }
+
+    /// What is sent of the image, whose SHA-256 is `file_sha256`.
+    ///
+    /// # Errors
+    /// Where it cannot be read or converted.
+    pub(super) fn prepare(&self, file_sha256: &str, ui: &Ui) -> anyhow::Result<Source> {
+        let format = &self.format;
+        match self.convert {
+            None => {
+                let payload = FilePayload::new(self.path, std::fs::metadata(self.path)?.len());
+                let sha256 = Some(file_sha256.to_owned());
+                Ok(Source { sha256, ..Source::new(payload, file_sha256.to_owned()) })
+            }
+            Some(Target::Raw) => {
+                Ok(Source::new(RawPayload::open(self.path)?, format!("{file_sha256}-{format}")))
+            }
+            Some(Target::Qcow2(compression)) => {
+                let size = RawPayload::open(self.path)?.disk().size();
+                let file = to_qcow2(self.path, compression, &ui.bytes("converting", size))?;
+                let payload = FilePayload::new(file.path(), file.as_file().metadata()?.len());
+                let sha256 = Some(sha256_of(file.path(), "reading", ui)?);
+                let build_id = format!("{file_sha256}-{format}-{compression}");
+                Ok(Source { sha256, _temporary: Some(file), ..Source::new(payload, build_id) })
+            }
+        }
+    }
+}
+
+impl Source {
+    fn new(payload: impl Payload + 'static, build_id: String) -> Self {
+        let len = payload.len().unwrap_or_default();
+        Self { payload: Box::new(payload), len, sha256: None, build_id, _temporary: None }
     }
 }
 

@@ -45,7 +45,9 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
         walk.note(Role::Mirror, "", value);
         rules::mirror(walk, value)
     });
-    let packages = fields.optional("packages", |walk, value| texts(walk, value, installable));
+    let packages = fields.optional("packages", |walk, value| {
+        texts(walk, value, |walk, value| rules::of_own_architecture(walk, value, installable(walk, value)?))
+    });
     let archives = fields.optional("archives", archives);
     let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
     fields.finish(|key| keys::home(key, "[base]"));

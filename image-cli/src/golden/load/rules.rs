@@ -7,7 +7,7 @@ use super::fields::{Value, Walk, number, text};
 use super::problem::Problem;
 use super::remark::Role;
 use crate::golden::recipe::schema::LONGEST;
-use crate::golden::recipe::{Owner, Uri};
+use crate::golden::recipe::{Base, Owner, Uri};
 
 /// A string for which `rule` holds; `problem` is said otherwise.
 fn word(
@@ -92,6 +92,13 @@ fn is_package(package: &str) -> bool {
         && version.is_none_or(|version| made_of(version, |byte| byte.is_ascii_alphanumeric(), b".+:~-"))
 }
 
+/// The package, if it is of the image's architecture: while the base is made there are no others.
+pub(super) fn of_own_architecture(walk: &Walk<'_>, value: &Value<'_>, package: String) -> Option<String> {
+    let Some(other) = Base::foreign_architecture(&package) else { return Some(package) };
+    let problem = Problem::error(value.span(), Base::words_on_architecture(&package));
+    walk.refuse(problem.help(Base::remedy_of_architecture(&package, other)))
+}
+
 /// Whether this is a package's name alone.
 pub(super) fn is_package_name(name: &str) -> bool {
     name.len() >= 2 && made_of(name, lower, b"+.-")
@@ -111,20 +118,22 @@ pub(super) fn component(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
 
 /// An archive's address.
 pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<Uri> {
+    const KINDS: [&str; 4] = ["http://", "https://", "file:///", "copy:///"];
+    let behind = |mirror: &str| KINDS.iter().find_map(|kind| mirror.strip_prefix(kind)).map(str::to_owned);
     let rule = |mirror: &str| {
-        let rest =
-            ["http://", "https://", "file:///", "copy:///"].iter().find_map(|kind| mirror.strip_prefix(kind));
-        rest.is_some_and(|rest| {
-            rest.len() > 1 && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+        behind(mirror).is_some_and(|rest| {
+            !rest.is_empty()
+                && !rest.starts_with('/')
+                && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
         })
     };
-    let word = word(
-        walk,
-        value,
-        rule,
-        "is not the address of an archive",
-        "it begins with https://, http://, file:/// or copy:///",
-    )?;
+    let help = match value.get_ref() {
+        toml::de::DeValue::String(text) if behind(text).is_some() => {
+            "a host or a path follows, without spaces and quotes, as in https://mirror.example/debian"
+        }
+        _ => "it begins with https://, http://, file:/// or copy:///",
+    };
+    let word = word(walk, value, rule, "is not the address of an archive", help)?;
     let address = Uri::new(&word);
     if !address.can_be_told() {
         let problem = Problem::error(value.span(), "apt cannot be told this name and password");

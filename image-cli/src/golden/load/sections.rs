@@ -195,7 +195,9 @@ fn is_mapping(walk: &Walk<'_>, value: &Value<'_>, content: &str) -> bool {
 fn boot(walk: &Walk<'_>, value: &Value<'_>) -> Option<Boot> {
     let usual = Boot::default();
     let mut fields = Fields::of(walk, value, "[boot]")?;
-    let kernel = fields.optional("kernel", rules::package);
+    let kernel = fields.optional("kernel", |walk, value| {
+        rules::of_own_architecture(walk, value, rules::package(walk, value)?)
+    });
     let firmware = fields.optional("firmware", |walk, value| {
         let known = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
         let firmware = texts(walk, value, |walk, value| choice(walk, value, &known))?;

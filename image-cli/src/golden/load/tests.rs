@@ -344,6 +344,29 @@ fn impossible_archives_and_packages_are_refused_each_with_its_remedy() {
 }
 
 #[test]
+fn packages_of_another_architecture_are_told_apart_from_those_that_are_missing() {
+    let told = |lines: &str| problems(&format!("{BASE}{lines}\n")).join("\n");
+    let words = "is of another architecture than the image, which is amd64";
+    assert_eq!(told("packages = [\"libc6:i386\"]"), format!("e 5:13 'libc6:i386' {words}"));
+    assert_eq!(told("packages = [\"libc6:armhf=1\"]"), format!("e 5:13 'libc6:armhf=1' {words}"));
+    assert_eq!(told("[boot]\nkernel = \"linux-image:arm64\""), format!("e 6:10 'linux-image:arm64' {words}"));
+    assert_eq!(told("packages = [\"a1:amd64\", \"b1:all\", \"c1:any\", \"d1:native\"]"), "");
+    // A script before it may have made that architecture known.
+    assert_eq!(told("[[steps]]\ninstall = \"libc6:i386\""), "");
+}
+
+#[test]
+fn an_address_needs_a_host_or_a_path() {
+    let told = |mirror: &str| problems(&format!("{BASE}mirror = {mirror:?}\n")).join("\n");
+    for sound in ["http://x", "https://x/debian", "file:///x", "copy:///srv/debian"] {
+        assert_eq!(told(sound), "", "{sound}");
+    }
+    for wrong in ["http://", "https:///debian", "http://a b", "file:///", "file:////", "ftp://x", "x"] {
+        assert_eq!(told(wrong), format!("e 5:10 '{wrong}' is not the address of an archive"), "{wrong}");
+    }
+}
+
+#[test]
 fn answers_for_debconf_are_read_as_it_reads_them() {
     let told = |line: &str| problems(&format!("{BASE}debconf = {line:?}\n")).join("\n");
     for sound in ["a1 a/b boolean true", "a1\ta/b  select  x, y", "a1 a/b string", "a1 a/b seen false"] {

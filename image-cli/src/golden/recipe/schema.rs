@@ -14,7 +14,7 @@ const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
 const LINE: &str = "^(?=.*\\S)[^\\u0000-\\u001f\\u007f-\\u009f]+$";
 const RELEASE: &str = "^[a-z0-9][a-z0-9-]*$";
 const COMPONENT: &str = "^[a-z0-9][a-z0-9/-]*$";
-const MIRROR: &str = "^(https?://|(file|copy):///)[!#-~][!#-~]+$";
+const MIRROR: &str = "^(https?://|(file|copy):///)[!#-.0-~][!#-~]*$";
 const PACKAGE: &str = "^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?$";
 /// A package, or a package's file beside the recipe: apt's way to tell them apart is the slash.
 const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?|(?!/)(?!(.*/)?\\.\\.(/|$))(?=.*/)[^\\u0000-\\u001f\\u007f]+\\.deb)$";

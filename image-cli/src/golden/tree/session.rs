@@ -81,12 +81,12 @@ impl<'a> Session<'a> {
         self.tree
     }
 
-    /// What the user should know of the steps' network.
+    /// What the user should know of the network of steps with so much access.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub(crate) fn notice(&self) -> anyhow::Result<Option<String>> {
-        Ok(self.networks.of(self.networks.usual())?.notice())
+    pub(crate) fn notice(&self, access: Access) -> anyhow::Result<Option<String>> {
+        Ok(self.networks.of(access)?.notice())
     }
 
     /// `program` in the tree, with so much access to the network.

@@ -63,15 +63,39 @@ fn what_is_packed_is_no_disk_but_is_one_to_qemu() {
     }
 }
 
+/// The checksum of a tar header, where it belongs.
+fn summed(mut header: [u8; 512]) -> [u8; 512] {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
 /// A header of ustar with the checksum that belongs to it.
 fn tar_header() -> [u8; 512] {
     let mut header = [0; 512];
     header[..8].copy_from_slice(b"disk.raw");
-    header[148..156].fill(b' ');
     header[257..265].copy_from_slice(b"ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header
+    summed(header)
+}
+
+/// A header of the seventh edition's tar, with these bytes changed before it is summed.
+fn old_tar_header(changes: &[(usize, &[u8])]) -> [u8; 512] {
+    let mut header = [0; 512];
+    for (at, bytes) in [
+        (0, &b"disk.raw"[..]),
+        (100, b"0000644\0"),
+        (108, b"  1750 \0"),
+        (116, b"0001750\0"),
+        (124, b"00000001000\0"),
+        (136, b"15112345670 "),
+    ]
+    .iter()
+    .chain(changes)
+    {
+        header[*at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    summed(header)
 }
 
 #[test]
@@ -80,6 +104,39 @@ fn a_tar_archive_is_known_by_its_checksum() {
     assert_eq!(name(&[(0, &header)]), "a tar archive");
     assert_eq!(name(&[(0, &header), (0, b"e")]), "", "another checksum");
     assert_eq!(name(&[(257, b"ustar\x0000")]), "", "a word in boot code");
+}
+
+#[test]
+fn an_old_tar_archive_is_known_by_all_of_its_header() {
+    let old = |changes: &[(usize, &[u8])]| name(&[(0, &old_tar_header(changes))]);
+    assert_eq!(old(&[]), "a tar archive");
+    assert_eq!(old(&[(156, b"2"), (157, b"elsewhere")]), "a tar archive", "a link");
+    assert_eq!(old(&[(116, b"\0\0\0\0\0\0\0\0")]), "a tar archive", "an empty field");
+    assert_eq!(name(&[(0, &old_tar_header(&[])), (0, b"e")]), "", "another checksum");
+    for (change, why) in [
+        ((510, &b"\x55\xaa"[..]), "the sum is right by chance, and it boots"),
+        ((0, b"\0"), "no name"),
+        ((100, b"\xfa\x31\xc0"), "code where the mode is"),
+        ((130, b"9"), "no octal size"),
+        ((156, b"\xeb"), "no kind of entry"),
+    ] {
+        assert_eq!(old(&[change]), "", "{why}");
+    }
+    assert_eq!(name(&[]), "", "zeroes have the sum of eight blanks");
+    assert_eq!(name_of(&[(0, &old_tar_header(&[]))], Probing::AsQemu), "");
+}
+
+#[test]
+fn archives_of_text_are_known_by_their_numbers() {
+    let octal = [b"070707", &b"0"[..].repeat(70)[..]].concat();
+    let hexadecimal = [b"070701", &b"0aF9"[..].repeat(26)[..]].concat();
+    for archive in [&octal, &hexadecimal] {
+        assert_eq!(name(&[(0, archive)]), "a cpio archive");
+        assert_eq!(name_of(&[(0, archive)], Probing::AsQemu), "");
+        assert_eq!(name(&[(0, archive), (50, b" ")]), "", "no number");
+    }
+    assert_eq!(name(&[(0, &octal), (0, b"070700")]), "");
+    assert_eq!(name(&[(0, b"!<arch>\ndebian-binary")]), "an ar archive");
 }
 
 /// The descriptor of a volume of so many blocks.

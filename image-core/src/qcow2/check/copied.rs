@@ -5,7 +5,7 @@
 use super::super::entry::L2Entry;
 use super::super::geometry::{GuestOffset, HostOffset};
 use super::super::layout::COPIED;
-use super::super::table::{l2_entry, read_l1, set_l2_entry};
+use super::super::table::{l2_entry, set_l2_entry};
 use super::refcounts::Refcounts;
 use super::{Finding, Image};
 use crate::block::{BlockWrite, ByteRange};
@@ -26,7 +26,7 @@ pub(super) fn walk(
     // More tables than clusters are the same tables again: told before, as refcounts that are too low.
     let mut tables_left = geometry.clusters_for(image.file_size);
     let l1_place = image.header.l1.offset.0;
-    for (index, entry) in (0_u64..).zip(read_l1(image.file, image.header.l1)?) {
+    for (index, entry) in (0_u64..).zip(image.l1(image.header.l1)?) {
         let Some(table) = entry.table() else { continue };
         if tables_left == 0 {
             break;

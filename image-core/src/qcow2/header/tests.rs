@@ -250,3 +250,27 @@ proptest! {
         let _ = parse(&bytes);
     }
 }
+
+/// What is missing of the L1 table is for a check to count, and for nobody else to read.
+#[test]
+fn only_a_check_reads_a_header_whose_l1_table_is_past_the_end() {
+    let file = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = as_qemu_writes();
+        change(&mut bytes);
+        bytes.resize(FILE_SIZE as usize, 0);
+        MemoryDisk::from_bytes(bytes)
+    };
+    for offset in [FILE_SIZE, 1 << 30, 1 << 62] {
+        let file = file(&put64(40, offset));
+        assert_eq!(Header::read_to_check(&file).unwrap().0.l1.offset.0, offset);
+        let repaired = Header::read_to_repair(&file).map(|(header, _)| header);
+        for error in [Header::read(&file), repaired].map(Result::unwrap_err) {
+            assert!(matches!(error.cause(), Some(Corrupt::RegionPastEnd { region: Region::L1Table, .. })));
+        }
+    }
+    // A length that nothing bounds is no less a lie.
+    let long = Header::read_to_check(&file(&put32(36, u32::MAX))).unwrap_err();
+    assert!(matches!(long.cause(), Some(Corrupt::RegionTooLong { region: Region::L1Table, .. })));
+    let unaligned = Header::read_to_check(&file(&put64(40, 0x4000_0200))).unwrap_err();
+    assert!(matches!(unaligned.cause(), Some(Corrupt::RegionUnaligned { region: Region::L1Table, .. })));
+}
