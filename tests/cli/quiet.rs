@@ -18,7 +18,7 @@ const DATA: &[&[&str]] = &[
     &["plan", "minimal.toml"],
     &["schema"],
     &["snapshot", "sound.qcow2"],
-    &["upload", "--plan", "--cloud", "one", "new.qcow2"],
+    &["upload", "--plan", "--audit", "off", "--cloud", "one", "new.qcow2"],
 ];
 
 /// Subcommands whose exit code is the answer: a call of each, the code, and what is said of an error.

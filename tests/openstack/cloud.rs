@@ -62,8 +62,9 @@ impl Cloud {
 
     /// goldimg as a user of `cloud`, with nothing of this machine's user.
     pub(super) fn goldimg(&self, cloud: &str, arguments: &[&str]) -> Invocation {
-        // Words of a command come first, the cloud behind them.
-        let words = arguments.iter().copied().chain(["--cloud", cloud]);
+        // Words of a command come first, the cloud behind them. No audit passes the images of these tests.
+        let unseen: &[&str] = if arguments.first() == Some(&"upload") { &["--audit", "off"] } else { &[] };
+        let words = arguments.iter().chain(unseen).copied().chain(["--cloud", cloud]);
         goldimg(words)
             .folder(self.dir())
             .env("HOME", self.dir())

@@ -33,6 +33,8 @@ pub(crate) struct Check {
     pub(crate) group: &'static str,
     pub(crate) requirement: &'static str,
     pub(crate) source: &'static str,
+    /// Where the rule looks in any image.
+    reads: &'static [&'static str],
     verdict: Verdict,
     /// How the rule is kept, or why that could not be told; may be empty.
     pub(crate) evidence: String,
@@ -80,6 +82,7 @@ impl Check {
             group,
             requirement: rule.requirement,
             source: rule.source,
+            reads: rule.reads,
             verdict,
             evidence,
             findings,

@@ -99,7 +99,7 @@ fn kept_path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// The name of a rule, and a reason.
-fn ignored_rule(text: &str) -> Result<(String, String), String> {
+pub(super) fn ignored_rule(text: &str) -> Result<(String, String), String> {
     let (name, reason) = text.split_once('=').unwrap_or((text, ""));
     let known = || audit::RULES.iter().flat_map(|(_, rules)| rules.iter()).map(|rule| rule.name);
     if !known().any(|rule| rule == name) {

@@ -1,5 +1,6 @@
 //! `goldimg upload`: an image file becomes an image of an OpenStack cloud.
 
+mod audited;
 mod facts;
 mod source;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::audit::ignored_rule;
 use crate::failure::{Advise, USAGE};
 use crate::glance::clouds::{self, Cloud, Environment};
 use crate::glance::exchange::Exchange;
@@ -23,6 +25,7 @@ use crate::interrupt;
 use crate::properties;
 use crate::size::Size;
 use crate::ui::Ui;
+use audited::Audit;
 use facts::Facts;
 use source::Sighted;
 
@@ -77,6 +80,12 @@ pub(crate) struct Args {
     /// Send it even if Glance would refuse it: clouds before 2025.1 took more
     #[arg(long)]
     no_inspect: bool,
+    /// Whether an image that `goldimg audit` fails is refused
+    #[arg(long, value_enum, default_value_t = Audit::On)]
+    audit: Audit,
+    /// A rule of the audit that does not count here, and why (may be given more than once)
+    #[arg(long, value_name = "RULE=REASON", value_parser = ignored_rule)]
+    ignore: Vec<(String, String)>,
     #[command(flatten)]
     way: WayArgs,
     /// Takes over the name from the older images of this project: they are renamed with their date, and hidden
@@ -169,6 +178,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     facts.check_size(&args.image)?;
     let image = new_image(args, &facts, &sighted)?;
     report(&properties::lint(&image.properties, image.visibility == Visibility::Public), ui)?;
+    if args.audit == Audit::On {
+        audited::check(&args.image, sighted.stored_as(), &facts.accepted, &args.ignore, ui)?;
+    }
     if args.plan {
         let unknown = Cloud::unknown();
         let (cloud, is_known) = cloud.as_ref().map_or((&unknown, false), |cloud| (cloud, true));

@@ -3,8 +3,8 @@
 //! Which properties are set unasked the build has decided (`golden/openstack.rs`). Of other images, those count without
 //! which a cloud would attach what they have no drivers for.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -27,6 +27,18 @@ struct Manifest {
     files: Vec<ManifestFile>,
     #[serde(default)]
     properties: BTreeMap<String, String>,
+    #[serde(default)]
+    accepted: Accepted,
+}
+
+/// What an audit would complain of, and the recipe asked for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Accepted {
+    /// With all beneath them.
+    pub(super) keep: Vec<PathBuf>,
+    pub(super) asked_for: BTreeSet<PathBuf>,
+    pub(super) keep_passwords: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +58,7 @@ pub(super) struct Facts {
     /// In MiB.
     pub(super) min_ram: Option<u64>,
     pub(super) properties: BTreeMap<String, String>,
+    pub(super) accepted: Accepted,
     /// The size that the file must have, in bytes.
     size: Option<u64>,
     /// The SHA-256 that the file must have.
@@ -99,6 +112,7 @@ impl Facts {
             size: file.size,
             sha256: file.sha256.clone(),
             properties: manifest.properties,
+            accepted: manifest.accepted,
         }))
     }
 

@@ -73,6 +73,11 @@ impl<'a> Sighted<'a> {
         Ok(Self { path, convert: args.convert, format: format.to_owned(), min_disk: seen.min_disk() })
     }
 
+    /// Glance's name of the format that the file has; `None` if that is to be found out, for it is converted.
+    pub(super) fn stored_as(&self) -> Option<&str> {
+        self.convert.is_none().then_some(self.format.as_str())
+    }
+
     /// What is sent of the image, whose SHA-256 is `file_sha256`.
     ///
     /// # Errors
