@@ -139,6 +139,8 @@ bench: image bench-packages
 	$(GOLDIMG) convert -q --force -O raw "$$(ls -t $(OUT)/*.qcow2 | head -n 1)" $(TARGET)/bench.raw
 	BENCH_WRITE=1 BENCH_DIR=$(abspath $(TARGET))/bench BENCH_IMAGE=$(abspath $(TARGET))/bench.raw \
 	  $(CARGO) bench --locked --package image-cli --bench conversion
+	BENCH_WRITE=1 BENCH_DIR=$(abspath $(TARGET))/bench BENCH_QCOW2="$$(ls -t $(abspath $(OUT))/*.qcow2 | head -n 1)" \
+	  $(CARGO) bench --locked --package image-cli --bench audit
 
 clean:
 	$(CARGO) clean
