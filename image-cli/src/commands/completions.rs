@@ -110,7 +110,7 @@ mod tests {
     fn no_shell_offers_what_the_help_does_not_show() {
         let command = || {
             let options = [
-                clap::Arg::new("level").long("level").num_args(1).conflicts_with("old"),
+                clap::Arg::new("level").long("level").num_args(1),
                 clap::Arg::new("old").long("outdated").hide(true).num_args(0),
             ];
             let seen = Command::new("visible").about("Seen").args(options);
