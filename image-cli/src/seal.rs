@@ -1,21 +1,25 @@
 //! Sealing: what must not be cloned is removed. One list for a build's tree and for the files of any image.
 //!
 //! ```text
-//! image ─► View ─► Plan: which files go, become empty, are written anew
+//! image ─► View ─► Plan: which files go, become empty, are written anew; their other names
 //!            │       │
-//!            ├► ext4, a copy ─► e2fsck (journal) ─► debugfs ─► unused blocks become holes ─► e2fsck ─► read again
-//!            └► FAT, a copy ──► files go ─► read again
-//!                    └► image with the volume in its place ─► beside the old one ─► audited ─► renamed
+//!            ├► ext4 ─► checked ─► changed ─► wiped: what belongs to no file ─► checked, read again ─┐
+//!            ├► FAT ──► files go ─► read again ──────────────────────────────────────────────────────┤
+//!            └► image with what is written beside it in place ◄──────────────────────────────────────┘
+//!                    └► beside the old one ─► audited ─► renamed
 //! ```
 //!
-//! The image itself is not touched before all is done. The files of an ext4 filesystem are changed by debugfs, the
-//! program of those who maintain ext4: unprivileged, and judged by e2fsck and by reading again what it was told to do.
+//! The image itself is not touched before all is done: what is changed of a filesystem lies in a file beside it. No program of this
+//! machine is called. Where nothing is to be done, the image stays byte for byte.
 
 pub(crate) mod accounts;
-mod debugfs;
+mod names;
+mod operations;
+mod overlay;
 mod patched;
 mod plan;
 mod rules;
+mod space;
 mod target;
 mod volume;
 
@@ -24,23 +28,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use image_core::block::ByteRange;
 use image_core::format::{Format, Image, OpenOptions};
+use image_core::fs::{FilesystemKind, Time};
 use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
-use crate::failure::Advise;
+use crate::failure::{Advise, USAGE};
 use crate::interrupt;
-use crate::programs;
 use crate::target_name;
 use crate::ui::Ui;
+pub(crate) use operations::{Chosen, OPERATIONS};
 use patched::Patched;
 pub(crate) use plan::{Change, Plan};
 pub(crate) use rules::{Action, fits, rules};
 use target::Target;
 use volume::Volume;
 
-/// The programs of this machine that sealing calls.
-const PROGRAMS: &[&str] = &["debugfs", "e2fsck"];
+/// The variable that fixes the time of what is changed.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What is to be sealed.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) force: bool,
     pub(crate) profile: Profile,
     pub(crate) expected: Expected,
+    /// What of sealing is done.
+    pub(crate) chosen: Chosen,
 }
 
 /// What came of it.
@@ -60,7 +68,9 @@ pub(crate) struct Request {
 pub(crate) struct Sealed {
     /// What was changed, in words.
     pub(crate) changes: Vec<Change>,
-    /// The bytes of removed files that were left in unused blocks, and are gone.
+    /// What stays, and whoever seals may not expect to.
+    pub(crate) notes: Vec<String>,
+    /// The bytes other than zero that belonged to no file, and are gone.
     pub(crate) stale_bytes: u64,
     /// The sealed image, audited.
     pub(crate) report: Report,
@@ -74,7 +84,7 @@ pub(crate) struct Sealed {
 /// If it cannot be read.
 pub(crate) fn plan(request: &Request) -> anyhow::Result<Plan> {
     let (_, view) = open(request)?;
-    Plan::new(&view, &request.expected)
+    Plan::new(&view, &request.expected, &request.chosen)
 }
 
 /// Seals an image.
@@ -83,13 +93,13 @@ pub(crate) fn plan(request: &Request) -> anyhow::Result<Plan> {
 /// If it cannot be read or written, is in use, or its filesystem is broken: then it is as it was.
 pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     interrupt::listen()?;
-    programs::require(PROGRAMS)?;
+    let time = time()?;
     let path = request.output.as_deref().unwrap_or(&request.image);
     let (image, view) = open(request)?;
     if request.output.is_some() {
         target_name::refuse_other(path, image.format())?;
     }
-    let plan = Plan::new(&view, &request.expected)?;
+    let plan = Plan::new(&view, &request.expected, &request.chosen)?;
     // What cannot be replaced in the end is known before the work.
     let target = Target::at(path, existing(request))?;
     let work = tempfile::Builder::new()
@@ -98,13 +108,40 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
         .with_context(|| format!("making a folder in {}", target.folder().display()))?;
     let mut patched = Patched::new(Arc::clone(&image));
     let mut stale_bytes = 0;
-    for (place, changes) in plan.by_volume(&view)? {
-        let volume = Volume::copy_of(&view, place, work.path(), ui)?;
+    let wipes = request.chosen.has(operations::UNUSED_SPACE);
+    let swap = if wipes { by_place(space::swap_files(&view)?, &view)? } else { Vec::new() };
+    let volumes = plan.by_volume(&view)?;
+    for (place, changes) in &volumes {
+        let volume = Volume::over(&view, place, work.path())?;
         interrupt::check()?;
         let stage = ui.stage(&format!("seal {}", place.name()));
-        stale_bytes += volume.seal(&changes).with_context(|| format!("sealing {}", place.name()))?;
-        patched.put(place.range, volume.into_disk())?;
+        let own: Vec<PathBuf> =
+            swap.iter().filter(|(range, _)| *range == place.range).map(|(_, path)| path.clone()).collect();
+        let wiped = volume.seal(changes, time, wipes.then_some(&own));
+        stale_bytes += wiped.with_context(|| format!("sealing {}", place.name()))?;
+        if let Some(changed) = volume.into_disk() {
+            patched.put(place.range, changed)?;
+        }
         stage.done();
+    }
+    let Plan { changes, mut notes, .. } = plan;
+    if wipes {
+        stale_bytes += space::wipe(&view, &mut patched, work.path())?;
+    }
+    let sealed: Vec<ByteRange> = view.mounted().map(|volume| volume.range).collect();
+    for other in view.volumes().iter().filter(|volume| !sealed.contains(&volume.range)) {
+        if other.signature.kind != FilesystemKind::Swap {
+            notes.push(format!(
+                "{} ({}) is not looked into: it stays as it is",
+                other.name(),
+                other.signature.kind
+            ));
+        }
+    }
+    if patched.is_unchanged() && is_same(path, &request.image) {
+        // What would be written may be packed otherwise: it stays as it is.
+        let report = audit::audit(path, Some(image.format()), request.profile, &request.expected)?;
+        return Ok(Sealed { changes, notes, stale_bytes, report, other_names: 0 });
     }
     let target = target.write(&image, &patched, ui)?;
     // What was there may have been kept by another's name, and be gone with it.
@@ -114,15 +151,46 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     let report = Report { image: path.display().to_string(), ..report };
     let other_names = target.other_names();
     target.keep(&request.image)?;
-    Ok(Sealed { changes: plan.changes, stale_bytes, report, other_names })
+    Ok(Sealed { changes, notes, stale_bytes, report, other_names })
+}
+
+/// Files by the filesystem that each is in, and its path there.
+fn by_place(files: Vec<PathBuf>, view: &View) -> anyhow::Result<Vec<(ByteRange, PathBuf)>> {
+    let mut placed = Vec::new();
+    for file in files {
+        placed.extend(view.place_of_content(&file)?.map(|(volume, inside)| (volume.range, inside)));
+    }
+    Ok(placed)
+}
+
+/// When what is changed was changed: what the environment says, or now.
+fn time() -> anyhow::Result<Time> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let Some(text) = std::env::var_os(EPOCH) else {
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        return Ok(Time { seconds, nanoseconds: now.subsec_nanos() });
+    };
+    // As far as ext4 counts.
+    let seconds = text
+        .to_str()
+        .and_then(|text| text.parse::<i64>().ok())
+        .filter(|seconds| (0..1 << 34).contains(seconds));
+    let seconds =
+        seconds.ok_or_else(|| anyhow!("{EPOCH} is no number of seconds since 1970")).exit_code(USAGE)?;
+    Ok(Time { seconds, nanoseconds: 0 })
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|there| (there.dev(), there.ino()));
+    identity(one).is_some() && identity(one) == identity(other)
 }
 
 /// What is done about a file that is where the sealed image goes. The image itself is open here, and in nobody else's use.
 fn existing(request: &Request) -> Existing {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|there| (there.dev(), there.ino()));
     match &request.output {
         Some(_) if !request.force => Existing::Refuse,
-        Some(output) if identity(output) != identity(&request.image) => Existing::Replace,
+        Some(output) if !is_same(output, &request.image) => Existing::Replace,
         _ => Existing::ReplaceOwn,
     }
 }

@@ -4,7 +4,7 @@
 //! Window (a partition) ─► detect ─► which, its UUID, its label
 //!                      └► open   ─► Files: list, read, follow links   ext2/3/4, FAT
 //! make_fat ─► an EFI system partition     remove_from_fat ─► a file less
-//! ext4     ─► the times of inodes, checksums and all        iso9660 ─► small CDs
+//! ext4     ─► files changed, what belongs to none wiped, the times of inodes        iso9660 ─► small CDs
 //! ```
 //!
 //! Everything here is read as untrusted bytes. Links are followed inside the filesystem and never leave it.
@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
 pub use ext4::{
-    Attribute, Content, DirectoryEntry, Ext4, Ext4Rule, Features, Inode, Inodes, NodeKind, ReadDirectory,
-    Replayed, Step, Summed, Superblock, Time, Walk, clamp_inode_times, unused_ranges,
+    Attribute, Changes, Content, DirectoryEntry, Ext4, Ext4Rule, Features, Finding, Inode, Inodes, New,
+    NodeKind, ReadDirectory, Replayed, Step, Summed, Superblock, Time, Walk, clamp_inode_times,
+    scrub as scrub_ext4, unused_ranges, wipe_content as wipe_ext4_content,
 };
-pub use fat::{NewFat, NewFile, make_fat, remove_from_fat};
+pub use fat::{NewFat, NewFile, make_fat, remove_from_fat, scrub_fat};
 
 use crate::block::BlockRead;
 use crate::error::{Error, Result};

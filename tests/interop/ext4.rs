@@ -9,9 +9,11 @@
 //! generation, which bytes are stored, and the SHA-256 of its content. What the machine's kernel cannot mount is filled by mke2fs
 //! and held against the folder that it was filled from.
 
+mod changed;
 mod damaged;
 mod journal;
 mod unmounted;
+mod wiped;
 mod witness;
 
 use witness::{Judge, say};

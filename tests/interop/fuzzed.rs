@@ -11,6 +11,8 @@ use std::process::Command;
 
 use crate::support::{folder, project};
 
+#[path = "../../fuzz/bodies/change_ext4.rs"]
+mod change_body;
 #[path = "../../fuzz/bodies/deflate.rs"]
 mod deflate_body;
 #[path = "../../fuzz/bodies/open_ext4.rs"]
@@ -20,6 +22,7 @@ mod open_body;
 #[path = "../../fuzz/bodies/qcow2_write.rs"]
 mod write_body;
 
+pub(super) use change_body::change_ext4;
 use deflate_body::deflate;
 pub(super) use ext4_body::open_ext4;
 pub(super) use open_body::open_qcow2;

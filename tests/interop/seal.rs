@@ -86,6 +86,9 @@ fn other_programs_see_a_sealed_filesystem_and_nothing_else_changed() {
         assert!(changes.contains(&change), "{change}: {changes:#?}");
     }
 
+    let notes = report["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains("/srv/kept")), "{notes:?}");
+
     // As packed as before, in the same format.
     qemu_img.must(["check", &image]);
     let size = fs::metadata(&image).unwrap().len();
@@ -105,6 +108,31 @@ fn other_programs_see_a_sealed_filesystem_and_nothing_else_changed() {
     assert_eq!(debugfs.must(["-R", "cat /var/log/app/deep.log", &raw]), "log\n");
     assert!(!fs::read(&raw).unwrap().windows(11).any(|window| window == b"PRIVATE KEY"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something is left beside the image");
+}
+
+#[test]
+fn a_date_makes_sealing_reproducible_and_no_program_of_the_machine_is_called() {
+    let Some(mke2fs) = peer::peer("mke2fs") else { return };
+    let folder = folder();
+    let root = folder.path().join("tree");
+    tree(&root);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let raw = path("disk.raw");
+    mke2fs.must(["-q", "-F", "-t", "ext4", "-b", "4096", "-d", &root.display().to_string(), &raw, "32M"]);
+    for (name, date) in [("one", "1700000000"), ("same", "1700000000"), ("other", "1700000001")] {
+        let words = ["seal", "--profile", "any", "-o", &path(name), &raw];
+        let sealed = goldimg(words).env("SOURCE_DATE_EPOCH", date).env("PATH", "/nowhere").run();
+        // It does not boot, which sealing does not repair.
+        assert_eq!(sealed.code, 1, "{}", sealed.snapshot());
+    }
+    let [one, same, other] = ["one", "same", "other"].map(|name| fs::read(path(name)).unwrap());
+    assert!(one == same && one != other);
+    let wrong = goldimg(["seal", "-o", &path("wrong"), &raw]).env("SOURCE_DATE_EPOCH", "soon").run();
+    assert_eq!(wrong.code, 64, "{}", wrong.snapshot());
+    let listed = goldimg(["seal", "--list"]).run();
+    assert!(listed.code == 0 && listed.stdout.contains("\nssh-hostkeys "), "{}", listed.snapshot());
+    let slip = goldimg(["seal", "--enable", "ssh-hostkey", &raw]).run();
+    assert!(slip.code == 64 && slip.stderr.contains("did you mean ssh-hostkeys?"), "{}", slip.snapshot());
 }
 
 #[test]

@@ -194,13 +194,13 @@ impl View {
     }
 
     /// Its partition table, if it has one.
-    pub(super) fn table(&self) -> Option<&PartitionTable> {
+    pub(crate) fn table(&self) -> Option<&PartitionTable> {
         self.watch.place(TABLE);
         self.table.as_ref()
     }
 
-    /// Its filesystems, in the order of the table.
-    pub(super) fn volumes(&self) -> &[Volume] {
+    /// All that is known on the disk, in the order of the table.
+    pub(crate) fn volumes(&self) -> &[Volume] {
         self.watch.place(TABLE);
         &self.volumes
     }
@@ -287,6 +287,21 @@ impl View {
     pub(crate) fn place_of(&self, path: &Path) -> anyhow::Result<Option<(&Volume, PathBuf)>> {
         let found = self.files.place_of(path)?;
         Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
+    }
+
+    /// As [`place_of`](Self::place_of), with a link at the end followed too.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(crate) fn place_of_content(&self, path: &Path) -> anyhow::Result<Option<(&Volume, PathBuf)>> {
+        let found = self.files.place_of_content(path)?;
+        Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
+    }
+
+    /// The path of what is at `inside` of `volume`, as a booted system sees it; `None` if it does not.
+    pub(crate) fn path_of(&self, volume: &Volume, inside: &Path) -> Option<PathBuf> {
+        let index = self.volumes.iter().position(|own| own.range == volume.range)?;
+        self.files.path_of(index, inside)
     }
 
     /// Whether there is an EFI system partition that can be read.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use image_core::Result;
-use image_core::block::{BlockRead, ByteRange, Extents, FileDisk};
+use image_core::block::{BlockRead, ByteRange, Extents};
 
 /// A disk, with other disks in place of parts of it. Parts do not overlap.
 pub(super) struct Patched<D> {
     disk: Arc<D>,
     /// In the order of the disk.
-    parts: Vec<(ByteRange, FileDisk)>,
+    parts: Vec<(ByteRange, Arc<dyn BlockRead>)>,
 }
 
 impl<D: BlockRead> Patched<D> {
@@ -22,7 +22,7 @@ impl<D: BlockRead> Patched<D> {
     ///
     /// # Errors
     /// If the size is another, or there is something else in part of that place.
-    pub(super) fn put(&mut self, range: ByteRange, part: FileDisk) -> anyhow::Result<()> {
+    pub(super) fn put(&mut self, range: ByteRange, part: Arc<dyn BlockRead>) -> anyhow::Result<()> {
         ensure!(part.size() == range.len(), "{range:?} is replaced by {} bytes", part.size());
         let overlaps = |own: &ByteRange| own.offset() < range.end() && range.offset() < own.end();
         ensure!(!self.parts.iter().any(|(own, _)| overlaps(own)), "{range:?} is replaced twice");
@@ -31,8 +31,13 @@ impl<D: BlockRead> Patched<D> {
         Ok(())
     }
 
+    /// Whether nothing is in place of anything.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// `range` in pieces, each with the part it is in.
-    fn pieces(&self, range: ByteRange) -> Vec<(ByteRange, Option<&(ByteRange, FileDisk)>)> {
+    fn pieces(&self, range: ByteRange) -> Vec<(ByteRange, Option<&(ByteRange, Arc<dyn BlockRead>)>)> {
         let mut pieces = Vec::new();
         let mut at = range.offset();
         for part in &self.parts {
@@ -91,7 +96,7 @@ impl<D: BlockRead> BlockRead for Patched<D> {
 
 #[cfg(test)]
 mod tests {
-    use image_core::block::{BlockWrite, MemoryDisk};
+    use image_core::block::{BlockWrite, FileDisk, MemoryDisk};
 
     use super::*;
 
@@ -102,7 +107,7 @@ mod tests {
         for (start, end) in [(40, 48), (8, 16)] {
             let part = FileDisk::create_new(dir.path().join(start.to_string()), (end - start) << 10).unwrap();
             part.write_at(&[2; 1024], 0).unwrap();
-            patched.put(ByteRange::between(start << 10, end << 10), part).unwrap();
+            patched.put(ByteRange::between(start << 10, end << 10), Arc::new(part)).unwrap();
         }
         let mut expected = vec![1; 64 << 10];
         for start in [8 << 10, 40 << 10] {
@@ -117,6 +122,6 @@ mod tests {
             assert_eq!(extents.iter().map(|extent| extent.range.len()).sum::<u64>(), len as u64);
         }
         let again = FileDisk::create_new(dir.path().join("again"), 4 << 10).unwrap();
-        assert!(patched.put(ByteRange::between(10 << 10, 14 << 10), again).is_err());
+        assert!(patched.put(ByteRange::between(10 << 10, 14 << 10), Arc::new(again)).is_err());
     }
 }

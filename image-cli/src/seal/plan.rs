@@ -1,6 +1,6 @@
 //! What sealing would change in an image: found by reading it, in the order in which it is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use anyhow::anyhow;
 use image_core::fs::{FileKind, Files};
 
 use super::accounts::lock;
-use super::rules::{Action, rules};
+use super::operations::{self, Chosen};
+use super::rules::{Action, of_home, rules};
 use crate::audit::{Expected, View, Volume, of_network};
 use crate::links::{Last, resolve};
 
@@ -75,8 +76,12 @@ impl fmt::Display for Change {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) changes: Vec<Change>,
+    /// What stays, and whoever seals may not expect to.
+    pub(crate) notes: Vec<String>,
     /// What is gone or empty by then.
-    done: BTreeSet<PathBuf>,
+    pub(super) done: BTreeSet<PathBuf>,
+    /// What of it goes with all names that it has.
+    pub(super) secrets: BTreeSet<PathBuf>,
 }
 
 impl Plan {
@@ -84,32 +89,90 @@ impl Plan {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn new(view: &View, expected: &Expected) -> anyhow::Result<Self> {
+    pub(crate) fn new(view: &View, expected: &Expected, chosen: &Chosen) -> anyhow::Result<Self> {
         let mut plan = Self::default();
         let files = view.root();
         for rule in rules() {
+            let operation = rule.operation();
+            if !chosen.has(operation.name) {
+                continue;
+            }
             for path in view.matches(&rule.pattern)? {
                 if !(rule.unless_asked && expected.asks_for(&path)) {
+                    let before = plan.changes.len();
                     plan.apply(rule.action, &path, files, expected, 0)?;
+                    plan.note_secrets(before, operation.is_secret);
                 }
             }
         }
-        if !expected.keep_passwords {
+        plan.homes(view, expected, chosen)?;
+        if !expected.keep_passwords && chosen.has(operations::PASSWORDS) {
             for path in ["/etc/shadow", "/etc/gshadow", "/etc/passwd"] {
                 plan.lock_passwords(path.as_ref(), files)?;
             }
         }
-        plan.identity(files, expected)?;
-        plan.resolvers(files, expected)?;
+        if chosen.has(operations::MACHINE_ID) {
+            plan.identity(files, expected)?;
+        }
+        if chosen.has(operations::RESOLVERS) {
+            plan.resolvers(files, expected)?;
+        }
+        plan.other_names(view, expected)?;
         Ok(plan)
+    }
+
+    fn note_secrets(&mut self, from: usize, is_secret: bool) {
+        if is_secret {
+            self.secrets.extend(self.changes[from..].iter().map(|change| change.path().to_owned()));
+        }
+    }
+
+    /// What lies in homes that are elsewhere than homes usually are.
+    fn homes(&mut self, view: &View, expected: &Expected, chosen: &Chosen) -> anyhow::Result<()> {
+        let Some(bytes) = view.root().read("/etc/passwd".as_ref(), TEXT_LIMIT)? else { return Ok(()) };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let homes: BTreeSet<&str> = text.lines().filter_map(|line| line.split(':').nth(5)).collect();
+        // A star would be taken for a pattern.
+        let fits = |home: &&str| {
+            home.starts_with('/') && !home.contains('*') && !home.split('/').any(|name| name == "..")
+        };
+        for home in homes.into_iter().filter(fits) {
+            for file in of_home() {
+                let operation = operations::of_home(file);
+                if !chosen.has(operation.name) {
+                    continue;
+                }
+                for path in view.matches(&format!("{home}/{file}"))? {
+                    if !expected.asks_for(&path) {
+                        let before = self.changes.len();
+                        self.apply(Action::Remove, &path, view.root(), expected, 0)?;
+                        self.note_secrets(before, operation.is_secret);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The changes of each filesystem, with paths in there.
     pub(super) fn by_volume<'a>(&self, view: &'a View) -> anyhow::Result<Vec<(&'a Volume, Vec<Change>)>> {
         let mut volumes: Vec<(&Volume, Vec<Change>)> =
             view.mounted().map(|volume| (volume, Vec::new())).collect();
+        // Several ways may lead to one file, by links.
+        let mut gone: BTreeMap<(u64, PathBuf), bool> = BTreeMap::new();
         for change in &self.changes {
-            let place = view.place_of(change.path())?;
+            let place = match change {
+                Change::Rewrite(..) => view.place_of_content(change.path())?,
+                _ => view.place_of(change.path())?,
+            };
+            if let Some((volume, inside)) = &place {
+                let is_gone = matches!(change, Change::Remove(_) | Change::RemoveFolder(_));
+                let before = gone.insert((volume.range.offset(), inside.clone()), is_gone);
+                if before == Some(true) && !matches!(change, Change::Create(_) | Change::Link(..)) {
+                    gone.insert((volume.range.offset(), inside.clone()), true);
+                    continue;
+                }
+            }
             let own = place.and_then(|(place, inside)| {
                 volumes.iter_mut().find(|(volume, _)| volume.range == place.range).map(|own| (own, inside))
             });
@@ -118,12 +181,11 @@ impl Plan {
                 None => return Err(anyhow!("{} is in no filesystem", change.path().display())),
             }
         }
-        // In an ext4 where nothing is changed, blocks may be unused and not empty.
-        volumes.retain(|(volume, changes)| volume.signature.kind.is_ext() || !changes.is_empty());
+        // Where nothing is changed, blocks may be unused and not empty.
         Ok(volumes)
     }
 
-    fn add(&mut self, change: Change) {
+    pub(super) fn add(&mut self, change: Change) {
         self.done.insert(change.path().to_owned());
         self.changes.push(change);
     }
@@ -187,7 +249,14 @@ impl Plan {
         let Ok(text) = String::from_utf8(bytes) else {
             return Err(anyhow!("{} is no text", path.display()));
         };
-        let locked: String = text.lines().map(|line| format!("{}\n", lock(line))).collect();
+        // Line by line, each with the end that it has: without a password nothing is written anew.
+        let locked: String = text
+            .split_inclusive('\n')
+            .map(|line| match line.strip_suffix('\n') {
+                Some(line) => format!("{}\n", lock(line)),
+                None => lock(line),
+            })
+            .collect();
         if locked != text {
             self.add(Change::Rewrite(path.into(), locked.into_bytes()));
         }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 
+use super::operations::{self, Operation};
 use crate::audit::{HOME_FILES, HOME_HISTORIES, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT};
 
 /// What happens to what a pattern finds.
@@ -28,6 +29,15 @@ pub(crate) struct Rule {
     pub(crate) unless_asked: bool,
 }
 
+impl Rule {
+    /// What of sealing it is a part of.
+    pub(super) fn operation(&self) -> &'static Operation {
+        let pattern = &*self.pattern;
+        let in_home = HOMES.iter().find_map(|home| pattern.strip_prefix(home)?.strip_prefix('/'));
+        in_home.map_or_else(|| operations::of(pattern), operations::of_home)
+    }
+}
+
 const fn rule(pattern: &'static str, action: Action, unless_asked: bool) -> Rule {
     Rule { pattern: Cow::Borrowed(pattern), action, unless_asked }
 }
@@ -46,9 +56,8 @@ const fn unless_asked(pattern: &'static str) -> Rule {
 
 /// What is sealed away, in this order.
 pub(crate) fn rules() -> impl Iterator<Item = Rule> {
-    let of_homes = ["/root", "/home/*"].into_iter().flat_map(|home| {
-        let files = HOME_FILES.iter().chain(HOME_HISTORIES).chain(HOME_TRACES);
-        files.map(move |file| Rule {
+    let of_homes = HOMES.iter().flat_map(|home| {
+        of_home().map(move |file| Rule {
             pattern: Cow::Owned(format!("{home}/{file}")),
             action: Action::Remove,
             unless_asked: true,
@@ -58,6 +67,14 @@ pub(crate) fn rules() -> impl Iterator<Item = Rule> {
     let of_cloud_init = NETWORKS_OF_CLOUD_INIT.iter().map(|pattern| unless_asked(pattern));
     RULES.iter().cloned().chain(of_network).chain(of_cloud_init).chain(of_homes)
 }
+
+/// What is sealed away in homes, by paths in there.
+pub(super) fn of_home() -> impl Iterator<Item = &'static str> {
+    HOME_FILES.iter().chain(HOME_HISTORIES).chain(HOME_TRACES).copied()
+}
+
+/// Where homes lie; those of other accounts are in /etc/passwd.
+const HOMES: &[&str] = &["/root", "/home/*"];
 
 /// What people leave in their homes, besides credentials.
 const HOME_TRACES: &[&str] = &[".ssh/authorized_keys*", ".cache"];

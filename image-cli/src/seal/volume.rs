@@ -1,167 +1,172 @@
-//! A filesystem of an image, copied, changed and judged.
+//! A filesystem of an image, changed and judged; the image itself stays as it is.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, FileDisk, ZeroMode, is_zero};
-use image_core::convert::{DiskSink, Options, Zeroes, convert};
-use image_core::fs::{self, Superblock, unused_ranges};
+use anyhow::{Context, anyhow, bail};
+use image_core::block::{BlockRead, BlockWrite};
+use image_core::fs::{
+    self, Changes, Ext4, Files, Finding, New, NodeKind, Time, scrub_ext4, scrub_fat, wipe_ext4_content,
+};
 
-use super::debugfs;
+use super::overlay::Overlay;
 use super::plan::Change;
+use super::space::page_of;
 use crate::audit::{View, Volume as Place};
-use crate::ui::Ui;
+use crate::failure::Advise;
+use crate::interrupt;
+use crate::printable::printable;
 
-/// Unused space is looked into in pieces of this size.
-const PIECE: u64 = 1 << 20;
+/// So many bytes of changes are held before they are written beside the image.
+const HELD: u64 = 16 << 20;
+/// A file that all may read and nobody writes.
+const READ_ONLY: u16 = 0o444;
 
-/// A copy of a filesystem.
-#[derive(Debug)]
+/// A filesystem that is being changed.
 pub(super) struct Volume {
-    disk: FileDisk,
-    path: PathBuf,
-    work: PathBuf,
+    disk: Arc<Overlay>,
     /// Whether it is an ext4; else it is a FAT.
     is_ext: bool,
 }
 
 impl Volume {
-    /// Copies the filesystem at `place` of `view`'s disk into the folder `work`.
-    pub(super) fn copy_of(view: &View, place: &Place, work: &Path, ui: &Ui) -> anyhow::Result<Self> {
+    /// The filesystem at `place` of `view`'s disk; what is changed of it lies in the folder `work`.
+    pub(super) fn over(view: &View, place: &Place, work: &Path) -> anyhow::Result<Self> {
+        let window = Arc::new(place.window(Arc::clone(view.disk()))?);
         let path = work.join(format!("volume-{:x}", place.range.offset()));
-        let doing = || format!("copying {}", place.name());
-        let disk = FileDisk::create_new(&path, place.range.len()).with_context(doing)?;
-        let window = place.window(Arc::clone(view.disk()))?;
-        let mut sink = DiskSink::new(&disk, Zeroes::AlreadyThere);
-        let watch = ui.bytes(&place.name(), place.range.len());
-        let options = Options { progress: &watch, ..Options::default() };
-        convert(&window, &mut sink, &options).with_context(doing)?;
-        drop(watch);
-        Ok(Self { disk, path, work: work.to_owned(), is_ext: place.signature.kind.is_ext() })
+        let disk = Arc::new(Overlay::new(window, &path)?);
+        Ok(Self { disk, is_ext: place.signature.kind.is_ext() })
     }
 
-    /// Makes `changes`, and holes of unused blocks. Answers with how many bytes other than zero were in those.
+    /// Makes `changes` at `time`, and with `wipe` zeroes and holes of what belongs to no file, and of what is in the `swap` files.
+    /// Answers with how many bytes other than zero those were.
     ///
     /// # Errors
     /// If it is broken, or a change cannot be made in it.
-    pub(super) fn seal(&self, changes: &[Change]) -> anyhow::Result<u64> {
+    pub(super) fn seal(
+        &self,
+        changes: &[Change],
+        time: Time,
+        wipe: Option<&[PathBuf]>,
+    ) -> anyhow::Result<u64> {
         if !self.is_ext {
-            self.change_fat(changes)?;
-            return Ok(0);
+            return self.seal_fat(changes, wipe.is_some());
         }
-        self.make_clean()?;
-        self.change(changes)?;
-        let stale_bytes = self.wipe()?;
-        debugfs::check(&self.path, false).context("after the changes")?;
-        self.judge(changes)?;
-        Ok(stale_bytes)
+        self.change(changes, time)?;
+        let mut wiped = 0;
+        if let Some(swap) = wipe {
+            let disk = Arc::clone(&self.disk) as Arc<dyn BlockWrite>;
+            wiped = scrub_ext4(&disk)?;
+            for path in swap {
+                wiped += wipe_swap(&disk, path)
+                    .with_context(|| format!("wiping the swap file {}", path.display()))?;
+            }
+        }
+        if !self.disk.is_unchanged() {
+            let files = Ext4::open(Arc::clone(&self.disk) as Arc<dyn BlockRead>)?;
+            refuse(&files.check()?).context("after the changes")?;
+            judge(&files, changes)?;
+        }
+        Ok(wiped)
     }
 
     /// Of an EFI system partition files can go, and nothing else is asked for.
-    fn change_fat(&self, changes: &[Change]) -> anyhow::Result<()> {
+    fn seal_fat(&self, changes: &[Change], wipe: bool) -> anyhow::Result<u64> {
         for change in changes {
             match change {
                 Change::Remove(path) | Change::RemoveFolder(path) => fs::remove_from_fat(&self.disk, path)?,
                 _ => bail!("a FAT has no such thing: {change}"),
             }
         }
-        self.disk.flush()?;
-        self.judge(changes)
+        let wiped = if wipe { scrub_fat(&*self.disk)? } else { 0 };
+        judge(&*fs::open(Arc::clone(&self.disk) as Arc<dyn BlockRead>)?, changes)?;
+        Ok(wiped)
     }
 
-    /// Replays its journal, and repairs what can be repaired without asking.
-    fn make_clean(&self) -> anyhow::Result<()> {
-        debugfs::check(&self.path, true)
-    }
-
-    /// Makes `changes`.
-    fn change(&self, changes: &[Change]) -> anyhow::Result<()> {
-        debugfs::change(&self.path, &self.work, changes)?;
+    /// Makes `changes`, in a filesystem that was consistent before.
+    fn change(&self, changes: &[Change], time: Time) -> anyhow::Result<()> {
+        let mut files = Changes::open(Arc::clone(&self.disk) as Arc<dyn BlockWrite>, time)?;
+        refuse(&files.files().check()?)?;
         for change in changes {
-            if let Change::Rewrite(path, content) = change {
-                self.rewrite(path, content)
-                    .with_context(|| format!("writing {} in the image", path.display()))?;
+            interrupt::check()?;
+            make(&mut files, change).with_context(|| format!("to {change}"))?;
+            if files.held_len() > HELD {
+                files.commit()?;
             }
         }
-        Ok(())
+        Ok(files.commit()?)
     }
 
-    /// Writes `content` into the blocks that a file has: its owner, rights and attributes stay.
-    fn rewrite(&self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
-        let size = Superblock::read(&self.disk)?.block_size;
-        let blocks = debugfs::blocks(&self.path, path)?;
-        let files = fs::open(Arc::new(FileDisk::open(&self.path)?))?;
-        let old = files.metadata(path)?.map_or(0, |metadata| metadata.size);
-        let count = blocks.len() as u64;
-        // A file with holes, or so large that blocks list blocks, is none of accounts.
-        if count != old.div_ceil(size) || content.len() as u64 > count * size {
-            bail!(
-                "its {old} bytes are in {count} blocks of {size}, which do not hold {} bytes",
-                content.len()
-            );
-        }
-        for (block, piece) in blocks.iter().zip(content.chunks(usize::try_from(size)?)) {
-            let mut bytes = piece.to_vec();
-            bytes.resize(usize::try_from(size)?, 0);
-            let offset = block.checked_mul(size).context("a block beyond any disk")?;
-            self.disk.write_at(&bytes, offset)?;
-        }
-        self.disk.flush()?;
-        debugfs::set_size(&self.path, &self.work, path, content.len())
-    }
-
-    fn wipe(&self) -> anyhow::Result<u64> {
-        let mut stale = 0;
-        for range in unused_ranges(&self.disk)? {
-            stale += stale_bytes(&self.disk, range)?;
-            self.disk.write_zeroes(range, ZeroMode::Punch)?;
-        }
-        self.disk.flush()?;
-        Ok(stale)
-    }
-
-    /// Reads everything that was changed.
-    fn judge(&self, changes: &[Change]) -> anyhow::Result<()> {
-        let files = fs::open(Arc::new(FileDisk::open(&self.path)?))?;
-        let size = |path: &Path| anyhow::Ok(files.link_metadata(path)?.map(|metadata| metadata.size));
-        for (index, change) in changes.iter().enumerate() {
-            // What was removed may be something else by now.
-            let path = change.path();
-            let later = changes.iter().skip(index + 1).any(|later| later.path() == path);
-            let done = match change {
-                Change::Remove(_) | Change::RemoveFolder(_) => later || size(path)?.is_none(),
-                Change::Empty(_) | Change::Create(_) => size(path)? == Some(0),
-                Change::Rewrite(_, content) => files.read(path, u64::MAX)?.as_ref() == Some(content),
-                Change::Link(_, target) => files.read_link(path)?.as_deref() == Some(Path::new(target)),
-            };
-            if !done {
-                bail!("it was not done: {change}");
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn into_disk(self) -> FileDisk {
-        self.disk
+    /// What it is now; `None` if nothing was changed.
+    pub(super) fn into_disk(self) -> Option<Arc<dyn BlockRead>> {
+        (!self.disk.is_unchanged()).then_some(self.disk as Arc<dyn BlockRead>)
     }
 }
 
-/// How many bytes of `range` are in blocks with anything but zeroes, by blocks of 4 KiB.
-fn stale_bytes(disk: &FileDisk, range: ByteRange) -> anyhow::Result<u64> {
-    let mut stale = 0;
-    for extent in disk.extents(range)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
-        let mut at = extent.range.offset();
-        while at < extent.range.end() {
-            let mut bytes = vec![0; (extent.range.end() - at).min(PIECE) as usize];
-            disk.read_at(&mut bytes, at)?;
-            stale += bytes
-                .chunks(4096)
-                .filter(|block| !is_zero(block))
-                .map(|block| block.len() as u64)
-                .sum::<u64>();
-            at += bytes.len() as u64;
+/// Wipes the swap file `path`, but for its header; what is none is left alone.
+fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> anyhow::Result<u64> {
+    let files = Ext4::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
+    let found = files.resolve(path.as_os_str().as_bytes(), false)?;
+    let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(0) };
+    match page_of(&files.content(inode.clone()))? {
+        Some(page) => Ok(wipe_ext4_content(disk, inode.number, page)?),
+        None => Ok(0),
+    }
+}
+
+/// Makes one change. Its path leads through no link: whoever planned it followed those of the booted system.
+fn make(files: &mut Changes, change: &Change) -> anyhow::Result<()> {
+    let path = change.path();
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { bail!("it has no name") };
+    let found = files.files().resolve(folder.as_os_str().as_bytes(), false)?;
+    let folder = found.ok_or_else(|| anyhow!("its folder is not there"))?;
+    let name = name.as_bytes();
+    let there = files.files().lookup(&folder, name)?;
+    let own = || there.ok_or_else(|| anyhow!("it is not there"));
+    match change {
+        Change::Remove(_) | Change::RemoveFolder(_) => files.remove(folder.number, name)?,
+        Change::Empty(_) => files.truncate(own()?)?,
+        Change::Rewrite(_, content) => files.write(own()?, content)?,
+        Change::Create(_) => {
+            files.create(folder.number, name, &New::File(READ_ONLY))?;
+        }
+        Change::Link(_, target) => {
+            files.create(folder.number, name, &New::Link(target.as_bytes()))?;
         }
     }
-    Ok(stale)
+    Ok(())
+}
+
+/// Refuses a filesystem in which something was found.
+fn refuse(findings: &[Finding]) -> anyhow::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<String> = findings.iter().take(5).map(|finding| printable(&finding.to_string())).collect();
+    let more = if findings.len() > words.len() { "; and more" } else { "" };
+    Err(anyhow!("the ext4 filesystem is inconsistent: {}{more}", words.join("; ")))
+        .hint(|| "repair a raw copy (goldimg convert -O raw) with e2fsck -f, and seal that")
+}
+
+/// Reads everything that was changed.
+fn judge(files: &dyn Files, changes: &[Change]) -> anyhow::Result<()> {
+    let size = |path: &Path| anyhow::Ok(files.link_metadata(path)?.map(|metadata| metadata.size));
+    let last: std::collections::BTreeMap<&Path, usize> =
+        changes.iter().enumerate().map(|(index, change)| (change.path(), index)).collect();
+    for (index, change) in changes.iter().enumerate() {
+        let path = change.path();
+        // What was removed may be something else by now.
+        let is_last = last.get(path) == Some(&index);
+        let done = match change {
+            Change::Remove(_) | Change::RemoveFolder(_) => !is_last || size(path)?.is_none(),
+            Change::Empty(_) | Change::Create(_) => size(path)? == Some(0),
+            Change::Rewrite(_, content) => files.read(path, u64::MAX)?.as_ref() == Some(content),
+            Change::Link(_, target) => files.read_link(path)?.as_deref() == Some(Path::new(target)),
+        };
+        if !done {
+            bail!("it was not done: {change}");
+        }
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! ext2, ext3 and ext4: read without a kernel, and the times of inodes set.
+//! ext2, ext3 and ext4: read, changed and wiped without a kernel, and the times of inodes set.
 //!
 //! ```text
 //! superblock ─► groups ─► inodes ─┬─► attributes
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Everything that a kernel reads, and as it reads it: an image of a machine that was not shut down is read as that machine would
-//! find it, and nothing is ever written. Every structure that has a checksum is held against it. What is broken is an error of what
+//! find it, and reading writes nothing. Every structure that has a checksum is held against it. What is broken is an error of what
 //! was asked for, with its place; all else is still read.
 //!
 //! Linux kernel documentation, filesystems/ext4. What is not read: file systems that are compressed or Lustre's (dirdata), what is
@@ -18,6 +18,8 @@
 mod attributes;
 mod blockmap;
 mod blocks;
+mod census;
+mod change;
 mod checksum;
 mod content;
 mod directory;
@@ -29,11 +31,13 @@ mod hash;
 mod index;
 mod inode;
 mod journal;
+mod layout;
 mod mapping;
 mod names;
 mod nokey;
 mod path;
 mod rule;
+mod scrub;
 mod superblock;
 mod times;
 mod unused;
@@ -46,12 +50,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use attributes::Attribute;
+pub use census::Finding;
+pub use change::{Changes, New};
 pub use content::Content;
 pub use directory::{DirectoryEntry, ReadDirectory};
 pub use features::Features;
 pub use inode::{Inode, NodeKind, Time};
 pub use journal::Replayed;
 pub use rule::{Ext4Rule, Summed};
+pub use scrub::{scrub, wipe_content};
 pub use superblock::Superblock;
 pub use times::clamp_inode_times;
 pub use unused::unused_ranges;
@@ -134,6 +141,14 @@ impl Ext4 {
 
     fn blocks(&self) -> &Blocks {
         &self.shared.blocks
+    }
+
+    /// The block bitmap of group `number`, also where it was never written.
+    fn block_bitmap(&self, number: u64, group: &Group) -> Result<Vec<u8>> {
+        match group.has_block_bitmap {
+            true => Ok(self.blocks().block(group.block_bitmap)?.to_vec()),
+            false => Ok(self.superblock().first_bitmap(number, group)),
+        }
     }
 
     fn remembered(&self) -> &names::Remembered {

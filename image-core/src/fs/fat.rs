@@ -1,7 +1,9 @@
-//! FAT: read, rid of a file, and made for EFI system partitions (Microsoft's "FAT: General Overview of On-Disk Format", 1.03).
+//! FAT: read, rid of a file, wiped, and made for EFI system partitions (Microsoft's "FAT: General Overview of On-Disk Format", 1.03).
 //!
 //! What is made is the same for the same input: serial number and times are given, not taken from the machine. Its
 //! clusters are small enough for enough of them: firmware tells FAT32 from FAT16 by their number alone.
+
+mod scrub;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use hadris_fat::time::{FatDateTime, StaticTimeProvider};
 use hadris_fat::{
     DirectoryEntry, FatDir, FatVolume, FatVolumeReadExt, FatVolumeWriteExt, FileEntry, SeekFrom,
 };
+
+pub use scrub::scrub_fat;
 
 use super::{Entry, FileKind, Files, Metadata};
 use crate::block::{BlockRead, BlockWrite, MemoryDisk, Stream};

@@ -1,14 +1,17 @@
-//! Damaged filesystems: whatever is done to one, reading all of it ends, in an error or not, and never in a panic.
+//! Damaged filesystems: whatever is done to one, reading all of it ends, in an error or not, and never in a panic; so does
+//! changing it.
 //!
 //! Most are without checksums, which would keep the damage from being looked at.
 
 use super::witness::{Judge, fill};
-use crate::interop::fuzzed::open_ext4;
+use crate::interop::fuzzed::{change_ext4, open_ext4};
 use crate::support::folder;
 use crate::support::random::Random;
 
 /// Damaged copies of each filesystem.
 const ROUNDS: u64 = 1_500;
+/// One in so many of them is changed too.
+const CHANGED: u64 = 5;
 /// What is often special: limits, signs, powers of two.
 const NUMBERS: [u32; 12] =
     [0, 1, 2, 11, 12, 0x7fff, 0x8000, 0xffff, 0xf30a, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
@@ -60,14 +63,18 @@ fn ext4_that_is_damaged_is_read_to_an_end() {
             let places: Vec<usize> =
                 (0..good.len() / 4).filter(|at| good[at * 4..at * 4 + 4] != [0; 4]).collect();
             let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let mut accepted = 0;
-            for _ in 0..ROUNDS {
+            let (mut accepted, mut changed) = (0, 0);
+            for round in 0..ROUNDS {
                 let mut bytes = good.clone();
                 for _ in 0..=random.below(6) {
                     damage(&mut bytes, &places, &mut random);
                 }
                 accepted += usize::from(open_ext4(&bytes));
+                if round % CHANGED == 0 {
+                    changed += usize::from(change_ext4(&bytes));
+                }
             }
+            assert!(changed > 20, "{changed} were changed: {words:?}");
             assert!(accepted > 100, "{accepted} of {ROUNDS} were opened: {words:?}");
         }
     }

@@ -172,7 +172,7 @@ pub(super) fn ours(image: &Path) -> BTreeMap<String, String> {
     lines
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let letters = bytes.iter().map(|byte| match byte {
         33..=126 if *byte != b'\\' => char::from(*byte).to_string(),
         other => format!("\\x{other:02x}"),

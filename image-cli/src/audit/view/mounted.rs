@@ -101,6 +101,22 @@ impl Mounted {
         Ok(self.at(&path).map(|(place, inside)| (place.index, inside)))
     }
 
+    /// As [`place_of`](Self::place_of), with a link at the end followed too.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(super) fn place_of_content(&self, path: &Path) -> Result<Option<(usize, PathBuf)>> {
+        let Some(path) = self.without_links(path, true)? else { return Ok(None) };
+        Ok(self.at(&path).map(|(place, inside)| (place.index, inside)))
+    }
+
+    /// The path of what is at `inside` of the filesystem `index`, unless something is mounted over it.
+    pub(super) fn path_of(&self, index: usize, inside: &Path) -> Option<PathBuf> {
+        let place = self.places.iter().find(|place| place.index == index)?;
+        let path = place.folder.join(inside.strip_prefix("/").unwrap_or(inside));
+        self.at(&path).is_some_and(|(found, _)| found.index == index).then_some(path)
+    }
+
     /// Whether something is mounted at `place` itself.
     pub(super) fn has(&self, place: impl AsRef<Path>) -> bool {
         self.places.iter().any(|own| own.folder == place.as_ref())

@@ -10,6 +10,7 @@
 //! shorter than getxattr(2) tells them. Order and values are as listxattr(2) and getxattr(2) have them.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{field, u16_at, u32_at};
 use super::inode::{FLAG_EA_INODE, Inode};
@@ -19,19 +20,19 @@ use super::{Ext4, features};
 use crate::block::ByteRange;
 use crate::error::{Doing, Error, Result};
 
-const MAGIC: [u8; 4] = 0xea02_0000_u32.to_le_bytes();
+pub(super) const MAGIC: [u8; 4] = 0xea02_0000_u32.to_le_bytes();
 /// Before the entries in a block of their own.
-const HEADER_LEN: usize = 32;
+pub(super) const HEADER_LEN: usize = 32;
 /// Of an entry, without its name.
-const ENTRY_LEN: usize = 16;
+pub(super) const ENTRY_LEN: usize = 16;
 /// What a kernel takes for a value.
 const VALUE_LIMIT: u64 = 1 << 24;
 /// What all values of one inode may have.
 const VALUES_LIMIT: u64 = 1 << 25;
 
 /// The prefix of what the filesystem itself keeps as attributes, and its name for content.
-const SYSTEM: u8 = 7;
-const CONTENT: &[u8] = b"data";
+pub(super) const SYSTEM: u8 = 7;
+pub(super) const CONTENT: &[u8] = b"data";
 
 /// A name and a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +44,13 @@ pub struct Attribute {
 }
 
 /// An entry, and where its value is.
-struct RawEntry<'a> {
-    prefix: u8,
-    name: &'a [u8],
-    value: Value<'a>,
+pub(super) struct RawEntry<'a> {
+    pub(super) prefix: u8,
+    pub(super) name: &'a [u8],
+    pub(super) value: Value<'a>,
 }
 
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Here(&'a [u8]),
     Inode(u32, u64),
 }
@@ -70,7 +71,10 @@ fn prefix(number: u8) -> Option<&'static str> {
 }
 
 /// The entries of `area`; places of values count from the beginning of `values`.
-fn entries<'a>(area: &'a [u8], values: &'a [u8]) -> std::result::Result<Vec<RawEntry<'a>>, &'static str> {
+pub(super) fn entries<'a>(
+    area: &'a [u8],
+    values: &'a [u8],
+) -> std::result::Result<Vec<RawEntry<'a>>, &'static str> {
     let mut found = Vec::new();
     let mut rest = area;
     while rest.len() >= 4 && field::<4>(rest, 0) != [0; 4] {
@@ -141,9 +145,16 @@ impl Ext4 {
         if let Some(area) = inode.inside.strip_prefix(&MAGIC) {
             entries(area, area).map_err(|what| wrong(inode, what))?.into_iter().try_for_each(&mut *each)?;
         }
+        let Some(block) = self.attribute_block(inode)? else { return Ok(()) };
+        let area = block.get(HEADER_LEN..).unwrap_or_default();
+        entries(area, &block).map_err(|what| wrong(inode, what))?.into_iter().try_for_each(each)
+    }
+
+    /// The block of attributes of `inode`, checked; `None` if it has none.
+    pub(super) fn attribute_block(&self, inode: &Inode) -> Result<Option<Block>> {
         let number = inode.attribute_block;
         if number == 0 {
-            return Ok(());
+            return Ok(None);
         }
         mapping::check(self, inode, number, 1)?;
         let block = self.blocks().block(number)?;
@@ -156,8 +167,7 @@ impl Ext4 {
         if self.superblock().has(features::METADATA_CSUM) && sum != u32_at(&block, 16) {
             return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Attributes(inode.number, number))));
         }
-        let area = block.get(HEADER_LEN..).unwrap_or_default();
-        entries(area, &block).map_err(|what| wrong(inode, what))?.into_iter().try_for_each(each)
+        Ok(Some(block))
     }
 
     fn value(&self, inode: &Inode, entry: &RawEntry<'_>) -> Result<Vec<u8>> {
@@ -182,7 +192,7 @@ impl Ext4 {
     }
 }
 
-fn wrong(inode: &Inode, what: &'static str) -> Error {
+pub(super) fn wrong(inode: &Inode, what: &'static str) -> Error {
     Error::corrupt(Ext4Rule::Attributes { inode: inode.number, what })
 }
 

@@ -9,13 +9,13 @@
 use super::Ext4;
 use super::field::u32_at;
 use super::inode::Inode;
-use super::mapping::{Leaf, Place, Run, check};
+use super::mapping::{Leaf, Part, Place, Run, Visit, check};
 use crate::error::Result;
 
 /// How many blocks the inode itself lists.
-const DIRECT: u64 = 12;
+pub(super) const DIRECT: u64 = 12;
 /// How many levels of lists there are behind them.
-const LEVELS: u32 = 3;
+pub(super) const LEVELS: u32 = 3;
 
 /// The leaf of the map that answers for `block` of `inode`.
 pub(super) fn leaf_of(fs: &Ext4, inode: &Inode, block: u64) -> Result<Leaf> {
@@ -36,6 +36,42 @@ pub(super) fn leaf_of(fs: &Ext4, inode: &Inode, block: u64) -> Result<Leaf> {
         start = start.saturating_add(span);
     }
     Ok(Leaf { covers: start..u64::MAX, runs: Vec::new() })
+}
+
+/// Every list and run of the map, in order.
+pub(super) fn each_part(fs: &Ext4, inode: &Inode, visit: &mut Visit<'_>) -> Result<()> {
+    for run in runs(fs, inode, &inode.block[..48], 0)? {
+        visit.see(Part::Run(run))?;
+    }
+    let per_list = fs.superblock().block_size >> 2;
+    let mut start = DIRECT;
+    for level in 1..=LEVELS {
+        let at = DIRECT.saturating_add(u64::from(level)).saturating_sub(1).saturating_mul(4);
+        let pointer = u32_at(&inode.block, at as usize);
+        beneath(fs, inode, &Tree { pointer, level, start }, visit)?;
+        start = start.saturating_add(per_list.saturating_pow(level));
+    }
+    Ok(())
+}
+
+fn beneath(fs: &Ext4, inode: &Inode, tree: &Tree, visit: &mut Visit<'_>) -> Result<()> {
+    if tree.pointer == 0 {
+        return Ok(());
+    }
+    let block = u64::from(tree.pointer);
+    check(fs, inode, block, 1)?;
+    let list = fs.blocks().block(block)?;
+    let below = tree.level.saturating_sub(1);
+    visit.see(Part::Node { block, is_last: below == 0 })?;
+    if below == 0 {
+        return runs(fs, inode, &list, tree.start)?.into_iter().try_for_each(|run| visit.see(Part::Run(run)));
+    }
+    let step = (fs.superblock().block_size >> 2).saturating_pow(below);
+    for (index, pointer) in (0_u64..).zip(list.as_chunks::<4>().0) {
+        let start = tree.start.saturating_add(index.saturating_mul(step));
+        beneath(fs, inode, &Tree { pointer: u32::from_le_bytes(*pointer), level: below, start }, visit)?;
+    }
+    Ok(())
 }
 
 /// A pointer and what it leads to: `level` lists of lists, for the blocks of the file from `start` on.

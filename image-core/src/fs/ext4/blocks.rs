@@ -1,7 +1,10 @@
 //! A disk as the blocks of a filesystem, with what its journal still has to say laid over it.
 //!
 //! ```text
-//! block ─► in the overlay? ── yes ─► its last copy in the journal
+//! block ─► changed and not written yet? ── yes ─► its new content
+//!              │ no
+//!              ▼
+//!          in the overlay? ── yes ─► its last copy in the journal
 //!              │ no
 //!              ▼
 //!          page of 64 KiB ─► kept, as long as others are not asked for more recently
@@ -11,7 +14,7 @@
 //! take 16 MiB at most.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,6 +44,8 @@ pub(super) struct Blocks {
     /// By block.
     overlay: Vec<Copy>,
     pages: Mutex<Pages>,
+    /// What blocks are to be, of a filesystem that is being changed.
+    changed: Mutex<BTreeMap<u64, Arc<[u8]>>>,
 }
 
 /// A block that was read, or the rest of one.
@@ -78,7 +83,7 @@ impl Blocks {
     /// Blocks of `block_size` bytes on `disk`, with `copies`, each of another block, laid over them.
     pub(super) fn new(disk: Arc<dyn BlockRead>, block_size: u64, mut copies: Vec<Copy>) -> Self {
         copies.sort_unstable_by_key(|copy| copy.block);
-        Self { disk, block_size, overlay: copies, pages: Mutex::default() }
+        Self { disk, block_size, overlay: copies, pages: Mutex::default(), changed: Mutex::default() }
     }
 
     /// Block `block`.
@@ -86,8 +91,11 @@ impl Blocks {
         self.bytes(block.saturating_mul(self.block_size), self.block_size)
     }
 
-    /// The `len` bytes at `offset`, all in one page.
+    /// The `len` bytes at `offset`, all in one block.
     pub(super) fn bytes(&self, offset: u64, len: u64) -> Result<Block> {
+        if let Some(block) = self.changed_at(offset, len) {
+            return Ok(block);
+        }
         let number = offset >> PAGE.trailing_zeros();
         let page = self.page(number)?;
         let start = (offset & PAGE.saturating_sub(1)) as usize;
@@ -116,8 +124,78 @@ impl Blocks {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn changed(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<[u8]>>> {
+        // Nothing in there is ever half done.
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The `len` bytes at `offset`, if their block was changed.
+    fn changed_at(&self, offset: u64, len: u64) -> Option<Block> {
+        let changed = self.changed();
+        let page = Arc::clone(changed.get(&offset.checked_div(self.block_size)?)?);
+        let start = offset.checked_rem(self.block_size)? as usize;
+        let end = start.saturating_add(len as usize);
+        (end <= page.len()).then_some(Block { page, start, end })
+    }
+
+    /// Has `change` change what is in block `block`, for all who read it from now on; the disk stays as it is.
+    pub(super) fn change(&self, block: u64, change: impl FnOnce(&mut [u8])) -> Result<()> {
+        let known = self.changed().remove(&block);
+        let mut content: Arc<[u8]> = match known {
+            Some(content) => content,
+            None => Arc::from(&*self.block(block)?),
+        };
+        change(Arc::make_mut(&mut content));
+        self.changed().insert(block, content);
+        Ok(())
+    }
+
+    /// Forgets a change of block `block`: nobody reads it any more.
+    pub(super) fn forget(&self, block: u64) {
+        self.changed().remove(&block);
+    }
+
+    /// How many bytes of changed blocks there are.
+    pub(super) fn changed_len(&self) -> u64 {
+        (self.changed().len() as u64).saturating_mul(self.block_size)
+    }
+
+    /// What is to be written, each block's number with its content, in their order: what the journal has to say first, so that a
+    /// block may be there twice.
+    pub(super) fn each_to_write(&self, write: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        for copy in &self.overlay {
+            let mut content = vec![0; self.block_size as usize];
+            self.read_under(&mut content, copy.block.saturating_mul(self.block_size))?;
+            write(copy.block, &content)?;
+        }
+        let changed: Vec<(u64, Arc<[u8]>)> =
+            self.changed().iter().map(|(block, content)| (*block, Arc::clone(content))).collect();
+        changed.iter().try_for_each(|(block, content)| write(*block, content))
+    }
+
     /// Fills `buf` from `offset` on, past the pages.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.read_under(buf, offset)?;
+        let changed = self.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let end = offset.saturating_add(buf.len() as u64);
+        let first = offset.checked_div(self.block_size).unwrap_or(0);
+        for (block, content) in changed.range(first..end.div_ceil(self.block_size.max(1))) {
+            let start = block.saturating_mul(self.block_size);
+            let into = start.saturating_sub(offset) as usize;
+            let from = offset.saturating_sub(start) as usize;
+            super::field::copy(
+                buf.get_mut(into..).unwrap_or_default(),
+                content.get(from..).unwrap_or_default(),
+            );
+        }
+        Ok(())
+    }
+
+    /// As [`read_at`](Self::read_at), without changes.
+    fn read_under(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         self.disk.read_at(buf, offset)?;
         let end = offset.saturating_add(buf.len() as u64);
         let size = self.block_size;

@@ -68,7 +68,7 @@ impl Ext4 {
             let run = run.doing(doing)?;
             let kind = match run.place {
                 Place::Data(_) => ExtentKind::Data,
-                Place::Unwritten => ExtentKind::Zero,
+                Place::Unwritten(_) => ExtentKind::Zero,
                 Place::Hole => ExtentKind::Hole,
             };
             let end = run.end().saturating_mul(self.superblock().block_size);
@@ -110,7 +110,7 @@ impl Ext4 {
     }
 
     /// Whether a link's target is where its blocks would be told: it has no blocks but those of its attributes.
-    fn has_fast_target(&self, inode: &Inode) -> bool {
+    pub(super) fn has_fast_target(&self, inode: &Inode) -> bool {
         if inode.has(FLAG_INLINE_DATA) || inode.size >= inode.block.len() as u64 {
             return false;
         }
@@ -150,7 +150,7 @@ impl Ext4 {
                     let inside = part.offset().saturating_sub(start);
                     self.blocks().read_at(target, block.saturating_mul(size).saturating_add(inside))?;
                 }
-                Place::Unwritten | Place::Hole => target.fill(0),
+                Place::Unwritten(_) | Place::Hole => target.fill(0),
             }
         }
         Ok(())

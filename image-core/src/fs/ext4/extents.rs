@@ -17,18 +17,18 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{u16_at, u32_at, wide};
 use super::inode::Inode;
-use super::mapping::{Leaf, Place, Run, check};
+use super::mapping::{Leaf, Part, Place, Run, Visit, check};
 use super::rule::{Ext4Rule, Summed};
 use super::{Ext4, features};
 use crate::error::{Error, Result};
 
-const MAGIC: u16 = 0xf30a;
+pub(super) const MAGIC: u16 = 0xf30a;
 /// The length of an entry, and of the header.
-const ENTRY_LEN: usize = 12;
+pub(super) const ENTRY_LEN: usize = 12;
 /// The deepest tree that can be needed.
-const DEPTH_LIMIT: u16 = 5;
+pub(super) const DEPTH_LIMIT: u16 = 5;
 /// The longest run that was written; a longer one is one that was not, by this much shorter.
-const WRITTEN_MAX: u64 = 32768;
+pub(super) const WRITTEN_MAX: u64 = 32768;
 /// Blocks are counted in a file with 32 bits.
 const BLOCKS_MAX: u64 = 1 << 32;
 
@@ -90,7 +90,7 @@ impl Node {
             }
             next = end;
             check(fs, inode, block, count)?;
-            let place = if is_written { Place::Data(block) } else { Place::Unwritten };
+            let place = if is_written { Place::Data(block) } else { Place::Unwritten(block) };
             runs.push(Run { first, count, place });
         }
         Ok(runs)
@@ -123,13 +123,46 @@ pub(super) fn leaf_of(fs: &Ext4, inode: &Inode, block: u64) -> Result<Leaf> {
         }
         let Some((first, place)) = found else { return Ok(Leaf { covers, runs: Vec::new() }) };
         covers.start = first;
-        check(fs, inode, place, 1)?;
-        let below = node.depth.saturating_sub(1);
-        node = Node::from_bytes(inode, fs.blocks().block(place)?, Some(below)).map_err(Error::corrupt)?;
-        if fs.superblock().has(features::METADATA_CSUM) && !node.is_sound(inode) {
-            return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Extents(inode.number, place))));
-        }
+        node = node_at(fs, inode, place, node.depth.saturating_sub(1))?;
     }
     let runs = node.runs(fs, inode, &covers)?;
     Ok(Leaf { covers, runs })
+}
+
+/// The node in block `place`.
+fn node_at(fs: &Ext4, inode: &Inode, place: u64, depth: u16) -> Result<Node> {
+    check(fs, inode, place, 1)?;
+    let node = Node::from_bytes(inode, fs.blocks().block(place)?, Some(depth)).map_err(Error::corrupt)?;
+    if fs.superblock().has(features::METADATA_CSUM) && !node.is_sound(inode) {
+        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Extents(inode.number, place))));
+    }
+    Ok(node)
+}
+
+/// Every node and run of the tree, in order.
+pub(super) fn each_part(fs: &Ext4, inode: &Inode, visit: &mut Visit<'_>) -> Result<()> {
+    let root = Node::from_bytes(inode, Block::from(&inode.block[..]), None).map_err(Error::corrupt)?;
+    beneath(fs, inode, &root, 0..BLOCKS_MAX, visit)
+}
+
+fn beneath(fs: &Ext4, inode: &Inode, node: &Node, covers: Range<u64>, visit: &mut Visit<'_>) -> Result<()> {
+    if node.depth == 0 {
+        return node.runs(fs, inode, &covers)?.into_iter().try_for_each(|run| visit.see(Part::Run(run)));
+    }
+    let entries: Vec<(u64, u64)> = node
+        .entries()
+        .map(|entry| (u64::from(u32_at(entry, 0)), wide(u32_at(entry, 4), u32::from(u16_at(entry, 8)))))
+        .collect();
+    let mut next = covers.start;
+    for (index, (first, place)) in entries.iter().enumerate() {
+        let end = entries.get(index.saturating_add(1)).map_or(covers.end, |(first, _)| *first);
+        if *first < next || end <= *first || end > covers.end {
+            return Err(Error::corrupt(Ext4Rule::Extents { inode: inode.number, what: "order" }));
+        }
+        next = end;
+        let below = node_at(fs, inode, *place, node.depth.saturating_sub(1))?;
+        visit.see(Part::Node { block: *place, is_last: below.depth == 0 })?;
+        beneath(fs, inode, &below, *first..end, visit)?;
+    }
+    Ok(())
 }

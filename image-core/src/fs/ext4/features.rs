@@ -33,18 +33,31 @@ pub(super) const HAS_JOURNAL: Feature = Feature::Compatible(0x4);
 pub(super) const DIR_INDEX: Feature = Feature::Compatible(0x20);
 pub(super) const SPARSE_SUPER2: Feature = Feature::Compatible(0x200);
 pub(super) const FILETYPE: Feature = Feature::Incompatible(0x2);
+pub(super) const ORPHAN_FILE: Feature = Feature::Compatible(0x1000);
 pub(super) const RECOVER: Feature = Feature::Incompatible(0x4);
 pub(super) const META_BG: Feature = Feature::Incompatible(0x10);
 pub(super) const WIDE: Feature = Feature::Incompatible(0x80);
+pub(super) const EXTENTS: Feature = Feature::Incompatible(0x40);
+pub(super) const MMP: Feature = Feature::Incompatible(0x100);
 pub(super) const EA_INODE: Feature = Feature::Incompatible(0x400);
 pub(super) const CSUM_SEED: Feature = Feature::Incompatible(0x2000);
 pub(super) const LARGE_DIR: Feature = Feature::Incompatible(0x4000);
 pub(super) const SPARSE_SUPER: Feature = Feature::ReadOnly(0x1);
 pub(super) const HUGE_FILE: Feature = Feature::ReadOnly(0x8);
+pub(super) const DIR_NLINK: Feature = Feature::ReadOnly(0x20);
 pub(super) const GDT_CSUM: Feature = Feature::ReadOnly(0x10);
+pub(super) const QUOTA: Feature = Feature::ReadOnly(0x100);
 pub(super) const BIGALLOC: Feature = Feature::ReadOnly(0x200);
 pub(super) const METADATA_CSUM: Feature = Feature::ReadOnly(0x400);
+pub(super) const PROJECT: Feature = Feature::ReadOnly(0x2000);
+pub(super) const ORPHAN_PRESENT: Feature = Feature::ReadOnly(0x1_0000);
 
+/// Those that a filesystem may have which is written to: dir_prealloc, has_journal, ext_attr, resize_inode, dir_index,
+/// sparse_super2, fast_commit, stable_inodes, orphan_file.
+const COMPATIBLE_WRITTEN: u32 = 0x1e3d;
+/// sparse_super, large_file, huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum, project, verity,
+/// orphan_present.
+const READ_ONLY_WRITTEN: u32 = 0x1_a77b;
 /// Incompatible ones that change nothing that is read here, or are read: filetype, recover, meta_bg, extents, 64bit, mmp,
 /// flex_bg, ea_inode, metadata_csum_seed, large_dir, inline_data, encrypt, casefold.
 const READ_HERE: u32 = 0x3_e7d6;
@@ -116,6 +129,16 @@ impl Features {
     /// Those that make it unreadable here.
     pub(super) fn unread(self) -> Self {
         Self { incompatible: self.incompatible & !READ_HERE, ..Self::default() }
+    }
+
+    /// Those that make it unchangeable here. Compatible ones may be ignored by whoever writes; but of one that is not known it is not
+    /// known what belongs to it.
+    pub(super) fn unwritten(self) -> Self {
+        Self {
+            compatible: self.compatible & !COMPATIBLE_WRITTEN,
+            incompatible: self.incompatible & !READ_HERE,
+            read_only: self.read_only & !READ_ONLY_WRITTEN,
+        }
     }
 
     /// Their names, in the order of their bits; one without a name by its number.

@@ -20,19 +20,20 @@ use crate::error::{Doing, Error, Result};
 /// More groups than are held at once: those of 64 TiB in groups of 128 MiB.
 const GROUP_LIMIT: u64 = 1 << 19;
 /// From here on a descriptor has upper halves.
-const WIDE_LEN: usize = 64;
+pub(super) const WIDE_LEN: usize = 64;
 /// Where a descriptor has its own checksum.
-const CHECKSUM_AT: usize = 0x1e;
+pub(super) const CHECKSUM_AT: usize = 0x1e;
 
 /// The group's inode table and inode bitmap were never written.
-const INODE_UNINIT: u16 = 0x1;
+pub(super) const INODE_UNINIT: u16 = 0x1;
 /// The group's block bitmap was never written.
-const BLOCK_UNINIT: u16 = 0x2;
+pub(super) const BLOCK_UNINIT: u16 = 0x2;
 
 /// Where a group has its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) block_bitmap: u64,
+    pub(super) inode_bitmap: u64,
     pub(super) inode_table: u64,
     /// How many inodes at the table's beginning may be in use.
     pub(super) inodes_in_use: u64,
@@ -41,6 +42,11 @@ pub(super) struct Group {
     /// Of the block bitmap; the upper half is 0 in small descriptors.
     block_bitmap_checksum: u32,
     pub(super) free_blocks: u64,
+    /// Whether the inode bitmap is to be read: else no inode of it is in use.
+    pub(super) has_inode_bitmap: bool,
+    inode_bitmap_checksum: u32,
+    pub(super) free_inodes: u64,
+    pub(super) directories: u64,
 }
 
 impl Superblock {
@@ -65,7 +71,7 @@ impl Superblock {
     }
 
     /// Whether `group` begins with a superblock, or a copy of it.
-    fn has_superblock(&self, group: u64) -> bool {
+    pub(super) fn has_superblock(&self, group: u64) -> bool {
         if group == 0 {
             return true;
         }
@@ -121,7 +127,7 @@ impl Superblock {
         let block_bitmap = wide(u32_at(bytes, 0x00), high(0x20));
         let inode_bitmap = wide(u32_at(bytes, 0x04), high(0x24));
         let inode_table = wide(u32_at(bytes, 0x08), high(0x28));
-        let table_blocks = self.inodes_per_group.saturating_mul(self.inode_size).div_ceil(self.block_size);
+        let table_blocks = self.table_blocks();
         for (what, block, len) in [
             ("block bitmap", block_bitmap, 1),
             ("inode bitmap", inode_bitmap, 1),
@@ -133,39 +139,73 @@ impl Superblock {
         }
         Ok(Group {
             block_bitmap,
+            inode_bitmap,
             inode_table,
             inodes_in_use,
             has_block_bitmap: !(has_uninit && flags & BLOCK_UNINIT != 0),
             block_bitmap_checksum: u32::from(u16_at(bytes, 0x18)) | high_half(0x38),
             free_blocks: u64::from(u32::from(u16_at(bytes, 0x0c)) | high_half(0x2c)),
+            has_inode_bitmap: !(has_uninit && flags & INODE_UNINIT != 0),
+            inode_bitmap_checksum: u32::from(u16_at(bytes, 0x1a)) | high_half(0x3a),
+            free_inodes: u64::from(u32::from(u16_at(bytes, 0x0e)) | high_half(0x2e)),
+            directories: u64::from(u32::from(u16_at(bytes, 0x10)) | high_half(0x30)),
         })
     }
 
     fn is_group_sound(&self, group: u64, bytes: &[u8]) -> bool {
+        self.group_checksum(group, bytes).is_none_or(|sum| sum == u16_at(bytes, CHECKSUM_AT))
+    }
+
+    /// The checksum of `bytes`, the descriptor of `group`; `None` where there are none.
+    pub(super) fn group_checksum(&self, group: u64, bytes: &[u8]) -> Option<u16> {
         let number = (group as u32).to_le_bytes();
         let before = bytes.get(..CHECKSUM_AT).unwrap_or_default();
         let behind = bytes.get(CHECKSUM_AT.saturating_add(2)..).unwrap_or_default();
-        let found = u16_at(bytes, CHECKSUM_AT);
         if self.has(features::METADATA_CSUM) {
-            crc32c(self.seed, &[&number, before, &[0, 0], behind]) as u16 == found
+            Some(crc32c(self.seed, &[&number, before, &[0, 0], behind]) as u16)
         } else if self.has(features::GDT_CSUM) {
-            crc16(&[self.uuid.as_bytes(), &number, before, behind]) == found
+            Some(crc16(&[self.uuid.as_bytes(), &number, before, behind]))
         } else {
-            true
+            None
         }
     }
 
     /// Whether `bitmap`, of a group's blocks, has the checksum that `group` says; also where there are none.
     pub(super) fn is_bitmap_sound(&self, group: &Group, bitmap: &[u8]) -> bool {
-        // A bit for each cluster.
-        let per_cluster = self.cluster_size.checked_div(self.block_size).unwrap_or(1).max(1);
-        let len = self.blocks_per_group.checked_div(per_cluster).unwrap_or(0) >> 3;
-        let (true, Some(bits)) = (self.has(features::METADATA_CSUM), bitmap.get(..len as usize)) else {
-            return true;
-        };
-        // Small descriptors have room for half of it.
-        let mask = if self.descriptor_size as usize >= WIDE_LEN { u32::MAX } else { 0xffff };
-        crc32c(self.seed, &[bits]) & mask == group.block_bitmap_checksum & mask
+        let sum = self.bitmap_checksum(bitmap, self.clusters_per_group());
+        sum.is_none_or(|sum| sum & self.bitmap_mask() == group.block_bitmap_checksum & self.bitmap_mask())
+    }
+
+    /// Likewise `bitmap`, of a group's inodes.
+    pub(super) fn is_inode_bitmap_sound(&self, group: &Group, bitmap: &[u8]) -> bool {
+        let sum = self.bitmap_checksum(bitmap, self.inodes_per_group);
+        sum.is_none_or(|sum| sum & self.bitmap_mask() == group.inode_bitmap_checksum & self.bitmap_mask())
+    }
+
+    /// The checksum of a bitmap of `bits` bits; `None` where there are none.
+    pub(super) fn bitmap_checksum(&self, bitmap: &[u8], bits: u64) -> Option<u32> {
+        let bytes = bitmap.get(..(bits >> 3) as usize)?;
+        self.has(features::METADATA_CSUM).then(|| crc32c(self.seed, &[bytes]))
+    }
+
+    /// Small descriptors have room for half of it.
+    fn bitmap_mask(&self) -> u32 {
+        if self.descriptor_size as usize >= WIDE_LEN { u32::MAX } else { 0xffff }
+    }
+
+    /// How many blocks a bit of a block bitmap stands for.
+    pub(super) fn blocks_per_cluster(&self) -> u64 {
+        self.cluster_size.checked_div(self.block_size).unwrap_or(1).max(1)
+    }
+
+    /// How many bits a group's block bitmap has.
+    pub(super) fn clusters_per_group(&self) -> u64 {
+        self.blocks_per_group.checked_div(self.blocks_per_cluster()).unwrap_or(0)
+    }
+
+    /// How many blocks a group's inode table has.
+    pub(super) fn table_blocks(&self) -> u64 {
+        self.inodes_per_group.saturating_mul(self.inode_size).div_ceil(self.block_size)
     }
 }
 

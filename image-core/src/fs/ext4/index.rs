@@ -27,7 +27,7 @@ const INFO_LEN: u8 = 8;
 const ROOT_ENTRIES: usize = 32;
 const NODE_ENTRIES: usize = 8;
 /// Of an entry.
-const ENTRY_LEN: usize = 8;
+pub(super) const ENTRY_LEN: usize = 8;
 /// The levels between the root and the names; one more in large directories.
 const LEVELS: u8 = 2;
 /// More blocks than names with one hash fill.
@@ -70,6 +70,72 @@ pub(super) fn check(fs: &Ext4, inode: &Inode, number: u64, block: &[u8]) -> Resu
         return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Index(inode.number, number))));
     }
     Ok(())
+}
+
+/// Makes the checksum of a node whose entries begin at `at`.
+pub(super) fn put_checksum(seed: u32, block: &mut [u8], at: usize) {
+    let end = |count: u16| at.saturating_add(usize::from(count).saturating_mul(ENTRY_LEN));
+    let (limit, count) = (u16_at(block, at), u16_at(block, at.saturating_add(2)));
+    let used = block.get(..end(count)).unwrap_or_default();
+    let reserved = field::<4>(block, end(limit));
+    let sum = crc32c(seed, &[used, &reserved, &[0; 4]]);
+    super::field::put(block, end(limit).saturating_add(4), &sum.to_le_bytes());
+}
+
+/// Of a node the place of its entries, how many there is room for and how many there are.
+pub(super) fn shape(block: &[u8]) -> Option<(usize, u16, u16)> {
+    let at = entries_at(block)?;
+    Some((at, u16_at(block, at), u16_at(block, at.saturating_add(2))))
+}
+
+/// Whether names are found by an index in the directory `inode`.
+pub(super) fn is_used(fs: &Ext4, inode: &Inode) -> bool {
+    inode.has(FLAG_INDEX) && fs.superblock().has(features::DIR_INDEX) && !inode.has(FLAG_INLINE_DATA)
+}
+
+/// Whether case does not count in the directory `inode`.
+pub(super) fn is_folded(inode: &Inode) -> bool {
+    inode.has(FLAG_CASEFOLD)
+}
+
+/// `name` as it is hashed, if it is ASCII: folded, that is lower case.
+pub(super) fn folded(inode: &Inode, name: &[u8]) -> Vec<u8> {
+    if is_folded(inode) { name.to_ascii_lowercase() } else { name.to_vec() }
+}
+
+/// The way to the block that a name belongs into.
+pub(super) struct Way {
+    pub(super) hash: NameHash,
+    /// The node that leads to it, the entry of it that does, and how many it has and has room for.
+    pub(super) node: u64,
+    pub(super) entries_at: usize,
+    pub(super) chosen: usize,
+    pub(super) count: u16,
+    pub(super) limit: u16,
+    pub(super) leaf: u64,
+}
+
+/// The way to the first block of the directory `inode` in which `name` may be; `None` for an index that makes no sense.
+pub(super) fn way_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Way>> {
+    let root = node(fs, inode, 0)?;
+    let [_, _, _, _, version, _, levels, _] = field::<8>(&root, INFO_AT);
+    let superblock = fs.superblock();
+    let most = if superblock.has(features::LARGE_DIR) { LEVELS.saturating_add(1) } else { LEVELS };
+    let hash = NameHash::new(version, superblock.has_unsigned_hash, superblock.hash_seed);
+    let (Some(hash), Some(ROOT_ENTRIES), true) = (hash, entries_at(&root), levels < most) else {
+        return Ok(None);
+    };
+    let (major, _) = hash.of(&folded(inode, name));
+    let (mut number, mut at) = (0, ROOT_ENTRIES);
+    let Some(mut frame) = Frame::new(root, at, major) else { return Ok(None) };
+    for _ in 0..levels {
+        (number, at) = (frame.below(), NODE_ENTRIES);
+        let Some(next) = Frame::new(node(fs, inode, number)?, at, major) else { return Ok(None) };
+        frame = next;
+    }
+    let (limit, count) = (u16_at(&frame.block, at), u16_at(&frame.block, at.saturating_add(2)));
+    let leaf = frame.below();
+    Ok(Some(Way { hash, node: number, entries_at: at, chosen: frame.chosen, count, limit, leaf }))
 }
 
 /// A node, and the entry of it that is being followed.
@@ -119,6 +185,15 @@ impl Frame {
 /// What the index of the directory `inode` says of `name`: the inode, or that there is none; `None` if there is no index
 /// to ask.
 pub(super) fn find(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Option<u32>>> {
+    Ok(find_entry(fs, inode, name)?.map(|found| found.map(|(_, inode)| inode)))
+}
+
+/// As [`find`], but the block of the directory that has the name.
+pub(super) fn find_block(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Option<u64>>> {
+    Ok(find_entry(fs, inode, name)?.map(|found| found.map(|(block, _)| block)))
+}
+
+fn find_entry(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Option<(u64, u32)>>> {
     let is_asked = inode.has(FLAG_INDEX)
         && fs.superblock().has(features::DIR_INDEX)
         && !inode.has(FLAG_INLINE_DATA)
@@ -156,7 +231,7 @@ pub(super) fn find(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Optio
         }
         let Some(number) = frames.last().map(Frame::below) else { return Ok(None) };
         if let Some(found) = find_in(fs, inode, number, name, is_folded)? {
-            return Ok(Some(Some(found)));
+            return Ok(Some(Some((number, found))));
         }
         if !advance(&mut frames, hash) {
             return Ok(Some(None));

@@ -8,6 +8,7 @@
 //! that it is that long.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use super::blocks::Block;
 use super::checksum::crc32c;
 use super::features;
 use super::field::{field, u16_at, u32_at, wide};
@@ -27,8 +28,10 @@ pub(super) const FLAG_ENCRYPTED: u32 = 0x800;
 pub(super) const FLAG_INDEX: u32 = 0x1000;
 pub(super) const FLAG_HUGE_FILE: u32 = 0x4_0000;
 pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
+pub(super) const FLAG_VERITY: u32 = 0x10_0000;
 pub(super) const FLAG_EA_INODE: u32 = 0x20_0000;
 pub(super) const FLAG_INLINE_DATA: u32 = 0x1000_0000;
+pub(super) const FLAG_PROJECT_INHERIT: u32 = 0x2000_0000;
 pub(super) const FLAG_CASEFOLD: u32 = 0x4000_0000;
 
 /// What an inode is.
@@ -63,7 +66,7 @@ impl From<NodeKind> for FileKind {
 
 impl NodeKind {
     /// By the upper four bits of a mode.
-    fn from_mode(mode: u16) -> Option<Self> {
+    pub(super) fn from_mode(mode: u16) -> Option<Self> {
         Some(match mode >> 12 {
             0x1 => Self::Pipe,
             0x2 => Self::CharacterDevice,
@@ -142,7 +145,11 @@ impl Inode {
     }
 
     /// The inode `number` that `bytes` are.
-    fn from_bytes(superblock: &Superblock, number: u32, bytes: &[u8]) -> std::result::Result<Self, Ext4Rule> {
+    pub(super) fn from_bytes(
+        superblock: &Superblock,
+        number: u32,
+        bytes: &[u8],
+    ) -> std::result::Result<Self, Ext4Rule> {
         let wrong = |field, value: u64| Ext4Rule::Inode { inode: number, field, value };
         let said = if bytes.len() > OLD_LEN { usize::from(u16_at(bytes, 0x80)) } else { 0 };
         if said & 3 != 0 || said.saturating_add(OLD_LEN) > bytes.len() {
@@ -256,18 +263,25 @@ impl Ext4 {
     /// [`Ext4Rule`]; whatever the disk says.
     pub fn inode(&self, number: u32) -> Result<Inode> {
         let doing = || format!("reading inode {number}");
+        let bytes = self.inode_bytes(number).doing(doing)?;
+        Inode::from_bytes(self.superblock(), number, &bytes).map_err(Error::corrupt).doing(doing)
+    }
+
+    /// The bytes of inode `number`.
+    pub(super) fn inode_bytes(&self, number: u32) -> Result<Block> {
+        self.blocks().bytes(self.inode_offset(number)?, self.superblock().inode_size)
+    }
+
+    /// Where inode `number` is on the disk, in bytes.
+    pub(super) fn inode_offset(&self, number: u32) -> Result<u64> {
         let superblock = self.superblock();
         if number == 0 || number > superblock.inode_count {
-            return Err(Error::corrupt(Ext4Rule::NoInode(number))).doing(doing);
+            return Err(Error::corrupt(Ext4Rule::NoInode(number)));
         }
-        let index = u64::from(number).saturating_sub(1);
-        let per_group = superblock.inodes_per_group;
-        let group = index.checked_div(per_group).unwrap_or(0);
-        let inside = index.checked_rem(per_group).unwrap_or(0).saturating_mul(superblock.inode_size);
-        let table = self.group(group).doing(doing)?.inode_table;
-        let offset = table.saturating_mul(superblock.block_size).saturating_add(inside);
-        let bytes = self.blocks().bytes(offset, superblock.inode_size).doing(doing)?;
-        Inode::from_bytes(superblock, number, &bytes).map_err(Error::corrupt).doing(doing)
+        let (group, index) = superblock.place_of_inode(number);
+        let table = self.group(group)?.inode_table;
+        let inside = index.saturating_mul(superblock.inode_size);
+        Ok(table.saturating_mul(superblock.block_size).saturating_add(inside))
     }
 
     /// The root directory.

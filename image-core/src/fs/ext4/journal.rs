@@ -52,6 +52,8 @@ pub struct Replayed {
     pub transactions: u32,
     /// Blocks that are read from the journal.
     pub blocks: usize,
+    /// The number of the transaction that comes next.
+    pub(super) next: u32,
 }
 
 /// A journal: where it lies, and what its superblock says.
@@ -94,8 +96,27 @@ pub(super) fn play(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
             return Err(Error::unsupported(what)).doing(doing);
         }
     }
-    let replayed = Replayed { transactions: played.transactions, blocks: played.copies.len() };
+    let replayed = Replayed {
+        transactions: played.transactions,
+        blocks: played.copies.len(),
+        next: played.next.wrapping_add(1),
+    };
     Ok(Some((played.copies, replayed)))
+}
+
+/// Has the journal's superblock say that nothing waits, and that the next transaction is number `sequence`.
+pub(super) fn end(fs: &Ext4, sequence: u32) -> Result<()> {
+    let journal = Journal::open(fs)?;
+    let (place, has_sums) = (journal.place_of(0)?, journal.has_block_checksums());
+    fs.blocks().change(place, |block| {
+        super::field::put(block, 0x18, &sequence.to_be_bytes());
+        super::field::put(block, 0x1c, &[0; 4]);
+        if has_sums {
+            super::field::put(block, 0xfc, &[0; 4]);
+            let sum = crc32c(START, &[block.get(..SUPERBLOCK_LEN).unwrap_or_default()]);
+            super::field::put(block, 0xfc, &sum.to_be_bytes());
+        }
+    })
 }
 
 impl<'a> Journal<'a> {

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::inode::{FLAG_EXTENTS, Inode};
+use super::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, Inode, NodeKind};
 use super::rule::Ext4Rule;
 use super::{Ext4, blockmap, extents};
 use crate::error::{Error, Result};
@@ -22,8 +22,8 @@ use crate::error::{Error, Result};
 pub(super) enum Place {
     /// From this block of the filesystem on.
     Data(u64),
-    /// Set aside and never written: zeroes.
-    Unwritten,
+    /// Set aside from this block on and never written: zeroes.
+    Unwritten(u64),
     /// Nowhere: zeroes.
     Hole,
 }
@@ -50,6 +50,7 @@ impl Run {
         let skipped = first.saturating_sub(self.first);
         let place = match self.place {
             Place::Data(block) => Place::Data(block.saturating_add(skipped)),
+            Place::Unwritten(block) => Place::Unwritten(block.saturating_add(skipped)),
             other => other,
         };
         (count > 0).then_some(Self { first, count, place })
@@ -138,6 +139,53 @@ impl Iterator for Runs<'_> {
     }
 }
 
+/// A part of what an inode has blocks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A block that tells where others are: `is_last` if those are of the content.
+    Node { block: u64, is_last: bool },
+    /// Content.
+    Run(Run),
+}
+
+/// Who is shown all parts of an inode; no more of them than a filesystem has blocks.
+pub(super) struct Visit<'a> {
+    inode: u32,
+    left: u64,
+    visitor: &'a mut dyn FnMut(Part) -> Result<()>,
+}
+
+impl Visit<'_> {
+    pub(super) fn see(&mut self, part: Part) -> Result<()> {
+        let count = if let Part::Run(run) = part { run.count } else { 1 };
+        let left = self.left.checked_sub(count);
+        self.left = left.ok_or_else(|| Error::corrupt(Ext4Rule::TooManyBlocks(self.inode)))?;
+        (self.visitor)(part)
+    }
+}
+
+/// Shows `visitor` every block that `inode` has for its content, in order. Of one with its content inside there are none.
+pub(super) fn each_part(fs: &Ext4, inode: &Inode, visitor: &mut dyn FnMut(Part) -> Result<()>) -> Result<()> {
+    if !has_map(fs, inode) {
+        return Ok(());
+    }
+    let mut visit = Visit { inode: inode.number, left: fs.superblock().block_count, visitor };
+    match inode.has(FLAG_EXTENTS) {
+        true => extents::each_part(fs, inode, &mut visit),
+        false => blockmap::each_part(fs, inode, &mut visit),
+    }
+}
+
+/// Whether `inode` has blocks, and where they would be told no content, target or device.
+pub(super) fn has_map(fs: &Ext4, inode: &Inode) -> bool {
+    match inode.kind {
+        _ if inode.has(FLAG_INLINE_DATA) => false,
+        NodeKind::File | NodeKind::Directory => true,
+        NodeKind::Link => !fs.has_fast_target(inode),
+        _ => false,
+    }
+}
+
 /// The leaf that answers for `block` of `inode`.
 pub(super) fn leaf_of(fs: &Ext4, inode: &Inode, block: u64) -> Result<Leaf> {
     match inode.has(FLAG_EXTENTS) {
@@ -164,11 +212,11 @@ mod tests {
     fn what_a_leaf_leaves_out_is_a_hole() {
         let run = |first, count, place| Run { first, count, place };
         let runs =
-            vec![run(10, 5, Place::Data(100)), run(15, 2, Place::Unwritten), run(40, 1, Place::Data(7))];
+            vec![run(10, 5, Place::Data(100)), run(15, 2, Place::Unwritten(105)), run(40, 1, Place::Data(7))];
         let leaf = Leaf { covers: 4..50, runs };
         assert_eq!(leaf.at(4), run(4, 6, Place::Hole));
         assert_eq!(leaf.at(12), run(12, 3, Place::Data(102)));
-        assert_eq!(leaf.at(16), run(16, 1, Place::Unwritten));
+        assert_eq!(leaf.at(16), run(16, 1, Place::Unwritten(106)));
         assert_eq!(leaf.at(17), run(17, 23, Place::Hole));
         assert_eq!(leaf.at(41), run(41, 9, Place::Hole));
         assert_eq!(run(10, 5, Place::Data(100)).within(&(12..13)), Some(run(12, 1, Place::Data(102))));

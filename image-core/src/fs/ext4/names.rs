@@ -31,6 +31,13 @@ struct Names {
     inodes: Option<HashMap<Vec<u8>, u32>>,
 }
 
+impl Remembered {
+    /// Forgets all: a directory was changed.
+    pub(super) fn forget(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// What the directory `inode`, which has no index, has under `name`; the outer `None` is for one that is not remembered.
 pub(super) fn find(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Option<u32>>> {
     let is_large = inode.size > FEW_BLOCKS.saturating_mul(fs.superblock().block_size);

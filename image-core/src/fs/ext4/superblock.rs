@@ -22,10 +22,10 @@ use crate::error::{Doing, Error, Result};
 pub(super) const OFFSET: u64 = 1024;
 pub(super) const LEN: usize = 1024;
 /// Where its checksum is.
-const CHECKSUM_AT: usize = 0x3fc;
+pub(super) const CHECKSUM_AT: usize = 0x3fc;
 
 /// It was unmounted.
-const STATE_CLEAN: u16 = 0x1;
+pub(super) const STATE_CLEAN: u16 = 0x1;
 /// Errors were found, and not mended yet.
 const STATE_ERRORS: u16 = 0x2;
 /// Names are hashed as unsigned bytes.
@@ -76,6 +76,17 @@ pub struct Superblock {
     pub(super) backup_groups: [u32; 2],
     pub(super) journal_inode: u32,
     pub(super) journal_uuid: Uuid,
+    /// Blocks behind the descriptors, for those of a larger filesystem.
+    pub(super) reserved_descriptor_blocks: u64,
+    /// The first inode of the list of those that were to go.
+    pub(super) last_orphan: u32,
+    /// The file that lists more of them, and where quotas of users, groups and projects are; 0 for none.
+    pub(super) orphan_inode: u32,
+    pub(super) quota_inodes: [u32; 3],
+    /// Where it says who uses it.
+    pub(super) mmp_block: u64,
+    /// How much of a new inode is its own, behind the oldest part.
+    pub(super) extra_len: u16,
     pub(super) hash_seed: [u32; 4],
     /// How names are hashed in directories that do not say so themselves.
     pub(super) hash_version: u8,
@@ -112,6 +123,7 @@ impl Superblock {
             read_only: u32_at(bytes, 0x64),
         };
         let has_checksums = features.has(features::METADATA_CSUM);
+        let (has_quota, has_mmp) = (features.has(features::QUOTA), features.has(features::MMP));
         let summed = bytes.get(..CHECKSUM_AT).unwrap_or_default();
         if has_checksums && crc32c(START, &[summed]) != u32_at(bytes, CHECKSUM_AT) {
             return Err(Ext4Rule::Checksum(Summed::Superblock));
@@ -152,6 +164,12 @@ impl Superblock {
             backup_groups: [u32_at(bytes, 0x24c), u32_at(bytes, 0x250)],
             journal_inode: u32_at(bytes, 0xe0),
             journal_uuid: Uuid::from_bytes(field(bytes, 0xd0)),
+            reserved_descriptor_blocks: u64::from(u16_at(bytes, 0xce)),
+            last_orphan: u32_at(bytes, 0xe8),
+            orphan_inode: if features.has(features::ORPHAN_FILE) { u32_at(bytes, 0x280) } else { 0 },
+            quota_inodes: [0x240, 0x244, 0x26c].map(|at| if has_quota { u32_at(bytes, at) } else { 0 }),
+            mmp_block: if has_mmp { wide(u32_at(bytes, 0x168), u32_at(bytes, 0x16c)) } else { 0 },
+            extra_len: u16_at(bytes, 0x15e),
             hash_seed: [0xec, 0xf0, 0xf4, 0xf8].map(|at| u32_at(bytes, at)),
             hash_version: field::<1>(bytes, 0xfc)[0],
             has_unsigned_hash: u32_at(bytes, 0x160) & FLAG_UNSIGNED_HASH != 0,
@@ -216,6 +234,19 @@ impl Superblock {
     pub(super) fn blocks_of(&self, group: u64) -> std::ops::Range<u64> {
         let first = self.first_data_block.saturating_add(group.saturating_mul(self.blocks_per_group));
         first..first.saturating_add(self.blocks_per_group).min(self.block_count)
+    }
+
+    /// The group of inode `number`, and its index in there.
+    pub(super) fn place_of_inode(&self, number: u32) -> (u64, u64) {
+        let index = u64::from(number).saturating_sub(1);
+        let (group, inside) =
+            (index.checked_div(self.inodes_per_group), index.checked_rem(self.inodes_per_group));
+        (group.unwrap_or(0), inside.unwrap_or(0))
+    }
+
+    /// The group of block `block`.
+    pub(super) fn group_of(&self, block: u64) -> u64 {
+        block.saturating_sub(self.first_data_block).checked_div(self.blocks_per_group).unwrap_or(0)
     }
 
     /// The first inode of `group`, counted from 1.
