@@ -28,6 +28,7 @@ mod report;
 mod rule;
 mod secrets;
 mod services;
+mod space;
 mod sshd;
 mod table;
 mod traces;
@@ -48,6 +49,7 @@ pub(crate) use report::{Check, Report, Verdict};
 pub(crate) use rule::{Finding, Profile};
 use rule::{Judgement, Needs, Rule};
 pub(crate) use secrets::HOME_FILES;
+pub(crate) use space::{gaps, swap_files, swap_page};
 pub(crate) use traces::{NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, of_network};
 pub(crate) use view::{View, Volume};
 

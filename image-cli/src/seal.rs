@@ -109,7 +109,7 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     let mut patched = Patched::new(Arc::clone(&image));
     let mut stale_bytes = 0;
     let wipes = request.chosen.has(operations::UNUSED_SPACE);
-    let swap = if wipes { by_place(space::swap_files(&view)?, &view)? } else { Vec::new() };
+    let swap = if wipes { by_place(audit::swap_files(&view)?, &view)? } else { Vec::new() };
     let volumes = plan.by_volume(&view)?;
     for (place, changes) in &volumes {
         let volume = Volume::over(&view, place, work.path())?;

@@ -122,7 +122,6 @@ fn row(text: &mut String, name: &str, jobs: &[Vec<String>], rounds: usize, (must
         (Some(own), Some(peer)) => format!("{:.2}×", own / peer),
         _ => "–".to_owned(),
     };
-    let (wall, cpu): (fn(&Taken) -> f64, fn(&Taken) -> f64) = (|taken| taken.wall, |taken| taken.cpu);
     let memory = figure(0, |taken| taken.memory as f64).unwrap_or_default() / 1048576.0;
     let _ = writeln!(
         text,
@@ -145,4 +144,12 @@ fn write(table: &str) {
          ratio is our time by the peer's; MiB is the most that an audit has in memory.\n\n{table}"
     );
     fs::write(path, text).unwrap();
+}
+
+fn wall(taken: &Taken) -> f64 {
+    taken.wall
+}
+
+fn cpu(taken: &Taken) -> f64 {
+    taken.cpu
 }

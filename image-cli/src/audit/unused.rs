@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, ByteRange, ExtentKind, is_zero};
 use image_core::fs::{FilesystemKind, unused_ranges};
-use image_core::partition::{PartitionTable, Scheme};
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
+use super::space::{gaps, swap_files, swap_page};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -38,8 +38,6 @@ const PIECE: u64 = 1 << 20;
 const LITTLE: u64 = 1 << 20;
 /// How the first line of a private key ends (RFC 7468).
 const KEY: &[u8] = b"PRIVATE KEY-----";
-/// The header of swap space is in its first page; the largest has 64 KiB.
-const SWAP_PAGES: [u64; 3] = [4 << 10, 16 << 10, 64 << 10];
 
 /// What is left in unused space.
 #[derive(Debug, Default)]
@@ -131,63 +129,24 @@ fn read(subject: &Subject<'_>) -> anyhow::Result<Stale> {
             kind => found.unknown.push(format!("{}: {kind}", volume.name())),
         }
     }
-    for path in swap_files(subject)? {
-        if let Some(content) = view.root().content(path.as_ref())? {
-            let behind = behind_header(&*content)?;
+    for path in swap_files(view)? {
+        if let Some(content) = view.root().content(&path)? {
+            let (path, behind) = (path.display(), behind_header(&*content)?);
             found
                 .read(format!("swap space, {path}"), &*content, behind, |at| format!("{path}, at {at:#x}"))?;
         }
     }
     if let Some(table) = view.table() {
         let at = |offset: u64| format!("offset {offset:#x} of the disk");
-        let between = between(table, view.disk().size());
-        found.read("between and behind partitions".to_owned(), &**view.disk(), between, at)?;
+        let gaps = gaps(&**view.disk(), table)?;
+        found.read("between and behind partitions".to_owned(), &**view.disk(), gaps, at)?;
     }
     Ok(found)
 }
 
 /// All of a swap space but its header; nothing of what is none.
 fn behind_header(disk: &dyn BlockRead) -> anyhow::Result<Option<ByteRange>> {
-    for page in SWAP_PAGES.into_iter().filter(|page| *page <= disk.size()) {
-        let mut magic = [0; 10];
-        disk.read_at(&mut magic, page.saturating_sub(10))?;
-        if matches!(&magic, b"SWAPSPACE2" | b"SWAP-SPACE") {
-            return Ok(Some(ByteRange::between(page, disk.size())));
-        }
-    }
-    Ok(None)
-}
-
-/// The files that fstab has for swap space.
-fn swap_files(subject: &Subject<'_>) -> anyhow::Result<Vec<String>> {
-    let file = |line: String| {
-        let mut words = line.split_whitespace();
-        let device = words.next()?.to_owned();
-        let is_swap = words.nth(1) == Some("swap");
-        (is_swap && device.starts_with('/') && !device.starts_with("/dev/")).then_some(device)
-    };
-    Ok(super::boot::fstab_lines(subject)?.into_iter().filter_map(file).collect())
-}
-
-/// What is in no partition and in no table. What lies in front of the first partition is a boot loader's.
-fn between(table: &PartitionTable, size: u64) -> Vec<ByteRange> {
-    let mut taken: Vec<ByteRange> = table.partitions.iter().map(|partition| partition.range).collect();
-    taken.sort_by_key(|range| range.offset());
-    let Some(mut at) = taken.first().map(|range| range.offset()) else { return Vec::new() };
-    // The second copy of a GPT: 128 entries of 128 bytes, and a sector.
-    let table_len = match table.scheme {
-        Scheme::Gpt { .. } => (16 << 10) + table.sector_size,
-        Scheme::Mbr { .. } => 0,
-    };
-    let end = size.saturating_sub(table_len);
-    let mut gaps = Vec::new();
-    for range in taken.into_iter().chain([ByteRange::between(end, end)]) {
-        if range.offset() > at {
-            gaps.push(ByteRange::between(at, range.offset()));
-        }
-        at = at.max(range.end());
-    }
-    gaps
+    Ok(swap_page(disk)?.map(|page| ByteRange::between(page, disk.size())))
 }
 
 fn keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
@@ -212,42 +171,5 @@ fn judged(found: &Stale, findings: Vec<Finding>, kept: String) -> Judgement {
     match findings.is_empty() && !found.unknown.is_empty() {
         true => Judgement::Open(format!("unused space is not read here: {}", found.unknown.join(", "))),
         false => Judgement::of(findings, kept),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use image_core::block::MemoryDisk;
-    use image_core::partition::{Partition, PartitionKind};
-
-    use super::*;
-
-    #[test]
-    fn what_is_in_no_partition_is_between_them_or_behind() {
-        let partition = |start: u64, end: u64| Partition {
-            number: 1,
-            range: ByteRange::between(start << 20, end << 20),
-            kind: PartitionKind::Mbr(0x83),
-            guid: None,
-            name: String::new(),
-        };
-        let scheme = Scheme::Mbr { signature: 0 };
-        let partitions = vec![partition(10, 20), partition(1, 4), partition(4, 8)];
-        let table = PartitionTable { scheme, sector_size: 512, partitions, defects: Vec::new() };
-        let gaps = [ByteRange::between(8 << 20, 10 << 20), ByteRange::between(20 << 20, 32 << 20)];
-        assert_eq!(between(&table, 32 << 20), gaps);
-        assert_eq!(between(&table, 20 << 20), gaps[..1]);
-        assert_eq!(between(&PartitionTable { partitions: Vec::new(), ..table }, 32 << 20), []);
-    }
-
-    #[test]
-    fn the_header_of_swap_space_is_no_trace() {
-        for page in SWAP_PAGES {
-            let mut bytes = vec![1; 128 << 10];
-            bytes[page as usize - 10..page as usize].copy_from_slice(b"SWAPSPACE2");
-            let range = behind_header(&MemoryDisk::from_bytes(bytes)).unwrap();
-            assert_eq!(range, Some(ByteRange::between(page, 128 << 10)));
-        }
-        assert_eq!(behind_header(&MemoryDisk::from_bytes(vec![1; 100])).unwrap(), None);
     }
 }

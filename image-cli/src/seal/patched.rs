@@ -6,11 +6,14 @@ use anyhow::ensure;
 use image_core::Result;
 use image_core::block::{BlockRead, ByteRange, Extents};
 
+/// A part, and where it is.
+type Part = (ByteRange, Arc<dyn BlockRead>);
+
 /// A disk, with other disks in place of parts of it. Parts do not overlap.
 pub(super) struct Patched<D> {
     disk: Arc<D>,
     /// In the order of the disk.
-    parts: Vec<(ByteRange, Arc<dyn BlockRead>)>,
+    parts: Vec<Part>,
 }
 
 impl<D: BlockRead> Patched<D> {
@@ -37,7 +40,7 @@ impl<D: BlockRead> Patched<D> {
     }
 
     /// `range` in pieces, each with the part it is in.
-    fn pieces(&self, range: ByteRange) -> Vec<(ByteRange, Option<&(ByteRange, Arc<dyn BlockRead>)>)> {
+    fn pieces(&self, range: ByteRange) -> Vec<(ByteRange, Option<&Part>)> {
         let mut pieces = Vec::new();
         let mut at = range.offset();
         for part in &self.parts {

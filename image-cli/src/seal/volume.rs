@@ -12,7 +12,7 @@ use image_core::fs::{
 
 use super::overlay::Overlay;
 use super::plan::Change;
-use super::space::page_of;
+use crate::audit::swap_page;
 use crate::audit::{View, Volume as Place};
 use crate::failure::Advise;
 use crate::interrupt;
@@ -109,7 +109,7 @@ fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> anyhow::Result<u64> {
     let files = Ext4::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
     let found = files.resolve(path.as_os_str().as_bytes(), false)?;
     let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(0) };
-    match page_of(&files.content(inode.clone()))? {
+    match swap_page(&files.content(inode.clone()))? {
         Some(page) => Ok(wipe_ext4_content(disk, inode.number, page)?),
         None => Ok(0),
     }
