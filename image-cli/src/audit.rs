@@ -18,6 +18,7 @@ mod expected;
 mod file;
 mod firmware;
 pub(crate) mod first_boot;
+mod identities;
 mod initrd;
 mod kernel;
 mod menu;
@@ -40,6 +41,7 @@ use image_core::format::{Format, Image, OpenOptions};
 
 pub(crate) use expected::{Expected, Firmware};
 pub(crate) use file::Facts;
+pub(crate) use identities::{IDENTITIES, Renewal, System, has_line};
 pub(crate) use report::{Check, Report, Verdict};
 pub(crate) use rule::{Finding, Profile};
 use rule::{Judgement, Needs, Rule};
@@ -56,6 +58,7 @@ pub(crate) const RULES: &[(&str, &[Rule])] = &[
     ("the network", network::RULES),
     ("services", services::RULES),
     ("traces of other machines", traces::RULES),
+    ("services of other machines", identities::RULES),
     ("access", access::RULES),
     ("secrets", secrets::RULES),
     ("unused space", unused::RULES),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 
-use crate::audit::HOME_FILES;
+use crate::audit::{HOME_FILES, IDENTITIES, Renewal, System, has_line};
 
 /// What happens to what a pattern finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,18 @@ pub(crate) enum Action {
     RemoveContent,
     /// Files in it become empty: programs expect them.
     Truncate,
+    /// A file that has a line which begins so has this text, and nothing else.
+    Write { line: &'static str, text: &'static str },
+}
+
+impl Action {
+    /// What a file with `content` has to have instead, if it is to have anything else.
+    pub(crate) fn written(self, content: &[u8]) -> Option<&'static str> {
+        match self {
+            Self::Write { line, text } => has_line(content, line).then_some(text),
+            _ => None,
+        }
+    }
 }
 
 /// One thing that is sealed away.
@@ -26,10 +38,12 @@ pub(crate) struct Rule {
     pub(crate) action: Action,
     /// Whether it stays if it was asked for by name.
     pub(crate) unless_asked: bool,
+    /// In which systems it goes.
+    pub(crate) system: System,
 }
 
 const fn rule(pattern: &'static str, action: Action, unless_asked: bool) -> Rule {
-    Rule { pattern: Cow::Borrowed(pattern), action, unless_asked }
+    Rule { pattern: Cow::Borrowed(pattern), action, unless_asked, system: System::Any }
 }
 
 const fn remove(pattern: &'static str) -> Rule {
@@ -52,9 +66,19 @@ pub(crate) fn rules() -> impl Iterator<Item = Rule> {
             pattern: Cow::Owned(format!("{home}/{file}")),
             action: Action::Remove,
             unless_asked: true,
+            system: System::Any,
         })
     });
-    RULES.iter().cloned().chain(of_homes)
+    // What services make anew by themselves; the audit tells of the rest.
+    let of_services = IDENTITIES.iter().filter_map(|identity| {
+        let action = match identity.renewal {
+            Renewal::Removed(_) => Action::Remove,
+            Renewal::Written(text, _) => Action::Write { line: identity.line, text },
+            Renewal::ByHand(_) => return None,
+        };
+        Some(Rule { system: identity.system, ..rule(identity.pattern, action, true) })
+    });
+    RULES.iter().cloned().chain(of_services).chain(of_homes)
 }
 
 /// What people leave in their homes, besides credentials.
@@ -82,7 +106,6 @@ const RULES: &[Rule] = &[
     remove("/boot/efi/loader/random-seed"),
     remove("/etc/udev/rules.d/70-persistent-*"),
     rule("/lib/udev/rules.d/75-persistent-net-generator.rules", Action::Truncate, false),
-    remove("/etc/nvme/host*"),
     remove("/var/lib/NetworkManager/secret_key"),
     remove("/var/lib/NetworkManager/*.lease"),
     remove("/var/lib/dhcp/*.leases"),
