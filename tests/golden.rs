@@ -9,6 +9,7 @@ mod debian;
 mod killed;
 mod sandbox;
 mod secrets;
+mod services;
 
 use std::fs;
 use std::path::{Path, PathBuf};

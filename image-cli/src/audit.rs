@@ -19,6 +19,7 @@ mod expected;
 mod file;
 mod firmware;
 pub(crate) mod first_boot;
+mod identities;
 mod initrd;
 mod kernel;
 mod looked;
@@ -44,6 +45,7 @@ use image_core::format::{Format, Image, OpenOptions};
 pub(crate) use access::HOME_HISTORIES;
 pub(crate) use expected::{Expected, Firmware};
 pub(crate) use file::Facts;
+pub(crate) use identities::{IDENTITIES, Renewal, System, has_line};
 use looked::Looked;
 pub(crate) use report::{Check, Report, Verdict};
 pub(crate) use rule::{Finding, Profile};
@@ -63,6 +65,7 @@ pub(crate) const RULES: &[(&str, &[Rule])] = &[
     ("the network", network::RULES),
     ("services", services::RULES),
     ("traces of other machines", traces::RULES),
+    ("services of other machines", identities::RULES),
     ("access", access::RULES),
     ("secrets", secrets::RULES),
     ("unused space", unused::RULES),

@@ -93,7 +93,7 @@ pub(crate) fn swap_files(view: &View) -> anyhow::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use image_core::block::MemoryDisk;
+    use image_core::block::{BlockWrite, MemoryDisk};
     use image_core::partition::{NewPartition, kind, write_gpt};
     use uuid::Uuid;
 

@@ -547,17 +547,22 @@ fn documented() -> String {
     text
 }
 
-#[test]
-fn the_table_for_people_is_that_of_the_program() {
+/// Holds the part of a guide in docs/ that is made against what the program says; writes it, if that is asked for.
+pub(crate) fn table_in_docs(guide: &str, documented: &str) {
     const BEGIN: &str = "<!-- made by `DOCS_WRITE=1 cargo test the_table_for_people` -->\n";
     const END: &str = "\n<!-- end of what is made -->\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/audit.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(guide);
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (table, after) = rest.split_once(END).unwrap();
     if std::env::var_os("DOCS_WRITE").is_some() {
-        fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", documented())).unwrap();
+        fs::write(&path, format!("{before}{BEGIN}{documented}{END}{after}")).unwrap();
         return;
     }
-    assert!(table == documented(), "docs/audit.md is old: DOCS_WRITE=1 cargo test the_table_for_people");
+    assert!(table == documented, "docs/{guide} is old: DOCS_WRITE=1 cargo test the_table_for_people");
+}
+
+#[test]
+fn the_table_for_people_is_that_of_the_program() {
+    table_in_docs("audit.md", &documented());
 }

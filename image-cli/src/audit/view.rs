@@ -333,7 +333,7 @@ impl View {
     }
 
     /// Whether there is anything at `path`, be it a dangling link.
-    pub(super) fn exists(&self, path: impl AsRef<Path>) -> anyhow::Result<bool> {
+    pub(crate) fn exists(&self, path: impl AsRef<Path>) -> anyhow::Result<bool> {
         Ok(self.root().link_metadata(path.as_ref())?.is_some())
     }
 

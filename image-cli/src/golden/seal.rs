@@ -31,7 +31,11 @@ use crate::seal::{Action, fits, rules};
 pub(crate) fn seal(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
     let expected = &by_place(expected, tree)?;
     for rule in rules() {
-        for path in matches(tree, &rule.pattern)? {
+        let found = matches(tree, &rule.pattern)?;
+        if found.is_empty() || !rule.system.fits(|path| anyhow::Ok(tree.exists(path)))? {
+            continue;
+        }
+        for path in found {
             let path = place_of(&path, tree)?;
             match rule.action {
                 Action::Remove => remove(&path, rule.unless_asked, expected, tree)?,
@@ -43,6 +47,7 @@ pub(crate) fn seal(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
                     }
                 }
                 Action::Truncate => truncate(&path, expected, tree)?,
+                Action::Write { .. } => rewrite(&path, rule.action, expected, tree)?,
             }
         }
     }
@@ -106,6 +111,20 @@ fn truncate(path: &Path, expected: &Expected, tree: &Tree) -> anyhow::Result<()>
     } else if meta.is_file() && meta.len() > 0 {
         let truncated = fs::File::options().write(true).truncate(true).open(&file);
         truncated.with_context(|| format!("emptying {} in the image", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Gives the file `path` the text that makes its service ask for one of its own, but for what was asked for.
+fn rewrite(path: &Path, action: Action, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+    let file = tree.link_path(path)?;
+    let is_file = file.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if !is_file || expected.asks_for(path) {
+        return Ok(());
+    }
+    if let Some(text) = action.written(&tree.read(path)?) {
+        // In place: owner and mode stay.
+        fs::write(&file, text).with_context(|| format!("writing {} in the image", path.display()))?;
     }
     Ok(())
 }
@@ -194,6 +213,7 @@ pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -285,6 +305,32 @@ mod tests {
         assert!(!tree.exists("/home/ann/.ssh/authorized_keys"));
         assert!(tree.text("/etc/machine-id").unwrap().unwrap().starts_with("0123"));
         assert!(tree.text("/etc/shadow").unwrap().unwrap().contains("$y$secret"));
+    }
+
+    #[test]
+    fn each_machine_gets_names_of_its_own_in_the_way_of_its_system() {
+        let name = "InitiatorName=iqn.1993-08.org.debian:01:0123\n";
+        let path = "/etc/iscsi/initiatorname.iscsi";
+        let sealed = |checks: bool, expected: &Expected| {
+            let (_dir, tree) = scratch();
+            tree.write(path, name, 0o600).unwrap();
+            if checks {
+                tree.write("/usr/lib/open-iscsi/startup-checks.sh", "", 0o755).unwrap();
+                symlink("usr/lib", tree.root().join("lib")).unwrap();
+            }
+            seal(expected, &tree).unwrap();
+            let mode =
+                fs::metadata(tree.root().join(&path[1..])).map(|meta| meta.permissions().mode() & 0o777);
+            (tree.text(path).unwrap(), mode.ok())
+        };
+        let (text, mode) = sealed(true, &Expected::default());
+        assert!(text.is_some_and(|text| text.contains("\nGenerateName=yes\n") && !text.contains("iqn")));
+        assert_eq!(mode, Some(0o600));
+        assert_eq!(sealed(false, &Expected::default()), (None, None));
+        let asked = Expected { asked_for: [path.into()].into(), ..Expected::default() };
+        for checks in [true, false] {
+            assert_eq!(sealed(checks, &asked), (Some(name.into()), Some(0o600)));
+        }
     }
 
     #[test]

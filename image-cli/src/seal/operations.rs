@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 
-use crate::audit::HOME_HISTORIES;
+use crate::audit::{HOME_HISTORIES, IDENTITIES};
 use crate::failure::{Advise, USAGE};
 
 /// One of the things that sealing does.
@@ -36,6 +36,8 @@ pub(super) const UNUSED_SPACE: &str = "unused-space";
 /// Of what lies in homes.
 pub(super) const CREDENTIALS: &str = "credentials";
 const SSH_USERS: &str = "ssh-userdir";
+/// Of the audit's table of services.
+const SERVICES: &str = "service-ids";
 const HISTORIES: &str = "bash-history";
 
 /// All of them, in the order in which they are told.
@@ -129,6 +131,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         false,
     ),
     operation(
+        SERVICES,
+        "remove or renew the names and secrets that services made for one machine: docs/identities.md",
+        &[],
+        true,
+    ),
+    operation(
         OTHER,
         "remove the rest of what identifies one machine: docs/audit.md has all of it",
         &[],
@@ -139,6 +147,9 @@ pub(crate) const OPERATIONS: &[Operation] = &[
 
 /// The operation of the rule with `pattern`: the one with the longest beginning of it.
 pub(super) fn of(pattern: &str) -> &'static Operation {
+    if IDENTITIES.iter().any(|identity| identity.pattern == pattern) {
+        return named(SERVICES);
+    }
     let fits = |operation: &&Operation| {
         let lens = operation.patterns.iter().filter(|own| pattern.starts_with(**own)).map(|own| own.len());
         lens.max().unwrap_or(0)

@@ -15,7 +15,9 @@ use crate::links::{Last, resolve};
 
 /// Folders within folders that are removed.
 const DEPTH: usize = 64;
-/// Accounts are in small files.
+/// Files of accounts, with a password in each line.
+const ACCOUNTS: [&str; 3] = ["/etc/shadow", "/etc/gshadow", "/etc/passwd"];
+/// They are small.
 const TEXT_LIMIT: u64 = 16 << 20;
 /// What resolvers are in is smaller.
 const RESOLV_LIMIT: u64 = 1 << 20;
@@ -65,7 +67,10 @@ impl fmt::Display for Change {
         match self {
             Self::Remove(_) | Self::RemoveFolder(_) => write!(f, "remove {path}"),
             Self::Empty(_) => write!(f, "empty {path}"),
-            Self::Rewrite(..) => write!(f, "lock passwords in {path}"),
+            Self::Rewrite(path, _) if ACCOUNTS.iter().any(|file| path == Path::new(file)) => {
+                write!(f, "lock passwords in {}", path.display())
+            }
+            Self::Rewrite(..) => write!(f, "write {path}, for each machine to have its own"),
             Self::Create(_) => write!(f, "make {path}, empty"),
             Self::Link(_, target) => write!(f, "make {path} a link to {target}"),
         }
@@ -97,7 +102,11 @@ impl Plan {
             if !chosen.has(operation.name) {
                 continue;
             }
-            for path in view.matches(&rule.pattern)? {
+            let found = view.matches(&rule.pattern)?;
+            if found.is_empty() || !rule.system.fits(|path| view.exists(path))? {
+                continue;
+            }
+            for path in found {
                 if !(rule.unless_asked && expected.asks_for(&path)) {
                     let before = plan.changes.len();
                     plan.apply(rule.action, &path, files, expected, 0)?;
@@ -107,7 +116,7 @@ impl Plan {
         }
         plan.homes(view, expected, chosen)?;
         if !expected.keep_passwords && chosen.has(operations::PASSWORDS) {
-            for path in ["/etc/shadow", "/etc/gshadow", "/etc/passwd"] {
+            for path in ACCOUNTS {
                 plan.lock_passwords(path.as_ref(), files)?;
             }
         }
@@ -224,8 +233,14 @@ impl Plan {
             }
             (Action::Truncate, FileKind::Directory) => self.inside(action, path, files, expected, depth)?,
             (Action::Truncate, FileKind::File) if metadata.size > 0 => self.add(Change::Empty(path.into())),
+            (Action::Write { .. }, FileKind::File) => {
+                let content = files.read(path, TEXT_LIMIT)?.unwrap_or_default();
+                if let Some(text) = action.written(&content) {
+                    self.add(Change::Rewrite(path.into(), text.into()));
+                }
+            }
             // What a link points to has rules of its own, or none.
-            (Action::RemoveContent | Action::Truncate, _) => {}
+            (Action::RemoveContent | Action::Truncate | Action::Write { .. }, _) => {}
         }
         Ok(())
     }

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 
 use super::operations::{self, Operation};
-use crate::audit::{HOME_FILES, HOME_HISTORIES, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT};
+use crate::audit::{
+    HOME_FILES, HOME_HISTORIES, IDENTITIES, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, Renewal, System, has_line,
+};
 
 /// What happens to what a pattern finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,18 @@ pub(crate) enum Action {
     RemoveContent,
     /// Files in it become empty: programs expect them.
     Truncate,
+    /// A file that has a line which begins so has this text, and nothing else.
+    Write { line: &'static str, text: &'static str },
+}
+
+impl Action {
+    /// What a file with `content` has to have instead, if it is to have anything else.
+    pub(crate) fn written(self, content: &[u8]) -> Option<&'static str> {
+        match self {
+            Self::Write { line, text } => has_line(content, line).then_some(text),
+            _ => None,
+        }
+    }
 }
 
 /// One thing that is sealed away.
@@ -27,6 +41,8 @@ pub(crate) struct Rule {
     pub(crate) action: Action,
     /// Whether it stays if it was asked for by name.
     pub(crate) unless_asked: bool,
+    /// In which systems it goes.
+    pub(crate) system: System,
 }
 
 impl Rule {
@@ -39,7 +55,7 @@ impl Rule {
 }
 
 const fn rule(pattern: &'static str, action: Action, unless_asked: bool) -> Rule {
-    Rule { pattern: Cow::Borrowed(pattern), action, unless_asked }
+    Rule { pattern: Cow::Borrowed(pattern), action, unless_asked, system: System::Any }
 }
 
 const fn remove(pattern: &'static str) -> Rule {
@@ -61,11 +77,21 @@ pub(crate) fn rules() -> impl Iterator<Item = Rule> {
             pattern: Cow::Owned(format!("{home}/{file}")),
             action: Action::Remove,
             unless_asked: true,
+            system: System::Any,
         })
     });
     let of_network = NETWORK_STATE.iter().map(|pattern| remove(pattern));
     let of_cloud_init = NETWORKS_OF_CLOUD_INIT.iter().map(|pattern| unless_asked(pattern));
-    RULES.iter().cloned().chain(of_network).chain(of_cloud_init).chain(of_homes)
+    // What services make anew by themselves; the audit tells of the rest.
+    let of_services = IDENTITIES.iter().filter_map(|identity| {
+        let action = match identity.renewal {
+            Renewal::Removed(_) => Action::Remove,
+            Renewal::Written(text, _) => Action::Write { line: identity.line, text },
+            Renewal::ByHand(_) => return None,
+        };
+        Some(Rule { system: identity.system, ..rule(identity.pattern, action, true) })
+    });
+    RULES.iter().cloned().chain(of_network).chain(of_cloud_init).chain(of_services).chain(of_homes)
 }
 
 /// What is sealed away in homes, by paths in there.
@@ -93,7 +119,6 @@ const RULES: &[Rule] = &[
     remove("/boot/efi/loader/random-seed"),
     remove("/etc/udev/rules.d/70-persistent-*"),
     rule("/lib/udev/rules.d/75-persistent-net-generator.rules", Action::Truncate, false),
-    remove("/etc/nvme/host*"),
     clear("/var/lib/systemd/timers"),
     // Access that nobody asked for.
     unless_asked("/etc/ssh/authorized_keys*"),

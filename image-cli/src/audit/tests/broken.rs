@@ -43,6 +43,26 @@ pub(super) const TREES: &[(&str, Change)] = &[
     ("machine-id", |root| fs::remove_file(root.join("etc/machine-id")).unwrap()),
     ("dbus-id", |root| put(root, "var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n")),
     ("host-keys", |root| put(root, "etc/ssh/ssh_host_ed25519_key", "key")),
+    // As Debian's package makes it.
+    ("service-ids", |root| {
+        let comment = "## DO NOT EDIT OR REMOVE THIS FILE!\n## If you remove this file, the iSCSI daemon will not start.\n";
+        put(root, "usr/lib/open-iscsi/startup-checks.sh", "#!/bin/sh\n");
+        put(
+            root,
+            "etc/iscsi/initiatorname.iscsi",
+            &format!("{comment}InitiatorName=iqn.1993-08.org.debian:01:b02cc8253b28\n"),
+        );
+        symlink("usr/lib", root.join("lib")).unwrap();
+    }),
+    ("", |root| put(root, "etc/iscsi/initiatorname.iscsi", "GenerateName=yes\n")),
+    ("service-secrets", |root| {
+        put(
+            root,
+            "var/lib/rabbitmq/.erlang.cookie",
+            "kto2eBBbkuGXrY4VC0ki6XgyqoJwiq1K9Ss/YWufzhLTJBLZuswa2c4d\n",
+        );
+    }),
+    ("service-secrets", |root| put(root, "etc/bind/rndc.key", "key \"rndc-key\" { secret \"x\"; };\n")),
     ("random-seed", |root| put(root, "var/lib/systemd/random-seed", "seed")),
     ("build-host", |root| put(root, "etc/deep/er/config", "server build-host-7\n")),
     ("resolv-conf", |root| put(root, "etc/resolv.conf", "nameserver 192.0.2.1\n")),

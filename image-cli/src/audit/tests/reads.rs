@@ -49,8 +49,23 @@ pub(super) fn unsaid(looked: &BTreeMap<&'static str, BTreeSet<String>>) -> Vec<S
         let always = ["/etc/passwd", "/home", "what was asked for"];
         // What the files of the test name themselves.
         let named = ["/srv/keys/root", "/swapfile"];
-        let patterns: Vec<String> =
-            rule.reads.iter().chain(&always).chain(&named).flat_map(|pattern| in_homes(pattern)).collect();
+        let listed = IDENTITIES.iter().flat_map(|identity| {
+            let system = match identity.system {
+                System::With(path) | System::Without(path) => Some(path),
+                System::Any => None,
+            };
+            [identity.pattern].into_iter().chain(system)
+        });
+        let listed: Vec<&str> =
+            if rule.reads.contains(&identities::LISTED) { listed.collect() } else { Vec::new() };
+        let patterns: Vec<String> = rule
+            .reads
+            .iter()
+            .chain(&always)
+            .chain(&named)
+            .chain(&listed)
+            .flat_map(|pattern| in_homes(pattern))
+            .collect();
         let places = looked.get(rule.name).into_iter().flatten();
         let others: Vec<&str> = places
             .map(String::as_str)
