@@ -76,16 +76,19 @@ fn an_image_is_sealed_where_a_link_leads_and_told_of_where_other_names_do() {
     fs::create_dir_all(tree.join("etc")).expect("a folder");
     fs::write(tree.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n").expect("room");
     fs::remove_file(&real).expect("it was there");
-    mke2fs.must([
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-d",
-        &tree.display().to_string(),
-        &real.display().to_string(),
-        "16M",
-    ]);
+    let make = || {
+        mke2fs.must([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-d",
+            &tree.display().to_string(),
+            &real.display().to_string(),
+            "16M",
+        ])
+    };
+    make();
     fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).expect("a mode");
     let sealed = run(folder.path(), "seal -q --profile any disk.raw");
     // It does not boot, which sealing does not repair.
@@ -95,6 +98,8 @@ fn an_image_is_sealed_where_a_link_leads_and_told_of_where_other_names_do() {
         |path: &Path| !fs::read(path).expect("an image").windows(12).any(|word| word == b"0123456789ab");
     assert!(is_sealed(&real), "{}", sealed.snapshot());
     fs::hard_link(&real, folder.path().join("other")).expect("a link");
+    // One with nothing to seal is not replaced.
+    make();
     let warned = run(folder.path(), "seal -q --profile any disk.raw");
     assert!(warned.stderr.contains("warning: the image has other names"), "{}", warned.snapshot());
 }

@@ -143,7 +143,7 @@ fn seal(args: Sealing, ui: &Ui) -> anyhow::Result<ExitCode> {
         ui.json(&json!({ "changes": changes, "notes": sealed.notes, "stale-bytes": sealed.stale_bytes, "audit": audit }))?;
     } else {
         changes.iter().try_for_each(|change| ui.verdict(&format!("{change}\n")))?;
-        sealed.notes.iter().for_each(|note| ui.warning(&printable(note)));
+        sealed.notes.iter().try_for_each(|note| ui.verdict(&format!("note: {}\n", printable(note))))?;
         ui.verdict(&format!("emptied unused space: {} were in it\n", human_size(sealed.stale_bytes)))?;
         ui.verdict(&table(&sealed.report))?;
     }

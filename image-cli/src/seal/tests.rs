@@ -157,7 +157,8 @@ fn names_of_any_byte_go_and_an_image_with_nothing_to_seal_stays_byte_for_byte() 
     }
     let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
     let sealed = seal(&request(disk.path()), &ui()).unwrap();
-    assert_eq!(sealed.changes.len(), 6, "{:?}", sealed.changes);
+    let in_tmp = sealed.changes.iter().filter(|change| change.path().starts_with("/var/tmp")).count();
+    assert_eq!(in_tmp, 5, "{:?}", sealed.changes);
     let (before, when) = (fs::read(disk.path()).unwrap(), fs::metadata(disk.path()).unwrap().ino());
     let again = seal(&request(disk.path()), &ui()).unwrap();
     assert!(again.changes.is_empty(), "{:?}", again.changes);
@@ -236,7 +237,12 @@ fn what_is_left_out_stays() {
     request.chosen = Chosen::new(&[], &["logfiles".to_owned()]).unwrap();
     request.output = Some(dir.path().join("sealed.raw"));
     let sealed = seal(&request, &ui()).unwrap();
-    assert_eq!(sealed.changes, [Change::Remove("/var/tmp/x".into())]);
+    assert!(sealed.changes.contains(&Change::Remove("/var/tmp/x".into())), "{:?}", sealed.changes);
+    assert!(
+        !sealed.changes.iter().any(|change| change.path().starts_with("/var/log")),
+        "{:?}",
+        sealed.changes
+    );
     let (_, view) = open(&self::Request { image: dir.path().join("sealed.raw"), ..request }).unwrap();
     assert_eq!(view.root().read("/var/log/app.log".as_ref(), 9).unwrap().unwrap(), b"log\n");
 }

@@ -77,6 +77,13 @@ impl Places<'_> {
         number("located at block") * self.block_size + number("offset")
     }
 
+    /// A free inode, counted from the last one.
+    fn free_inode(&self, index: usize) -> u64 {
+        let is_free = |number: &u32| self.ask(&format!("testi <{number}>")).contains("not in use");
+        let number = (1..4097).rev().step_by(5).filter(is_free).nth(index).expect("a free inode");
+        self.inode(&format!("<{number}>"))
+    }
+
     /// The number behind `word` in what is told of a file, as a block.
     fn told(&self, file: &str, word: &str) -> u64 {
         let said = self.ask(&format!("stat {file}"));
@@ -124,9 +131,9 @@ const PLACES: &[Place] = &[
     }),
     ("a free block", Needs::Nothing, |of| of.free(1500)),
     ("the end of a free block of the last group", Needs::Nothing, |of| of.free(12_000) + of.block_size - 20),
-    ("a free inode's mode and owner", Needs::Nothing, |of| of.inode("<900>")),
-    ("a free inode's map", Needs::Nothing, |of| of.inode("<901>") + 0x28),
-    ("the end of a free inode", Needs::Nothing, |of| of.inode("<1000>") + 100),
+    ("a free inode's mode and owner", Needs::Nothing, |of| of.free_inode(0)),
+    ("a free inode's map", Needs::Nothing, |of| of.free_inode(1) + 0x28),
+    ("the end of a free inode", Needs::Nothing, |of| of.free_inode(2) + 100),
     ("the journal's first block", Needs::Journal, |of| of.block("<8>", 1)),
     ("the journal's last block", Needs::Journal, |of| of.block("<8>", 1000) + of.block_size - 20),
     ("a block behind a file's end", Needs::Extents, |of| of.block("/beyond", 3) + 7),
@@ -138,7 +145,7 @@ const PLACES: &[Place] = &[
     ("an inode without attributes, behind its fields", Needs::LargeInodes, |of| of.inode("/tail") + 168),
     ("attributes in an inode, before the values", Needs::LargeInodes, |of| of.inode("/inside") + 160 + 32),
     ("the end of an inode without attributes", Needs::LargeInodes, |of| of.inode("/plain") + 256 - 20),
-    ("a free inode's attributes", Needs::LargeInodes, |of| of.inode("<902>") + 160),
+    ("a free inode's attributes", Needs::LargeInodes, |of| of.free_inode(3) + 160),
     ("the first block, behind the superblock", Needs::LargeBlocks, |_| 2048 + 100),
     ("a copy of the superblock, behind it", Needs::LargeBlocks, |of| 8192 * of.block_size + 1024 + 100),
     ("the journal's superblock, behind it", Needs::LargeBlocksAndJournal, |of| of.block("<8>", 0) + 1500),
