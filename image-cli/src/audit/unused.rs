@@ -1,14 +1,16 @@
 //! Rules of unused space: what was removed is gone, and not only out of sight.
 //!
 //! ```text
-//! ext2/3/4      blocks of no file and no table      swap      what was in memory: all behind the header, of partitions and files
-//! the disk      between and behind partitions       others    not read here, and said so
+//! ext2/3/4, FAT  all that belongs to no file: what sealing would wipe, by the same code, and nothing is written
+//! swap           what was in memory: all behind the header, of partitions and of files
+//! the disk       between partitions, and behind them            others   not read here, and said so
 //! ```
 
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image_core::block::{BlockRead, ByteRange, ExtentKind, is_zero};
-use image_core::fs::{FilesystemKind, unused_ranges};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Window, ZeroMode, is_zero};
+use image_core::fs::{FilesystemKind, scrub_ext4, scrub_fat};
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
@@ -42,7 +44,7 @@ const KEY: &[u8] = b"PRIVATE KEY-----";
 /// What is left in unused space.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
-    /// Where something is left, and how many bytes are in blocks that are not all zeroes.
+    /// Where something is left, and how many bytes other than zero.
     places: Vec<(String, u64)>,
     /// Where a private key begins.
     keys: Vec<String>,
@@ -51,47 +53,106 @@ pub(super) struct Stale {
 }
 
 impl Stale {
-    /// Reads what is stored in `ranges` of `disk`. `at` tells where an offset is.
-    fn read(
-        &mut self,
-        place: String,
-        disk: &dyn BlockRead,
-        ranges: impl IntoIterator<Item = ByteRange>,
-        at: impl Fn(u64) -> String,
-    ) -> anyhow::Result<()> {
-        let mut bytes = 0_u64;
+    /// Notes what was `left` in a place. `at` tells where an offset is.
+    fn add(&mut self, place: String, left: Left, at: impl Fn(u64) -> String) {
+        self.keys.extend(left.keys.into_iter().map(at));
+        if left.bytes > 0 {
+            self.places.push((place, left.bytes));
+        }
+    }
+}
+
+/// Bytes that nobody reads.
+#[derive(Debug, Default)]
+struct Left {
+    /// How many are other than zero.
+    bytes: u64,
+    /// The offsets of private keys.
+    keys: Vec<u64>,
+}
+
+impl Left {
+    /// What is stored in `ranges` of `disk`.
+    fn read(disk: &dyn BlockRead, ranges: impl IntoIterator<Item = ByteRange>) -> image_core::Result<Self> {
+        let mut left = Self::default();
         for range in ranges {
             for extent in disk.extents(range)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
-                bytes += self.piece(disk, extent.range, &at)?;
+                let mut at = extent.range.offset();
+                while at < extent.range.end() {
+                    let mut bytes = vec![0; extent.range.end().saturating_sub(at).min(PIECE) as usize];
+                    disk.read_at(&mut bytes, at)?;
+                    left.look(&bytes, at);
+                    at += bytes.len() as u64;
+                }
             }
         }
-        if bytes > 0 {
-            self.places.push((place, bytes));
+        Ok(left)
+    }
+
+    /// Looks at `bytes`, which are at `offset`.
+    fn look(&mut self, bytes: &[u8], offset: u64) {
+        if is_zero(bytes) {
+            return;
         }
+        self.bytes += bytes.iter().filter(|byte| **byte != 0).count() as u64;
+        // The marker's first byte is seldom; a key begins in one block.
+        let marks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'P');
+        let keys = marks.filter(|(index, _)| bytes.get(*index..).is_some_and(|rest| rest.starts_with(KEY)));
+        self.keys.extend(keys.map(|(index, _)| offset + index as u64));
+    }
+}
+
+/// A disk that is read and not written: what would have been wiped is looked at.
+struct Unwiped {
+    disk: Window<Arc<dyn BlockRead>>,
+    left: Mutex<Left>,
+}
+
+impl Unwiped {
+    fn left(&self) -> MutexGuard<'_, Left> {
+        // A piece is looked at as a whole or not at all.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlockRead for Unwiped {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> image_core::Result<()> {
+        self.disk.read_at(buf, offset)
+    }
+
+    fn extents(&self, range: ByteRange) -> image_core::Result<Extents> {
+        self.disk.extents(range)
+    }
+}
+
+impl BlockWrite for Unwiped {
+    fn write_at(&self, buf: &[u8], offset: u64) -> image_core::Result<()> {
+        let mut bytes = vec![0; buf.len()];
+        self.disk.read_at(&mut bytes, offset)?;
+        // What stays as it is belongs to somebody.
+        for (old, new) in bytes.iter_mut().zip(buf) {
+            if old == new {
+                *old = 0;
+            }
+        }
+        self.left().look(&bytes, offset);
         Ok(())
     }
 
-    /// How many bytes of `range` are in blocks that are not all zeroes.
-    fn piece(
-        &mut self,
-        disk: &dyn BlockRead,
-        range: ByteRange,
-        told: impl Fn(u64) -> String,
-    ) -> anyhow::Result<u64> {
-        let (mut at, mut stale) = (range.offset(), 0);
-        while at < range.end() {
-            let mut bytes = vec![0; range.end().saturating_sub(at).min(PIECE) as usize];
-            disk.read_at(&mut bytes, at)?;
-            let blocks = bytes.chunks(4096).filter(|block| !is_zero(block));
-            stale += blocks.map(|block| block.len() as u64).sum::<u64>();
-            // The marker's first byte is seldom; a key begins in one block.
-            let marks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'P');
-            let keys =
-                marks.filter(|(index, _)| bytes.get(*index..).is_some_and(|rest| rest.starts_with(KEY)));
-            self.keys.extend(keys.map(|(index, _)| told(at + index as u64)));
-            at += bytes.len() as u64;
-        }
-        Ok(stale)
+    fn write_zeroes(&self, range: ByteRange, _mode: ZeroMode) -> image_core::Result<()> {
+        let Left { bytes, keys } = Left::read(&self.disk, [range])?;
+        let mut left = self.left();
+        left.bytes += bytes;
+        left.keys.extend(keys);
+        Ok(())
+    }
+
+    fn flush(&self) -> image_core::Result<()> {
+        Ok(())
     }
 }
 
@@ -105,43 +166,53 @@ fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Stale> {
     }
 }
 
-/// Reads all that is in no file of any filesystem.
+/// Reads all that is in no file of any filesystem: what sealing would wipe.
 fn read(subject: &Subject<'_>) -> anyhow::Result<Stale> {
     let mut found = Stale::default();
     let view = subject.view;
     for volume in view.volumes() {
-        let window = volume.window(Arc::clone(view.disk()))?;
         let at = |offset: u64| format!("offset {:#x} of the disk", volume.range.offset() + offset);
-        match volume.signature.kind {
-            kind if kind.is_ext() => {
-                found.read(
-                    format!("unused blocks of {}", volume.name()),
-                    &window,
-                    unused_ranges(&window)?,
-                    at,
-                )?;
-            }
-            FilesystemKind::Swap => {
-                let behind = behind_header(&window)?;
-                found.read(format!("swap space, {}", volume.name()), &window, behind, at)?;
-            }
-            FilesystemKind::Fat | FilesystemKind::Iso9660 | FilesystemKind::Squashfs => {}
-            kind => found.unknown.push(format!("{}: {kind}", volume.name())),
+        match of_volume(volume.window(Arc::clone(view.disk()))?, volume.signature.kind) {
+            Ok(Some((what, left))) => found.add(format!("{what}, {}", volume.name()), left, at),
+            Ok(None) => found.unknown.push(format!("{}: {}", volume.name(), volume.signature.kind)),
+            // What is wrong with one says nothing of the others.
+            Err(error) => found.unknown.push(format!("{}: {error:#}", volume.name())),
         }
     }
     for path in swap_files(view)? {
         if let Some(content) = view.root().content(&path)? {
-            let (path, behind) = (path.display(), behind_header(&*content)?);
-            found
-                .read(format!("swap space, {path}"), &*content, behind, |at| format!("{path}, at {at:#x}"))?;
+            let left = Left::read(&*content, behind_header(&*content)?)?;
+            let path = path.display();
+            found.add(format!("swap space, {path}"), left, |at| format!("{path}, at {at:#x}"));
         }
     }
     if let Some(table) = view.table() {
+        let left = Left::read(&**view.disk(), gaps(&**view.disk(), table)?)?;
         let at = |offset: u64| format!("offset {offset:#x} of the disk");
-        let gaps = gaps(&**view.disk(), table)?;
-        found.read("between and behind partitions".to_owned(), &**view.disk(), gaps, at)?;
+        found.add("between and behind partitions".to_owned(), left, at);
     }
     Ok(found)
+}
+
+/// What is left in a filesystem, and what to call that; `None` if it is not read here.
+fn of_volume(
+    disk: Window<Arc<dyn BlockRead>>,
+    kind: FilesystemKind,
+) -> anyhow::Result<Option<(&'static str, Left)>> {
+    if kind == FilesystemKind::Swap {
+        let left = Left::read(&disk, behind_header(&disk)?)?;
+        return Ok(Some(("swap space", left)));
+    }
+    let disk = Arc::new(Unwiped { disk, left: Mutex::default() });
+    match kind {
+        kind if kind.is_ext() => _ = scrub_ext4(&(Arc::clone(&disk) as Arc<dyn BlockWrite>))?,
+        FilesystemKind::Fat => _ = scrub_fat(&*disk)?,
+        // All of it is used.
+        FilesystemKind::Iso9660 | FilesystemKind::Squashfs => {}
+        _ => return Ok(None),
+    }
+    let left = mem::take(&mut *disk.left());
+    Ok(Some(("unused space", left)))
 }
 
 /// All of a swap space but its header; nothing of what is none.
