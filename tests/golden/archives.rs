@@ -161,7 +161,9 @@ fn without_an_archive_to_ask_a_plan_says_so_and_goes_on() {
     let said = beside.plan("mirror = \"http://127.0.0.1:9/debian\"\n", &[]);
     assert_eq!(said.code, 0, "{}", said.snapshot());
     assert!(
-        said.stderr.contains("could not be asked: Could not connect to 127.0.0.1:9"),
+        said.stderr.contains(
+            "the archive http://127.0.0.1:9/debian does not answer: Could not connect to 127.0.0.1:9"
+        ),
         "{}",
         said.snapshot()
     );
