@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "target_name", &["failure", "printable", "ui"]),
     ("image-cli", "properties", &[]),
     ("image-cli", "programs", &["failure"]),
-    ("image-cli", "seal", &["audit", "failure", "interrupt", "printable", "target_name", "ui"]),
+    ("image-cli", "seal", &["audit", "failure", "interrupt", "links", "printable", "target_name", "ui"]),
     ("image-cli", "audit", &["failure", "glance", "interrupt", "links", "printable", "size", "ui"]),
     (
         "image-cli",
