@@ -25,6 +25,7 @@ mod kernel;
 mod looked;
 mod menu;
 mod network;
+mod places;
 mod report;
 mod rule;
 mod secrets;

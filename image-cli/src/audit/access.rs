@@ -18,6 +18,7 @@ use std::path::Path;
 pub(super) use accounts::accounts;
 
 use super::Subject;
+use super::places::{CLOUD_CFG, MENUS, SSHD, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::secrets::homes;
 
@@ -28,7 +29,13 @@ pub(super) const RULES: &[Rule] = &[
         "a password in an image is known to all who have the image",
         accounts::passwords,
     )
-    .reads(&["/etc/shadow*", "/etc/gshadow*", "/etc/passwd*", "/etc/security/opasswd", "/var/backups/*"]),
+    .reads(&[&[
+        "/etc/shadow*",
+        "/etc/gshadow*",
+        "/etc/passwd*",
+        "/etc/security/opasswd",
+        "/var/backups/*",
+    ]]),
     Rule::must(
         "authorized-keys",
         "no key logs in that nobody asked for",
@@ -36,17 +43,16 @@ pub(super) const RULES: &[Rule] = &[
         ssh::keys,
     )
     .reads(&[
-        "~/.ssh/authorized_keys*",
-        "/etc/ssh/authorized_keys*",
-        "/etc/ssh/authorized_keys/*",
-        "/etc/dropbear/authorized_keys",
-        "/etc/dropbear*/initramfs/authorized_keys",
-        "/etc/dropbear-initramfs/authorized_keys",
-        "where AuthorizedKeysFile says",
-        "/etc/ssh/sshd_config",
-        "/etc/ssh/sshd_config.d/",
-        "/etc/default/ssh",
-        "/etc/sysconfig/sshd",
+        &[
+            "~/.ssh/authorized_keys*",
+            "/etc/ssh/authorized_keys*",
+            "/etc/ssh/authorized_keys/*",
+            "/etc/dropbear/authorized_keys",
+            "/etc/dropbear*/initramfs/authorized_keys",
+            "/etc/dropbear-initramfs/authorized_keys",
+            "where AuthorizedKeysFile says",
+        ],
+        SSHD,
     ]),
     Rule::must(
         "ssh-trust",
@@ -54,28 +60,14 @@ pub(super) const RULES: &[Rule] = &[
         "sshd_config(5): AuthorizedKeysCommand, TrustedUserCAKeys, HostbasedAuthentication",
         ssh::trust,
     )
-    .reads(&[
-        "~/.rhosts",
-        "~/.shosts",
-        "/etc/hosts.equiv",
-        "/etc/ssh/shosts.equiv",
-        "/etc/ssh/sshd_config",
-        "/etc/ssh/sshd_config.d/",
-        "/etc/default/ssh",
-        "/etc/sysconfig/sshd",
-    ]),
+    .reads(&[&["~/.rhosts", "~/.shosts", "/etc/hosts.equiv", "/etc/ssh/shosts.equiv"], SSHD]),
     Rule::must(
         "cloud-init-access",
         "cloud-init lets nobody in by itself",
         "cloud-init, modules Users and Groups, Set Passwords, SSH",
         cloud::access,
     )
-    .reads(&[
-        "/etc/cloud/cloud.cfg",
-        "/etc/cloud/cloud.cfg.d/*.cfg",
-        "/var/lib/cloud/seed/*/*",
-        "/var/lib/cloud/instances/*/user-data.txt",
-    ]),
+    .reads(&[CLOUD_CFG, &["/var/lib/cloud/seed/*/*", "/var/lib/cloud/instances/*/user-data.txt"]]),
     Rule::must(
         "console-logins",
         "nobody is logged in at a console without a password",
@@ -83,21 +75,17 @@ pub(super) const RULES: &[Rule] = &[
         consoles::logins,
     )
     .reads(&[
-        "/etc/inittab",
-        "/etc/gdm*/*.conf",
-        "/etc/lightdm/",
-        "/usr/share/lightdm/",
-        "/etc/sddm.conf",
-        "/etc/sddm.conf.d/*",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
-        "the partition table",
+        &[
+            "/etc/inittab",
+            "/etc/gdm*/*.conf",
+            "/etc/lightdm/",
+            "/usr/share/lightdm/",
+            "/etc/sddm.conf",
+            "/etc/sddm.conf.d/*",
+        ],
+        UNITS,
+        MENUS,
+        &["the partition table"],
     ]),
     Rule::must(
         "modes",
@@ -105,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
         "sshd(8), shadow(5), sudoers(5), hier(7)",
         modes::modes,
     )
-    .reads(&[
+    .reads(&[&[
         "/bin",
         "/boot",
         "/dev/shm",
@@ -117,29 +105,29 @@ pub(super) const RULES: &[Rule] = &[
         "/etc/ssh/sshd_config",
         "/etc/sudoers.d/*",
         "~/.ssh/authorized_keys",
-    ]),
+    ]]),
     Rule::should(
         "sudo",
         "nobody becomes root without a password",
         "sudoers(5), NOPASSWD",
         sudo::passwordless,
     )
-    .reads(&["/etc/sudoers", "/etc/sudoers.d/*"]),
-    Rule::must("histories", "nobody has a history", "cloning", histories).reads(&[
+    .reads(&[&["/etc/sudoers", "/etc/sudoers.d/*"]]),
+    Rule::must("histories", "nobody has a history", "cloning", histories).reads(&[&[
         "~/.*",
         "~/.local/",
         "~/.config/fish/*",
         "~/.ssh/known_hosts*",
-    ]),
+    ]]),
     Rule::must("root-accounts", "only root is root", "passwd(5)", accounts::root_accounts)
-        .reads(&["/etc/passwd"]),
+        .reads(&[&["/etc/passwd"]]),
     Rule::should(
         "users",
         "there are no accounts of people: cloud-init makes them",
         "OpenStack image guide, clean up",
         accounts::users,
     )
-    .reads(&["/etc/passwd"])
+    .reads(&[&["/etc/passwd"]])
     .openstack(),
     Rule::must(
         "ssh-passwords",
@@ -147,23 +135,10 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, access by SSH public key",
         ssh::passwords,
     )
-    .reads(&[
-        "/etc/ssh/sshd_config",
-        "/etc/ssh/sshd_config.d/",
-        "/etc/default/ssh",
-        "/etc/sysconfig/sshd",
-        "/etc/cloud/cloud.cfg",
-        "/etc/cloud/cloud.cfg.d/*.cfg",
-        "/usr/bin/cloud-init",
-    ])
+    .reads(&[SSHD, CLOUD_CFG, &["/usr/bin/cloud-init"]])
     .openstack(),
     Rule::should("ssh-root", "root does not log in by SSH", "sshd_config(5), PermitRootLogin", ssh::root)
-        .reads(&[
-            "/etc/ssh/sshd_config",
-            "/etc/ssh/sshd_config.d/",
-            "/etc/default/ssh",
-            "/etc/sysconfig/sshd",
-        ])
+        .reads(&[SSHD])
         .openstack(),
 ];
 

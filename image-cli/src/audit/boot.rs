@@ -4,101 +4,74 @@ use super::Subject;
 use super::firmware::{bios, uefi};
 use super::initrd::Modules;
 use super::menu::{Entry, entries, file_of};
+use super::places::MENUS;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::volume_named;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must("boot-bios", "a BIOS finds a boot loader", "OpenStack image guide, Ubuntu example", bios)
-        .reads(&["the partition table", "the disk", "/boot/efi/EFI/"]),
+        .reads(&[&["the partition table", "the disk", "/boot/efi/EFI/"]]),
     Rule::must("boot-uefi", "UEFI finds a boot loader and its menu", "UEFI 2.10, 3.5.1.1", uefi)
-        .reads(&["the partition table", "/boot/efi/EFI/"]),
+        .reads(&[&["the partition table", "/boot/efi/EFI/"]]),
     Rule::must(
         "root-uuid",
         "each kernel is told of this image's own root filesystem",
         "cloning: names of devices differ from cloud to cloud",
         own_root,
     )
-    .reads(&[
-        "the partition table",
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
-    ]),
+    .reads(&[&["the partition table"], MENUS]),
     Rule::must("kernel-files", "each kernel and initrd of the menu exists", "booting", kernel_files)
-        .reads(&["the partition table", "/boot/"]),
+        .reads(&[&["the partition table", "/boot/"]]),
     Rule::must(
         "console",
         "each kernel writes its log to a serial console",
         "OpenStack image guide, image writes boot log to console",
         consoles,
     )
-    .reads(&[
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
-        "the partition table",
-    ]),
+    .reads(&[MENUS, &["the partition table"]]),
     Rule::should(
         "console-last",
         "the serial console is the last one, where messages of the boot go",
         "Linux kernel documentation, serial console",
         console_last,
     )
-    .reads(&[
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
-        "the partition table",
-    ]),
+    .reads(&[MENUS, &["the partition table"]]),
     Rule::should(
         "console-kept",
         "the next kernel gets the serial console too",
         "OpenStack image guide, image writes boot log to console",
         console_kept,
     )
-    .reads(&[
+    .reads(&[&[
         "/etc/default/grub",
         "/etc/default/grub.d/*",
         "/etc/kernel/cmdline",
         "/boot/extlinux/",
         "/etc/update-extlinux.conf",
-    ]),
+    ]]),
     Rule::should(
         "boot-messages",
         "the kernel's messages are not hidden",
         "OpenStack image guide, CentOS example: no rhgb quiet",
         messages,
     )
-    .reads(&[
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
-        "the partition table",
-    ]),
+    .reads(&[MENUS, &["the partition table"]]),
     Rule::must(
         "initrd-virtio",
         "each initrd finds a virtio disk, as block device and by SCSI",
         "OpenStack image guide, virtio drivers",
         virtio,
     )
-    .reads(&["the partition table", "/boot/", "/usr/lib/modules/*/modules.builtin"]),
+    .reads(&[&["the partition table", "/boot/", "/usr/lib/modules/*/modules.builtin"]]),
     Rule::must("fstab", "each filesystem of /etc/fstab is in this image", "fstab(5)", fstab)
-        .reads(&["/etc/fstab", "the partition table"]),
+        .reads(&[&["/etc/fstab", "the partition table"]]),
     Rule::should(
         "fstab-nofail",
         "a boot does not wait for the EFI system partition",
         "systemd.mount(5)",
         nofail,
     )
-    .reads(&["/etc/fstab"]),
+    .reads(&[&["/etc/fstab"]]),
 ];
 
 const UPDATE: &str =

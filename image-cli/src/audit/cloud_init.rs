@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Subject;
 use super::first_boot::not_started;
+use super::places::{CLOUD_CFG, MENUS, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::view::View;
 use merge::merged;
@@ -22,18 +23,14 @@ pub(super) const RULES: &[Rule] = &[
         installed,
     )
     .reads(&[
-        "/usr/bin/cloud-init",
-        "/usr/local/bin/cloud-init",
-        "/etc/cloud/cloud-init.disabled",
-        "/etc/cloud/ds-identify.cfg",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
-        "/boot/grub*/",
-        "/boot/loader/",
-        "/boot/efi/loader/",
-        "/boot/extlinux/",
-        "/boot/syslinux/",
+        &[
+            "/usr/bin/cloud-init",
+            "/usr/local/bin/cloud-init",
+            "/etc/cloud/cloud-init.disabled",
+            "/etc/cloud/ds-identify.cfg",
+        ],
+        UNITS,
+        MENUS,
     ])
     .openstack(),
     Rule::must(
@@ -42,7 +39,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, datasource_list",
         datasources,
     )
-    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
+    .reads(&[CLOUD_CFG])
     .openstack(),
     Rule::should(
         "datasources-both",
@@ -50,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         "img_config_drive: clouds and flavors differ",
         both_datasources,
     )
-    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
+    .reads(&[CLOUD_CFG])
     .openstack(),
     Rule::should(
         "no-metadata-wait",
@@ -58,7 +55,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, ds-identify",
         no_wait,
     )
-    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg", "/usr/lib*/cloud-init/ds-identify"])
+    .reads(&[CLOUD_CFG, &["/usr/lib*/cloud-init/ds-identify"]])
     .openstack(),
     Rule::must(
         "default-user",
@@ -66,7 +63,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, access by SSH public key",
         default_user,
     )
-    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
+    .reads(&[CLOUD_CFG])
     .openstack(),
     Rule::must(
         "growth",
@@ -75,13 +72,14 @@ pub(super) const RULES: &[Rule] = &[
         growth,
     )
     .reads(&[
-        "/etc/cloud/cloud.cfg",
-        "/etc/cloud/cloud.cfg.d/*.cfg",
-        "the partition table",
-        "/usr/bin/growpart",
-        "/usr/sbin/growpart",
-        "/etc/repart.d/*",
-        "/usr/lib/repart.d/*",
+        CLOUD_CFG,
+        &[
+            "the partition table",
+            "/usr/bin/growpart",
+            "/usr/sbin/growpart",
+            "/etc/repart.d/*",
+            "/usr/lib/repart.d/*",
+        ],
     ])
     .openstack(),
     Rule::must(
@@ -90,7 +88,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloud-init, manual_cache_clean",
         cache_clean,
     )
-    .reads(&["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"])
+    .reads(&[CLOUD_CFG])
     .openstack(),
 ];
 

@@ -15,11 +15,11 @@ pub(super) const RULES: &[Rule] = &[
         "Glance 33: oslo.utils format_inspector",
         glance_format,
     )
-    .reads(&["the header of the image"])
+    .reads(&[&["the header of the image"]])
     .of_disk()
     .openstack(),
     Rule::must("closed", "the image was closed, and is not marked corrupt", "qcow2 specification", closed)
-        .reads(&["the header of the image"])
+        .reads(&[&["the header of the image"]])
         .of_disk(),
     Rule::must(
         "snapshots",
@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         "cloning",
         snapshots,
     )
-    .reads(&["the header of the image"])
+    .reads(&[&["the header of the image"]])
     .of_disk(),
 ];
 

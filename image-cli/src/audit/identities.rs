@@ -22,14 +22,14 @@ pub(super) const RULES: &[Rule] = &[
         "two installations compared: docs/identities.md",
         |subject| known_of(subject, Kind::Id),
     )
-    .reads(&[LISTED]),
+    .reads(&[&[LISTED]]),
     Rule::must(
         "service-secrets",
         "no service has a secret that its installation made",
         "two installations compared: docs/identities.md",
         |subject| known_of(subject, Kind::Secret),
     )
-    .reads(&[LISTED]),
+    .reads(&[&[LISTED]]),
 ];
 
 /// Where these rules look.

@@ -7,6 +7,7 @@
 
 use super::Subject;
 use super::initrd::Modules;
+use super::places::MODULES;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::View;
 
@@ -17,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         "Nova, config drives",
         config_drive,
     )
-    .reads(&["/usr/lib/modules/*/modules.*"])
+    .reads(&[MODULES])
     .openstack(),
     Rule::should(
         "config-drive-bus",
@@ -25,7 +26,7 @@ pub(super) const RULES: &[Rule] = &[
         "Nova attaches it by IDE (pc) or SATA (q35)",
         config_drive_bus,
     )
-    .reads(&["/usr/lib/modules/*/modules.*"])
+    .reads(&[MODULES])
     .openstack(),
     Rule::must(
         "network-card",
@@ -33,10 +34,10 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, virtio drivers",
         network_card,
     )
-    .reads(&["/usr/lib/modules/*/modules.*"])
+    .reads(&[MODULES])
     .openstack(),
     Rule::must("entropy", "the kernel takes random numbers from the host", "Nova adds virtio-rng", entropy)
-        .reads(&["/usr/lib/modules/*/modules.*"])
+        .reads(&[MODULES])
         .openstack(),
     Rule::should(
         "watchdog",
@@ -44,7 +45,7 @@ pub(super) const RULES: &[Rule] = &[
         "hw_watchdog_action: the device is an i6300esb",
         watchdog,
     )
-    .reads(&["/usr/lib/modules/*/modules.*"])
+    .reads(&[MODULES])
     .openstack(),
 ];
 

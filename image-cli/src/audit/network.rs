@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Subject;
 use super::cloud_init::{self, Settings};
+use super::places::{CLOUD_CFG, MENUS, NETWORKS, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::services::enabled;
 
@@ -16,44 +17,14 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, no hard-coded MAC address",
         mac_addresses,
     )
-    .reads(&[
-        "/etc/netplan/*.yaml",
-        "/etc/network/interfaces",
-        "/etc/network/interfaces.d/*",
-        "/etc/NetworkManager/system-connections/*",
-        "/etc/systemd/network/",
-        "/etc/systemd/networkd.conf",
-        "/etc/systemd/networkd.conf.d/*",
-        "/etc/sysconfig/network*/ifcfg-*",
-        "/etc/dhcp/dhclient.conf",
-        "/etc/dhcpcd.conf",
-        "/etc/cloud/cloud.cfg",
-        "/etc/cloud/cloud.cfg.d/*.cfg",
-    ]),
+    .reads(&[NETWORKS, CLOUD_CFG]),
     Rule::must(
         "dhcp",
         "a network card gets its address by DHCP",
         "OpenStack image guide, CentOS example",
         dhcp,
     )
-    .reads(&[
-        "/etc/netplan/*.yaml",
-        "/etc/network/interfaces",
-        "/etc/network/interfaces.d/*",
-        "/etc/NetworkManager/system-connections/*",
-        "/etc/systemd/network/",
-        "/etc/systemd/networkd.conf",
-        "/etc/systemd/networkd.conf.d/*",
-        "/etc/sysconfig/network*/ifcfg-*",
-        "/etc/dhcp/dhclient.conf",
-        "/etc/dhcpcd.conf",
-        "/etc/cloud/cloud.cfg",
-        "/etc/cloud/cloud.cfg.d/*.cfg",
-        "/usr/bin/cloud-init",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
-    ])
+    .reads(&[NETWORKS, CLOUD_CFG, &["/usr/bin/cloud-init"], UNITS])
     .openstack(),
     Rule::must(
         "zeroconf",
@@ -61,35 +32,17 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, CentOS example: NOZEROCONF",
         zeroconf,
     )
-    .reads(&["/etc/sysconfig/network", "/etc/sysconfig/network-scripts/ifup*"])
+    .reads(&[&["/etc/sysconfig/network", "/etc/sysconfig/network-scripts/ifup*"]])
     .openstack(),
     Rule::must("ipv6", "IPv6 is not turned off", "networks with IPv6 only", ipv6)
         .reads(&[
-            "/etc/sysctl.conf",
-            "/etc/sysctl.d/*",
-            "/usr/lib/sysctl.d/*",
-            "/usr/local/lib/sysctl.d/*",
-            "/boot/grub*/",
-            "/boot/loader/",
-            "/boot/efi/loader/",
-            "/boot/extlinux/",
-            "/boot/syslinux/",
-            "the partition table",
+            &["/etc/sysctl.conf", "/etc/sysctl.d/*", "/usr/lib/sysctl.d/*", "/usr/local/lib/sysctl.d/*"],
+            MENUS,
+            &["the partition table"],
         ])
         .openstack(),
     Rule::should("mtu", "the MTU is the network's", "Neutron: overlays have 1442, 1450, 8950", mtu)
-        .reads(&[
-            "/etc/netplan/*.yaml",
-            "/etc/network/interfaces",
-            "/etc/network/interfaces.d/*",
-            "/etc/NetworkManager/system-connections/*",
-            "/etc/systemd/network/",
-            "/etc/systemd/networkd.conf",
-            "/etc/systemd/networkd.conf.d/*",
-            "/etc/sysconfig/network*/ifcfg-*",
-            "/etc/dhcp/dhclient.conf",
-            "/etc/dhcpcd.conf",
-        ])
+        .reads(&[NETWORKS])
         .openstack(),
     Rule::must(
         "firewall",
@@ -98,14 +51,14 @@ pub(super) const RULES: &[Rule] = &[
         firewall,
     )
     .reads(&[
-        "/etc/ufw/ufw.conf",
-        "/etc/nftables.conf",
-        "/etc/sysconfig/nftables.conf",
-        "/etc/iptables/*",
-        "/etc/sysconfig/iptables",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
+        &[
+            "/etc/ufw/ufw.conf",
+            "/etc/nftables.conf",
+            "/etc/sysconfig/nftables.conf",
+            "/etc/iptables/*",
+            "/etc/sysconfig/iptables",
+        ],
+        UNITS,
     ])
     .openstack(),
 ];

@@ -34,7 +34,7 @@ pub(crate) struct Check {
     pub(crate) requirement: &'static str,
     pub(crate) source: &'static str,
     /// Where the rule looks in any image.
-    reads: &'static [&'static str],
+    reads: Vec<&'static str>,
     verdict: Verdict,
     /// How the rule is kept, or why that could not be told; may be empty.
     pub(crate) evidence: String,
@@ -82,7 +82,7 @@ impl Check {
             group,
             requirement: rule.requirement,
             source: rule.source,
-            reads: rule.reads,
+            reads: rule.reads.concat(),
             verdict,
             evidence,
             findings,

@@ -21,7 +21,7 @@ pub(crate) struct Rule {
     pub(crate) needs: Needs,
     /// Where it looks: paths, whose names may have `*`, with all beneath them if they end in `/`, and in each home if they begin
     /// with `~`; else a part of the disk.
-    pub(crate) reads: &'static [&'static str],
+    pub(crate) reads: &'static [&'static [&'static str]],
     /// How an image keeps it, or every place that breaks it.
     pub(crate) check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
 }
@@ -114,7 +114,7 @@ impl Rule {
     }
 
     /// It, which looks there.
-    pub(super) const fn reads(self, places: &'static [&'static str]) -> Self {
+    pub(super) const fn reads(self, places: &'static [&'static [&'static str]]) -> Self {
         Self { reads: places, ..self }
     }
 

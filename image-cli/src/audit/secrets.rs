@@ -22,30 +22,30 @@ pub(super) const RULES: &[Rule] = &[
         "a key in an image is one for all who have it",
         private_keys,
     )
-    .reads(&["every file", "the partition table", "the disk"]),
+    .reads(&[&["every file", "the partition table", "the disk"]]),
     Rule::must(
         "credentials",
         "there are no files and settings that programs keep credentials in",
         "a credential in an image is one for all who have it",
         files::credentials,
     )
-    .reads(&[
+    .reads(&[&[
         "~/",
         "/etc/",
         "/var/lib/",
         "/boot/grub*/user.cfg",
         "/usr/lib/NetworkManager/system-connections/*",
-    ]),
+    ]]),
     Rule::must("tokens", "no file has a token or a password in an address", "as for credentials", tokens)
-        .reads(&["every file", "the partition table", "the disk"]),
+        .reads(&[&["every file", "the partition table", "the disk"]]),
     Rule::should("build-proxy", "no package manager goes through a proxy of the build", "cloning", proxy)
-        .reads(&[
+        .reads(&[&[
             "/etc/apt/apt.conf",
             "/etc/apt/apt.conf.d/*",
             "/etc/yum.conf",
             "/etc/dnf/dnf.conf",
             "/etc/environment",
-        ]),
+        ]]),
 ];
 
 pub(crate) use files::HOME_FILES;

@@ -6,6 +6,7 @@ use image_core::fs::Ext4;
 
 use super::Subject;
 use super::kernel::Kernels;
+use super::places::{MODULES, UNITS};
 use super::rule::{Judgement, Rule};
 use super::view::View;
 
@@ -16,13 +17,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, SSH server running",
         ssh_server,
     )
-    .reads(&[
-        "/usr/sbin/sshd",
-        "/usr/sbin/dropbear",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
-    ])
+    .reads(&[&["/usr/sbin/sshd", "/usr/sbin/dropbear"], UNITS])
     .openstack(),
     Rule::must(
         "acpi",
@@ -31,21 +26,21 @@ pub(super) const RULES: &[Rule] = &[
         acpi,
     )
     .reads(&[
-        "/usr/lib/systemd/systemd-logind",
-        "/etc/systemd/logind.conf",
-        "/etc/systemd/logind.conf.d/*",
-        "/usr/bin/dbus-*",
-        "/usr/sbin/acpid",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
+        &[
+            "/usr/lib/systemd/systemd-logind",
+            "/etc/systemd/logind.conf",
+            "/etc/systemd/logind.conf.d/*",
+            "/usr/bin/dbus-*",
+            "/usr/sbin/acpid",
+        ],
+        UNITS,
     ])
     .openstack(),
     Rule::must("time", "the clock is set from the network", "certificates and tokens need the time", time)
-        .reads(&["/etc/systemd/system/", "/usr/lib/systemd/", "/lib/systemd/"])
+        .reads(&[UNITS])
         .openstack(),
     Rule::should("utc", "the time zone is UTC", "OpenStack image guide, FreeBSD example", utc)
-        .reads(&["/etc/localtime"])
+        .reads(&[&["/etc/localtime"]])
         .openstack(),
     Rule::should(
         "guest-agent",
@@ -53,10 +48,10 @@ pub(super) const RULES: &[Rule] = &[
         "hw_qemu_guest_agent, os_require_quiesce",
         guest_agent,
     )
-    .reads(&["/usr/*bin/qemu-ga", "/usr/lib/modules/*/modules.*"])
+    .reads(&[&["/usr/*bin/qemu-ga"], MODULES])
     .openstack(),
     Rule::should("trim", "blocks that files no longer use go back to the storage", "fstrim(8)", trim)
-        .reads(&["/etc/systemd/system/", "/usr/lib/systemd/", "/lib/systemd/", "/etc/fstab"])
+        .reads(&[UNITS, &["/etc/fstab"]])
         .openstack(),
     Rule::should(
         "updates",
@@ -64,20 +59,14 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, automatic updates",
         updates,
     )
-    .reads(&[
-        "/usr/bin/unattended-upgrade",
-        "/etc/apt/apt.conf.d/*",
-        "/etc/systemd/system/",
-        "/usr/lib/systemd/",
-        "/lib/systemd/",
-    ])
+    .reads(&[&["/usr/bin/unattended-upgrade", "/etc/apt/apt.conf.d/*"], UNITS])
     .openstack(),
-    Rule::should("selinux", "the first boot does not relabel every file", "selinux(8)", selinux).reads(&[
+    Rule::should("selinux", "the first boot does not relabel every file", "selinux(8)", selinux).reads(&[&[
         "/etc/selinux/config",
         "/.autorelabel",
         "the disk",
         "the partition table",
-    ]),
+    ]]),
 ];
 
 /// Where one of `units` (with their suffix) is enabled, if it is.

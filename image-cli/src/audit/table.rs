@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions; UEFI 2.10, 5.3",
         whole_table,
     )
-    .reads(&["the partition table"])
+    .reads(&[&["the partition table"]])
     .of_disk(),
     Rule::must(
         "protective-mbr",
@@ -22,7 +22,7 @@ pub(super) const RULES: &[Rule] = &[
         "Glance 33: oslo.utils format_inspector",
         protective_record,
     )
-    .reads(&["the partition table", "the disk"])
+    .reads(&[&["the partition table", "the disk"]])
     .of_disk(),
     Rule::must(
         "no-lvm",
@@ -30,7 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions",
         lvm,
     )
-    .reads(&["the partition table"])
+    .reads(&[&["the partition table"]])
     .of_disk(),
     Rule::must(
         "root-last",
@@ -38,21 +38,21 @@ pub(super) const RULES: &[Rule] = &[
         "OpenStack image guide, disk partitions",
         root_last,
     )
-    .reads(&["the partition table"]),
+    .reads(&[&["the partition table"]]),
     Rule::must(
         "root-filesystem",
         "the root filesystem is clean and fills its partition",
         "OpenStack image guide, disk partitions",
         root_filesystem,
     )
-    .reads(&["the partition table", "the disk"]),
+    .reads(&[&["the partition table", "the disk"]]),
     Rule::must(
         "sector-size",
         "the partition table counts in sectors of 512 bytes, which the disks of clouds have",
         "UEFI 2.10, 5.3.1; Cinder and Nova attach disks with sectors of 512 bytes",
         sector_size,
     )
-    .reads(&["the partition table"])
+    .reads(&[&["the partition table"]])
     .of_disk()
     .openstack(),
     Rule::should(
@@ -61,9 +61,9 @@ pub(super) const RULES: &[Rule] = &[
         "what nobody mounts, nobody looks after",
         unmounted,
     )
-    .reads(&["the partition table", "the disk"]),
+    .reads(&[&["the partition table", "the disk"]]),
     Rule::should("no-swap", "there is no swap space: flavors bring it", "Nova flavors", swap)
-        .reads(&["the partition table", "/etc/fstab"]),
+        .reads(&[&["the partition table", "/etc/fstab"]]),
 ];
 
 const REPAIR: &str = "sgdisk -e writes both copies anew";

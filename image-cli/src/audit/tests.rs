@@ -540,7 +540,7 @@ fn documented() -> String {
                 rule.name,
                 rule.requirement,
                 rule.source,
-                reads::in_words(rule.reads)
+                reads::in_words(&rule.reads.concat())
             );
         }
     }

@@ -15,41 +15,41 @@ pub(super) const RULES: &[Rule] = &[
         "machine-id(5), First Boot Semantics",
         machine_id,
     )
-    .reads(&["/etc/machine-id"]),
+    .reads(&[&["/etc/machine-id"]]),
     Rule::must("dbus-id", "D-Bus has no machine id of its own", "dbus-uuidgen(1)", dbus_id)
-        .reads(&["/var/lib/dbus/machine-id"]),
+        .reads(&[&["/var/lib/dbus/machine-id"]]),
     Rule::must(
         "host-keys",
         "there are no SSH host keys",
         "OpenStack image guide, clean up: virt-sysprep",
         host_keys,
     )
-    .reads(&["/etc/ssh/ssh_host_*", "/etc/dropbear/dropbear_*"]),
+    .reads(&[&["/etc/ssh/ssh_host_*", "/etc/dropbear/dropbear_*"]]),
     Rule::must("random-seed", "there is no random seed", "systemd, Safely Building Images", random_seed)
-        .reads(&[
+        .reads(&[&[
             "/var/lib/systemd/random-seed",
             "/var/lib/systemd/credential.secret",
             "/var/lib/urandom/random-seed",
             "/var/lib/random-seed",
             "/boot/efi/loader/random-seed",
-        ]),
+        ]]),
     Rule::must("build-host", "the build machine's name is nowhere in /etc", "cloning", build_host)
-        .reads(&["/etc/"]),
+        .reads(&[&["/etc/"]]),
     Rule::should(
         "hostname",
         "no host name is set but a common one",
         "OpenStack image guide, host name",
         hostname,
     )
-    .reads(&["/etc/hostname", "/etc/os-release"]),
-    Rule::must("resolv-conf", "no name server is set", "cloning", resolvers).reads(&["/etc/resolv.conf"]),
+    .reads(&[&["/etc/hostname", "/etc/os-release"]]),
+    Rule::must("resolv-conf", "no name server is set", "cloning", resolvers).reads(&[&["/etc/resolv.conf"]]),
     Rule::must(
         "network-state",
         "there are no leases and no names bound to a network card",
         "OpenStack image guide, no hard-coded MAC address",
         network,
     )
-    .reads(&[
+    .reads(&[&[
         "/etc/netplan/50-cloud-init.yaml",
         "/etc/network/interfaces.d/50-cloud-init*",
         "/etc/NetworkManager/system-connections/cloud-init-*",
@@ -63,20 +63,20 @@ pub(super) const RULES: &[Rule] = &[
         "/etc/dhcpcd.*",
         "/etc/udev/rules.d/70-persistent-*",
         "/lib/udev/rules.d/75-persistent-*",
-    ]),
-    Rule::must("cloud-init-state", "cloud-init has never run", "cloud-init clean", cloud_init).reads(&[
+    ]]),
+    Rule::must("cloud-init-state", "cloud-init has never run", "cloud-init clean", cloud_init).reads(&[&[
         "/var/lib/cloud/instance",
         "/var/lib/cloud/instances/",
         "/var/lib/cloud/data/",
         "/var/lib/cloud/sem/",
-    ]),
+    ]]),
     Rule::must(
         "package-leftovers",
         "there are no package lists and no downloaded packages",
         "OpenStack image guide, clean up",
         packages,
     )
-    .reads(&[
+    .reads(&[&[
         "/var/lib/apt/lists/",
         "/var/cache/apt/",
         "/var/cache/dnf/",
@@ -85,16 +85,16 @@ pub(super) const RULES: &[Rule] = &[
         "/var/cache/zypp/",
         "/var/cache/pacman/pkg/",
         "/var/cache/apk/",
-    ]),
+    ]]),
     Rule::must("logs", "logs are empty", "OpenStack image guide, clean up: virt-sysprep", logs)
-        .reads(&["/var/log/"]),
+        .reads(&[&["/var/log/"]]),
     Rule::must(
         "temporary-files",
         "there are no temporary files",
         "OpenStack image guide, clean up",
         temporary,
     )
-    .reads(&["/tmp/", "/var/tmp/"]),
+    .reads(&[&["/tmp/", "/var/tmp/"]]),
 ];
 
 /// A name that is too common to be a trace.

@@ -23,14 +23,14 @@ pub(super) const RULES: &[Rule] = &[
         "what is removed from a filesystem stays until it is overwritten",
         keys,
     )
-    .reads(&["unused space", "the partition table", "the disk", "/etc/fstab"]),
+    .reads(&[&["unused space", "the partition table", "the disk", "/etc/fstab"]]),
     Rule::should(
         "unused-space",
         "unused space is empty: the image is small, and nothing in it can be recovered",
         "OpenStack image guide, converting: sparse images",
         stale,
     )
-    .reads(&["unused space", "the partition table", "the disk", "/etc/fstab"]),
+    .reads(&[&["unused space", "the partition table", "the disk", "/etc/fstab"]]),
 ];
 
 const FIX: &str = "goldimg seal makes holes of it";

@@ -49,6 +49,7 @@ pub(super) fn unsaid(looked: &BTreeMap<&'static str, BTreeSet<String>>) -> Vec<S
         let always = ["/etc/passwd", "/home", "what was asked for"];
         // What the files of the test name themselves.
         let named = ["/srv/keys/root", "/swapfile"];
+        let reads = rule.reads.concat();
         let listed = IDENTITIES.iter().flat_map(|identity| {
             let system = match identity.system {
                 System::With(path) | System::Without(path) => Some(path),
@@ -57,9 +58,8 @@ pub(super) fn unsaid(looked: &BTreeMap<&'static str, BTreeSet<String>>) -> Vec<S
             [identity.pattern].into_iter().chain(system)
         });
         let listed: Vec<&str> =
-            if rule.reads.contains(&identities::LISTED) { listed.collect() } else { Vec::new() };
-        let patterns: Vec<String> = rule
-            .reads
+            if reads.contains(&identities::LISTED) { listed.collect() } else { Vec::new() };
+        let patterns: Vec<String> = reads
             .iter()
             .chain(&always)
             .chain(&named)
