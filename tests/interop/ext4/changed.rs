@@ -182,6 +182,54 @@ fn ext4_with_an_index_of_20000_names_is_changed() {
     filled_by_kernel(&[("300M", &["-t", "ext4", "-b", "1024"])], &["many"], 40);
 }
 
+/// Names of 200 bytes are put into a directory until there is no room in its index, or there are `most`. Answers with how many
+/// there are, and what the last one said.
+fn fill_index(judge: &Judge, image: &Path, most: usize) -> (usize, Option<String>) {
+    judge.fill_image(image, "rw", &["many"]);
+    let open = || Changes::open(disk(image), TIME).expect("it is opened for changes");
+    let mut changes = open();
+    let folder = changes.files().resolve(b"hundreds", false).unwrap().expect("the folder").number;
+    let name = |count: usize| format!("{count:0>200}");
+    let mut count = 0;
+    let mut refused = None;
+    while count < most && refused.is_none() {
+        match changes.create(folder, name(count).as_bytes(), &New::File(0o644)) {
+            Ok(_) => count += 1,
+            Err(error) => refused = Some(format!("{error:?}")),
+        }
+        if count % 10_000 == 0 {
+            changes.commit().unwrap();
+        }
+    }
+    // What failed half-way is not written.
+    assert_eq!(changes.commit().is_err(), refused.is_some());
+    changes = open();
+    let count = count - if refused.is_some() { count % 10_000 } else { 0 };
+    for at in (0..count).step_by(97) {
+        let path = format!("hundreds/{}", name(at));
+        assert!(changes.files().resolve(path.as_bytes(), false).unwrap().is_some(), "{path}");
+    }
+    assert_eq!(changes.files().check().unwrap(), []);
+    assert_clean(image, &format!("{count} names, {refused:?}"));
+    judge.compare(image);
+    say(count, "names in an index");
+    (count, refused)
+}
+
+#[test]
+fn ext4_an_index_grows_until_it_is_full() {
+    let Some(judge) = Judge::find() else { return };
+    let dir = folder();
+    let image = dir.path().join("image");
+    let small = ["-t", "ext4", "-b", "1024", "-N", "120000"];
+    judge.make(&image, "300M", &small);
+    let (count, refused) = fill_index(&judge, &image, 90_000);
+    let refused = refused.expect("it was full");
+    assert!(count >= 20_000 && refused.contains("the index of the directory is full"), "{count}: {refused}");
+    judge.make(&image, "300M", &[&small[..], &["-O", "large_dir"]].concat());
+    assert_eq!(fill_index(&judge, &image, count + 20_000), (count + 20_000, None));
+}
+
 #[test]
 fn ext4_without_extents_or_checksums_and_what_was_before_it_is_changed() {
     let bare = "^has_journal,^flex_bg,^dir_nlink,^extra_isize,^huge_file,^filetype,^dir_index,^metadata_csum";

@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::block::BlockRead;
@@ -46,6 +47,7 @@ pub(super) struct Blocks {
     pages: Mutex<Pages>,
     /// What blocks are to be, of a filesystem that is being changed.
     changed: Mutex<BTreeMap<u64, Arc<[u8]>>>,
+    change_count: AtomicU64,
 }
 
 /// A block that was read, or the rest of one.
@@ -83,7 +85,14 @@ impl Blocks {
     /// Blocks of `block_size` bytes on `disk`, with `copies`, each of another block, laid over them.
     pub(super) fn new(disk: Arc<dyn BlockRead>, block_size: u64, mut copies: Vec<Copy>) -> Self {
         copies.sort_unstable_by_key(|copy| copy.block);
-        Self { disk, block_size, overlay: copies, pages: Mutex::default(), changed: Mutex::default() }
+        Self {
+            disk,
+            block_size,
+            overlay: copies,
+            pages: Mutex::default(),
+            changed: Mutex::default(),
+            change_count: AtomicU64::new(0),
+        }
     }
 
     /// Block `block`.
@@ -140,6 +149,7 @@ impl Blocks {
 
     /// Has `change` change what is in block `block`, for all who read it from now on; the disk stays as it is.
     pub(super) fn change(&self, block: u64, change: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.change_count.fetch_add(1, Ordering::Relaxed);
         let known = self.changed().remove(&block);
         let mut content: Arc<[u8]> = match known {
             Some(content) => content,
@@ -148,6 +158,11 @@ impl Blocks {
         change(Arc::make_mut(&mut content));
         self.changed().insert(block, content);
         Ok(())
+    }
+
+    /// How many times a block was changed.
+    pub(super) fn change_count(&self) -> u64 {
+        self.change_count.load(Ordering::Relaxed)
     }
 
     /// Forgets a change of block `block`: nobody reads it any more.

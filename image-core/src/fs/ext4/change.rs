@@ -58,6 +58,8 @@ pub struct Changes {
     time: Time,
     /// Whether there is anything to write besides changed blocks.
     is_dirty: bool,
+    /// Whether a change failed after its first block was changed.
+    is_half_done: bool,
 }
 
 impl std::fmt::Debug for Changes {
@@ -77,7 +79,7 @@ impl Changes {
         let fs = Ext4::open(Arc::clone(&disk) as Arc<dyn BlockRead>)?;
         refuse(&fs).doing(doing)?;
         let is_dirty = fs.replayed().is_some() || !fs.superblock().is_clean;
-        let mut changes = Self { fs, disk, time, is_dirty };
+        let mut changes = Self { fs, disk, time, is_dirty, is_half_done: false };
         changes.free_orphans().doing(|| "removing what was to go before it was last left")?;
         Ok(changes)
     }
@@ -96,10 +98,11 @@ impl Changes {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if there is no such name, or something is in it; [`Corrupt`](crate::ErrorKind::Corrupt)
-    /// with an [`Ext4Rule`](super::Ext4Rule); whatever the disk says. Then the changes are of no use any more.
+    /// with an [`Ext4Rule`](super::Ext4Rule); whatever the disk says. What fails half-way is not written: [`commit`](Self::commit)
+    /// is refused then.
     pub fn remove(&mut self, directory: u32, name: &[u8]) -> Result<()> {
         let doing = || format!("removing {} from inode {directory}", String::from_utf8_lossy(name));
-        self.remove_name(directory, name).doing(doing)
+        self.attempt(|changes| changes.remove_name(directory, name)).doing(doing)
     }
 
     /// Removes `name` from the directory `directory`, with all that is beneath it.
@@ -135,7 +138,7 @@ impl Changes {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for what is no regular file; else as [`remove`](Self::remove).
     pub fn truncate(&mut self, inode: u32) -> Result<()> {
-        self.empty(inode).doing(|| format!("making inode {inode} empty"))
+        self.attempt(|changes| changes.empty(inode)).doing(|| format!("making inode {inode} empty"))
     }
 
     /// Makes `content`, no more than 16 MiB, that of the regular file `inode`. All else about it stays.
@@ -144,7 +147,7 @@ impl Changes {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a file that is encrypted or sealed by verity, and where there is too little
     /// room; else as [`truncate`](Self::truncate).
     pub fn write(&mut self, inode: u32, content: &[u8]) -> Result<()> {
-        self.rewrite(inode, content).doing(|| format!("writing inode {inode}"))
+        self.attempt(|changes| changes.rewrite(inode, content)).doing(|| format!("writing inode {inode}"))
     }
 
     /// Makes `new`, owned by root, with the name `name` in the directory `directory`. Answers with its inode.
@@ -154,15 +157,25 @@ impl Changes {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a directory that takes no name here, and where there is no room.
     pub fn create(&mut self, directory: u32, name: &[u8], new: &New<'_>) -> Result<u32> {
         let doing = || format!("making {} in inode {directory}", String::from_utf8_lossy(name));
-        self.make(directory, name, new).doing(doing)
+        self.attempt(|changes| changes.make(directory, name, new)).doing(doing)
     }
 
     /// Writes all changes, and goes on with what is on the disk then. Without changes nothing is written.
     ///
     /// # Errors
-    /// Whatever the disk says.
+    /// [`Invalid`](crate::ErrorKind::Invalid) after a change that failed half-way; whatever the disk says.
     pub fn commit(&mut self) -> Result<()> {
-        self.write_out().doing(|| "writing the changes to the ext4 filesystem")
+        let half_done = || Error::invalid("a change before failed half-way: nothing is written");
+        let done = if self.is_half_done { Err(half_done()) } else { self.write_out() };
+        done.doing(|| "writing the changes to the ext4 filesystem")
+    }
+
+    /// Does `work`, and remembers if it fails with a part of it done.
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.fs.blocks().change_count();
+        let done = work(self);
+        self.is_half_done |= done.is_err() && self.fs.blocks().change_count() != before;
+        done
     }
 
     /// Refuses to hold more than fits.

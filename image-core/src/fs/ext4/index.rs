@@ -23,11 +23,15 @@ use crate::error::{Error, Result};
 const INFO_AT: usize = 24;
 /// How long that is.
 const INFO_LEN: u8 = 8;
+/// Where it has the number of levels.
+const LEVELS_AT: usize = 30;
 /// Where the entries begin: in the root, and in other nodes.
 const ROOT_ENTRIES: usize = 32;
 const NODE_ENTRIES: usize = 8;
 /// Of an entry.
 pub(super) const ENTRY_LEN: usize = 8;
+/// Of the checksum behind all entries that there is room for, with what is reserved before it.
+const SUM_LEN: usize = 8;
 /// The levels between the root and the names; one more in large directories.
 const LEVELS: u8 = 2;
 /// More blocks than names with one hash fill.
@@ -106,13 +110,58 @@ pub(super) fn folded(inode: &Inode, name: &[u8]) -> Vec<u8> {
 /// The way to the block that a name belongs into.
 pub(super) struct Way {
     pub(super) hash: NameHash,
-    /// The node that leads to it, the entry of it that does, and how many it has and has room for.
-    pub(super) node: u64,
+    /// From the root on; at least that.
+    pub(super) nodes: Vec<Node>,
+    pub(super) leaf: u64,
+    /// Whether there may be one more level of nodes.
+    pub(super) may_grow: bool,
+}
+
+/// A node on a way: the entry of it that leads on, how many it has and has room for.
+#[derive(Clone, Copy)]
+pub(super) struct Node {
+    pub(super) number: u64,
     pub(super) entries_at: usize,
     pub(super) chosen: usize,
     pub(super) count: u16,
     pub(super) limit: u16,
-    pub(super) leaf: u64,
+}
+
+impl Node {
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= self.limit
+    }
+
+    fn of(number: u64, frame: &Frame) -> Self {
+        let at = frame.entries_at;
+        let (limit, count) = (u16_at(&frame.block, at), u16_at(&frame.block, at.saturating_add(2)));
+        Self { number, entries_at: at, chosen: frame.chosen, count, limit }
+    }
+}
+
+/// Makes `block`, all zeroes, a node that is not the root, with `entries` as they lie in another one. Answers with where they
+/// begin.
+pub(super) fn put_node(block: &mut [u8], entries: &[u8], has_sums: bool) -> usize {
+    let len = if block.len() >= 1 << 16 { u16::MAX } else { block.len() as u16 };
+    super::field::put(block, 4, &len.to_le_bytes());
+    let tail = if has_sums { SUM_LEN } else { 0 };
+    let room = block.len().saturating_sub(NODE_ENTRIES).saturating_sub(tail);
+    let limit = (room / ENTRY_LEN) as u16;
+    super::field::put(block, NODE_ENTRIES, entries);
+    put_count(block, NODE_ENTRIES, limit, (entries.len() / ENTRY_LEN) as u16);
+    NODE_ENTRIES
+}
+
+/// Says how many entries a node has room for and has: the first one has no hash but this.
+pub(super) fn put_count(block: &mut [u8], entries_at: usize, limit: u16, count: u16) {
+    super::field::put(block, entries_at, &limit.to_le_bytes());
+    super::field::put(block, entries_at.saturating_add(2), &count.to_le_bytes());
+}
+
+/// Says in the root that there is one more level.
+pub(super) fn add_level(root: &mut [u8]) {
+    let [levels] = field::<1>(root, LEVELS_AT);
+    super::field::put(root, LEVELS_AT, &[levels.saturating_add(1)]);
 }
 
 /// The way to the first block of the directory `inode` in which `name` may be; `None` for an index that makes no sense.
@@ -126,16 +175,16 @@ pub(super) fn way_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Way
         return Ok(None);
     };
     let (major, _) = hash.of(&folded(inode, name));
-    let (mut number, mut at) = (0, ROOT_ENTRIES);
-    let Some(mut frame) = Frame::new(root, at, major) else { return Ok(None) };
+    let Some(mut frame) = Frame::new(root, ROOT_ENTRIES, major) else { return Ok(None) };
+    let mut nodes = vec![Node::of(0, &frame)];
     for _ in 0..levels {
-        (number, at) = (frame.below(), NODE_ENTRIES);
-        let Some(next) = Frame::new(node(fs, inode, number)?, at, major) else { return Ok(None) };
+        let number = frame.below();
+        let Some(next) = Frame::new(node(fs, inode, number)?, NODE_ENTRIES, major) else { return Ok(None) };
+        nodes.push(Node::of(number, &next));
         frame = next;
     }
-    let (limit, count) = (u16_at(&frame.block, at), u16_at(&frame.block, at.saturating_add(2)));
-    let leaf = frame.below();
-    Ok(Some(Way { hash, node: number, entries_at: at, chosen: frame.chosen, count, limit, leaf }))
+    let may_grow = levels.saturating_add(1) < most;
+    Ok(Some(Way { hash, nodes, leaf: frame.below(), may_grow }))
 }
 
 /// A node, and the entry of it that is being followed.

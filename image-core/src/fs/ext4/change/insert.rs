@@ -163,13 +163,19 @@ impl Changes {
 
     /// Gives the directory `parent` one more block, with `entries` in it. Answers with its number.
     pub(super) fn append_names(&mut self, parent: &Inode, entries: &[NewEntry<'_>]) -> Result<u64> {
+        let (number, block) = self.append_block(parent)?;
+        self.put_names(parent, block, entries)?;
+        Ok(number)
+    }
+
+    /// Gives the directory `parent` one more block. Answers with its number there and in the filesystem.
+    pub(super) fn append_block(&mut self, parent: &Inode) -> Result<(u64, u64)> {
         let size = self.fs.superblock().block_size;
         let number = parent.size.div_ceil(size);
         let runs = self.grow(parent.number, number, 1)?;
         let Some(Place::Data(block)) = runs.first().map(|run| run.place) else {
             return Err(wrong(parent, number, "nothing stored"));
         };
-        self.put_names(parent, block, entries)?;
         let new_size = number.saturating_add(1).saturating_mul(size);
         let has_large = self.fs.superblock().has(features::LARGE_DIR);
         if !has_large && new_size > u64::from(u32::MAX) {
@@ -182,7 +188,7 @@ impl Changes {
                 false => put(bytes, 0x04, &(new_size as u32).to_le_bytes()),
             }
         })?;
-        Ok(number)
+        Ok((number, block))
     }
 
     /// Makes `block` one of names: `entries`, the last of them up to the end.

@@ -1,9 +1,12 @@
 //! A name put into a directory with an index: if the block that it belongs into is full, its upper half by hash is moved.
 //!
 //! ```text
-//! index   … │ hash a ─► full block │ hash c ─► …    becomes    … │ hash a ─► lower half │ hash b ─► upper half │ hash c ─► …
+//! node    … │ hash a ─► full block │ hash c ─► …    becomes    … │ hash a ─► lower half │ hash b ─► upper half │ hash c ─► …
+//! no room in the node?   its upper half becomes a node beside it, to which the node above leads
+//! no room in any?        what the root leads to becomes a node, and the root leads to that one alone
 //! ```
-//! Linux kernel documentation, filesystems/ext4 ("Hash Tree Directories"). An index that has no room for one more is refused.
+//! Linux kernel documentation, filesystems/ext4 ("Hash Tree Directories"). An index has two levels of nodes, three with large_dir;
+//! one that has no room for one more is refused, as by Linux (fs/ext4/namei.c, ext4_dx_add_entry).
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::Changes;
@@ -11,8 +14,8 @@ use super::insert::{NewEntry, kind_at};
 use crate::error::{Error, Result};
 use crate::fs::ext4::directory::{block_of, entry_at, names_of, wrong};
 use crate::fs::ext4::features;
-use crate::fs::ext4::field::{put, u16_at};
-use crate::fs::ext4::index::{self, ENTRY_LEN, Way};
+use crate::fs::ext4::field::{put, u32_at};
+use crate::fs::ext4::index::{self, ENTRY_LEN, Node, Way};
 use crate::fs::ext4::inode::Inode;
 
 /// A name with its hash.
@@ -37,9 +40,11 @@ impl Changes {
         if let Some(gap) = self.gap(parent, way.leaf, &area, entry.len())? {
             return self.put_in_gap(parent, way.leaf, entry, gap);
         }
-        if way.count >= way.limit {
-            return Err(Error::unsupported("the index of the directory is full"));
-        }
+        let Some(node) = way.nodes.last().filter(|node| !node.is_full()) else {
+            self.make_room(parent, &way)?;
+            let parent = self.fs.inode(parent.number)?;
+            return self.insert_by_index(&parent, entry);
+        };
         let mut names = self.names_with_hashes(parent, &area, &way)?;
         let hash = way.hash.of(&index::folded(parent, entry.name)).0;
         names.push(Hashed { hash, name: entry.name.to_vec(), inode: entry.inode, kind: entry.kind });
@@ -54,7 +59,7 @@ impl Changes {
         let block = self.directory_block(&parent, way.leaf)?;
         let entries: Vec<NewEntry<'_>> = lower.iter().map(Hashed::entry).collect();
         self.put_names(&parent, block, &entries)?;
-        self.point_to(&parent, &way, first | u32::from(goes_on), new)
+        self.point_to(&parent, node, first | u32::from(goes_on), new)
     }
 
     fn names_with_hashes(&self, parent: &Inode, area: &[u8], way: &Way) -> Result<Vec<Hashed>> {
@@ -80,24 +85,91 @@ impl Changes {
         Ok(names)
     }
 
-    /// Has the node at the end of `way` lead to block `new` for hashes from `hash` on.
-    fn point_to(&mut self, parent: &Inode, way: &Way, hash: u32, new: u64) -> Result<()> {
-        let block = self.directory_block(parent, way.node)?;
+    /// Brings room nearer to the last node of `way`, which has none: one full node is divided, or there is one more level.
+    fn make_room(&mut self, parent: &Inode, way: &Way) -> Result<()> {
+        let above = way.nodes.iter().rposition(|node| !node.is_full());
+        let below = above.map_or(0, |above| above.saturating_add(1));
+        let Some(full) = way.nodes.get(below) else { return Ok(()) };
+        match above.and_then(|above| way.nodes.get(above)) {
+            Some(above) => self.divide(parent, above, full),
+            None if way.may_grow => self.add_level(parent, full),
+            None => Err(Error::unsupported("the index of the directory is full")),
+        }
+    }
+
+    /// Moves the upper half of `full` into a node of its own, to which `above`, which has room, leads too.
+    fn divide(&mut self, parent: &Inode, above: &Node, full: &Node) -> Result<()> {
+        let lower = full.count / 2;
+        if lower == 0 {
+            return Err(Error::unsupported("the index of the directory has nodes with room for one entry"));
+        }
+        let block = self.directory_block(parent, full.number)?;
+        let [from, end] = [lower, full.count]
+            .map(|count| full.entries_at.saturating_add(usize::from(count).saturating_mul(ENTRY_LEN)));
+        let upper = self.fs.blocks().block(block)?.get(from..end).unwrap_or_default().to_vec();
+        let new = self.append_node(parent, &upper)?;
+        self.edit_index_node(parent, full, |node| {
+            node.get_mut(from..end).unwrap_or_default().fill(0);
+            index::put_count(node, full.entries_at, full.limit, lower);
+        })?;
+        self.point_to(parent, above, u32_at(&upper, 0), new)
+    }
+
+    /// Moves all that `root` leads to into a node of its own, to which it leads from then on.
+    fn add_level(&mut self, parent: &Inode, root: &Node) -> Result<()> {
+        let block = self.directory_block(parent, root.number)?;
+        let begin = root.entries_at;
+        let end = begin.saturating_add(usize::from(root.count).saturating_mul(ENTRY_LEN));
+        let entries = self.fs.blocks().block(block)?.get(begin..end).unwrap_or_default().to_vec();
+        let new = self.append_node(parent, &entries)?;
+        self.edit_index_node(parent, root, |node| {
+            node.get_mut(begin..end).unwrap_or_default().fill(0);
+            index::put_count(node, begin, root.limit, 1);
+            put(node, begin.saturating_add(4), &(new as u32).to_le_bytes());
+            index::add_level(node);
+        })
+    }
+
+    /// Gives the directory `parent` one more block, a node with `entries` as they lie in another one. Answers with its number.
+    fn append_node(&mut self, parent: &Inode, entries: &[u8]) -> Result<u64> {
+        // As it is now: it may have got a block before.
+        let parent = self.fs.inode(parent.number)?;
+        let (number, block) = self.append_block(&parent)?;
         let has_sums = self.fs.superblock().has(features::METADATA_CSUM);
         self.fs.blocks().change(block, |node| {
-            let at = |index: usize| way.entries_at.saturating_add(index.saturating_mul(ENTRY_LEN));
-            let place = at(way.chosen.saturating_add(1));
-            let end = at(usize::from(way.count));
-            if end <= node.len() && place <= end {
-                node.copy_within(place..end, place.saturating_add(ENTRY_LEN));
-            }
-            put(node, place, &hash.to_le_bytes());
-            put(node, place.saturating_add(4), &(new as u32).to_le_bytes());
-            let count = u16_at(node, way.entries_at.saturating_add(2)).saturating_add(1);
-            put(node, way.entries_at.saturating_add(2), &count.to_le_bytes());
+            node.fill(0);
+            let at = index::put_node(node, entries, has_sums);
             if has_sums {
-                index::put_checksum(parent.seed, node, way.entries_at);
+                index::put_checksum(parent.seed, node, at);
             }
+        })?;
+        Ok(number)
+    }
+
+    /// Changes a node of the index of the directory `parent`, and makes its checksum.
+    fn edit_index_node(&mut self, parent: &Inode, node: &Node, edit: impl FnOnce(&mut [u8])) -> Result<()> {
+        let block = self.directory_block(parent, node.number)?;
+        let has_sums = self.fs.superblock().has(features::METADATA_CSUM);
+        self.fs.blocks().change(block, |bytes| {
+            edit(bytes);
+            if has_sums {
+                index::put_checksum(parent.seed, bytes, node.entries_at);
+            }
+        })
+    }
+
+    /// Has `node` lead to block `new` for hashes from `hash` on.
+    fn point_to(&mut self, parent: &Inode, node: &Node, hash: u32, new: u64) -> Result<()> {
+        let at = |index: usize| node.entries_at.saturating_add(index.saturating_mul(ENTRY_LEN));
+        self.edit_index_node(parent, node, |bytes| {
+            let place = at(node.chosen.saturating_add(1));
+            let end = at(usize::from(node.count));
+            if end <= bytes.len() && place <= end {
+                bytes.copy_within(place..end, place.saturating_add(ENTRY_LEN));
+            }
+            put(bytes, place, &hash.to_le_bytes());
+            put(bytes, place.saturating_add(4), &(new as u32).to_le_bytes());
+            index::put_count(bytes, node.entries_at, node.limit, node.count.saturating_add(1));
         })
     }
 }
