@@ -39,6 +39,7 @@ mod view;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Context;
 use image_core::format::{Format, Image, OpenOptions};
@@ -105,23 +106,32 @@ impl Subject<'_> {
     /// What comes of every rule of `profile`.
     pub(crate) fn checks(&self, profile: Profile) -> Vec<Check> {
         let rules = RULES.iter().flat_map(|(group, rules)| rules.iter().map(|rule| (*group, rule)));
-        let mine = rules.filter(|(_, rule)| rule.profile <= profile);
+        let mine: Vec<_> = rules.filter(|(_, rule)| rule.profile <= profile).collect();
         let ignored = |check: Check| {
             let reason = self.expected.ignored.get(check.name);
             check.ignored(reason)
         };
-        let judged = mine.map(|(group, rule)| {
-            let (judgement, looked) = self.judge(rule);
-            ignored(Check::new(group, rule, judgement, looked))
-        });
-        judged.collect()
+        thread::scope(|scope| {
+            let judged = mine.iter().filter(|(_, rule)| self.why_not(rule).is_none());
+            for read in judged.filter_map(|(_, rule)| rule.ahead) {
+                scope.spawn(move || read(self));
+            }
+            let judged = mine.iter().map(|(group, rule)| {
+                let (judgement, looked) = self.judge(rule);
+                ignored(Check::new(group, rule, judgement, looked))
+            });
+            judged.collect()
+        })
+    }
+
+    /// Why `rule` cannot be judged; `None` if it can.
+    fn why_not(&self, rule: &Rule) -> Option<&str> {
+        self.view.unreadable().filter(|_| rule.needs == Needs::Files)
     }
 
     /// What comes of `rule`, and where it looked.
     fn judge(&self, rule: &Rule) -> (Judgement, Option<Looked>) {
-        if rule.needs == Needs::Files
-            && let Some(why) = self.view.unreadable()
-        {
+        if let Some(why) = self.why_not(rule) {
             return (Judgement::Open(why.to_owned()), None);
         }
         // What was looked at before is another's.

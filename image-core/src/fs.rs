@@ -66,7 +66,7 @@ pub struct Entry {
 }
 
 /// The files of a filesystem. Paths begin with `/`; what does not exist is `None`, not an error.
-pub trait Files {
+pub trait Files: Send + Sync {
     /// What is known of `path`, links followed.
     ///
     /// # Errors

@@ -26,6 +26,7 @@
 
 mod ahead;
 pub mod bitmap;
+mod cache;
 pub mod check;
 pub mod compress;
 pub mod corrupt;

@@ -79,18 +79,18 @@ impl Contents {
     }
 }
 
-/// What is in the files of the image, read by the rule that asks first.
+/// What is in the files of the image.
 fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Contents> {
     let view = subject.view;
-    let contents = match view.contents.get() {
-        Some(known) => known,
-        None => {
-            let read = walk::read(view)?;
-            view.contents.get_or_init(|| read)
-        }
-    };
+    let contents = view.contents.get(view.watch(), || walk::read(view))?;
     view.watch().place("every file");
     Ok(contents)
+}
+
+/// Reads what is in the files, for the rules that will ask.
+pub(super) fn ahead(subject: &Subject<'_>) {
+    // What goes wrong is told to them.
+    let _ = look(subject);
 }
 
 /// A rule about what is in files: whatever `is_told` has words for and nobody asked for is told, with `fix`.

@@ -22,6 +22,8 @@ pub(crate) struct Rule {
     /// Where it looks: paths, whose names may have `*`, with all beneath them if they end in `/`, and in each home if they begin
     /// with `~`; else a part of the disk.
     pub(crate) reads: &'static [&'static [&'static str]],
+    /// What it will need and takes long to read; to be read by another thread.
+    pub(crate) ahead: Option<fn(&Subject<'_>)>,
     /// How an image keeps it, or every place that breaks it.
     pub(crate) check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
 }
@@ -98,6 +100,7 @@ impl Rule {
             profile: Profile::Any,
             needs: Needs::Files,
             reads: &[],
+            ahead: None,
             check,
         }
     }
@@ -116,6 +119,11 @@ impl Rule {
     /// It, which looks there.
     pub(super) const fn reads(self, places: &'static [&'static [&'static str]]) -> Self {
         Self { reads: places, ..self }
+    }
+
+    /// It, for which `read` is called before, by another thread.
+    pub(super) const fn ahead(self, read: fn(&Subject<'_>)) -> Self {
+        Self { ahead: Some(read), ..self }
     }
 
     /// It, for OpenStack only.

@@ -23,6 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         "what is removed from a filesystem stays until it is overwritten",
         keys,
     )
+    .ahead(ahead)
     .reads(&[&["unused space", "the partition table", "the disk", "/etc/fstab"]]),
     Rule::should(
         "unused-space",
@@ -156,14 +157,17 @@ impl BlockWrite for Unwiped {
     }
 }
 
-/// What is left there, read by the rule that asks first.
+/// What is left there.
 fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Stale> {
-    let known = &subject.view.stale;
-    subject.view.watch().place("unused space");
-    match known.get() {
-        Some(found) => Ok(found),
-        None => read(subject).map(|found| known.get_or_init(|| found)),
-    }
+    let view = subject.view;
+    view.watch().place("unused space");
+    view.stale.get(view.watch(), || read(subject))
+}
+
+/// Reads what is left there, for the rules that will ask.
+fn ahead(subject: &Subject<'_>) {
+    // What goes wrong is told to them.
+    let _ = look(subject);
 }
 
 /// Reads all that is in no file of any filesystem: what sealing would wipe.

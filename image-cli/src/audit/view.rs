@@ -22,7 +22,7 @@ use image_core::fs::{FileKind, Files, FilesystemKind, Signature, detect};
 use image_core::partition::{Partition, PartitionTable, kind};
 
 use super::contents::{Contents, Search};
-use super::looked::Watch;
+use super::looked::{Shared, Watch};
 use super::unused::Stale;
 pub(super) use initrds::Initrds;
 use initrds::Outcome;
@@ -54,10 +54,10 @@ pub(crate) struct View {
     unmounted: Vec<(usize, Box<dyn Files>)>,
     /// Told of everything that is looked at.
     watch: Arc<Watch>,
-    /// What is left in unused space, once that was read.
-    pub(super) stale: OnceLock<Stale>,
-    /// What is in its files, once they were read.
-    pub(super) contents: OnceLock<Contents>,
+    /// What is left in unused space.
+    pub(super) stale: Shared<Stale>,
+    /// What is in its files.
+    pub(super) contents: Shared<Contents>,
     search: OnceLock<Search>,
     initrds: Initrds,
 }
@@ -164,8 +164,8 @@ impl View {
             files,
             unmounted,
             watch,
-            stale: OnceLock::new(),
-            contents: OnceLock::new(),
+            stale: Shared::default(),
+            contents: Shared::default(),
             search: OnceLock::new(),
             initrds: Initrds::default(),
         })
@@ -272,7 +272,7 @@ impl View {
             return Ok(Some(known));
         }
         let Some(content) = self.root().content(path)? else { return Ok(None) };
-        Ok(Some(self.initrds.open(path, content, self.search()?)))
+        Ok(Some(self.initrds.open(path, &*content, self.search()?)))
     }
 
     /// The initrds that were looked into.

@@ -7,6 +7,7 @@ mod scrub;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter};
 use hadris_fat::time::{FatDateTime, StaticTimeProvider};
@@ -188,7 +189,7 @@ fn io_error(error: std::io::Error) -> hadris_fat::sync::Error<hadris_fat::sync::
 /// [`Corrupt`](crate::ErrorKind::Corrupt) for a FAT that is broken; whatever the disk says.
 pub fn remove_from_fat(disk: &impl BlockWrite, path: &Path) -> Result<()> {
     let doing = || format!("removing {} from the FAT", path.display());
-    let files = FatFiles::open(disk)?;
+    let files = Volume::open(disk)?;
     let Some(Some(entry)) = files.find(path).doing(doing)? else {
         return Err(Error::invalid("it is not there")).doing(doing);
     };
@@ -203,11 +204,28 @@ type Directory<'a, D> = FatDir<'a, FatStream<D>>;
 
 /// The files of a FAT. Names are compared without regard to the case of ASCII letters.
 pub(super) struct FatFiles<D: BlockRead> {
-    volume: FatVolume<FatStream<D>>,
+    /// One thread at a time: the crate's has one place in the disk.
+    volume: Mutex<Volume<D>>,
 }
 
 impl<D: BlockRead> FatFiles<D> {
     pub(super) fn open(disk: D) -> Result<Self> {
+        Ok(Self { volume: Mutex::new(Volume::open(disk)?) })
+    }
+
+    fn volume(&self) -> MutexGuard<'_, Volume<D>> {
+        // Nothing in there is ever half done: each reading begins by saying where.
+        self.volume.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A FAT in the words of the crate.
+struct Volume<D: BlockRead> {
+    volume: FatVolume<FatStream<D>>,
+}
+
+impl<D: BlockRead> Volume<D> {
+    fn open(disk: D) -> Result<Self> {
         let volume = FatVolume::open(FatStream(Stream::new(disk)));
         Ok(Self { volume: volume.map_err(broken).doing(|| "opening the FAT")? })
     }
@@ -252,27 +270,6 @@ impl<D: BlockRead> FatFiles<D> {
         }
         Ok(entries)
     }
-}
-
-fn metadata_of(entry: Option<&FileEntry>) -> Metadata {
-    let directory = entry.is_none_or(FileEntry::is_directory);
-    Metadata {
-        kind: if directory { FileKind::Directory } else { FileKind::File },
-        size: entry.map_or(0, FileEntry::len),
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-    }
-}
-
-impl<D: BlockRead> Files for FatFiles<D> {
-    fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(self.find(path)?.map(|entry| metadata_of(entry.as_ref())))
-    }
-
-    fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.metadata(path)
-    }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some(Some(entry)) = self.find(path)? else { return Ok(None) };
@@ -292,15 +289,6 @@ impl<D: BlockRead> Files for FatFiles<D> {
         Ok(Some(content))
     }
 
-    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
-        let content = self.read(path, CONTENT_LIMIT)?;
-        Ok(content.map(|bytes| Box::new(MemoryDisk::from_bytes(bytes)) as Box<dyn BlockRead>))
-    }
-
-    fn read_link(&self, _path: &Path) -> Result<Option<PathBuf>> {
-        Ok(None)
-    }
-
     fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
         let Some(entry) = self.find(path)? else { return Ok(None) };
         let Some(directory) = self.directory(entry.as_ref())? else { return Ok(None) };
@@ -311,5 +299,43 @@ impl<D: BlockRead> Files for FatFiles<D> {
             .collect();
         list.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Some(list))
+    }
+}
+
+fn metadata_of(entry: Option<&FileEntry>) -> Metadata {
+    let directory = entry.is_none_or(FileEntry::is_directory);
+    Metadata {
+        kind: if directory { FileKind::Directory } else { FileKind::File },
+        size: entry.map_or(0, FileEntry::len),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    }
+}
+
+impl<D: BlockRead> Files for FatFiles<D> {
+    fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
+        Ok(self.volume().find(path)?.map(|entry| metadata_of(entry.as_ref())))
+    }
+
+    fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
+        self.metadata(path)
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.volume().read(path, limit)
+    }
+
+    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
+        let content = self.read(path, CONTENT_LIMIT)?;
+        Ok(content.map(|bytes| Box::new(MemoryDisk::from_bytes(bytes)) as Box<dyn BlockRead>))
+    }
+
+    fn read_link(&self, _path: &Path) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
+        self.volume().list(path)
     }
 }

@@ -19,27 +19,15 @@ use std::cell::RefCell;
 use flate2::{Decompress, FlushDecompress};
 use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
-use super::entry::CompressedPlace;
 use super::header::Compression;
 
 /// The largest window that a zstd frame may ask memory for: 2^24 bytes, eight clusters of the largest size.
 const MAX_ZSTD_WINDOW_LOG: u32 = 24;
 
-/// Which cluster of which image: the key of what a thread keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClusterKey {
-    /// The image, and its state if it changes.
-    pub(super) image: u64,
-    /// Where it is.
-    pub(super) place: CompressedPlace,
-}
-
 /// Contexts and buffers of one thread.
 pub(super) struct Decoder {
     codecs: Codecs,
     packed: Vec<u8>,
-    cluster: Vec<u8>,
-    kept: Option<ClusterKey>,
 }
 
 struct Codecs {
@@ -56,8 +44,6 @@ thread_local! {
             zstd: DCtx::create(),
         },
         packed: Vec::new(),
-        cluster: Vec::new(),
-        kept: None,
     });
 }
 
@@ -90,38 +76,6 @@ impl Decoder {
         let done = self.codecs.decode(compression, packed.get(..len).unwrap_or_default(), out);
         self.packed = packed;
         done
-    }
-
-    /// As [`decode`](Self::decode), but keeps the cluster for [`copy_kept`](Self::copy_kept).
-    ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
-    pub(super) fn decode_and_keep(
-        &mut self,
-        (compression, key): (Compression, ClusterKey),
-        packed: Vec<u8>,
-        len: usize,
-        cluster_size: usize,
-    ) -> Result<(), String> {
-        self.kept = None;
-        let mut cluster = std::mem::take(&mut self.cluster);
-        cluster.resize(cluster_size, 0);
-        let done = self.decode(compression, packed, len, &mut cluster);
-        self.cluster = cluster;
-        self.kept = done.is_ok().then_some(key);
-        done
-    }
-
-    /// Fills `out` from the cluster that was kept, from `from` bytes into it on; `false` if that is another one.
-    pub(super) fn copy_kept(&self, key: ClusterKey, from: u64, out: &mut [u8]) -> bool {
-        let kept = self.cluster.get(from as usize..).and_then(|kept| kept.get(..out.len()));
-        match kept {
-            Some(kept) if self.kept == Some(key) => {
-                out.copy_from_slice(kept);
-                true
-            }
-            _ => false,
-        }
     }
 }
 
@@ -274,24 +228,5 @@ mod tests {
         assert_eq!(decode(Compression::Zstd, &several).unwrap(), bytes);
         let long = zstd::bulk::compress(&content(2 * CLUSTER), 3).unwrap();
         assert_eq!(decode(Compression::Zstd, &long).unwrap(), bytes);
-    }
-
-    #[test]
-    fn a_second_part_of_a_cluster_is_not_decoded_again() {
-        let bytes = content(CLUSTER);
-        let packed = deflated(&bytes);
-        let place = CompressedPlace { offset: super::super::HostOffset(7), len: packed.len() as u64 };
-        let key = ClusterKey { image: 1, place };
-        let mut out = [0; 100];
-        Decoder::with(|decoder| {
-            assert!(!decoder.copy_kept(key, 0, &mut out));
-            let len = packed.len();
-            decoder.decode_and_keep((Compression::Deflate, key), packed, len, CLUSTER).unwrap();
-            assert!(decoder.copy_kept(key, 5000, &mut out));
-            assert_eq!(out, bytes[5000..5100]);
-            assert!(!decoder.copy_kept(ClusterKey { image: 2, ..key }, 0, &mut out));
-            decoder.decode_and_keep((Compression::Deflate, key), vec![0xff; 9], 9, CLUSTER).unwrap_err();
-            assert!(!decoder.copy_kept(key, 0, &mut out), "a cluster that did not decode is not kept");
-        });
     }
 }

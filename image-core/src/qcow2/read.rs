@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::ahead;
+use super::cache::{ClusterCache, Key};
 use super::corrupt::Corrupt;
-use super::decompress::{ClusterKey, Decoder};
+use super::decompress::Decoder;
 use super::entry::{CompressedPlace, EntryFormat, HostCluster, L2Entry, Mapping, Subclusters};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
 use super::header::{Compression, Header, Version};
@@ -28,11 +29,20 @@ use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile, Stretch};
 use crate::error::{Doing, Error, Result};
 
-/// Tells the images of a process apart, for what threads remember of them.
-static NEXT_IMAGE: AtomicU64 = AtomicU64::new(0);
+/// The bytes of decoded clusters that are kept of one image.
+const DECODED_BYTES: u64 = 8 << 20;
 
-fn next_identity() -> u64 {
-    NEXT_IMAGE.fetch_add(1, Ordering::Relaxed)
+/// Which compressed cluster, and of which state of the image if that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CompressedKey {
+    state: u64,
+    place: CompressedPlace,
+}
+
+impl Key for CompressedKey {
+    fn number(self) -> u64 {
+        self.place.offset.0
+    }
 }
 
 /// A qcow2 image, open for reading.
@@ -47,8 +57,10 @@ pub struct Qcow2 {
     format: EntryFormat,
     l1: RwLock<L1Table>,
     l2_cache: TableCache,
+    /// Compressed clusters of which a part was read.
+    decoded: ClusterCache<CompressedKey>,
     /// Changes when a place may hold another cluster than before.
-    identity: AtomicU64,
+    state: AtomicU64,
     metadata_preallocated: OnceLock<bool>,
 }
 
@@ -120,7 +132,8 @@ impl Qcow2 {
         Ok(Self {
             l1: RwLock::new(L1Table::read(&*file, &header)?),
             l2_cache: TableCache::new(header.geometry),
-            identity: AtomicU64::new(next_identity()),
+            decoded: ClusterCache::new(DECODED_BYTES, header.geometry),
+            state: AtomicU64::new(0),
             file,
             backing,
             data_file,
@@ -292,29 +305,37 @@ impl Qcow2 {
     fn read_compressed(&self, buf: &mut [u8], guest: GuestOffset, place: CompressedPlace) -> Result<()> {
         let (geometry, host) = (self.format.geometry, place.offset);
         let len = self.compressed_range(guest, place)?.len() as usize;
-        let cluster_size = geometry.cluster_size() as usize;
-        let (key, from) = (
-            ClusterKey { image: self.identity.load(Ordering::Acquire), place },
-            geometry.in_cluster(guest.0),
-        );
-        let whole = buf.len() == cluster_size;
-        if !whole && Decoder::with(|decoder| decoder.copy_kept(key, from, buf)) {
+        let is_whole = buf.len() as u64 == geometry.cluster_size();
+        let key = CompressedKey { state: self.state.load(Ordering::Acquire), place };
+        let from = geometry.in_cluster(guest.0) as usize;
+        if !is_whole && let Some(cluster) = self.decoded.find(key) {
+            copy_part(buf, &cluster, from);
             return Ok(());
         }
         let mut packed = Decoder::packed_buffer(len);
         self.file.read_at(packed.get_mut(..len).unwrap_or_default(), host.0)?;
-        let done = Decoder::with(|decoder| {
-            if whole {
-                return decoder.decode(self.compression, packed, len, buf);
-            }
-            decoder.decode_and_keep((self.compression, key), packed, len, cluster_size)?;
-            decoder.copy_kept(key, from, buf);
-            Ok(())
-        });
-        done.map_err(|why| {
-            let guest = GuestOffset(geometry.cluster_start(guest.0));
-            Corrupt::CompressedData { guest, host, len: place.len, why }.into()
-        })
+        let decode = |packed, out: &mut [u8]| {
+            Decoder::with(|decoder| decoder.decode(self.compression, packed, len, out)).map_err(|why| {
+                let guest = GuestOffset(geometry.cluster_start(guest.0));
+                Corrupt::CompressedData { guest, host, len: place.len, why }.into()
+            })
+        };
+        if is_whole {
+            return decode(packed, buf);
+        }
+        let mut cluster = vec![0; geometry.cluster_size() as usize];
+        decode(packed, &mut cluster)?;
+        copy_part(buf, &cluster, from);
+        // The next one to ask mostly asks for what is beside it.
+        self.decoded.put(key, cluster.into());
+        Ok(())
+    }
+}
+
+/// Fills `buf` from `cluster`, from byte `from` of it on, where both are as long as that takes.
+fn copy_part(buf: &mut [u8], cluster: &[u8], from: usize) {
+    if let Some(part) = cluster.get(from..).and_then(|rest| rest.get(..buf.len())) {
+        buf.copy_from_slice(part);
     }
 }
 
@@ -325,9 +346,9 @@ impl Qcow2 {
         self.l1.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes threads forget what they keep of compressed clusters: their places may be used for others.
+    /// Makes what is kept of compressed clusters unknown: their places may be used for others.
     pub(super) fn places_are_free(&self) {
-        self.identity.store(next_identity(), Ordering::Release);
+        self.state.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Puts `header` in the place of the one that was read: of the same version, geometry and compression.

@@ -1,20 +1,18 @@
 //! Tables in memory: the L1 table whole, L2 tables and refcount blocks in a bounded cache.
 //!
 //! ```text
-//! host offset ─► a set of the cache (one lock each) ─► at most WAYS tables, the latest used first
-//!                      │ not there
-//!                      └─► read outside the lock, then put first; the last falls out
+//! host offset ─► changed, and not in the file yet ─► a bounded cache (cache.rs) ─► the file
 //! ```
 //!
-//! Threads meet only where they look into the same set at the same moment, and never while one reads from the file.
-//! Two that miss the same table at once both read it: harmless, for whoever writes a table goes through the cache.
+//! Two threads that miss the same table at once both read it: harmless, for whoever writes a table goes through the cache.
 //! A table that was changed and is not in the file yet never falls out.
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::cache::{Cluster, ClusterCache, Key};
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
 use super::geometry::{Geometry, GuestOffset, HostOffset};
@@ -24,8 +22,6 @@ use crate::error::{Doing, Result};
 
 /// The bytes that one cache may hold: 64 GiB of a disk mapped by L2 tables of 64 KiB.
 pub(super) const CACHE_BYTES: u64 = 8 << 20;
-/// Tables in a set.
-const WAYS: u64 = 8;
 /// Bytes read at a time from tables that are contiguous but long.
 const CHUNK: usize = 64 * 1024;
 
@@ -163,7 +159,7 @@ impl L1Table {
 }
 
 /// A metadata cluster as it is in the file.
-pub(super) type Table = Arc<[u8]>;
+pub(super) type Table = Cluster;
 
 /// The entry at `index` of an L2 table; empty past its end.
 pub(super) fn l2_entry(table: &[u8], index: u64, geometry: Geometry) -> L2Entry {
@@ -174,9 +170,6 @@ pub(super) fn l2_entry(table: &[u8], index: u64, geometry: Geometry) -> L2Entry 
     let subclusters = if geometry.extended_l2() { number(at.saturating_add(8)) } else { 0 };
     L2Entry { descriptor: number(at), subclusters }
 }
-
-/// Tables whose offsets fall together, the latest used first.
-type Set = Vec<(HostOffset, Table)>;
 
 /// Changes `entry` at `index` of an L2 table.
 pub(super) fn set_l2_entry(table: &mut [u8], index: u64, entry: L2Entry, geometry: Geometry) {
@@ -195,20 +188,22 @@ pub(super) fn set_l2_entry(table: &mut [u8], index: u64, entry: L2Entry, geometr
 /// Metadata clusters, by host offset, as many as fit into [`CACHE_BYTES`].
 #[derive(Debug)]
 pub(super) struct TableCache {
-    /// Tables that are not as in the file; not in the sets.
+    /// Tables that are not as in the file; not among the others.
     changed: RwLock<BTreeMap<HostOffset, Table>>,
-    sets: Box<[Mutex<Set>]>,
-    ways: usize,
-    cluster_bits: u32,
+    known: ClusterCache<HostOffset>,
+}
+
+impl Key for HostOffset {
+    fn number(self) -> u64 {
+        // Without the bits that are zero in all of them.
+        self.0.wrapping_shr(super::geometry::MIN_CLUSTER_BITS)
+    }
 }
 
 impl TableCache {
     /// An empty one.
     pub(super) fn new(geometry: Geometry) -> Self {
-        let tables = (CACHE_BYTES >> geometry.cluster_bits()).max(1);
-        let ways = tables.min(WAYS);
-        let sets = (0..tables.checked_div(ways).unwrap_or(1)).map(|_| Mutex::default()).collect();
-        Self { changed: RwLock::default(), sets, ways: ways as usize, cluster_bits: geometry.cluster_bits() }
+        Self { changed: RwLock::default(), known: ClusterCache::new(CACHE_BYTES, geometry) }
     }
 
     /// The table at `host`, from memory or else by `read`.
@@ -219,7 +214,7 @@ impl TableCache {
         if let Some(table) = self.changed().get(&host) {
             return Ok(table.clone());
         }
-        if let Some(table) = self.find(host) {
+        if let Some(table) = self.known.find(host) {
             return Ok(table);
         }
         let table = read()?;
@@ -229,11 +224,7 @@ impl TableCache {
 
     /// Puts `table` into the place of what was known of `host`.
     pub(super) fn put(&self, host: HostOffset, table: Table) {
-        let Some(set) = self.set(host) else { return };
-        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
-        set.retain(|(known, _)| *known != host);
-        set.truncate(self.ways.saturating_sub(1));
-        set.insert(0, (host, table));
+        self.known.put(host, table);
     }
 
     /// The tables that are not as in the file, by ascending host offset.
@@ -243,9 +234,7 @@ impl TableCache {
 
     /// Changes the table at `host`, which is `table` so far.
     pub(super) fn change(&self, host: HostOffset, table: Table, change: impl FnOnce(&mut [u8])) {
-        if let Some(set) = self.set(host) {
-            set.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != host);
-        }
+        self.known.forget(host);
         let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
         // A copy is made only where somebody else still looks at the table.
         let kept = changed.entry(host).or_insert_with(|| table.clone());
@@ -264,25 +253,7 @@ impl TableCache {
     /// Forgets the table at `host`, which is one no more, changed or not.
     pub(super) fn forget(&self, host: HostOffset) {
         self.changed.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
-        if let Some(set) = self.set(host) {
-            set.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != host);
-        }
-    }
-
-    fn find(&self, host: HostOffset) -> Option<Table> {
-        let mut set = self.set(host)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = set.iter().position(|(known, _)| *known == host)?;
-        let found = set.get_mut(..=at)?;
-        found.rotate_right(1);
-        found.first().map(|(_, table)| table.clone())
-    }
-
-    fn set(&self, host: HostOffset) -> Option<&Mutex<Set>> {
-        // Neighbours land in different sets; the product spreads those at regular distances.
-        let cluster = host.0.wrapping_shr(self.cluster_bits);
-        let spread = cluster.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_shr(32);
-        let index = spread.checked_rem(self.sets.len() as u64)?;
-        self.sets.get(index as usize)
+        self.known.forget(host);
     }
 }
 
@@ -293,22 +264,6 @@ mod tests {
 
     fn table_of(byte: u8) -> Table {
         vec![byte; 16].into()
-    }
-
-    #[test]
-    fn the_cache_is_bounded_and_keeps_what_is_used() {
-        let geometry = Geometry::new(21, 4, false).unwrap();
-        let cache = TableCache::new(geometry);
-        let host = |index: u64| HostOffset(index.saturating_mul(geometry.cluster_size()));
-        let must_read = || -> Result<Table> { panic!("it should be there") };
-        cache.put(host(1), table_of(1));
-        for index in 2..10 {
-            cache.table(host(index), || Ok(table_of(index as u8))).unwrap();
-            assert_eq!(cache.table(host(1), must_read).unwrap()[0], 1);
-        }
-        let held: usize = cache.sets.iter().map(|set| set.lock().unwrap().len()).sum();
-        assert_eq!(held, 4, "8 MiB of tables of 2 MiB");
-        assert_eq!(cache.table(host(2), || Ok(table_of(99))).unwrap()[0], 99, "2 had fallen out");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::{keys, tokens};
 
@@ -39,7 +39,10 @@ impl Search {
     pub(in super::super) fn new() -> anyhow::Result<Self> {
         let keys = keys::MARKS.iter().map(|mark| mark.text);
         let tokens = tokens::MARKS.iter().map(|mark| mark.start);
-        let finder = AhoCorasick::new(keys.chain(tokens).chain([tokens::ADDRESS]))?;
+        // Leftmost, for then many bytes are looked at in one step.
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(keys.chain(tokens).chain([tokens::ADDRESS]))?;
         Ok(Self { finder })
     }
 

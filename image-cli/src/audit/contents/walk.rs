@@ -89,8 +89,10 @@ impl<'a> Worker<'a> {
             Kind::Harmless => return Ok(Some(Vec::new())),
             Kind::Closed => return Ok(None),
             Kind::Packed => {
-                // The rules of booting have read it, or will.
-                if let Some(Ok(known)) = self.initrds.known(called.as_ref()) {
+                // The rules of booting ask what is in those.
+                if called.starts_with("/boot/")
+                    && let Ok(known) = self.initrds.open(called.as_ref(), content, self.search)
+                {
                     let known = known.secrets.iter();
                     return Ok(Some(known.map(|(name, secret)| (Some(name.clone()), *secret)).collect()));
                 }

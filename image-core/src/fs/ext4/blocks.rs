@@ -25,7 +25,7 @@ use crate::error::{Doing, Error, Result};
 /// A page in bytes: the largest block.
 const PAGE: u64 = 64 << 10;
 /// How many pages are kept.
-const PAGES: usize = 256;
+const PAGES: usize = 128;
 
 /// A block's last copy in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
