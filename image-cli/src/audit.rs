@@ -54,7 +54,7 @@ pub(crate) use rule::{Finding, Profile};
 use rule::{Judgement, Needs, Rule};
 pub(crate) use secrets::HOME_FILES;
 pub(crate) use space::{gaps, swap_files, swap_page};
-pub(crate) use traces::{NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, of_network};
+pub(crate) use traces::{CRASHES, MAIL, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, of_network};
 pub(crate) use view::{View, Volume};
 
 /// Every rule, in the order in which they are told.

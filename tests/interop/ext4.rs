@@ -12,6 +12,7 @@
 mod changed;
 mod damaged;
 mod journal;
+mod sealed;
 mod unmounted;
 mod wiped;
 mod witness;

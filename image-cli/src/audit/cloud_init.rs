@@ -77,10 +77,19 @@ pub(super) const RULES: &[Rule] = &[
             "the partition table",
             "/usr/bin/growpart",
             "/usr/sbin/growpart",
+            GROWROOT,
             "/etc/repart.d/*",
             "/usr/lib/repart.d/*",
         ],
     ])
+    .openstack(),
+    Rule::should(
+        "cloud-network",
+        "cloud-init sets up the network that the cloud tells: more cards, fixed addresses, MTU",
+        "OpenStack network_data.json; cloud-init, disabling network configuration",
+        cloud_network,
+    )
+    .reads(&[CLOUD_CFG, MENUS])
     .openstack(),
     Rule::must(
         "cache-clean",
@@ -93,6 +102,8 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 const SETTINGS: &str = "/etc/cloud/cloud.cfg";
+/// Keeps the module growpart from running.
+const GROWROOT: &str = "/etc/growroot-disabled";
 /// Where its settings are, in the order in which they count.
 pub(super) const FILES: [&str; 2] = [SETTINGS, "/etc/cloud/cloud.cfg.d/*.cfg"];
 
@@ -164,6 +175,16 @@ pub(super) fn is_off(value: &Value) -> bool {
         Value::Bool(on) => !on,
         Value::Number(number) => number.as_u64() == Some(0),
         Value::String(word) => ["no", "false", "off", "0"].contains(&word.to_ascii_lowercase().as_str()),
+        _ => false,
+    }
+}
+
+/// Whether a setting is on, as cloud-init reads it.
+fn is_on(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_u64() == Some(1),
+        Value::String(word) => ["yes", "true", "on", "1"].contains(&word.to_ascii_lowercase().as_str()),
         _ => false,
     }
 }
@@ -259,12 +280,31 @@ fn growth(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
             let fix = "put growpart into cloud_init_modules, and no growpart.mode: off";
             findings.push(Finding::new(SETTINGS, "the module growpart does not run", fix));
         }
+        let is_ignored = settings.0.pointer("/growpart/ignore_growroot_disabled");
+        if !is_ignored.is_some_and(is_on) && view.exists(GROWROOT)? {
+            findings.push(Finding::new(GROWROOT, "it exists: the module growpart does nothing", "remove it"));
+        }
     }
     if !settings.runs("resizefs") || settings.0.get("resize_rootfs") == Some(&Value::Bool(false)) {
         let fix = "put resizefs into cloud_init_modules, and no resize_rootfs: false";
         findings.push(Finding::new(SETTINGS, "the module resizefs does not run", fix));
     }
     Ok(Judgement::of(findings, program.unwrap_or_default()))
+}
+
+fn cloud_network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    let mut findings = Vec::new();
+    if Settings::read(subject.view)?.network_is_disabled() {
+        let fix = "remove it, unless every server has one card and DHCP";
+        findings.push(Finding::new(SETTINGS, "network: {config: disabled}", fix));
+    }
+    for entry in super::menu::entries(subject.view)? {
+        if entry.values("network-config").last() == Some("disabled") {
+            let fix = "remove the argument from the boot menu, unless every server has one card and DHCP";
+            findings.push(Finding::new(entry.place, "network-config=disabled", fix));
+        }
+    }
+    Ok(Judgement::of(findings, "it does"))
 }
 
 fn cache_clean(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

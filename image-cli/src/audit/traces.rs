@@ -1,12 +1,13 @@
 //! Rules of cloning: nothing in the image belongs to one machine, least of all to the one that built it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image_core::fs::FileKind;
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::LIMIT;
+use crate::links::{Last, is_own_folder, resolve};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -89,6 +90,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule::must("logs", "logs are empty", "OpenStack image guide, clean up: virt-sysprep", logs)
         .reads(&[&["/var/log/"]]),
     Rule::must(
+        "crash-dumps",
+        "there are no core dumps and no crash reports, which have what was in memory",
+        "systemd-coredump(8); virt-sysprep: crash-data, abrt-data",
+        crashes,
+    )
+    .reads(&[CRASHES]),
+    Rule::must("mail", "there is no mail", "virt-sysprep: mail-spool", mail).reads(&[MAIL]),
+    Rule::must(
         "temporary-files",
         "there are no temporary files",
         "OpenStack image guide, clean up",
@@ -102,6 +111,32 @@ const COMMON_NAMES: [&str; 4] = ["localhost", "debian", "ubuntu", "host"];
 
 const REMOVE: &str = "goldimg seal removes it";
 const EMPTY: &str = "goldimg seal empties or removes it";
+
+/// Where the memory of programs that crashed is kept, and reports of it.
+pub(crate) const CRASHES: &[&str] = &[
+    "/var/lib/systemd/coredump/",
+    "/var/crash/",
+    "/var/lib/apport/coredump/",
+    "/var/spool/abrt/",
+    "/var/spool/abrt-upload/",
+];
+
+/// Where mail is, and where it waits: of all, of Exim, Postfix and Sendmail.
+pub(crate) const MAIL: &[&str] = &[
+    "/var/mail/",
+    "/var/spool/mail/",
+    "/var/spool/exim4/input/",
+    "/var/spool/exim4/msglog/",
+    "/var/spool/exim/input/",
+    "/var/spool/exim/msglog/",
+    "/var/spool/postfix/active/",
+    "/var/spool/postfix/deferred/",
+    "/var/spool/postfix/hold/",
+    "/var/spool/postfix/incoming/",
+    "/var/spool/postfix/maildrop/",
+    "/var/spool/mqueue/",
+    "/var/spool/clientmqueue/",
+];
 
 /// What cloud-init wrote for the network of one server.
 pub(crate) const NETWORKS_OF_CLOUD_INIT: &[&str] = &[
@@ -157,13 +192,42 @@ fn beneath(
 ) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for folder in folders {
-        for (path, kind) in subject.view.walk(folder)? {
+        let found = subject.view.walk(folder)?;
+        let fix = if found.is_empty() { EMPTY } else { fix_beneath(subject, folder.as_ref())? };
+        for (path, kind) in found {
             if !subject.is_kept(&path) && is_trace(&path, kind)? {
-                findings.push(Finding::new(path.display().to_string(), "it is there, and not empty", EMPTY));
+                findings.push(Finding::new(path.display().to_string(), "it is there, and not empty", fix));
             }
         }
     }
     Ok(findings)
+}
+
+/// What to do about what is in `folder`.
+fn fix_beneath(subject: &Subject<'_>, folder: &Path) -> anyhow::Result<&'static str> {
+    let files = subject.view.root();
+    let is_link = files.link_metadata(folder)?.is_some_and(|metadata| metadata.kind == FileKind::Link);
+    Ok(match is_link && !is_own_folder(files, folder)? {
+        true => {
+            "remove it: the folder is a link to one that has other things too, which sealing leaves alone"
+        }
+        false => EMPTY,
+    })
+}
+
+/// As [`beneath`], of folders that may be links to each other: files that have anything in them.
+fn kept_by_programs(subject: &Subject<'_>, folders: &[&str]) -> anyhow::Result<Judgement> {
+    let files = subject.view.root();
+    let mut ways: Vec<(&str, Option<PathBuf>)> = Vec::new();
+    for folder in folders {
+        let way = resolve(folder.as_ref(), Last::Follow, |path| files.read_link(path))?;
+        if !ways.iter().any(|(_, known)| *known == way) {
+            ways.push((*folder, way));
+        }
+    }
+    let folders: Vec<&str> = ways.into_iter().map(|(folder, _)| folder.trim_end_matches('/')).collect();
+    let has_content = |path: &Path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0);
+    Ok(Judgement::of(beneath(subject, &folders, has_content)?, "none"))
 }
 
 fn size(subject: &Subject<'_>, path: &Path) -> anyhow::Result<u64> {
@@ -364,6 +428,14 @@ fn logs(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     let findings =
         beneath(subject, &["/var/log"], |path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0))?;
     Ok(Judgement::of(findings, "/var/log"))
+}
+
+fn crashes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    kept_by_programs(subject, CRASHES)
+}
+
+fn mail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+    kept_by_programs(subject, MAIL)
 }
 
 fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

@@ -117,6 +117,18 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ),
     operation(HISTORIES, "remove the histories of shells and editors, and caches, from homes", &[], false),
     operation("logfiles", "empty logs, and remove old ones", &["/var/log"], false),
+    operation(
+        "crash-data",
+        "remove core dumps and crash reports",
+        &["/var/lib/systemd/coredump", "/var/lib/apport/", "/var/crash", "/var/spool/abrt"],
+        true,
+    ),
+    operation(
+        "mail-spool",
+        "remove mail: mailboxes, and what waits to be sent",
+        &["/var/mail", "/var/spool/"],
+        false,
+    ),
     operation("tmp-files", "remove temporary files", &["/tmp", "/var/tmp", "/run"], false),
     operation(
         "package-manager-cache",

@@ -8,7 +8,8 @@ use std::ffi::OsStr;
 
 use super::operations::{self, Operation};
 use crate::audit::{
-    HOME_FILES, HOME_HISTORIES, IDENTITIES, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, Renewal, System, has_line,
+    CRASHES, HOME_FILES, HOME_HISTORIES, IDENTITIES, MAIL, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, Renewal,
+    System, has_line,
 };
 
 /// What happens to what a pattern finds.
@@ -91,7 +92,15 @@ pub(crate) fn rules() -> impl Iterator<Item = Rule> {
         };
         Some(Rule { system: identity.system, ..rule(identity.pattern, action, true) })
     });
-    RULES.iter().cloned().chain(of_network).chain(of_cloud_init).chain(of_services).chain(of_homes)
+    let of_programs = CRASHES.iter().chain(MAIL).map(|folder| clear(folder));
+    RULES
+        .iter()
+        .cloned()
+        .chain(of_programs)
+        .chain(of_network)
+        .chain(of_cloud_init)
+        .chain(of_services)
+        .chain(of_homes)
 }
 
 /// What is sealed away in homes, by paths in there.

@@ -65,6 +65,7 @@ fn whatever_is_said_to_be_repaired_by_sealing_is() {
     let expected = [
         "authorized-keys",
         "cloud-init-state",
+        "crash-dumps",
         "credentials",
         "dbus-id",
         "histories",
@@ -72,6 +73,7 @@ fn whatever_is_said_to_be_repaired_by_sealing_is() {
         "hostname",
         "logs",
         "machine-id",
+        "mail",
         "network-state",
         "package-leftovers",
         "passwords",

@@ -71,6 +71,26 @@ pub(super) const TREES: &[(&str, Change)] = &[
     ("package-leftovers", |root| put(root, "var/lib/apt/lists/example_dists_InRelease", "x")),
     ("package-leftovers", |root| put(root, "var/cache/apt/archives/x_1_all.deb", "x")),
     ("logs", |root| put(root, "var/log/journal/0/system.journal", "x")),
+    ("logs", |root| {
+        put(root, "srv/log/app/x", "x");
+        fs::remove_dir_all(root.join("var/log")).unwrap();
+        symlink("../srv/log", root.join("var/log")).unwrap();
+    }),
+    // Nothing but the rule tells of it: sealing does not empty /srv.
+    ("logs", |root| {
+        put(root, "srv/x", "x");
+        fs::remove_dir_all(root.join("var/log")).unwrap();
+        symlink("/srv", root.join("var/log")).unwrap();
+    }),
+    ("crash-dumps", |root| put(root, "var/lib/systemd/coredump/core.x.zst", "x")),
+    ("crash-dumps", |root| put(root, "var/crash/_usr_bin_x.0.crash", "x")),
+    ("mail", |root| {
+        put(root, "var/mail/root", "x");
+        fs::create_dir_all(root.join("var/spool")).unwrap();
+        symlink("../mail", root.join("var/spool/mail")).unwrap();
+    }),
+    ("mail", |root| put(root, "var/spool/postfix/deferred/0/0123", "x")),
+    ("", |root| put(root, "var/mail/ann", "")),
     ("temporary-files", |root| put(root, "var/tmp/x", "")),
     ("passwords", |root| put(root, "etc/shadow", "root:$y$j9T$x:1::::::\n")),
     ("passwords", |root| put(root, "etc/shadow", "root::1::::::\n")),
@@ -107,11 +127,17 @@ pub(super) const TREES: &[(&str, Change)] = &[
     ("default-user", |root| edit(root, "etc/cloud/cloud.cfg", "{name: debian}", "{}")),
     ("default-user", |root| edit(root, "etc/cloud/cloud.cfg", "[ssh, always]", "[none, always]")),
     ("growth", |root| fs::remove_file(root.join("usr/bin/growpart")).unwrap()),
+    ("growth", |root| put(root, "etc/growroot-disabled", "")),
+    ("", |root| {
+        put(root, "etc/growroot-disabled", "");
+        put(root, "etc/cloud/cloud.cfg.d/91.cfg", "growpart: {ignore_growroot_disabled: true}\n");
+    }),
+    ("cloud-network", |root| edit(root, "boot/grub/grub.cfg", " ro ", " ro network-config=disabled ")),
     ("growth", |root| edit(root, "etc/cloud/cloud.cfg", "resizefs, ", "")),
     ("cache-clean", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "manual_cache_clean: true\n")),
     // What cannot be read is not known, and whatever depends on it is not said to be fine.
     (
-        "cache-clean cloud-init-access datasources datasources-both default-user dhcp growth mac-addresses no-metadata-wait ssh-passwords",
+        "cache-clean cloud-init-access cloud-network datasources datasources-both default-user dhcp growth mac-addresses no-metadata-wait ssh-passwords",
         |root| {
             put(root, "etc/cloud/cloud.cfg.d/91.cfg", "a: [\n");
         },
@@ -136,8 +162,10 @@ pub(super) const TREES: &[(&str, Change)] = &[
     ("mac-addresses", |root| put(root, "etc/systemd/networkd.conf", "[DHCPv6]\nDUIDRawData=00:01\n")),
     ("network-state", |root| put(root, "var/lib/dhcpcd/duid", "00:01:00:01\n")),
     ("mac-addresses", |root| put(root, "etc/netplan/1.yaml", "network:\n  match:\n    macaddress: \"52\"\n")),
-    ("dhcp", |root| put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n")),
-    ("", |root| {
+    ("dhcp cloud-network", |root| {
+        put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n");
+    }),
+    ("cloud-network", |root| {
         put(root, "etc/cloud/cloud.cfg.d/91.cfg", "network: {config: disabled}\n");
         put(root, "etc/network/interfaces", "auto eth0\niface eth0 inet dhcp\n");
     }),
