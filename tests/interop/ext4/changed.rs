@@ -357,3 +357,51 @@ fn ext4_with_a_waiting_journal_and_orphans_is_changed_as_after_a_mount() {
         judge.compare(&copy);
     }
 }
+
+#[test]
+fn ext4_encrypted_files_are_removed_by_the_names_that_are_shown_without_the_key() {
+    let Some(judge) = Judge::find() else { return };
+    let dir = folder();
+    let image = dir.path().join("image");
+    judge.make(&image, "100M", &["-t", "ext4", "-b", "1024", "-O", "encrypt"]);
+    judge.fill_image(&image, "rw,test_dummy_encryption", &["encrypted"]);
+    let before = ours(&image);
+    let mut changes = Changes::open(disk(&image), TIME).unwrap();
+    let root = changes.files().root().unwrap();
+    let steps: Vec<Step> = changes.files().walk(root).collect::<Result<_, _>>().unwrap();
+    let mut gone = BTreeSet::new();
+    for (index, step) in steps.iter().enumerate().filter(|(_, step)| step.kind != NodeKind::Directory) {
+        let (folder, name) = parts(&step.path);
+        let folder = changes.files().resolve(folder, false).unwrap().expect("its folder");
+        if !folder.is_encrypted() {
+            continue;
+        }
+        match index % 3 {
+            0 => {
+                changes.remove(folder.number, name).unwrap();
+                gone.insert(text(&step.path));
+            }
+            // Neither can be encrypted here, and nothing is half done.
+            1 => {
+                assert!(changes.create(folder.number, b"new", &New::File(0o644)).is_err());
+                if step.kind == NodeKind::File {
+                    assert!(changes.write(step.inode, b"content").is_err());
+                }
+            }
+            _ => {}
+        }
+    }
+    changes.commit().unwrap();
+    assert_eq!(changes.files().check().unwrap(), []);
+    assert_clean(&image, "removed");
+    scrub_ext4(&disk(&image)).unwrap();
+    assert_clean(&image, "wiped");
+    let after = ours(&image);
+    say(gone.len(), "encrypted files removed");
+    assert!(gone.len() > 100, "{}", gone.len());
+    for path in before.keys() {
+        assert_eq!(after.contains_key(path), !gone.contains(path), "{path}");
+    }
+    let theirs = judge.tell_image(&image, "ro");
+    assert_eq!(theirs.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+}

@@ -28,11 +28,13 @@ use super::census::Census;
 use super::inode::NodeKind;
 use super::mapping::{self, Part, Place};
 use super::{Ext4, change};
-use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, ZeroMode};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
 /// Bytes are looked at in pieces of this size.
 const PIECE: u64 = 1 << 20;
+/// Less than this is read without asking what of it is stored: a kernel looks for the end of all data that follow.
+const ASKED: u64 = 128 << 10;
 /// Zeroes are told from other bytes in steps of this size.
 const STEP: u64 = 4096;
 /// The node name and the device in the MMP block.
@@ -127,7 +129,11 @@ impl Scrub<'_> {
 
     /// Wipes `range`; what is zeroes already is left alone.
     fn wipe(&mut self, range: ByteRange) -> Result<()> {
-        for extent in self.disk.extents(range)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
+        let extents = match range.len() < ASKED {
+            true => Extents::uniform(range, ExtentKind::Data),
+            false => self.disk.extents(range)?,
+        };
+        for extent in extents.iter().filter(|extent| extent.kind == ExtentKind::Data) {
             let mut at = extent.range.offset();
             while at < extent.range.end() {
                 let mut bytes = vec![0; extent.range.end().saturating_sub(at).min(PIECE) as usize];
