@@ -33,10 +33,12 @@ pub(crate) fn change_ext4(bytes: &[u8]) -> bool {
             }
             _ => changes.truncate(step.inode),
         };
-        let _ = done;
+        // What fails half-way is not written: the rest is tried on what was.
+        if done.and_then(|()| changes.commit()).is_err() {
+            let Ok(again) = Changes::open(Arc::clone(&disk) as Arc<dyn BlockWrite>, time) else { break };
+            changes = again;
+        }
     }
-    // Also what half of a mistake has left: it has to be written without harm to the program.
-    let _ = changes.commit();
     let wiped = scrub_ext4(&(Arc::clone(&disk) as Arc<dyn BlockWrite>));
     if wiped.is_ok() {
         let again = Ext4::open(Arc::clone(&disk) as Arc<dyn BlockRead>).and_then(|fs| fs.check());

@@ -6,8 +6,6 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use image_core::fs::{FileKind, Files};
-
 /// As many links as Linux follows (path_resolution(7)).
 pub(crate) const LINKS_MAX: usize = 40;
 
@@ -65,17 +63,4 @@ fn put_before(todo: &mut VecDeque<OsString>, path: &Path) {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
-}
-
-/// Whether all that is in the folder `path` of an image may be taken for what belongs there, if `path` is a link to it: not so for a
-/// folder that has other things too, which is one at the top, or one above the link.
-///
-/// # Errors
-/// If a folder above it cannot be read.
-pub(crate) fn is_own_folder(files: &dyn Files, path: &Path) -> image_core::Result<bool> {
-    let Some(target) = resolve(path, Last::Follow, |path| files.read_link(path))? else { return Ok(false) };
-    let is_folder = files.metadata(path)?.is_some_and(|metadata| metadata.kind == FileKind::Directory);
-    let parent = resolve(path.parent().unwrap_or(path), Last::Follow, |path| files.read_link(path))?;
-    let is_above = parent.is_none_or(|parent| parent.starts_with(&target));
-    Ok(is_folder && !is_above && target.components().count() > 2)
 }

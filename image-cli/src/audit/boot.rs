@@ -227,7 +227,7 @@ fn virtio(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
                 continue;
             }
         };
-        let modules = Modules::new(&initrd.initrd, &builtin(subject, version(path))?);
+        let modules = Modules::new(&initrd, &builtin(subject, version(path))?);
         let missing: Vec<&str> = DISK_MODULES.into_iter().filter(|name| !modules.has(name)).collect();
         if !missing.is_empty() {
             let fix =

@@ -19,8 +19,7 @@ mod search;
 mod tokens;
 mod walk;
 
-pub(super) use packed::Opened;
-pub(super) use search::{Search, Secret};
+pub(super) use search::Secret;
 
 use super::Subject;
 use super::rule::{Finding, Judgement};

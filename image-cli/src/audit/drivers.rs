@@ -93,7 +93,7 @@ impl Drivers {
             let paths: Vec<&str> = all.lines().filter_map(|line| line.split(':').next()).collect();
             kernels.push(Kernel {
                 later: Modules::new(&Initrd::default(), &format!("{builtin}\n{}", paths.join("\n"))),
-                early: Modules::new(&initrd.initrd, &builtin),
+                early: Modules::new(&initrd, &builtin),
             });
         }
         Ok(if kernels.is_empty() { None } else { Some(Self { kernels }) })

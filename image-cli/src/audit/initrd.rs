@@ -22,12 +22,16 @@ const UNPACKED_LIMIT: u64 = 4 << 30;
 const XZ_LIMIT_KIB: u32 = 256 << 10;
 const NAME_LIMIT: u64 = 4096;
 const NAMES_LIMIT: usize = 1 << 20;
+/// Bytes of all names.
+const ALL_NAMES_LIMIT: u64 = 32 << 20;
 const HEADER: usize = 110;
 
 /// The names of an initrd's files.
 #[derive(Debug, Default)]
 pub(super) struct Initrd {
     names: BTreeSet<String>,
+    /// How many bytes those have.
+    len: u64,
 }
 
 /// What is told of each file in an archive: its name, and its content, of which may be left what is not needed.
@@ -76,7 +80,7 @@ impl Initrd {
             }
             let size = number(&header, 6).context("an entry's size is no number")?;
             let name_size = number(&header, 11).context("an entry's name has no size")?;
-            if name_size > NAME_LIMIT || self.names.len() > NAMES_LIMIT {
+            if name_size > NAME_LIMIT || self.names.len() > NAMES_LIMIT || self.len > ALL_NAMES_LIMIT {
                 bail!("an archive in it has too long or too many names");
             }
             let mut name = Vec::new();
@@ -93,6 +97,7 @@ impl Initrd {
             if name == "TRAILER!!!" {
                 return Ok(());
             }
+            self.len = self.len.saturating_add(name.len() as u64);
             self.names.insert(name);
         }
     }

@@ -79,6 +79,14 @@ impl Watch {
         self.noted().entry(thread::current().id()).or_default().add(place);
     }
 
+    /// Notes what another thread noted.
+    fn add(&self, other: &Noted) {
+        let mut noted = self.noted();
+        let own = noted.entry(thread::current().id()).or_default();
+        other.places.iter().for_each(|place| own.add(place));
+        own.more = own.more.saturating_add(other.more);
+    }
+
     /// What this thread noted since it asked last; `None` if that is nothing.
     pub(super) fn taken(&self) -> Option<Looked> {
         let Noted { places, more } = self.replace(Noted::default());
@@ -117,7 +125,7 @@ impl<T> Shared<T> {
             let found = read().map_err(|error| format!("{error:#}"));
             Reading { found, noted: watch.replace(before) }
         });
-        reading.noted.places.iter().for_each(|place| watch.place(place));
+        watch.add(&reading.noted);
         reading.found.as_ref().map_err(|why| anyhow!("{why}"))
     }
 }

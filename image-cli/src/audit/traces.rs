@@ -1,13 +1,14 @@
 //! Rules of cloning: nothing in the image belongs to one machine, least of all to the one that built it.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use image_core::fs::FileKind;
 
 use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
 use super::view::LIMIT;
-use crate::links::{Last, is_own_folder, resolve};
+use crate::links::{Last, resolve};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -111,6 +112,9 @@ const COMMON_NAMES: [&str; 4] = ["localhost", "debian", "ubuntu", "host"];
 
 const REMOVE: &str = "goldimg seal removes it";
 const EMPTY: &str = "goldimg seal empties or removes it";
+const LINKED: &str = "remove it: the folder is a link, behind which sealing empties nothing";
+/// What cloud-init knows of a server.
+const CLOUD: &str = "/var/lib/cloud";
 
 /// Where the memory of programs that crashed is kept, and reports of it.
 pub(crate) const CRASHES: &[&str] = &[
@@ -184,17 +188,30 @@ fn present(subject: &Subject<'_>, patterns: &[&str]) -> anyhow::Result<Vec<Findi
     Ok(findings)
 }
 
-/// Every file beneath `folders` that nobody keeps and `is_trace` takes for one.
+/// Every file beneath `folders` that nobody keeps and `is_trace` takes for one; of folders that are links to each other, once.
 fn beneath(
     subject: &Subject<'_>,
     folders: &[&str],
     is_trace: impl Fn(&Path, FileKind) -> anyhow::Result<bool>,
 ) -> anyhow::Result<Vec<Finding>> {
+    let files = subject.view.root();
+    let mut ways = BTreeSet::new();
     let mut findings = Vec::new();
-    for folder in folders {
-        let found = subject.view.walk(folder)?;
-        let fix = if found.is_empty() { EMPTY } else { fix_beneath(subject, folder.as_ref())? };
-        for (path, kind) in found {
+    let mut ordered = Vec::new();
+    for folder in folders.iter().map(|folder| folder.trim_end_matches('/')) {
+        // What sealing empties.
+        let sealed = if folder.starts_with(CLOUD) { CLOUD } else { folder };
+        let metadata = files.link_metadata(sealed.as_ref())?;
+        ordered.push((metadata.is_some_and(|metadata| metadata.kind == FileKind::Link), folder));
+    }
+    // A folder before links to it.
+    ordered.sort_by_key(|(is_link, _)| *is_link);
+    for (is_link, folder) in ordered {
+        if !ways.insert(resolve(folder.as_ref(), Last::Follow, |path| files.read_link(path))?) {
+            continue;
+        }
+        let fix = if is_link { LINKED } else { EMPTY };
+        for (path, kind) in subject.view.walk(folder)? {
             if !subject.is_kept(&path) && is_trace(&path, kind)? {
                 findings.push(Finding::new(path.display().to_string(), "it is there, and not empty", fix));
             }
@@ -203,35 +220,13 @@ fn beneath(
     Ok(findings)
 }
 
-/// What to do about what is in `folder`.
-fn fix_beneath(subject: &Subject<'_>, folder: &Path) -> anyhow::Result<&'static str> {
-    let files = subject.view.root();
-    let is_link = files.link_metadata(folder)?.is_some_and(|metadata| metadata.kind == FileKind::Link);
-    Ok(match is_link && !is_own_folder(files, folder)? {
-        true => {
-            "remove it: the folder is a link to one that has other things too, which sealing leaves alone"
-        }
-        false => EMPTY,
-    })
-}
-
-/// As [`beneath`], of folders that may be links to each other: files that have anything in them.
-fn kept_by_programs(subject: &Subject<'_>, folders: &[&str]) -> anyhow::Result<Judgement> {
-    let files = subject.view.root();
-    let mut ways: Vec<(&str, Option<PathBuf>)> = Vec::new();
-    for folder in folders {
-        let way = resolve(folder.as_ref(), Last::Follow, |path| files.read_link(path))?;
-        if !ways.iter().any(|(_, known)| *known == way) {
-            ways.push((*folder, way));
-        }
-    }
-    let folders: Vec<&str> = ways.into_iter().map(|(folder, _)| folder.trim_end_matches('/')).collect();
-    let has_content = |path: &Path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0);
-    Ok(Judgement::of(beneath(subject, &folders, has_content)?, "none"))
-}
-
 fn size(subject: &Subject<'_>, path: &Path) -> anyhow::Result<u64> {
     Ok(subject.view.root().link_metadata(path)?.map_or(0, |metadata| metadata.size))
+}
+
+/// Whether it is a file with anything in it.
+fn has_content(subject: &Subject<'_>, path: &Path, kind: FileKind) -> anyhow::Result<bool> {
+    Ok(kind == FileKind::File && size(subject, path)? > 0)
 }
 
 fn machine_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
@@ -425,17 +420,16 @@ fn packages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn logs(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let findings =
-        beneath(subject, &["/var/log"], |path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0))?;
+    let findings = beneath(subject, &["/var/log"], |path, kind| has_content(subject, path, kind))?;
     Ok(Judgement::of(findings, "/var/log"))
 }
 
 fn crashes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    kept_by_programs(subject, CRASHES)
+    Ok(Judgement::of(beneath(subject, CRASHES, |path, kind| has_content(subject, path, kind))?, "none"))
 }
 
 fn mail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    kept_by_programs(subject, MAIL)
+    Ok(Judgement::of(beneath(subject, MAIL, |path, kind| has_content(subject, path, kind))?, "none"))
 }
 
 fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

@@ -14,18 +14,17 @@ mod mounts;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use image_core::block::{BlockRead, ByteRange, Window};
 use image_core::fs::{FileKind, Files, FilesystemKind, Signature, detect};
 use image_core::partition::{Partition, PartitionTable, kind};
 
-use super::contents::{Contents, Search};
+use super::contents::Contents;
 use super::looked::{Shared, Watch};
 use super::unused::Stale;
-pub(super) use initrds::Initrds;
-use initrds::Outcome;
+use initrds::{Initrds, Outcome};
 use mounted::Mounted;
 use mounts::mounts;
 pub(super) use mounts::volume_named;
@@ -58,7 +57,6 @@ pub(crate) struct View {
     pub(super) stale: Shared<Stale>,
     /// What is in its files.
     pub(super) contents: Shared<Contents>,
-    search: OnceLock<Search>,
     initrds: Initrds,
 }
 
@@ -166,7 +164,6 @@ impl View {
             watch,
             stale: Shared::default(),
             contents: Shared::default(),
-            search: OnceLock::new(),
             initrds: Initrds::default(),
         })
     }
@@ -257,14 +254,6 @@ impl View {
         self.files.has_index(index)
     }
 
-    /// What secrets are found with.
-    pub(super) fn search(&self) -> anyhow::Result<&Search> {
-        match self.search.get() {
-            Some(search) => Ok(search),
-            None => Search::new().map(|search| self.search.get_or_init(|| search)),
-        }
-    }
-
     /// What is in the initrd `path`, or why it is none; `None` if there is no such file.
     pub(super) fn initrd(&self, path: &Path) -> anyhow::Result<Option<Outcome>> {
         if let Some(known) = self.initrds.known(path) {
@@ -272,12 +261,7 @@ impl View {
             return Ok(Some(known));
         }
         let Some(content) = self.root().content(path)? else { return Ok(None) };
-        Ok(Some(self.initrds.open(path, &*content, self.search()?)))
-    }
-
-    /// The initrds that were looked into.
-    pub(super) fn initrds(&self) -> &Initrds {
-        &self.initrds
+        Ok(Some(self.initrds.open(path, content)))
     }
 
     /// The filesystem of `path`, and its path in there.

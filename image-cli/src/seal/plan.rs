@@ -11,7 +11,7 @@ use super::accounts::lock;
 use super::operations::{self, Chosen};
 use super::rules::{Action, of_home, rules};
 use crate::audit::{Expected, View, Volume, of_network};
-use crate::links::{Last, is_own_folder, resolve};
+use crate::links::{Last, resolve};
 
 /// Folders within folders that are removed.
 const DEPTH: usize = 64;
@@ -214,16 +214,7 @@ impl Plan {
         if depth > DEPTH {
             return Err(anyhow!("{} is too deep", path.display()));
         }
-        let kind = match (action, metadata.kind) {
-            // A folder of the system that lies elsewhere; a link in there has rules of its own, or none.
-            (Action::RemoveContent | Action::Truncate, FileKind::Link)
-                if depth == 0 && is_own_folder(files, path)? =>
-            {
-                FileKind::Directory
-            }
-            (_, kind) => kind,
-        };
-        match (action, kind) {
+        match (action, metadata.kind) {
             (Action::Remove, FileKind::Directory) => {
                 self.inside(action, path, files, expected, depth)?;
                 // Part of it may be kept.
@@ -248,6 +239,7 @@ impl Plan {
                     self.add(Change::Rewrite(path.into(), text.into()));
                 }
             }
+            // What a link points to has rules of its own, or none.
             (Action::RemoveContent | Action::Truncate | Action::Write { .. }, _) => {}
         }
         Ok(())

@@ -249,6 +249,37 @@ fn what_is_left_out_stays() {
     assert_eq!(view.root().read("/var/log/app.log".as_ref(), 9).unwrap().unwrap(), b"log\n");
 }
 
+#[test]
+fn behind_a_folder_that_is_a_link_nothing_is_emptied_and_that_is_told() {
+    let Some(mke2fs) = mke2fs() else { return };
+    let (dir, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sound_tree(tree.path());
+    let links = [
+        ("var/log", "/data/log"),
+        ("var/tmp", "../data"),
+        ("var/cache/apk", "/usr/share/packages"),
+        ("var/lib/cloud", "../../srv"),
+    ];
+    for (link, target) in links {
+        let _ = fs::remove_dir_all(tree.path().join(link));
+        fs::create_dir_all(tree.path().join(link).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, tree.path().join(link)).unwrap();
+    }
+    let kept = ["data/log/app/x", "data/other", "usr/share/packages/x", "srv/instances/x"];
+    kept.iter().for_each(|file| put(tree.path(), file, "x"));
+    let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
+    let sealed = seal(&request(disk.path()), &ui()).unwrap();
+    for rule in ["logs", "temporary-files", "package-leftovers", "cloud-init-state"] {
+        let check = sealed.report.checks.iter().find(|check| check.name == rule).unwrap();
+        assert!(check.findings.iter().any(|finding| finding.fix.contains("is a link")), "{rule}");
+    }
+    assert_eq!(repairable(&sealed.report), Vec::<&str>::new());
+    let (_, view) = open(&request(disk.path())).unwrap();
+    for file in kept {
+        assert!(view.root().read(format!("/{file}").as_ref(), 9).unwrap().is_some(), "{file}");
+    }
+}
+
 /// What is left of an image whose sealing fails: all of it, and nothing beside it.
 fn fails(disk: &FileDisk, folder: &Path, words: &str) {
     let mut before = vec![0; disk.size() as usize];

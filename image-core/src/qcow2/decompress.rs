@@ -9,7 +9,7 @@
 //!
 //! The bytes handed in end at a sector, the data may end earlier; a stream may go on past the cluster, or stop without
 //! its end mark once the cluster is full; a cluster may be several zstd frames. Less than a cluster is an error.
-//! Contexts and buffers live as long as their thread: nothing is allocated for a cluster.
+//! Contexts and buffers live as long as their thread.
 //! Section: "Compressed Clusters Descriptor".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]

@@ -197,7 +197,7 @@ fn fill_index(judge: &Judge, image: &Path, most: usize) -> (usize, Option<String
             Ok(_) => count += 1,
             Err(error) => refused = Some(format!("{error:?}")),
         }
-        if count % 10_000 == 0 {
+        if refused.is_none() && count % 10_000 == 0 {
             changes.commit().unwrap();
         }
     }

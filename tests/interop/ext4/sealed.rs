@@ -165,6 +165,9 @@ fn disk(path: &Path, root: &Path, first_row: u32) -> u64 {
 #[test]
 fn ext4_of_a_whole_disk_has_nothing_left_of_what_was_removed() {
     let Some(judge) = Judge::find() else { return };
+    for name in ["sgdisk", "mkfs.fat", "fsck.fat", "mcopy", "mdel", "mtype", "mkswap"] {
+        let Some(_) = peer(name) else { return };
+    }
     let mut kinds = 0;
     for (options, words) in [
         ("data=journal", "-t ext4 -b 1024 -I 256 -O inline_data,ea_inode"),
@@ -187,7 +190,8 @@ fn ext4_of_a_whole_disk_has_nothing_left_of_what_was_removed() {
         let root_end = disk(&image, &root, lived);
         let planted = rows(&fs::read(&image).unwrap());
         // What a kernel wrote over already is gone, and that is little.
-        assert!(planted.len() as u32 > lived * 8 / 10, "{} of {lived}: {words}", planted.len());
+        let left = planted.iter().filter(|row| **row <= lived).count() as u32;
+        assert!(left > lived / 2, "{left} of {lived}: {words}");
         kinds += planted.len();
 
         let sealed = goldimg(["seal", "--profile", "any", image.to_str().expect("UTF-8")]).run();

@@ -9,37 +9,6 @@ use super::binary;
 use super::kinds::{self, Kind};
 use super::search::{Search, Secret};
 
-/// An initrd, and the secrets in it.
-#[derive(Debug, Default)]
-pub(in super::super) struct Opened {
-    pub(in super::super) initrd: Initrd,
-    /// The name of each file with a secret, and what that is.
-    pub(in super::super) secrets: Vec<(String, Secret)>,
-}
-
-impl Opened {
-    /// Reads the archives of an initrd.
-    ///
-    /// # Errors
-    /// If it is none, or ends early.
-    pub(in super::super) fn read(from: &mut (dyn BufRead + Send), search: &Search) -> anyhow::Result<Self> {
-        let mut secrets = Vec::new();
-        let initrd = Initrd::read(from, &mut |name, content| {
-            let mut head = Vec::new();
-            content.take(binary::HEAD as u64).read_to_end(&mut head)?;
-            if matches!(kinds::kind(&head), Kind::Harmless) {
-                return Ok(());
-            }
-            let size = if head.len() < binary::HEAD { head.len() as u64 } else { u64::MAX };
-            let mut found = search.stream(&mut head.as_slice().chain(content), true)?;
-            found.extend(binary::key(&head, size).map(Secret::Key));
-            secrets.extend(found.into_iter().map(|secret| (name.to_owned(), secret)));
-            Ok(())
-        })?;
-        Ok(Self { initrd, secrets })
-    }
-}
-
 /// What is in a packed file: a secret, and in which file of it.
 pub(super) type Inside = (Option<String>, Secret);
 
@@ -65,7 +34,20 @@ pub(super) fn search(
     Ok(Some(found.into_iter().map(|secret| (None, secret)).collect()))
 }
 
+/// Every secret in the archives of an initrd.
 fn archive(mut from: Box<dyn BufRead + Send + '_>, search: &Search) -> anyhow::Result<Vec<Inside>> {
-    let opened = Opened::read(&mut *from, search)?;
-    Ok(opened.secrets.into_iter().map(|(name, secret)| (Some(name), secret)).collect())
+    let mut secrets = Vec::new();
+    Initrd::read(&mut *from, &mut |name, content| {
+        let mut head = Vec::new();
+        content.take(binary::HEAD as u64).read_to_end(&mut head)?;
+        if matches!(kinds::kind(&head), Kind::Harmless) {
+            return Ok(());
+        }
+        let size = if head.len() < binary::HEAD { head.len() as u64 } else { u64::MAX };
+        let mut found = search.stream(&mut head.as_slice().chain(content), true)?;
+        found.extend(binary::key(&head, size).map(Secret::Key));
+        secrets.extend(found.into_iter().map(|secret| (Some(name.to_owned()), secret)));
+        Ok(())
+    })?;
+    Ok(secrets)
 }

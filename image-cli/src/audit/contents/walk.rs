@@ -11,7 +11,7 @@ use anyhow::Context;
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Ext4, FileKind, Files, NodeKind, Step};
 
-use super::super::view::{Initrds, Readable, View};
+use super::super::view::{Readable, View};
 use super::kinds::{self, Kind};
 use super::search::{Search, Secret};
 use super::{Contents, Found, binary, packed};
@@ -29,14 +29,14 @@ const PIECE: usize = 256 << 10;
 /// If a filesystem cannot be opened.
 pub(super) fn read(view: &View) -> anyhow::Result<Contents> {
     let mut contents = Contents::default();
-    let search = view.search()?;
+    let search = &Search::new()?;
     for place in view.readable() {
         let found = match place.volume.signature.kind.is_ext() {
             true => {
                 let window: Arc<dyn BlockRead> = Arc::new(place.volume.window(Arc::clone(view.disk()))?);
-                by_inode(&place, view.initrds(), &Ext4::open(window)?, search)
+                by_inode(&place, &Ext4::open(window)?, search)
             }
-            false => by_path(&place, view.initrds(), search),
+            false => by_path(&place, search),
         };
         contents.join(found.with_context(|| format!("reading all files of {}", place.name))?);
     }
@@ -48,15 +48,14 @@ pub(super) fn read(view: &View) -> anyhow::Result<Contents> {
 struct Worker<'a> {
     /// What stands before paths.
     prefix: &'a str,
-    initrds: &'a Initrds,
     search: &'a Search,
     bytes: Vec<u8>,
     contents: Contents,
 }
 
 impl<'a> Worker<'a> {
-    fn new(prefix: &'a str, initrds: &'a Initrds, search: &'a Search) -> Self {
-        Self { prefix, initrds, search, bytes: Vec::new(), contents: Contents::default() }
+    fn new(prefix: &'a str, search: &'a Search) -> Self {
+        Self { prefix, search, bytes: Vec::new(), contents: Contents::default() }
     }
 
     /// Looks into the file that people know as `called`.
@@ -89,13 +88,6 @@ impl<'a> Worker<'a> {
             Kind::Harmless => return Ok(Some(Vec::new())),
             Kind::Closed => return Ok(None),
             Kind::Packed => {
-                // The rules of booting ask what is in those.
-                if called.starts_with("/boot/")
-                    && let Ok(known) = self.initrds.open(called.as_ref(), content, self.search)
-                {
-                    let known = known.secrets.iter();
-                    return Ok(Some(known.map(|(name, secret)| (Some(name.clone()), *secret)).collect()));
-                }
                 let whole = Box::new(BufReader::with_capacity(PIECE, head.chain(rest)));
                 // What only looks packed is looked at as it is.
                 match packed::search(head, whole, self.search, with_tokens) {
@@ -170,14 +162,15 @@ impl Read for Pieces<'_> {
 }
 
 /// One thread comes to the names, the others look into the files.
-fn by_inode(place: &Readable<'_>, initrds: &Initrds, fs: &Ext4, search: &Search) -> anyhow::Result<Contents> {
+fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> anyhow::Result<Contents> {
     let (name, prefix) = (place.name.as_str(), place.prefix.as_str());
     let workers = thread::available_parallelism().map_or(1, |count| count.get().min(16));
     let (sender, receiver) = sync_channel::<Vec<Step>>(workers.saturating_mul(2));
-    let receiver = Mutex::new(receiver);
+    // Theirs alone: when none is left, nobody waits for them.
+    let receiver = Arc::new(Mutex::new(receiver));
     let (mut contents, of_workers) = thread::scope(|scope| {
-        let look = || {
-            let mut worker = Worker::new(prefix, initrds, search);
+        let look = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
+            let mut worker = Worker::new(prefix, search);
             while let Some(batch) = next(&receiver) {
                 for step in batch {
                     inode(&mut worker, fs, &step);
@@ -185,7 +178,13 @@ fn by_inode(place: &Readable<'_>, initrds: &Initrds, fs: &Ext4, search: &Search)
             }
             worker.contents
         };
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(look)).collect();
+        let threads: Vec<_> = (0..workers)
+            .map(|_| {
+                let receiver = Arc::clone(&receiver);
+                scope.spawn(move || look(receiver))
+            })
+            .collect();
+        drop(receiver);
         let contents = names(name, prefix, fs, &sender);
         drop(sender);
         let joined: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
@@ -218,9 +217,9 @@ fn names(name: &str, prefix: &str, fs: &Ext4, sender: &SyncSender<Vec<Step>>) ->
         if is_looked_into {
             batch.push(step);
         }
-        if batch.len() == BATCH {
-            // Workers end only when nothing comes any more.
-            let _ = sender.send(std::mem::take(&mut batch));
+        // Workers end early only where all of them failed, which is told when they are joined.
+        if batch.len() == BATCH && sender.send(std::mem::take(&mut batch)).is_err() {
+            break;
         }
     }
     let _ = sender.send(batch);
@@ -237,10 +236,10 @@ fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &Step) {
 }
 
 /// Of filesystems without inodes.
-fn by_path(place: &Readable<'_>, initrds: &Initrds, search: &Search) -> anyhow::Result<Contents> {
+fn by_path(place: &Readable<'_>, search: &Search) -> anyhow::Result<Contents> {
     /// More folders than any such filesystem has.
     const FOLDERS: usize = 1 << 16;
-    let mut worker = Worker::new(&place.prefix, initrds, search);
+    let mut worker = Worker::new(&place.prefix, search);
     let files: &dyn Files = place.files;
     let mut folders = vec![PathBuf::from("/")];
     let mut met = 0_usize;

@@ -76,11 +76,15 @@ pub(super) const TREES: &[(&str, Change)] = &[
         fs::remove_dir_all(root.join("var/log")).unwrap();
         symlink("../srv/log", root.join("var/log")).unwrap();
     }),
-    // Nothing but the rule tells of it: sealing does not empty /srv.
     ("logs", |root| {
         put(root, "srv/x", "x");
         fs::remove_dir_all(root.join("var/log")).unwrap();
         symlink("/srv", root.join("var/log")).unwrap();
+    }),
+    ("package-leftovers", |root| {
+        put(root, "usr/share/packages/x", "x");
+        fs::create_dir_all(root.join("var/cache")).unwrap();
+        symlink("/usr/share/packages", root.join("var/cache/apk")).unwrap();
     }),
     ("crash-dumps", |root| put(root, "var/lib/systemd/coredump/core.x.zst", "x")),
     ("crash-dumps", |root| put(root, "var/crash/_usr_bin_x.0.crash", "x")),

@@ -48,7 +48,7 @@ pub(super) fn unsaid(looked: &BTreeMap<&'static str, BTreeSet<String>>) -> Vec<S
         // Homes are known from there, and where filesystems are mounted.
         let always = ["/etc/passwd", "/home", "what was asked for"];
         // What the files of the test name themselves.
-        let named = ["/srv/keys/root", "/srv/log", "/swapfile"];
+        let named = ["/srv/keys/root", "/srv/log", "/usr/share/packages", "/swapfile"];
         let reads = rule.reads.concat();
         let listed = IDENTITIES.iter().flat_map(|identity| {
             let system = match identity.system {

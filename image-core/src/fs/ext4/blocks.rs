@@ -11,7 +11,7 @@
 //! ```
 //!
 //! What describes files is read in pages, for inodes and names lie together; what is in files is read past them. The pages
-//! take 16 MiB at most.
+//! take 8 MiB at most.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::{BTreeMap, HashMap};
