@@ -86,12 +86,6 @@ fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Contents> {
     Ok(contents)
 }
 
-/// Reads what is in the files, for the rules that will ask.
-pub(super) fn ahead(subject: &Subject<'_>) {
-    // What goes wrong is told to them.
-    let _ = look(subject);
-}
-
 /// A rule about what is in files: whatever `is_told` has words for and nobody asked for is told, with `fix`.
 pub(super) fn rule(
     subject: &Subject<'_>,

@@ -22,8 +22,8 @@ pub(crate) struct Rule {
     /// Where it looks: paths, whose names may have `*`, with all beneath them if they end in `/`, and in each home if they begin
     /// with `~`; else a part of the disk.
     pub(crate) reads: &'static [&'static [&'static str]],
-    /// What it will need and takes long to read; to be read by another thread.
-    pub(crate) ahead: Option<fn(&Subject<'_>)>,
+    /// Whether what it reads takes long and is kept for whoever asks again: a thread of its own asks first.
+    pub(crate) is_slow: bool,
     /// How an image keeps it, or every place that breaks it.
     pub(crate) check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
 }
@@ -100,7 +100,7 @@ impl Rule {
             profile: Profile::Any,
             needs: Needs::Files,
             reads: &[],
-            ahead: None,
+            is_slow: false,
             check,
         }
     }
@@ -121,9 +121,9 @@ impl Rule {
         Self { reads: places, ..self }
     }
 
-    /// It, for which `read` is called before, by another thread.
-    pub(super) const fn ahead(self, read: fn(&Subject<'_>)) -> Self {
-        Self { ahead: Some(read), ..self }
+    /// It, whose reading takes long.
+    pub(super) const fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
     }
 
     /// It, for OpenStack only.

@@ -22,7 +22,7 @@ pub(super) const RULES: &[Rule] = &[
         "a key in an image is one for all who have it",
         private_keys,
     )
-    .ahead(contents::ahead)
+    .slow()
     .reads(&[&["every file", "the partition table", "the disk"]]),
     Rule::must(
         "credentials",

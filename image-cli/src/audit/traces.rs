@@ -224,9 +224,9 @@ fn size(subject: &Subject<'_>, path: &Path) -> anyhow::Result<u64> {
     Ok(subject.view.root().link_metadata(path)?.map_or(0, |metadata| metadata.size))
 }
 
-/// Whether it is a file with anything in it.
-fn has_content(subject: &Subject<'_>, path: &Path, kind: FileKind) -> anyhow::Result<bool> {
-    Ok(kind == FileKind::File && size(subject, path)? > 0)
+/// Every file beneath `folders` that nobody keeps and that has anything in it.
+fn filled(subject: &Subject<'_>, folders: &[&str]) -> anyhow::Result<Vec<Finding>> {
+    beneath(subject, folders, |path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0))
 }
 
 fn machine_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
@@ -420,16 +420,15 @@ fn packages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 fn logs(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    let findings = beneath(subject, &["/var/log"], |path, kind| has_content(subject, path, kind))?;
-    Ok(Judgement::of(findings, "/var/log"))
+    Ok(Judgement::of(filled(subject, &["/var/log"])?, "/var/log"))
 }
 
 fn crashes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    Ok(Judgement::of(beneath(subject, CRASHES, |path, kind| has_content(subject, path, kind))?, "none"))
+    Ok(Judgement::of(filled(subject, CRASHES)?, "none"))
 }
 
 fn mail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
-    Ok(Judgement::of(beneath(subject, MAIL, |path, kind| has_content(subject, path, kind))?, "none"))
+    Ok(Judgement::of(filled(subject, MAIL)?, "none"))
 }
 
 fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {

@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         "what is removed from a filesystem stays until it is overwritten",
         keys,
     )
-    .ahead(ahead)
+    .slow()
     .reads(&[&["unused space", "the partition table", "the disk", "/etc/fstab"]]),
     Rule::should(
         "unused-space",
@@ -162,12 +162,6 @@ fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Stale> {
     let view = subject.view;
     view.watch().place("unused space");
     view.stale.get(view.watch(), || read(subject))
-}
-
-/// Reads what is left there, for the rules that will ask.
-fn ahead(subject: &Subject<'_>) {
-    // What goes wrong is told to them.
-    let _ = look(subject);
 }
 
 /// Reads all that is in no file of any filesystem: what sealing would wipe.

@@ -57,6 +57,8 @@ pub(super) fn will_read(image: &Qcow2, range: ByteRange) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -147,6 +149,44 @@ mod tests {
                 read.len()
             );
             assert_eq!(joined(announced.clone()), joined(read.clone()));
+        }
+    }
+
+    /// What a part of a compressed cluster leaves for the next one.
+    #[test]
+    fn a_second_part_of_a_cluster_is_not_decoded_again() {
+        let bytes: Vec<u8> = (0..1_u32 << 18).map(|at| (at.wrapping_mul(at) >> 9) as u8).collect();
+        let disk = MemoryDisk::new(0);
+        let new = NewImage::new(bytes.len() as u64).unwrap().with_codec(Codec::default(), true).unwrap();
+        let mut sink = Qcow2Sink::new(&disk, new).unwrap();
+        convert(&MemoryDisk::from_bytes(bytes.clone()), &mut sink, &Options::default()).unwrap();
+        let file = watched(disk.to_bytes());
+        let header = Header::from_bytes(&disk.to_bytes(), file.size()).unwrap();
+        let open = || Qcow2::new(file.clone(), header.clone(), None, None).unwrap();
+        let reads_of = |image: &Qcow2, offset: usize, len: usize| {
+            let mut part = vec![0; len];
+            file.read.lock().unwrap().clear();
+            image.read_at(&mut part, offset as u64).unwrap();
+            assert_eq!(part, bytes[offset..offset + len]);
+            file.read.lock().unwrap().len()
+        };
+        let image = open();
+        assert!(reads_of(&image, 0, 100) > 0);
+        // Also when another cluster was read between.
+        assert_eq!(reads_of(&image, 70_000, 100), 1);
+        assert_eq!((reads_of(&image, 5000, 100), reads_of(&image, 70_100, 100)), (0, 0));
+        assert!(reads_of(&open(), 0, 100) > 0, "another image has clusters of its own");
+        image.places_are_free();
+        assert_eq!(reads_of(&image, 5000, 100), 1, "another cluster may be there");
+        // A cluster that does not decode is not kept.
+        let run = image.runs(ByteRange::between(0, 100)).next().unwrap().unwrap();
+        let Treatment::Compressed(place) = run.treatment else { panic!("{run:?}") };
+        let mut broken = disk.to_bytes();
+        let place = place.offset.0 as usize;
+        broken[place..place + 64].fill(0xff);
+        let broken = Qcow2::new(watched(broken), header.clone(), None, None).unwrap();
+        for _ in 0..2 {
+            broken.read_at(&mut [0; 100], 0).unwrap_err();
         }
     }
 }

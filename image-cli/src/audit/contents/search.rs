@@ -31,12 +31,12 @@ pub(in super::super) enum Secret {
 
 /// What is looked for.
 #[derive(Debug)]
-pub(in super::super) struct Search {
+pub(super) struct Search {
     finder: AhoCorasick,
 }
 
 impl Search {
-    pub(in super::super) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let keys = keys::MARKS.iter().map(|mark| mark.text);
         let tokens = tokens::MARKS.iter().map(|mark| mark.start);
         // Leftmost, for then many bytes are looked at in one step.
@@ -47,11 +47,7 @@ impl Search {
     }
 
     /// Every kind of secret in `from`; tokens only `with_tokens`.
-    pub(in super::super) fn stream(
-        &self,
-        from: &mut dyn Read,
-        with_tokens: bool,
-    ) -> io::Result<BTreeSet<Secret>> {
+    pub(super) fn stream(&self, from: &mut dyn Read, with_tokens: bool) -> io::Result<BTreeSet<Secret>> {
         let mut found = BTreeSet::new();
         let mut bytes = Vec::new();
         let mut judged = 0;

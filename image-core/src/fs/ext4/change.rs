@@ -165,8 +165,10 @@ impl Changes {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) after a change that failed half-way; whatever the disk says.
     pub fn commit(&mut self) -> Result<()> {
-        let half_done = || Error::invalid("a change before failed half-way: nothing is written");
-        let done = if self.is_half_done { Err(half_done()) } else { self.write_out() };
+        let done = match self.is_half_done {
+            true => Err(Error::invalid("a change before failed half-way: nothing is written")),
+            false => self.write_out(),
+        };
         done.doing(|| "writing the changes to the ext4 filesystem")
     }
 

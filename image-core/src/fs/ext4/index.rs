@@ -166,6 +166,32 @@ pub(super) fn add_level(root: &mut [u8]) {
 
 /// The way to the first block of the directory `inode` in which `name` may be; `None` for an index that makes no sense.
 pub(super) fn way_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Way>> {
+    let Some(Start { hash, major, levels, may_grow, mut frame }) = start(fs, inode, name)? else {
+        return Ok(None);
+    };
+    let mut nodes = vec![Node::of(0, &frame)];
+    for _ in 0..levels {
+        let number = frame.below();
+        let Some(next) = Frame::new(node(fs, inode, number)?, NODE_ENTRIES, major) else { return Ok(None) };
+        nodes.push(Node::of(number, &next));
+        frame = next;
+    }
+    Ok(Some(Way { hash, nodes, leaf: frame.below(), may_grow }))
+}
+
+/// The root of an index, from which a name is looked for.
+struct Start {
+    hash: NameHash,
+    /// Of the name.
+    major: u32,
+    /// Of nodes beneath the root, and whether there may be one more.
+    levels: u8,
+    may_grow: bool,
+    frame: Frame,
+}
+
+/// Where the search for `name` begins in the directory `inode`; `None` for an index that makes no sense.
+fn start(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Start>> {
     let root = node(fs, inode, 0)?;
     let [_, _, _, _, version, _, levels, _] = field::<8>(&root, INFO_AT);
     let superblock = fs.superblock();
@@ -175,16 +201,9 @@ pub(super) fn way_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Way
         return Ok(None);
     };
     let (major, _) = hash.of(&folded(inode, name));
-    let Some(mut frame) = Frame::new(root, ROOT_ENTRIES, major) else { return Ok(None) };
-    let mut nodes = vec![Node::of(0, &frame)];
-    for _ in 0..levels {
-        let number = frame.below();
-        let Some(next) = Frame::new(node(fs, inode, number)?, NODE_ENTRIES, major) else { return Ok(None) };
-        nodes.push(Node::of(number, &next));
-        frame = next;
-    }
     let may_grow = levels.saturating_add(1) < most;
-    Ok(Some(Way { hash, nodes, leaf: frame.below(), may_grow }))
+    let frame = Frame::new(root, ROOT_ENTRIES, major);
+    Ok(frame.map(|frame| Start { hash, major, levels, may_grow, frame }))
 }
 
 /// A node, and the entry of it that is being followed.
@@ -255,20 +274,9 @@ fn find_entry(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Option<(u6
     if is_folded && !name.is_ascii() {
         return Ok(None);
     }
-    let root = node(fs, inode, 0)?;
-    let [_, _, _, _, version, _, levels, _] = field::<8>(&root, INFO_AT);
-    let superblock = fs.superblock();
-    let Some(hash) = NameHash::new(version, superblock.has_unsigned_hash, superblock.hash_seed) else {
+    let Some(Start { major: hash, levels, frame: first, .. }) = start(fs, inode, name)? else {
         return Ok(None);
     };
-    // Folded, ASCII is lower case.
-    let folded = if is_folded { name.to_ascii_lowercase() } else { name.to_vec() };
-    let (hash, _) = hash.of(&folded);
-    let most = if superblock.has(features::LARGE_DIR) { LEVELS.saturating_add(1) } else { LEVELS };
-    if entries_at(&root) != Some(ROOT_ENTRIES) || levels >= most {
-        return Ok(None);
-    }
-    let Some(first) = Frame::new(root, ROOT_ENTRIES, hash) else { return Ok(None) };
     let mut frames = vec![first];
     for _ in 0..SAME_HASH_LIMIT {
         while frames.len() <= usize::from(levels) {
