@@ -12,9 +12,6 @@ use crate::support::project;
 /// Lines that a file of Rust may have: more is two rooms, fewer is a corner of another one.
 const LINES: std::ops::RangeInclusive<usize> = 12..=600;
 
-/// What every part of the binary may use.
-const TALK: &[&str] = &["failure", "interrupt", "printable", "size", "ui"];
-
 /// Who may use whom: a top-level module of a crate, and the modules of the same crate that it may name.
 const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "error", &[]),
@@ -38,55 +35,50 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "size", &[]),
     ("image-cli", "printable", &[]),
     ("image-cli", "links", &[]),
-    ("image-cli", "interrupt", &[]),
-    ("image-cli", "args", &["commands"]),
-    ("image-cli", "ui", &["args", "interrupt"]),
-    ("image-cli", "failure", &["interrupt", "size", "ui"]),
-    ("image-cli", "target_name", &["failure", "printable", "ui"]),
+    ("image-cli", "nearest", &[]),
+    ("image-cli", "os_text", &[]),
+    ("image-cli", "variables", &[]),
+    ("image-cli", "mistake", &[]),
     ("image-cli", "properties", &[]),
-    ("image-cli", "programs", &["failure"]),
-    ("image-cli", "seal", &["audit", "failure", "interrupt", "links", "printable", "target_name", "ui"]),
-    ("image-cli", "audit", &["failure", "glance", "interrupt", "links", "printable", "size", "ui"]),
+    ("image-cli", "facts", &[]),
+    ("image-cli", "error", &["size"]),
+    ("image-cli", "monitor", &["error", "mistake"]),
+    ("image-cli", "programs", &["error"]),
+    ("image-cli", "reexec", &["error"]),
+    ("image-cli", "entry", &["golden", "reexec", "trial"]),
+    ("image-cli", "target_name", &["error", "monitor", "printable"]),
+    ("image-cli", "glance", &["error", "monitor", "printable", "size", "variables"]),
+    ("image-cli", "audit", &["error", "glance", "links", "printable", "size"]),
+    ("image-cli", "seal", &["audit", "error", "links", "monitor", "printable", "target_name", "variables"]),
     (
         "image-cli",
         "golden",
         &[
             "audit",
-            "failure",
-            "interrupt",
+            "error",
+            "reexec",
             "links",
+            "mistake",
+            "monitor",
+            "nearest",
+            "os_text",
             "printable",
             "programs",
             "properties",
             "seal",
             "size",
-            "ui",
-        ],
-    ),
-    ("image-cli", "trial", TALK),
-    ("image-cli", "glance", TALK),
-    ("image-cli", "facts", &[]),
-    ("image-cli", "qemu_img", &["facts", "printable"]),
-    (
-        "image-cli",
-        "commands",
-        &[
-            "args",
-            "audit",
-            "facts",
-            "failure",
-            "golden",
-            "glance",
-            "interrupt",
-            "printable",
-            "properties",
-            "seal",
-            "size",
             "target_name",
-            "trial",
-            "ui",
+            "variables",
         ],
     ),
+    ("image-cli", "trial", &["error", "reexec", "monitor", "printable", "programs", "size", "variables"]),
+    ("image-cli", "upload", &["audit", "error", "glance", "monitor", "properties"]),
+    ("image-cli", "args", &["commands"]),
+    ("image-cli", "interrupt", &[]),
+    ("image-cli", "ui", &["args", "interrupt"]),
+    ("image-cli", "failure", &["interrupt", "ui"]),
+    ("image-cli", "qemu_img", &[]),
+    ("image-cli", "commands", &["args", "failure", "interrupt", "ui"]),
 ];
 
 /// Files that may name one module more than their own may.
@@ -182,7 +174,7 @@ fn names_say_what_a_thing_is() {
     let mut places = Vec::new();
     for source in sources().iter().filter(|source| source.is_rust()) {
         let stems = source.path.split(['/', '.', '_']);
-        let vague = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
+        let vague = ["util", "utils", "reexec", "helpers", "manager", "common", "misc"];
         if stems.into_iter().any(|stem| vague.contains(&stem)) || source.path.ends_with("/mod.rs") {
             places.push(source.path.clone());
         }
@@ -242,6 +234,74 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     none("who may use whom", places);
+}
+
+/// The modules of image-cli that are the program; all others are the engine, the library `goldimg`.
+const PROGRAM: &[&str] = &["args", "commands", "failure", "interrupt", "main", "qemu_img", "ui"];
+
+/// What the engine knows nothing of: the terminal and the command line, the process's environment, signals and exit.
+const OUTSIDE: &[&str] = &[
+    "anstream",
+    "anyhow",
+    "clap",
+    "indicatif",
+    "signal_hook",
+    "args_os(",
+    "env::args",
+    "env::var",
+    "env::home_dir",
+    "current_dir().context",
+    "env::current_dir",
+    "IsTerminal",
+    "stdin()",
+    "stdout()",
+    "stderr()",
+    "process::exit",
+];
+
+/// Files of helper processes, which are the engine's own: with what of the above.
+const HELPERS: &[(&str, &[&str])] = &[
+    ("image-cli/src/entry.rs", &["env::args", "args_os("]),
+    ("image-cli/src/reexec.rs", &["stdin()"]),
+    ("image-cli/src/golden/inner.rs", &["signal_hook", "process::exit"]),
+    ("image-cli/src/trial/metadata.rs", &["stdin()", "stdout()"]),
+];
+
+/// The places where the engine's `source` knows of something outside.
+fn outside_of_the_engine(source: &Source) -> Vec<String> {
+    let allowed = HELPERS.iter().find(|(path, _)| *path == source.path).map_or(&[][..], |(_, words)| words);
+    let known = |line: &str| {
+        OUTSIDE
+            .iter()
+            .find(|word| line.contains(*word) && !allowed.contains(word))
+            .map(|word| (*word).to_owned())
+    };
+    let told = |(number, line): (usize, &str)| Some(format!("{}:{number}: {}", source.path, known(line)?));
+    source.code().filter_map(told).collect()
+}
+
+#[test]
+fn the_engine_knows_no_terminal() {
+    let places = sources().into_iter().filter(|source| {
+        let Some(("image-cli", modules)) = source.module() else { return false };
+        !PROGRAM.contains(&modules[0]) && modules.last() != Some(&"tests")
+    });
+    none(
+        "what the engine needs of the process it is in, its caller gives",
+        places.flat_map(|source| outside_of_the_engine(&source)).collect(),
+    );
+}
+
+#[test]
+fn a_terminal_in_the_engine_is_found() {
+    let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+    let found = |path, text| outside_of_the_engine(&source(path, text)).len();
+    assert_eq!(found("image-cli/src/seal.rs", "use std::env;\nlet a = std::env::var_os(\"A\");\n"), 1);
+    assert_eq!(found("image-cli/src/golden/inner.rs", "use signal_hook::flag;\nuse clap::Parser;\n"), 1);
+    assert_eq!(
+        found("image-cli/src/trial.rs", "// anstream\n#[cfg(test)]\nmod tests {\n    use clap;\n}\n"),
+        0
+    );
 }
 
 #[test]

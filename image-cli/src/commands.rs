@@ -7,6 +7,7 @@ pub(crate) mod bitmap;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
+mod choice;
 pub(crate) mod commit;
 pub(crate) mod compare;
 pub(crate) mod completions;
@@ -19,7 +20,6 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod map;
 pub(crate) mod measure;
-pub(crate) mod metadata;
 pub(crate) mod plan;
 pub(crate) mod rebase;
 pub(crate) mod resize;
@@ -89,9 +89,6 @@ pub(crate) enum Command {
     Completions(Later<completions::Args>),
     /// Boot an image as a cloud would, and check it
     Test(Later<test::Args>),
-    /// Answer a guest as the metadata service does; started by QEMU
-    #[command(hide = true)]
-    Metadata(Later<metadata::Args>),
 }
 
 /// Does it.
@@ -122,6 +119,5 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Schema(Later(args)) => schema::run(&args, ui),
         Command::Completions(Later(args)) => completions::run(&args, ui),
         Command::Test(Later(args)) => test::run(args, ui),
-        Command::Metadata(Later(args)) => metadata::run(&args),
     }
 }

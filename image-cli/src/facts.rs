@@ -6,7 +6,7 @@ use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
 /// What no other format has.
-pub(crate) fn of_qcow2(header: &Header, bitmaps: &[Bitmap]) -> Value {
+pub fn of_qcow2(header: &Header, bitmaps: &[Bitmap]) -> Value {
     let mut data = Map::new();
     let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
     let compression = match header.compression {
@@ -41,13 +41,13 @@ fn of_bitmap(bitmap: &Bitmap) -> Value {
 }
 
 /// The states of a bitmap.
-pub(crate) fn flags(bitmap: &Bitmap) -> Vec<&'static str> {
+pub fn flags(bitmap: &Bitmap) -> Vec<&'static str> {
     let in_use = bitmap.is_in_use().then_some("in-use");
     in_use.into_iter().chain(bitmap.is_enabled().then_some("auto")).collect()
 }
 
 /// A snapshot.
-pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Value {
+pub fn of_snapshot(snapshot: &Snapshot) -> Value {
     let clock = snapshot.guest_clock_nanoseconds;
     let mut value = json!({
         "id": text(&snapshot.id),
@@ -65,7 +65,7 @@ pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Value {
 }
 
 /// The instruction count, if one was kept; all ones say that none was.
-pub(crate) fn icount(snapshot: &Snapshot) -> Option<u64> {
+pub fn icount(snapshot: &Snapshot) -> Option<u64> {
     snapshot.icount.filter(|count| *count != u64::MAX)
 }
 

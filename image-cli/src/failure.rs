@@ -3,13 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use image_core::ErrorKind;
-use image_core::block::NoDisk;
-use image_core::format::{Foreign, ForeignKind, ReferenceRule};
-use image_core::new_file::{PlaceError, PlaceRule};
+use goldimg::ErrorKind;
+use goldimg::error::advice_for;
 
 use crate::interrupt;
-use crate::size::Size;
 use crate::ui::Ui;
 
 /// The exit code of work that failed.
@@ -55,11 +52,6 @@ impl<T, E: Into<anyhow::Error>> Advise<T> for Result<T, E> {
     }
 }
 
-/// The cause of this kind, behind words and advice.
-pub(crate) fn cause<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
-    error.downcast_ref().or_else(|| cause(&error.downcast_ref::<Advice>()?.cause))
-}
-
 /// Shows `error` and answers with its exit code.
 pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> ExitCode {
     ui.error(&render(error));
@@ -101,105 +93,34 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
 
 /// What can be done: the outermost hint, or what can be said of the cause.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    first(error, |advice| advice.hint.clone()).or_else(|| hint_of_cause(error))
+    if let Some(hint) = first(error, |advice| advice.hint.clone()) {
+        return Some(hint);
+    }
+    let cause = innermost(error);
+    let of_engine = cause.chain().find_map(|link| link.downcast_ref::<goldimg::Error>()?.hint());
+    of_engine.or_else(|| advice_for(cause.as_ref()))
 }
 
-/// What can be done about causes that any command may meet, where it says nothing better.
-fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
-    if let Some(PlaceError { path, rule }) = within(error) {
-        return hint_of_place(&path.display().to_string(), *rule);
-    }
-    if let Some(foreign) = within::<Foreign>(error) {
-        return Some(hint_of_foreign(foreign));
-    }
-    if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = within(error) {
-        return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
-    }
-    if let Some(no_disk) = within::<NoDisk>(error) {
-        let hint = match no_disk {
-            NoDisk::Pipe | NoDisk::Unsized | NoDisk::MadeWhileRead => {
-                "put all of it into a file first: cat THAT > disk.raw"
-            }
-            NoDisk::Folder => "name the image in it",
-            NoDisk::CharacterDevice | NoDisk::Socket => return None,
-        };
-        return Some(hint.to_owned());
-    }
-    let too_large = rustix::io::Errno::FBIG.raw_os_error();
-    (within::<std::io::Error>(error)?.raw_os_error() == Some(too_large)).then(hint_of_size_limit)
-}
-
-fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
-    Some(match rule {
-        PlaceRule::Exists => "--force replaces it".to_owned(),
-        PlaceRule::Folder => "name the file in it".to_owned(),
-        PlaceRule::MountPoint | PlaceRule::ReadOnlyFolder | PlaceRule::Sticky => {
-            format!(
-                "write to another place; or empty it (truncate -s 0 {path}): what is empty is written where it is"
-            )
-        }
-        PlaceRule::Immutable => format!("lsattr -d {path} . shows it, chattr -ia takes it away"),
-        PlaceRule::LinkOfOthers => "name the file itself".to_owned(),
-        PlaceRule::Owner { .. } | PlaceRule::Attribute => {
-            format!("to have a new file of your own: rm {path}")
-        }
-        PlaceRule::Changed => "see what it is now; nothing was changed there".to_owned(),
-        PlaceRule::NoFile | PlaceRule::Links => return None,
-    })
-}
-
-fn hint_of_foreign(foreign: &Foreign) -> String {
-    // Of a second image, or of one that is written to, other options say it.
-    let raw =
-        "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
-    match (foreign.kind, foreign.unpacked_by, foreign.name) {
-        (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
-        (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
-        (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),
-        (.., "an Android sparse image") => format!("unpack it first (simg2img); {raw}"),
-        (ForeignKind::Image, None, name) if name != "an Apple sparse image" => {
-            format!("convert it first with a program that reads it (qemu-img convert -O qcow2); {raw}")
-        }
-        _ => raw.to_owned(),
-    }
-}
-
-/// A file may be no larger than the shell allows, or the filesystem.
-fn hint_of_size_limit() -> String {
-    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
-        Some(limit) => format!("files may have no more than {} here: ulimit -f unlimited", Size(limit)),
-        None => "its filesystem has no larger files: write to another one".to_owned(),
-    }
-}
-
-/// Adds what can be done where a new file cannot be begun.
-pub(crate) fn placed<T>(begun: image_core::Result<T>) -> anyhow::Result<T> {
-    match begun.as_ref().map_err(image_core::Error::kind) {
-        Err(ErrorKind::InUse) => begun.hint(|| "stop the program that uses it"),
-        Err(ErrorKind::Io) => {
-            begun.hint(|| "the folder of the target must exist, with room and the right to write")
-        }
-        _ => Ok(begun?),
-    }
-}
-
-/// The cause of this kind, wherever in the chain it is.
-fn within<T: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
-    error.chain().find_map(|link| {
-        if let Some(advice) = link.downcast_ref::<Advice>() {
-            return within(&advice.cause);
-        }
-        let typed = link.downcast_ref::<image_core::Error>().and_then(image_core::Error::cause);
-        link.downcast_ref().or(typed)
-    })
+/// What all advice is about.
+fn innermost(error: &anyhow::Error) -> &anyhow::Error {
+    error.downcast_ref::<Advice>().map_or(error, |advice| innermost(&advice.cause))
 }
 
 fn exit_code_of(error: &anyhow::Error) -> u8 {
-    let cancelled = error.chain().any(|link| {
-        link.downcast_ref::<image_core::Error>().is_some_and(|e| e.kind() == image_core::ErrorKind::Cancelled)
+    if let Some(code) = first(error, |advice| advice.exit) {
+        return code;
+    }
+    let kind = innermost(error).chain().find_map(|link| {
+        let of_core = link.downcast_ref::<image_core::Error>().map(image_core::Error::kind);
+        let cancelled = of_core.filter(|kind| *kind == image_core::ErrorKind::Cancelled);
+        let of_engine = link.downcast_ref::<goldimg::Error>().map(goldimg::Error::kind);
+        of_engine.or_else(|| cancelled.map(|_| ErrorKind::Cancelled))
     });
-    first(error, |advice| advice.exit)
-        .unwrap_or_else(|| if cancelled { interrupt::exit_code() } else { FAILED })
+    match kind {
+        Some(ErrorKind::Invalid) => USAGE,
+        Some(ErrorKind::Cancelled) => interrupt::exit_code(),
+        _ => FAILED,
+    }
 }
 
 /// The outermost advice that has what is asked for.
@@ -231,9 +152,6 @@ mod tests {
             .unwrap_err();
         assert_eq!(render(&error), "reading the recipe: no such file\n\nhint: goldimg plan --help");
         assert_eq!(exit_code_of(&error), USAGE);
-        let rare = Err::<(), _>(std::fmt::Error).hint(|| "inner").context("writing").hint(|| "outer");
-        let rare = rare.unwrap_err();
-        assert!(cause::<std::fmt::Error>(&rare).is_some() && cause::<std::io::Error>(&rare).is_none());
         let plain = anyhow!("no");
         assert_eq!((render(&plain).as_str(), exit_code_of(&plain)), ("no", FAILED));
         let stopped =

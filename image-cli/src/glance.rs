@@ -15,17 +15,26 @@
 //! - What a server says is not trusted: sizes are limited, identifiers checked before they become part of a path.
 //! - Whatever goes wrong, an image that was begun is deleted, or named.
 
-pub(crate) mod clouds;
+pub mod clouds;
 pub(crate) mod exchange;
 pub(crate) mod http;
 pub(crate) mod image_api;
 pub(crate) mod inspect;
-pub(crate) mod keystone;
+mod keystone;
 mod last_words;
+mod list;
 pub(crate) mod payload;
 pub(crate) mod rehearsal;
-pub(crate) mod rotate;
-pub(crate) mod secret;
+mod rotate;
+mod secret;
 pub(crate) mod session;
 pub(crate) mod template;
 pub(crate) mod upload;
+
+pub use clouds::{Cloud, Environment};
+pub use image_api::{Image, Status, Visibility};
+pub use list::{Filter, images};
+pub use payload::converted::Target;
+pub use rehearsal::Shown;
+pub use rotate::Rotated;
+pub use upload::{Method, Outcome, Way};

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Once, OnceLock};
+use std::sync::{LazyLock, Once, OnceLock};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use goldimg::CancellationToken;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// What the first signal cancels.
+static TOKEN: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
 /// The signal that asked; 0 for none.
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
@@ -29,7 +31,6 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 }
 
 fn listen_once() -> anyhow::Result<()> {
-    let requested = REQUESTED.get_or_init(Arc::default);
     let first = SIGNAL.get_or_init(Arc::default);
     let impatient: Arc<AtomicBool> = Arc::default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -39,8 +40,10 @@ fn listen_once() -> anyhow::Result<()> {
     for signal in &heard {
         flag::register_conditional_shutdown(*signal, i32::from(BY_SIGNAL) + signal, Arc::clone(&impatient))?;
         flag::register_usize(*signal, Arc::clone(first), usize::try_from(*signal)?)?;
-        flag::register(*signal, Arc::clone(requested))?;
+        flag::register(*signal, TOKEN.flag())?;
     }
+    // Where the caller has had SIGCHLD ignored, the status of children is lost (sigaction(2), NOTES).
+    flag::register(SIGCHLD, Arc::default())?;
     // timeout(1) sends its signal to a program and then to the program's group: only what comes later is impatience.
     let mut signals = Signals::new(&heard)?;
     let wait = move || {
@@ -69,14 +72,14 @@ pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
     flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Asks the work to stop, as a signal would.
-pub(crate) fn request() {
-    REQUESTED.get_or_init(Arc::default).store(true, Ordering::Relaxed);
+/// The token of all work of this program.
+pub(crate) fn token() -> &'static CancellationToken {
+    &TOKEN
 }
 
 /// Whether the work was asked to stop.
 pub(crate) fn requested() -> bool {
-    REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    TOKEN.is_cancelled()
 }
 
 /// Fails if the work was asked to stop.

@@ -1,30 +1,19 @@
-//! `goldimg`: builds, converts, checks, boots and uploads golden disk images.
+//! The program `goldimg`: a command line over the engine, the library of this package.
 //!
 //! ```text
-//! args ─► commands/* ─► golden (build) · audit · trial (boot) · glance (upload) ─► image-core
+//! args ─► commands/* ─► goldimg (golden, audit, seal, trial, glance) ─► image-core
 //!            │
-//!            ├─ ui       all the talking: stages, bars, plain lines, JSON
-//!            └─ failure  how an error is shown and which exit code it has
+//!            ├─ ui         all the talking: stages, bars, plain lines, JSON
+//!            ├─ interrupt  signals cancel the work
+//!            └─ failure    how an error is shown and which exit code it has
 //! qemu_img ─► image-core                  the same operations behind the face of another program
 //! ```
 
 mod args;
-mod audit;
 mod commands;
-mod facts;
 mod failure;
-mod glance;
-mod golden;
 mod interrupt;
-mod links;
-mod printable;
-mod programs;
-mod properties;
 mod qemu_img;
-mod seal;
-mod size;
-mod target_name;
-mod trial;
 mod ui;
 
 use std::process::ExitCode;
@@ -32,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    if let Some(code) = golden::sandbox::init::run() {
+    if let Some(code) = goldimg::run_as_helper() {
         return code;
     }
     // Where it cannot be had the program ends as it would without.

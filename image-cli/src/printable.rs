@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// `text` with everything that a terminal could take for a command, or that reorders what is shown, escaped as in
 /// Rust source.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

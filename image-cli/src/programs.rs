@@ -3,53 +3,37 @@
 //! `packages/run.txt` is the one list of them: it is part of this program, so that an error can name the package.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
-
-use crate::failure::Advise;
+use crate::error::{Advise, ErrorKind, err};
 
 const LIST: &str = include_str!("../../packages/run.txt");
-/// Where the programs of administrators are: not in everybody's `PATH`.
-const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// `PATH` with the folders of administrators' programs at its end.
-pub(crate) fn path() -> OsString {
-    let own = env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = env::split_paths(&own).collect();
-    for folder in ADMINISTRATORS.map(PathBuf::from) {
-        if !folders.contains(&folder) {
-            folders.push(folder);
-        }
-    }
-    // Folders that came out of a PATH have no colon in them.
-    env::join_paths(folders).unwrap_or(own)
-}
-
-/// Makes sure that these programs are installed.
+/// Makes sure that these programs are installed, in the folders of `path`.
 ///
 /// # Errors
 /// If not, naming every missing one and the command that installs them.
-pub(crate) fn require(programs: &[&str]) -> anyhow::Result<()> {
-    let path = path();
+pub(crate) fn require(programs: &[&str], path: &OsStr) -> crate::Result<()> {
     let missing: Vec<&str> =
-        programs.iter().copied().filter(|program| find(program, &path).is_none()).collect();
+        programs.iter().copied().filter(|program| find(program, path).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let mut packages: Vec<&str> = missing.iter().map(|program| package(program).unwrap_or(program)).collect();
     packages.dedup();
     let error = match missing.as_slice() {
-        [one] => anyhow!("the program {one} (package {}) is not installed", packages.join(", ")),
-        many => anyhow!("the programs {} are not installed", many.join(", ")),
+        [one] => err!("the program {one} (package {}) is not installed", packages.join(", ")),
+        many => err!("the programs {} are not installed", many.join(", ")),
     };
-    Err(error).hint(|| format!("sudo apt-get install --no-install-recommends {}", packages.join(" ")))
+    Err(error)
+        .of_kind(ErrorKind::Missing)
+        .hint(|| format!("sudo apt-get install --no-install-recommends {}", packages.join(" ")))
 }
 
 /// Where `program` is, in the order of `path`.
-fn find(program: &str, path: &OsString) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
     let executable =
         |file: &Path| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     env::split_paths(path).map(|folder| folder.join(program)).find(|file| executable(file))
@@ -73,6 +57,7 @@ fn entries() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variables::Variables;
 
     #[test]
     fn the_list_says_which_package_a_program_comes_in() {
@@ -88,9 +73,10 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
-        require(&["sh"]).unwrap();
-        let error = require(&["sh", "no-such-program"]).unwrap_err();
-        let text = crate::failure::render(&error);
+        let path = Variables::of_tests().path();
+        require(&["sh"], &path).unwrap();
+        let error = require(&["sh", "no-such-program"], &path).unwrap_err();
+        let text = crate::error::rendered(&error);
         assert!(text.starts_with("the program no-such-program (package"), "{text}");
         assert!(
             text.ends_with("hint: sudo apt-get install --no-install-recommends no-such-program"),
@@ -100,7 +86,7 @@ mod tests {
 
     #[test]
     fn administrators_programs_are_found_without_their_path() {
-        assert!(find("mke2fs", &path()).is_some());
-        assert!(find("mke2fs", &"/nowhere".into()).is_none());
+        assert!(find("mke2fs", &Variables::default().path()).is_some());
+        assert!(find("mke2fs", OsStr::new("/nowhere")).is_none());
     }
 }

@@ -27,20 +27,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
 use image_core::block::ByteRange;
 use image_core::format::{Format, Image, OpenOptions};
 use image_core::fs::{FilesystemKind, Time};
 use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
-use crate::failure::{Advise, USAGE};
-use crate::interrupt;
+use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
 use crate::target_name;
-use crate::ui::Ui;
-pub(crate) use operations::{Chosen, OPERATIONS};
+use crate::variables::Variables;
+pub use operations::{Chosen, OPERATIONS, Operation};
 use patched::Patched;
-pub(crate) use plan::{Change, Plan};
+pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, fits, rules};
 use target::Target;
 use volume::Volume;
@@ -50,39 +49,63 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What is to be sealed.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) image: PathBuf,
-    pub(crate) format: Option<Format>,
+#[non_exhaustive]
+pub struct Request {
+    /// The image's file.
+    pub image: PathBuf,
+    /// Its format, if not what it looks like.
+    pub format: Option<Format>,
     /// Where the sealed image goes; the image itself is replaced if there is none.
-    pub(crate) output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Whether an output that exists is replaced.
-    pub(crate) force: bool,
-    pub(crate) profile: Profile,
-    pub(crate) expected: Expected,
+    pub force: bool,
+    /// For whom the sealed image is audited.
+    pub profile: Profile,
+    /// What may stay.
+    pub expected: Expected,
     /// What of sealing is done.
-    pub(crate) chosen: Chosen,
+    pub chosen: Chosen,
+    /// The caller's variables: `SOURCE_DATE_EPOCH` is the time of what is changed.
+    pub variables: Variables,
+}
+
+impl Request {
+    /// To seal the image in the file `image`, where it is: all that sealing does, now, and nothing stays.
+    pub fn new(image: impl Into<PathBuf>) -> Self {
+        Self {
+            image: image.into(),
+            format: None,
+            output: None,
+            force: false,
+            profile: Profile::Openstack,
+            expected: Expected::default(),
+            chosen: Chosen::default(),
+            variables: Variables::default(),
+        }
+    }
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) struct Sealed {
+#[non_exhaustive]
+pub struct Sealed {
     /// What was changed, in words.
-    pub(crate) changes: Vec<Change>,
+    pub changes: Vec<Change>,
     /// What stays, and whoever seals may not expect to.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
     /// The bytes other than zero that belonged to no file, and are gone.
-    pub(crate) stale_bytes: u64,
+    pub stale_bytes: u64,
     /// The sealed image, audited.
-    pub(crate) report: Report,
+    pub report: Report,
     /// How many other names the replaced image has, under which it stays as it was.
-    pub(crate) other_names: u64,
+    pub other_names: u64,
 }
 
 /// What would be changed in `request`'s image.
 ///
 /// # Errors
 /// If it cannot be read.
-pub(crate) fn plan(request: &Request) -> anyhow::Result<Plan> {
+pub fn plan(request: &Request) -> crate::Result<Plan> {
     let (_, view) = open(request)?;
     Plan::new(&view, &request.expected, &request.chosen)
 }
@@ -91,9 +114,8 @@ pub(crate) fn plan(request: &Request) -> anyhow::Result<Plan> {
 ///
 /// # Errors
 /// If it cannot be read or written, is in use, or its filesystem is broken: then it is as it was.
-pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
-    interrupt::listen()?;
-    let time = time()?;
+pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
+    let time = time(&request.variables)?;
     let path = request.output.as_deref().unwrap_or(&request.image);
     let (image, view) = open(request)?;
     if request.output.is_some() {
@@ -113,11 +135,11 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
     let volumes = plan.by_volume(&view)?;
     for (place, changes) in &volumes {
         let volume = Volume::over(&view, place, work.path())?;
-        interrupt::check()?;
-        let stage = ui.stage(&format!("seal {}", place.name()));
+        monitor.check()?;
+        let stage = monitor.stage(&format!("seal {}", place.name()));
         let own: Vec<PathBuf> =
             swap.iter().filter(|(range, _)| *range == place.range).map(|(_, path)| path.clone()).collect();
-        let wiped = volume.seal(changes, time, wipes.then_some(&own));
+        let wiped = volume.seal(changes, time, wipes.then_some(&own), monitor.cancel());
         stale_bytes += wiped.with_context(|| format!("sealing {}", place.name()))?;
         if let Some(changed) = volume.into_disk() {
             patched.put(place.range, changed)?;
@@ -143,7 +165,7 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
         let report = audit::audit(path, Some(image.format()), request.profile, &request.expected)?;
         return Ok(Sealed { changes, notes, stale_bytes, report, other_names: 0 });
     }
-    let target = target.write(&image, &patched, ui)?;
+    let target = target.write(&image, &patched, monitor)?;
     // What was there may have been kept by another's name, and be gone with it.
     let expected = Expected { named: Vec::new(), ..request.expected.clone() };
     let report = audit::audit(target.path(), Some(image.format()), request.profile, &expected)
@@ -155,7 +177,7 @@ pub(crate) fn seal(request: &Request, ui: &Ui) -> anyhow::Result<Sealed> {
 }
 
 /// Files by the filesystem that each is in, and its path there.
-fn by_place(files: Vec<PathBuf>, view: &View) -> anyhow::Result<Vec<(ByteRange, PathBuf)>> {
+fn by_place(files: Vec<PathBuf>, view: &View) -> crate::Result<Vec<(ByteRange, PathBuf)>> {
     let mut placed = Vec::new();
     for file in files {
         placed.extend(view.place_of_content(&file)?.map(|(volume, inside)| (volume.range, inside)));
@@ -163,10 +185,10 @@ fn by_place(files: Vec<PathBuf>, view: &View) -> anyhow::Result<Vec<(ByteRange, 
     Ok(placed)
 }
 
-/// When what is changed was changed: what the environment says, or now.
-fn time() -> anyhow::Result<Time> {
+/// When what is changed was changed: what the variable says, or now.
+fn time(variables: &Variables) -> crate::Result<Time> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Some(text) = std::env::var_os(EPOCH) else {
+    let Some(text) = variables.value(EPOCH) else {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         return Ok(Time { seconds, nanoseconds: now.subsec_nanos() });
     };
@@ -175,8 +197,7 @@ fn time() -> anyhow::Result<Time> {
         .to_str()
         .and_then(|text| text.parse::<i64>().ok())
         .filter(|seconds| (0..1 << 34).contains(seconds));
-    let seconds =
-        seconds.ok_or_else(|| anyhow!("{EPOCH} is no number of seconds since 1970")).exit_code(USAGE)?;
+    let seconds = seconds.ok_or_else(|| err!("{EPOCH} is no number of seconds since 1970")).invalid()?;
     Ok(Time { seconds, nanoseconds: 0 })
 }
 
@@ -195,13 +216,13 @@ fn existing(request: &Request) -> Existing {
     }
 }
 
-fn open(request: &Request) -> anyhow::Result<(Arc<Image>, View)> {
+fn open(request: &Request) -> crate::Result<(Arc<Image>, View)> {
     let options = OpenOptions { format: request.format, ..OpenOptions::default() };
     let image = Arc::new(Image::open(&request.image, options)?);
     let view = View::open(Arc::clone(&image) as _)
         .with_context(|| format!("looking into {}", request.image.display()))?;
     if let Some(why) = view.unreadable() {
-        return Err(anyhow!("{}: {why}", request.image.display()))
+        return Err(err!("{}: {why}", request.image.display()))
             .hint(|| "images with an ext4 root filesystem can be sealed");
     }
     request.expected.check(&view)?;

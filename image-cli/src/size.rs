@@ -4,22 +4,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The suffixes, each 2¹⁰ times the one before.
 const SUFFIXES: &[u8] = b"KMGTPE";
 
 /// A number of bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-pub(crate) struct Size(pub(crate) u64);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Size(pub u64);
 
 /// Why a text is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SizeError {
+pub enum SizeError {
     #[error(
         "{0:?} is not a size: write a number of bytes, or one with K, M, G, T, P or E behind it, like \"10G\""
     )]
+    /// It is not written as a size is.
     Malformed(String),
+    /// No disk is that large.
     #[error("{0:?} is more than 2^63 - 1 bytes")]
     TooLarge(String),
 }

@@ -9,12 +9,12 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
+use image_core::ErrorKind;
 use image_core::format::Format;
 
-use crate::failure::{Advise, USAGE};
+use crate::error::{Advise, err};
+use crate::monitor::Monitor;
 use crate::printable::printable;
-use crate::ui::Ui;
 
 /// Extensions of what is not written here, and what that is.
 const FOREIGN: &[(&str, &str)] = &[
@@ -79,12 +79,13 @@ fn says(path: &Path) -> Says {
 
 /// Who wants which format.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish {
+pub struct Wish {
     /// The option that says a format, and what it says.
-    pub(crate) option: &'static str,
-    pub(crate) format: Option<Format>,
+    pub option: &'static str,
+    /// The format that was asked for.
+    pub format: Option<Format>,
     /// Another option that only qcow2 has.
-    pub(crate) needs_qcow2: Option<&'static str>,
+    pub needs_qcow2: Option<&'static str>,
 }
 
 impl Wish {
@@ -92,15 +93,15 @@ impl Wish {
     ///
     /// # Errors
     /// If the name says another one than would be written, and nobody said that one; wrong usage.
-    pub(crate) fn format_of(self, path: &Path, ui: &Ui) -> anyhow::Result<Format> {
+    pub fn format_of(self, path: &Path, monitor: Monitor<'_>) -> crate::Result<Format> {
         let (name, said) = (printable(&path.display().to_string()), says(path));
         if let Some(format) = self.format {
             match said {
                 Says::Format(named) if named != format => {
-                    ui.warning(&format!("{name} will be {format}, and its name says {named}"));
+                    monitor.warning(&format!("{name} will be {format}, and its name says {named}"));
                 }
                 Says::Foreign(named) => {
-                    ui.warning(&format!("{name} will be {format}, and its name says {named}"));
+                    monitor.warning(&format!("{name} will be {format}, and its name says {named}"));
                 }
                 _ => {}
             }
@@ -109,20 +110,20 @@ impl Wish {
         let option = self.option;
         match (said, self.needs_qcow2) {
             (Says::Format(Format::Raw), Some(needs)) => {
-                Err(anyhow!("{needs} makes a qcow2 image, and {name} says raw"))
+                Err(err!("{needs} makes a qcow2 image, and {name} says raw"))
                     .hint(|| format!("call it {}, or say {option} qcow2", renamed(path, "qcow2")))
-                    .exit_code(USAGE)
+                    .invalid()
             }
             (Says::Foreign(other), needs) => {
                 let format = if needs.is_some() { Format::Qcow2 } else { Format::Raw };
-                Err(anyhow!("{name} is a name for {other}, which is not written here"))
+                Err(err!("{name} is a name for {other}, which is not written here"))
                     .hint(|| {
                         format!(
                             "call it {}, or say {option} {format} to have that under this name",
                             renamed(path, "qcow2")
                         )
                     })
-                    .exit_code(USAGE)
+                    .invalid()
             }
             (Says::Format(format), _) => Ok(format),
             (Says::Nothing, Some(_)) => Ok(Format::Qcow2),
@@ -135,16 +136,16 @@ impl Wish {
 ///
 /// # Errors
 /// Then; wrong usage.
-pub(crate) fn refuse_other(path: &Path, format: Format) -> anyhow::Result<()> {
+pub(crate) fn refuse_other(path: &Path, format: Format) -> crate::Result<()> {
     let other = match says(path) {
         Says::Format(named) if named != format => named.to_string(),
         Says::Foreign(named) => named.to_owned(),
         _ => return Ok(()),
     };
     let name = printable(&path.display().to_string());
-    Err(anyhow!("the image is {format}, and stays so: {name} says {other}"))
+    Err(err!("the image is {format}, and stays so: {name} says {other}"))
         .hint(|| format!("call it {}", renamed(path, &format.to_string())))
-        .exit_code(USAGE)
+        .invalid()
 }
 
 /// The name with this extension; without its last one, if that is it then.
@@ -153,6 +154,20 @@ fn renamed(path: &Path, extension: &str) -> String {
     let is_it = without.extension().is_some_and(|own| own == extension);
     let renamed = if is_it { without } else { path.with_extension(extension) };
     printable(&renamed.display().to_string())
+}
+
+/// Adds what can be done where a new file cannot be begun.
+///
+/// # Errors
+/// As `begun`.
+pub fn placed<T>(begun: image_core::Result<T>) -> crate::Result<T> {
+    match begun.as_ref().map_err(image_core::Error::kind) {
+        Err(ErrorKind::InUse) => begun.hint(|| "stop the program that uses it"),
+        Err(ErrorKind::Io) => {
+            begun.hint(|| "the folder of the target must exist, with room and the right to write")
+        }
+        _ => Ok(begun?),
+    }
 }
 
 #[cfg(test)]

@@ -35,16 +35,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
 use image_core::format::{Format, Image, OpenOptions, Share};
 use serde::Serialize;
 
-pub(crate) use accelerator::Accelerator;
-pub(crate) use checks::{Check, Verdict};
-pub(crate) use firmware::Firmware;
-pub(crate) use setup::{Attachable, Cdrom, DiskBus, Setup, Source};
+pub use accelerator::Accelerator;
+pub use checks::{Check, Verdict};
+pub use firmware::Firmware;
+pub use setup::{Attachable, Cdrom, Chipset, DiskBus, Setup, Source};
 
-use crate::ui::Ui;
+use crate::error::{Context, Result, bail};
+use crate::monitor::Monitor;
+use crate::variables::Variables;
 use checks::{Clone, Given, Observed};
 use console::Trouble;
 use guest::{Expected, Guest};
@@ -56,56 +57,87 @@ use seed::{Key, Server};
 
 /// How an image is tried.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+#[non_exhaustive]
+pub struct Settings {
     /// The image's file.
-    pub(crate) image: PathBuf,
+    pub image: PathBuf,
     /// "raw" or "qcow2"; without it, what the file's first bytes say.
-    pub(crate) format: Option<String>,
+    pub format: Option<String>,
     /// One boot with each.
-    pub(crate) setups: Vec<Setup>,
+    pub setups: Vec<Setup>,
     /// Why the image will not run the user data that it is given in these ways, as its files tell: such a boot is over
     /// when it has come to its login prompt.
-    pub(crate) obstacles: BTreeMap<Source, String>,
+    pub obstacles: BTreeMap<Source, String>,
     /// By how many bytes the disk is larger than the image.
-    pub(crate) grow: u64,
-    pub(crate) memory_mib: u32,
-    pub(crate) accelerator: Option<Accelerator>,
+    pub grow: u64,
+    /// The guest's memory in MiB.
+    pub memory_mib: u32,
+    /// What runs the guest, if not KVM where it works and TCG where it does not.
+    pub accelerator: Option<Accelerator>,
     /// The limit of each boot; without it, what suits the accelerator.
-    pub(crate) limit: Option<Duration>,
+    pub limit: Option<Duration>,
     /// Whether everything written is kept.
-    pub(crate) keep: bool,
+    pub keep: bool,
+    /// The caller's variables: programs are looked for in the folders of `PATH`.
+    pub variables: Variables,
+}
+
+impl Settings {
+    /// Two boots of the image in the file `image`, with BIOS and UEFI and a NoCloud seed, on 1 GiB of memory and a disk that is
+    /// 2 GiB larger. Programs are looked for in the folders that `variables` have in `PATH`.
+    pub fn new(image: impl Into<PathBuf>, variables: Variables) -> Self {
+        Self {
+            image: image.into(),
+            format: None,
+            setups: [Firmware::Bios, Firmware::Uefi].map(Setup::no_cloud).into(),
+            obstacles: BTreeMap::new(),
+            grow: 2 << 30,
+            memory_mib: 1024,
+            accelerator: None,
+            limit: None,
+            keep: false,
+            variables,
+        }
+    }
 }
 
 /// What came of it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
-    pub(crate) image: PathBuf,
+#[non_exhaustive]
+pub struct Outcome {
+    /// The image's file, as it was named.
+    pub image: PathBuf,
     pub(crate) format: String,
     pub(crate) accelerator: Accelerator,
-    pub(crate) passed: bool,
-    pub(crate) boots: Vec<Boot>,
+    /// Whether every boot passed, and no two are clones.
+    pub passed: bool,
+    /// Every boot, in the order of the setups.
+    pub boots: Vec<Boot>,
     /// What the boots must not share.
-    pub(crate) clones: Vec<Check>,
+    pub clones: Vec<Check>,
     /// Where the logs lie, if they were kept.
-    pub(crate) logs: Option<PathBuf>,
+    pub logs: Option<PathBuf>,
 }
 
 /// One boot.
 #[derive(Debug, Serialize)]
-pub(crate) struct Boot {
+pub struct Boot {
+    /// The machine.
     #[serde(flatten)]
-    pub(crate) setup: Setup,
+    pub setup: Setup,
     /// The folder within the kept logs.
-    pub(crate) folder: String,
-    pub(crate) passed: bool,
+    pub folder: String,
+    /// Whether every check passed.
+    pub passed: bool,
     /// Wall time, and the time without what a busy machine kept from the guest.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     pub(crate) effective_seconds: f64,
     /// Why it came to nothing, if it did.
-    pub(crate) trouble: Option<String>,
+    pub trouble: Option<String>,
     /// What the console said last, if it came to nothing.
-    pub(crate) last_words: Vec<String>,
-    pub(crate) checks: Vec<Check>,
+    pub last_words: Vec<String>,
+    /// Every check.
+    pub checks: Vec<Check>,
     #[serde(skip)]
     report: Option<Report>,
     #[serde(skip)]
@@ -116,9 +148,9 @@ pub(crate) struct Boot {
 ///
 /// # Errors
 /// If it could not be tried; an image that fails is an [`Outcome`].
-pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
+pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
     for program in [Program::Qemu, Program::Ssh, Program::SshKeygen] {
-        program.check()?;
+        program.check(settings.variables.value("PATH").unwrap_or_default())?;
     }
     for setup in &settings.setups {
         setup.firmware.files()?;
@@ -130,14 +162,14 @@ pub(crate) fn run(settings: &Settings, ui: &Ui) -> Result<Outcome> {
         tempfile::Builder::new().prefix("goldimg-test-").tempdir().context("making a work folder")?;
     let accelerator = match settings.accelerator {
         Some(accelerator) => accelerator,
-        None => probe(folder.path(), ui)?,
+        None => probe(folder.path(), monitor)?,
     };
     let key = Key::generate(folder.path(), "key")?;
     let trial =
         Trial { settings, image: &image, format: &format, accelerator, key: &key, folder: folder.path() };
     let mut boots = Vec::new();
     for setup in &settings.setups {
-        boots.push(trial.boot_twice_if_the_emulator_fails(*setup, ui)?);
+        boots.push(trial.boot_twice_if_the_emulator_fails(*setup, monitor)?);
     }
     let clones = judge_clones(&boots);
     let passed = boots.iter().all(|boot| boot.passed) && all_passed(&clones);
@@ -169,10 +201,10 @@ fn all_passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.verdict == Verdict::Passed)
 }
 
-fn probe(folder: &Path, ui: &Ui) -> Result<Accelerator> {
-    let found = Accelerator::probe(folder)?;
+fn probe(folder: &Path, monitor: Monitor<'_>) -> Result<Accelerator> {
+    let found = Accelerator::probe(folder, monitor.cancel())?;
     if found == Accelerator::Tcg {
-        ui.note("KVM does not work here: the guest is emulated, which takes a few minutes");
+        monitor.note("KVM does not work here: the guest is emulated, which takes a few minutes");
     }
     Ok(found)
 }
@@ -219,12 +251,12 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn boot_twice_if_the_emulator_fails(&self, setup: Setup, ui: &Ui) -> Result<Boot> {
-        let (boot, trouble) = self.boot(setup, ui)?;
+    fn boot_twice_if_the_emulator_fails(&self, setup: Setup, monitor: Monitor<'_>) -> Result<Boot> {
+        let (boot, trouble) = self.boot(setup, monitor)?;
         match trouble {
             Some(trouble @ (Trouble::Timer | Trouble::Starved)) => {
-                ui.warning(&format!("{setup}: {trouble}; once more"));
-                Ok(self.boot(setup, ui)?.0)
+                monitor.warning(&format!("{setup}: {trouble}; once more"));
+                Ok(self.boot(setup, monitor)?.0)
             }
             _ => Ok(boot),
         }
@@ -280,8 +312,8 @@ impl Trial<'_> {
         }
     }
 
-    fn boot(&self, setup: Setup, ui: &Ui) -> Result<(Boot, Option<Trouble>)> {
-        let stage = ui.stage(&format!("boot with {setup}"));
+    fn boot(&self, setup: Setup, monitor: Monitor<'_>) -> Result<(Boot, Option<Trouble>)> {
+        let stage = monitor.stage(&format!("boot with {setup}"));
         let started = Instant::now();
         let limit = self.limit(setup.source);
         let name = self.make_folder(setup)?;
@@ -298,6 +330,7 @@ impl Trial<'_> {
             seed: seed.as_deref(),
             metadata: metadata.as_deref(),
             uuid: &server.uuid,
+            cancel: monitor.cancel(),
             folder: &folder,
         })?;
         let expected = self.expected(setup.source);
@@ -333,9 +366,7 @@ impl Trial<'_> {
         };
         let checks = checks::judge(&observed);
         let passed = end.is_ok() && all_passed(&checks);
-        if passed {
-            stage.done();
-        }
+        passed.then(|| stage.done());
         let starved = !passed && self.accelerator == Accelerator::Tcg && console.is_starved();
         let trouble = end.as_ref().err().and_then(|end| end.trouble);
         let trouble = trouble.or(starved.then_some(Trouble::Starved));

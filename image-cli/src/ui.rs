@@ -13,13 +13,13 @@
 //!
 //! Data is what a command is called for: a list, a digest, an id, JSON. A verdict is what its exit code tells too.
 
-use std::cell::Cell;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use image_core::progress::Progress;
+use goldimg::mistake::Severity;
+use goldimg::monitor::Bytes;
+use goldimg::{Event, Monitor, Reporter};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{ProgressMode, Talk};
@@ -39,9 +39,22 @@ pub(crate) struct Ui {
     mode: Mode,
     /// Whether the exit code is verdict enough.
     quiet: bool,
-    /// The bar on the screen: lines are written above it.
-    bar: Mutex<Option<ProgressBar>>,
+    state: Mutex<State>,
 }
+
+/// What was told last.
+#[derive(Debug, Default)]
+struct State {
+    /// The bar on the screen: lines are written above it.
+    bar: Option<ProgressBar>,
+    /// When a stage began, or was last said to wait.
+    waiting: Option<Instant>,
+    /// How many tenths of all bytes were told.
+    tenths: u64,
+}
+
+/// How often it is said what is waited for, where that makes a line each.
+const WAITING_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Ui {
     pub(crate) fn new(talk: &Talk) -> Self {
@@ -53,12 +66,22 @@ impl Ui {
             ProgressMode::Auto if terminal => Mode::Terminal,
             ProgressMode::Auto | ProgressMode::Plain => Mode::Plain,
         };
-        Self { mode, quiet: talk.quiet, bar: Mutex::new(None) }
+        Self { mode, quiet: talk.quiet, state: Mutex::default() }
     }
 
     /// Whether nothing but errors and data is wanted.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// For work of the engine: it tells here, and signals stop it.
+    pub(crate) fn monitor(&self) -> Monitor<'_> {
+        Monitor::new(self, interrupt::token())
+    }
+
+    /// Begins counting `total` bytes of `what`.
+    pub(crate) fn bytes(&self, what: &str, total: u64) -> Bytes<'_> {
+        self.monitor().bytes(what, total)
     }
 
     /// Writes to standard output, as text, what the exit code tells too.
@@ -115,27 +138,17 @@ impl Ui {
         }
     }
 
-    /// Shows a mistake of the user's, rendered with its place.
-    pub(crate) fn mistake(&self, rendered: &str) {
-        match self.mode {
-            Mode::Json => self.event(&serde_json::json!({ "mistake": plain(rendered) })),
+    /// Shows a mistake of the user's, or what may be one, rendered with its place.
+    fn mistake(&self, severity: Severity, rendered: &str) {
+        match (self.mode, severity) {
+            (Mode::Json, Severity::Error) => self.event(&serde_json::json!({ "mistake": plain(rendered) })),
+            (Mode::Json, Severity::Warning) => self.event(&serde_json::json!({ "warning": plain(rendered) })),
             _ => self.say(&format!("{rendered}\n")),
         }
     }
 
-    /// Shows what may be a mistake of the user's, rendered with its place.
-    pub(crate) fn doubt(&self, rendered: &str) {
-        match self.mode {
-            Mode::Json => self.event(&serde_json::json!({ "warning": plain(rendered) })),
-            _ => self.say(&format!("{rendered}\n")),
-        }
-    }
-
-    /// Begins a stage; it ends when [`Stage::done`] is called, or fails when dropped before.
-    pub(crate) fn stage(&self, name: &str) -> Stage<'_> {
-        let now = Instant::now();
-        let stage =
-            Stage { ui: self, name: name.to_owned(), started: now, told: Cell::new(now), ended: false };
+    fn stage_begun(&self, name: &str) {
+        self.state().waiting = Some(Instant::now());
         match self.mode {
             Mode::Quiet => {}
             Mode::Json => self.event(&serde_json::json!({ "stage": name, "state": "started" })),
@@ -150,11 +163,51 @@ impl Ui {
                 self.show(Some(bar));
             }
         }
-        stage
     }
 
-    /// Begins counting `total` bytes of `what`.
-    pub(crate) fn bytes(&self, what: &str, total: u64) -> Bytes<'_> {
+    fn stage_waiting(&self, name: &str, what: &str, spent: Duration, limit: Duration) {
+        let mut state = self.state();
+        if self.mode == Mode::Terminal
+            && let Some(bar) = &state.bar
+        {
+            bar.set_message(format!("{name}: waiting for {what}"));
+        }
+        if state.waiting.is_some_and(|told| told.elapsed() < WAITING_INTERVAL) {
+            return;
+        }
+        state.waiting = Some(Instant::now());
+        drop(state);
+        let (spent, limit) = (spent.as_secs(), limit.as_secs());
+        match self.mode {
+            Mode::Quiet | Mode::Terminal => {}
+            Mode::Json => self.event(&serde_json::json!({
+                "stage": name, "state": "waiting", "for": what, "seconds": spent, "limit": limit
+            })),
+            Mode::Plain => {
+                self.say(&format!("{name}: waiting for {what} ({spent} s of at most {limit} s)"));
+            }
+        }
+    }
+
+    fn stage_ended(&self, name: &str, passed: bool, took: Duration) {
+        self.show(None);
+        let seconds = took.as_secs_f64();
+        let (state, mark) = match passed {
+            true => ("done", "\x1b[32m✓\x1b[0m"),
+            false => ("failed", "\x1b[31m✗\x1b[0m"),
+        };
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Json => self.event(&serde_json::json!({
+                "stage": name, "state": state, "seconds": (seconds * 1000.0).round() / 1000.0
+            })),
+            Mode::Plain => self.say(&format!("{name} {state}, {seconds:.1} s")),
+            Mode::Terminal => self.say(&format!("{mark} {name:<50} {seconds:>7.1} s")),
+        }
+    }
+
+    fn bytes_begun(&self, what: &str, total: u64) {
+        self.state().tenths = 0;
         if self.mode == Mode::Terminal {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
             let template = "{msg}  [{wide_bar}] {percent:>3} %  {bytes_per_sec}  {eta}";
@@ -164,22 +217,51 @@ impl Ui {
             bar.set_message(what.to_owned());
             self.show(Some(bar));
         }
-        Bytes { ui: self, what: what.to_owned(), total, done: AtomicU64::new(0), told: AtomicU64::new(0) }
+    }
+
+    fn bytes_done(&self, what: &str, done: u64, total: u64) {
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Terminal => {
+                if let Some(bar) = &self.state().bar {
+                    bar.set_position(done);
+                }
+            }
+            Mode::Plain | Mode::Json => {
+                let tenths = (u128::from(done) * 10 / u128::from(total.max(1))) as u64;
+                let mut state = self.state();
+                if state.tenths >= tenths {
+                    return;
+                }
+                state.tenths = tenths;
+                drop(state);
+                match self.mode {
+                    Mode::Json => {
+                        self.event(&serde_json::json!({ "what": what, "bytes": done, "total": total }));
+                    }
+                    _ => self.say(&format!("{what} {} %", tenths * 10)),
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, bar: Option<ProgressBar>) {
-        if let Ok(mut shown) = self.bar.lock() {
-            if let Some(old) = shown.take() {
-                old.finish_and_clear();
-            }
-            *shown = bar;
+        let mut state = self.state();
+        if let Some(old) = state.bar.take() {
+            old.finish_and_clear();
         }
+        state.bar = bar;
     }
 
     /// Writes a line above the bar. Nothing can be done where standard error is closed.
     fn say(&self, text: &str) {
         let write = || drop(writeln!(anstream::stderr().lock(), "{text}"));
-        match self.bar.lock().ok().and_then(|bar| bar.clone()) {
+        let bar = self.state().bar.clone();
+        match bar {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
@@ -190,132 +272,27 @@ impl Ui {
     }
 }
 
+impl Reporter for Ui {
+    fn report(&self, event: &Event<'_>) {
+        match *event {
+            Event::StageBegun { stage } => self.stage_begun(stage),
+            Event::StageWaiting { stage, what, spent, limit } => {
+                self.stage_waiting(stage, what, spent, limit)
+            }
+            Event::StageEnded { stage, passed, took } => self.stage_ended(stage, passed, took),
+            Event::BytesBegun { what, total } => self.bytes_begun(what, total),
+            Event::BytesDone { what, done, total } => self.bytes_done(what, done, total),
+            Event::BytesEnded { .. } => self.show(None),
+            Event::Note(text) => self.note(text),
+            Event::Warning(text) => self.warning(text),
+            Event::Mistake(mistake) => self.mistake(mistake.severity, &mistake.rendered),
+            // An engine that tells more than this program knows.
+            _ => {}
+        }
+    }
+}
+
 /// The text without its colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
-}
-
-/// A part of long work, with a name and a duration.
-#[derive(Debug)]
-pub(crate) struct Stage<'a> {
-    ui: &'a Ui,
-    name: String,
-    started: Instant,
-    /// When it was said last what is waited for.
-    told: Cell<Instant>,
-    ended: bool,
-}
-
-/// How often it is said what is waited for, where that makes a line each.
-const WAITING_INTERVAL: Duration = Duration::from_secs(30);
-
-impl Stage<'_> {
-    /// Says what is waited for, since when and until when; to be called as often as one likes.
-    pub(crate) fn waiting(&self, what: &str, spent: Duration, limit: Duration) {
-        if self.ui.mode == Mode::Terminal
-            && let Ok(bar) = self.ui.bar.lock()
-            && let Some(bar) = bar.as_ref()
-        {
-            bar.set_message(format!("{}: waiting for {what}", self.name));
-        }
-        if self.told.get().elapsed() < WAITING_INTERVAL {
-            return;
-        }
-        self.told.set(Instant::now());
-        let (spent, limit) = (spent.as_secs(), limit.as_secs());
-        match self.ui.mode {
-            Mode::Quiet | Mode::Terminal => {}
-            Mode::Json => self.ui.event(&serde_json::json!({
-                "stage": self.name, "state": "waiting", "for": what, "seconds": spent, "limit": limit
-            })),
-            Mode::Plain => {
-                self.ui.say(&format!("{}: waiting for {what} ({spent} s of at most {limit} s)", self.name));
-            }
-        }
-    }
-
-    /// It went well.
-    pub(crate) fn done(mut self) {
-        self.end("done", "\x1b[32m✓\x1b[0m");
-    }
-
-    fn end(&mut self, state: &str, mark: &str) {
-        self.ended = true;
-        self.ui.show(None);
-        let seconds = self.started.elapsed().as_secs_f64();
-        match self.ui.mode {
-            Mode::Quiet => {}
-            Mode::Json => self.ui.event(&serde_json::json!({
-                "stage": self.name, "state": state, "seconds": (seconds * 1000.0).round() / 1000.0
-            })),
-            Mode::Plain => self.ui.say(&format!("{} {state}, {seconds:.1} s", self.name)),
-            Mode::Terminal => self.ui.say(&format!("{mark} {:<50} {seconds:>7.1} s", self.name)),
-        }
-    }
-}
-
-impl Drop for Stage<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.end("failed", "\x1b[31m✗\x1b[0m");
-        }
-    }
-}
-
-/// Bytes of long work, counted from any thread.
-#[derive(Debug)]
-pub(crate) struct Bytes<'a> {
-    ui: &'a Ui,
-    what: String,
-    total: u64,
-    done: AtomicU64,
-    told: AtomicU64,
-}
-
-impl Bytes<'_> {
-    /// `count` more are done.
-    pub(crate) fn add(&self, count: u64) {
-        let done = self.done.fetch_add(count, Ordering::Relaxed).saturating_add(count);
-        match self.ui.mode {
-            Mode::Quiet => {}
-            Mode::Terminal => {
-                if let Ok(bar) = self.ui.bar.lock()
-                    && let Some(bar) = bar.as_ref()
-                {
-                    bar.set_position(done);
-                }
-            }
-            Mode::Plain | Mode::Json => {
-                let tenth = (u128::from(done) * 10 / u128::from(self.total.max(1))) as u64;
-                if self.told.fetch_max(tenth, Ordering::Relaxed) < tenth {
-                    self.tell(done, tenth);
-                }
-            }
-        }
-    }
-
-    fn tell(&self, done: u64, tenth: u64) {
-        if self.ui.mode == Mode::Json {
-            self.ui.event(&serde_json::json!({ "what": self.what, "bytes": done, "total": self.total }));
-        } else {
-            self.ui.say(&format!("{} {} %", self.what, tenth * 10));
-        }
-    }
-}
-
-/// Signals stop whatever is counted.
-impl Progress for Bytes<'_> {
-    fn advance(&self, bytes: u64) {
-        self.add(bytes);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        interrupt::requested()
-    }
-}
-
-impl Drop for Bytes<'_> {
-    fn drop(&mut self) {
-        self.ui.show(None);
-    }
 }

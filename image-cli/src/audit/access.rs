@@ -17,10 +17,10 @@ use std::path::Path;
 
 pub(super) use accounts::accounts;
 
-use super::Subject;
 use super::places::{CLOUD_CFG, MENUS, SSHD, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::secrets::homes;
+use super::subject::Subject;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -166,7 +166,7 @@ pub(crate) const HOME_HISTORIES: &[&str] = &[
     ".ssh/known_hosts.old",
 ];
 
-fn histories(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn histories(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     for home in homes(subject)? {
         for name in HOME_HISTORIES {

@@ -1,11 +1,11 @@
 //! Rules of booting: firmware finds a boot loader, it finds the kernel, and that finds the root filesystem and speaks.
 
-use super::Subject;
 use super::firmware::{bios, uefi};
 use super::initrd::Modules;
 use super::menu::{Entry, entries, file_of};
 use super::places::MENUS;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 use super::view::volume_named;
 
 pub(super) const RULES: &[Rule] = &[
@@ -109,7 +109,7 @@ fn each_kernel(
     subject: &Subject<'_>,
     kept: &str,
     finding: impl Fn(&Entry) -> Option<Finding>,
-) -> anyhow::Result<Judgement> {
+) -> crate::Result<Judgement> {
     let entries = entries(subject.view)?;
     if entries.is_empty() {
         return Ok(Judgement::broken("/boot", "no menu starts a kernel", UPDATE));
@@ -119,7 +119,7 @@ fn each_kernel(
     Ok(Judgement::of(findings, kept))
 }
 
-fn own_root(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn own_root(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let own = format!("UUID={}", subject.view.root_uuid().unwrap_or("?"));
     each_kernel(subject, &own, |entry| {
         let root = entry.values("root").last();
@@ -133,7 +133,7 @@ fn own_root(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn kernel_files(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn kernel_files(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     let mut kernels = Vec::new();
     for entry in entries(subject.view)? {
@@ -152,7 +152,7 @@ fn kernel_files(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, kernels.join(", ")))
 }
 
-fn consoles(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn consoles(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let wanted = subject.asked().consoles.as_deref();
     let kept = wanted.map_or("there is one".into(), |wanted| wanted.join(", "));
     each_kernel(subject, &kept, |entry| {
@@ -170,7 +170,7 @@ fn consoles(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn console_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn console_last(subject: &Subject<'_>) -> crate::Result<Judgement> {
     each_kernel(subject, "it is", |entry| {
         let last = entry.values("console").last().unwrap_or("(none)");
         (!is_serial(last))
@@ -178,7 +178,7 @@ fn console_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn console_kept(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn console_kept(subject: &Subject<'_>) -> crate::Result<Judgement> {
     for pattern in [
         "/etc/default/grub",
         "/etc/default/grub.d/*.cfg",
@@ -201,14 +201,14 @@ fn console_kept(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::broken("/etc/default/grub", "it sets no serial console", DEFAULTS))
 }
 
-fn messages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn messages(subject: &Subject<'_>) -> crate::Result<Judgement> {
     each_kernel(subject, "they are shown", |entry| {
         let hiding = entry.options.iter().find(|word| matches!(word.as_str(), "quiet" | "rhgb" | "splash"));
         hiding.map(|word| Finding::new(&entry.place, format!("the word {word}"), DEFAULTS))
     })
 }
 
-fn virtio(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn virtio(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     let mut paths: Vec<String> = entries(subject.view)?
         .into_iter()
@@ -250,18 +250,18 @@ fn version(path: &str) -> &str {
 }
 
 /// The list of what a kernel has built in.
-fn builtin(subject: &Subject<'_>, version: &str) -> anyhow::Result<String> {
+fn builtin(subject: &Subject<'_>, version: &str) -> crate::Result<String> {
     Ok(subject.view.text(format!("/usr/lib/modules/{version}/modules.builtin"))?.unwrap_or_default())
 }
 
 /// The lines of /etc/fstab that mean something.
-pub(super) fn fstab_lines(subject: &Subject<'_>) -> anyhow::Result<Vec<String>> {
+pub(super) fn fstab_lines(subject: &Subject<'_>) -> crate::Result<Vec<String>> {
     let text = subject.view.text("/etc/fstab")?.unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(String::from).collect())
 }
 
-fn fstab(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn fstab(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     let mut root_found = false;
     for line in fstab_lines(subject)? {
@@ -293,7 +293,7 @@ fn fstab(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::from(findings))
 }
 
-fn nofail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn nofail(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     for line in fstab_lines(subject)? {
         let mut words = line.split_whitespace().skip(1);

@@ -8,11 +8,12 @@ mod merge;
 
 use serde_json::Value;
 
-use super::Subject;
 use super::first_boot::not_started;
 use super::places::{CLOUD_CFG, MENUS, UNITS};
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 use super::view::View;
+use crate::error::err;
 use merge::merged;
 
 pub(super) const RULES: &[Rule] = &[
@@ -116,13 +117,13 @@ impl Settings {
     ///
     /// # Errors
     /// If a file of them is not YAML.
-    pub(super) fn read(view: &View) -> anyhow::Result<Self> {
+    pub(super) fn read(view: &View) -> crate::Result<Self> {
         let mut fragments = Vec::new();
         for pattern in FILES {
             for path in view.matches(pattern)? {
                 let text = view.text(&path)?.unwrap_or_default();
                 let said: Option<Value> = serde_saphyr::from_str(&text)
-                    .map_err(|error| anyhow::anyhow!("{} is no YAML: {error}", path.display()))?;
+                    .map_err(|error| err!("{} is no YAML: {error}", path.display()))?;
                 // Whatever else is no settings.
                 if let Some(said @ Value::Object(_)) = said {
                     fragments.push(said);
@@ -189,7 +190,7 @@ fn is_on(value: &Value) -> bool {
     }
 }
 
-fn installed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn installed(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(not_started(subject.view)?.map_or_else(|| Judgement::kept(""), |found| vec![found].into()))
 }
 
@@ -202,7 +203,7 @@ fn looks_for(settings: &Settings) -> Option<(bool, bool)> {
 const SET_LIST: &str =
     "write datasource_list: [ConfigDrive, OpenStack, None] into /etc/cloud/cloud.cfg.d/91-openstack.cfg";
 
-fn datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn datasources(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let settings = Settings::read(subject.view)?;
     Ok(match looks_for(&settings) {
         Some((false, false)) => {
@@ -214,7 +215,7 @@ fn datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn both_datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn both_datasources(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let missing = match looks_for(&Settings::read(subject.view)?) {
         Some((false, _)) => "OpenStack is not in it",
         Some((_, false)) => "ConfigDrive is not in it",
@@ -223,7 +224,7 @@ fn both_datasources(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::broken("datasource_list", missing, SET_LIST))
 }
 
-fn no_wait(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn no_wait(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let settings = Settings::read(subject.view)?;
     let identifies = subject.view.exists("/usr/lib/cloud-init/ds-identify")?
         || subject.view.exists("/usr/libexec/cloud-init/ds-identify")?;
@@ -241,7 +242,7 @@ fn no_wait(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn default_user(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn default_user(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let settings = Settings::read(subject.view)?;
     let name = settings.0.pointer("/system_info/default_user/name").and_then(Value::as_str);
     let mut findings = Vec::new();
@@ -258,7 +259,7 @@ fn default_user(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, name.unwrap_or_default()))
 }
 
-fn growth(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn growth(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let view = subject.view;
     let settings = Settings::read(view)?;
     let whole_disk = view.root_volume().is_some_and(|root| root.partition.is_none());
@@ -292,7 +293,7 @@ fn growth(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, program.unwrap_or_default()))
 }
 
-fn cloud_network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn cloud_network(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     if Settings::read(subject.view)?.network_is_disabled() {
         let fix = "remove it, unless every server has one card and DHCP";
@@ -307,7 +308,7 @@ fn cloud_network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "it does"))
 }
 
-fn cache_clean(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn cache_clean(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let settings = Settings::read(subject.view)?;
     match settings.0.get("manual_cache_clean") {
         Some(Value::Bool(true)) => Ok(Judgement::broken(SETTINGS, "manual_cache_clean: true", "remove it")),

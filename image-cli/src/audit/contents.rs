@@ -21,8 +21,8 @@ mod walk;
 
 pub(super) use search::Secret;
 
-use super::Subject;
 use super::rule::{Finding, Judgement};
+use super::subject::Subject;
 
 /// Places with a secret that are kept; more are counted.
 const FOUND_LIMIT: usize = 10_000;
@@ -45,7 +45,7 @@ pub(super) struct Contents {
 
 /// A secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// The path that a booted system knows it by; for a filesystem that nothing mounts, the partition too.
     pub(super) path: String,
     /// Where in it, if it is an archive.
@@ -60,7 +60,7 @@ impl Contents {
         }
     }
 
-    fn unread(&mut self, path: &str, why: &anyhow::Error) {
+    fn unread(&mut self, path: &str, why: &crate::Error) {
         self.unread_count = self.unread_count.saturating_add(1);
         if self.unread.len() < UNREAD_LIMIT {
             self.unread.push(format!("{path}: {why:#}"));
@@ -79,7 +79,7 @@ impl Contents {
 }
 
 /// What is in the files of the image.
-fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Contents> {
+fn look<'a>(subject: &Subject<'a>) -> crate::Result<&'a Contents> {
     let view = subject.view;
     let contents = view.contents.get(view.watch(), || walk::read(view))?;
     view.watch().place("every file");
@@ -91,7 +91,7 @@ pub(super) fn rule(
     subject: &Subject<'_>,
     fix: &str,
     is_told: impl Fn(&Found) -> Option<&'static str>,
-) -> anyhow::Result<Judgement> {
+) -> crate::Result<Judgement> {
     let contents = look(subject)?;
     let mut findings = Vec::new();
     for found in &contents.found {

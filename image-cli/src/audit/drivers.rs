@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use image_core::format::{Format, Image, OpenOptions};
 
 use super::View;
 use super::initrd::{Initrd, Modules};
+use crate::error::Context;
 
 const BOOT: &str = "/boot";
 
@@ -31,19 +31,26 @@ struct Kernel {
 
 /// The modules of all kernels of an image.
 #[derive(Debug)]
-pub(crate) struct Drivers {
+pub struct Drivers {
     kernels: Vec<Kernel>,
 }
 
 /// A way to attach something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attachment {
+pub enum Attachment {
+    /// A virtio disk.
     VirtioDisk,
+    /// A disk on a virtio SCSI controller.
     ScsiDisk,
+    /// A CD-ROM on an IDE controller.
     IdeCdrom,
+    /// A CD-ROM on an AHCI controller.
     SataCdrom,
+    /// A CD-ROM on a virtio SCSI controller.
     ScsiCdrom,
+    /// A virtio network card.
     VirtioNetwork,
+    /// Intel's 82540EM, which clouds give to images without a virtio driver.
     E1000Network,
 }
 
@@ -67,7 +74,7 @@ impl Drivers {
     ///
     /// # Errors
     /// If the image cannot be read.
-    pub(crate) fn of_file(path: &Path, format: Option<Format>) -> anyhow::Result<Option<Self>> {
+    pub fn of_file(path: &Path, format: Option<Format>) -> crate::Result<Option<Self>> {
         let image = Image::open(path, OpenOptions { format, ..OpenOptions::default() })?;
         // An image without partitions or a filesystem that is known here is nothing to complain about.
         let Ok(view) = View::open(Arc::new(image)) else { return Ok(None) };
@@ -75,7 +82,7 @@ impl Drivers {
     }
 
     /// Of an opened image.
-    pub(super) fn of(view: &View) -> anyhow::Result<Option<Self>> {
+    pub(super) fn of(view: &View) -> crate::Result<Option<Self>> {
         let mut kernels = Vec::new();
         for entry in view.root().list(BOOT.as_ref())?.unwrap_or_default() {
             let name = entry.name.to_string_lossy().into_owned();
@@ -85,7 +92,7 @@ impl Drivers {
                 Some(Ok(initrd)) => initrd,
                 Some(Err(_)) => return Ok(None),
             };
-            let list = |name: &str| -> anyhow::Result<String> {
+            let list = |name: &str| -> crate::Result<String> {
                 Ok(view.text(format!("/usr/lib/modules/{version}/{name}"))?.unwrap_or_default())
             };
             let (builtin, all) = (list("modules.builtin")?, list("modules.dep")?);
@@ -100,7 +107,7 @@ impl Drivers {
     }
 
     /// Whether every kernel can use it.
-    pub(crate) fn can(&self, attachment: Attachment) -> bool {
+    pub fn can(&self, attachment: Attachment) -> bool {
         let (early, later) = attachment.modules();
         self.kernels.iter().all(|kernel| {
             let has_later = |name: &&str| kernel.later.has(name) || kernel.early.has(name);
@@ -109,7 +116,7 @@ impl Drivers {
     }
 
     /// The properties without which a cloud may attach what no driver is there for.
-    pub(crate) fn properties(&self) -> BTreeMap<&'static str, &'static str> {
+    pub fn properties(&self) -> BTreeMap<&'static str, &'static str> {
         use Attachment::{E1000Network, IdeCdrom, SataCdrom, ScsiCdrom, ScsiDisk, VirtioDisk, VirtioNetwork};
 
         let mut properties = BTreeMap::new();

@@ -4,35 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
-
 use super::View;
-use crate::failure::{Advise, USAGE};
+use crate::error::{Advise, err};
 
 /// What was asked for. By default nothing: an image of unknown origin.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// Files and folders that are meant to stay, with all beneath them.
-    pub(crate) keep: Vec<PathBuf>,
+    pub keep: Vec<PathBuf>,
     /// Those of them that must be there.
-    pub(crate) named: Vec<PathBuf>,
+    pub named: Vec<PathBuf>,
     /// What was put there by name, each file, link and folder by itself: nothing beneath them or beside them counts.
-    pub(crate) asked_for: BTreeSet<PathBuf>,
+    pub asked_for: BTreeSet<PathBuf>,
     /// Whether passwords are meant to stay.
-    pub(crate) keep_passwords: bool,
+    pub keep_passwords: bool,
     /// The consoles of the kernel's command line, in their order.
-    pub(crate) consoles: Option<Vec<String>>,
+    pub consoles: Option<Vec<String>>,
     /// The firmware it is for, if that is known.
-    pub(crate) firmware: Option<Firmware>,
+    pub firmware: Option<Firmware>,
     /// The name of the machine that made it.
-    pub(crate) build_host: Option<String>,
+    pub build_host: Option<String>,
     /// Rules that do not count, and why.
-    pub(crate) ignored: BTreeMap<String, String>,
+    pub ignored: BTreeMap<String, String>,
 }
 
 /// The firmware an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Firmware {
+pub struct Firmware {
     pub(crate) bios: bool,
     pub(crate) uefi: bool,
 }
@@ -42,11 +40,11 @@ impl Expected {
     ///
     /// # Errors
     /// If there is nothing, or it cannot be told.
-    pub(crate) fn check(&self, view: &View) -> anyhow::Result<()> {
+    pub(crate) fn check(&self, view: &View) -> crate::Result<()> {
         for path in &self.named {
             if view.unreadable().is_none() && !view.exists(path)? {
-                return Err(anyhow!("--keep {}: there is nothing of that name in the image", path.display()))
-                    .exit_code(USAGE);
+                return Err(err!("--keep {}: there is nothing of that name in the image", path.display()))
+                    .invalid();
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! Rules of the file: a format that Glance takes, whole and closed.
 
-use anyhow::Context;
 use image_core::block::FileDisk;
 use image_core::format::Image;
 
-use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
+use crate::error::Context;
 use crate::glance::inspect::{Inspected, inspect_disk};
 
 pub(super) const RULES: &[Rule] = &[
@@ -46,7 +46,7 @@ impl Facts {
     ///
     /// # Errors
     /// If its file cannot be read again.
-    pub(crate) fn of(image: &Image) -> anyhow::Result<Self> {
+    pub(crate) fn of(image: &Image) -> crate::Result<Self> {
         let file = FileDisk::open(image.path())?;
         let inspected =
             inspect_disk(&file).with_context(|| format!("inspecting {}", image.path().display()))?;
@@ -62,13 +62,13 @@ impl Facts {
 
 const CONVERT: &str = "goldimg convert makes a new one of it";
 
-fn glance_format(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn glance_format(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Inspected { format, violations, .. } = &subject.facts().inspected;
     let findings = violations.iter().map(|rule| Finding::new(*format, rule.to_string(), CONVERT)).collect();
     Ok(Judgement::of(findings, *format))
 }
 
-fn closed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn closed(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Facts { is_dirty, is_corrupt, .. } = subject.facts();
     let mut findings = Vec::new();
     if *is_dirty {
@@ -80,7 +80,7 @@ fn closed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::from(findings))
 }
 
-fn snapshots(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn snapshots(subject: &Subject<'_>) -> crate::Result<Judgement> {
     match subject.facts().snapshot_count {
         0 => Ok(Judgement::kept("none")),
         count => Ok(Judgement::broken("header", format!("it has {count}"), CONVERT)),
@@ -93,6 +93,7 @@ mod tests {
 
     use image_core::block::MemoryDisk;
 
+    use super::super::auditor::checks;
     use super::*;
     use crate::audit::{Expected, Profile, Verdict, View};
     use crate::glance::inspect::Violation;
@@ -104,7 +105,8 @@ mod tests {
         change(&mut facts);
         let view = View::open(Arc::new(MemoryDisk::new(1 << 20))).unwrap();
         let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
-        let checks = subject.checks(Profile::Openstack).into_iter().filter(|check| check.group == "the file");
+        let checks =
+            checks(&subject, Profile::Openstack, &[]).into_iter().filter(|check| check.group == "the file");
         checks.filter(|check| check.verdict() == Verdict::Problem).map(|check| check.name).collect()
     }
 

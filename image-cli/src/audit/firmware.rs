@@ -3,8 +3,8 @@
 use image_core::block::BlockRead;
 use image_core::partition::kind;
 
-use super::Subject;
 use super::rule::{Finding, Judgement};
+use super::subject::Subject;
 use super::view::LIMIT;
 
 /// Where GRUB's boot code names its next sector (GRUB source, boot/i386/pc/boot.S).
@@ -24,7 +24,7 @@ enum Loader {
     There(String),
 }
 
-pub(super) fn bios(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn bios(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let wanted = subject.asked().bios();
     if wanted == Some(false) {
         return Ok(Judgement::kept("it is for UEFI"));
@@ -40,7 +40,7 @@ pub(super) fn bios(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-pub(super) fn uefi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn uefi(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let wanted = subject.asked().uefi();
     if wanted == Some(false) {
         return Ok(Judgement::kept("it is for BIOS"));
@@ -53,7 +53,7 @@ pub(super) fn uefi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
+fn bios_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
     let view = subject.view;
     let core = view.partitions().iter().find(|partition| partition.is(kind::BIOS_BOOT));
     let sector = sector(subject, 0)?;
@@ -87,7 +87,7 @@ fn bios_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
     Ok(Loader::There(format!("GRUB, at sector {next:#x}")))
 }
 
-fn sector(subject: &Subject<'_>, offset: u64) -> anyhow::Result<Vec<u8>> {
+fn sector(subject: &Subject<'_>, offset: u64) -> crate::Result<Vec<u8>> {
     let mut bytes = vec![0; subject.view.disk().size().saturating_sub(offset).min(512) as usize];
     subject.view.disk().read_at(&mut bytes, offset)?;
     Ok(bytes)
@@ -97,7 +97,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes)
 }
 
-fn uefi_loader(subject: &Subject<'_>) -> anyhow::Result<Loader> {
+fn uefi_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
     let view = subject.view;
     if !view.has_esp() {
         let found = "there is no EFI system partition";

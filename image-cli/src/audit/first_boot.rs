@@ -38,7 +38,7 @@ const UNITS: [&str; 7] = [
 
 /// What an image does with user data at its first boot.
 #[derive(Debug)]
-pub(crate) struct FirstBoot {
+pub struct FirstBoot {
     /// Why it runs none, wherever they come from.
     hindrance: Option<Finding>,
     /// Where it looks for them, and what says so; `None`: everywhere.
@@ -56,14 +56,14 @@ impl FirstBoot {
     ///
     /// # Errors
     /// If the image cannot be opened.
-    pub(crate) fn of_file(path: &Path, format: Option<Format>) -> anyhow::Result<Option<Self>> {
+    pub fn of_file(path: &Path, format: Option<Format>) -> crate::Result<Option<Self>> {
         let image = Image::open(path, OpenOptions { format, ..OpenOptions::default() })?;
         let view = View::open(Arc::new(image)).ok().filter(|view| view.unreadable().is_none());
         // What cannot be read is not known, and will be seen.
         Ok(view.and_then(|view| Self::of(&view).ok()))
     }
 
-    fn of(view: &View) -> anyhow::Result<Self> {
+    fn of(view: &View) -> crate::Result<Self> {
         let settings = Settings::read(view)?;
         let hindrance = match not_started(view)? {
             None => runs_no_scripts(&settings),
@@ -73,7 +73,7 @@ impl FirstBoot {
     }
 
     /// Why user data from `source`, a datasource of cloud-init's, are not run: where, what, and what to do about it.
-    pub(crate) fn obstacle(&self, source: &str) -> Option<Finding> {
+    pub fn obstacle(&self, source: &str) -> Option<Finding> {
         if self.hindrance.is_some() {
             return self.hindrance.clone();
         }
@@ -88,7 +88,7 @@ impl FirstBoot {
 ///
 /// # Errors
 /// If a file cannot be read.
-pub(super) fn not_started(view: &View) -> anyhow::Result<Option<Finding>> {
+pub(super) fn not_started(view: &View) -> crate::Result<Option<Finding>> {
     let Some(program) = view.first_of(&PROGRAMS)? else {
         return Ok(Some(Finding::new(PROGRAMS[0], "it is missing", "install cloud-init")));
     };
@@ -128,7 +128,7 @@ fn is_off(policy: &str) -> bool {
 }
 
 /// What ds-identify's file says of `key`: `key: value`, the last one counts.
-fn identify(view: &View, key: &str) -> anyhow::Result<Option<String>> {
+fn identify(view: &View, key: &str) -> crate::Result<Option<String>> {
     let text = view.text(IDENTIFY)?.unwrap_or_default();
     let said = text.lines().filter_map(|line| line.trim().split_once(':'));
     let mut said = said.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned());
@@ -143,7 +143,7 @@ fn runs_no_scripts(settings: &Settings) -> Option<Finding> {
 }
 
 /// Where cloud-init looks: the kernel's command line before ds-identify's file before its own settings.
-fn sources(view: &View, settings: &Settings) -> anyhow::Result<Option<Sources>> {
+fn sources(view: &View, settings: &Settings) -> crate::Result<Option<Sources>> {
     for entry in entries(view)? {
         for name in ["ds", "ci.ds", "ci.datasource"] {
             // `ds=nocloud;s=https://…`, `ds=nocloud-net`: a name, and what it needs.

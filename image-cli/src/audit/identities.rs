@@ -10,8 +10,8 @@ use std::path::Path;
 
 use image_core::fs::{FileKind, Files};
 
-use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 use super::view::LIMIT;
 pub(crate) use known::IDENTITIES;
 
@@ -100,7 +100,7 @@ pub(crate) fn has_line(content: &[u8], line: &str) -> bool {
 }
 
 /// Everything in the image that is in the table, and of this kind.
-fn known_of(subject: &Subject<'_>, kind: Kind) -> anyhow::Result<Judgement> {
+fn known_of(subject: &Subject<'_>, kind: Kind) -> crate::Result<Judgement> {
     let files = subject.view.root();
     let mut findings = Vec::new();
     for identity in IDENTITIES.iter().filter(|identity| identity.kind == kind) {
@@ -125,7 +125,7 @@ fn known_of(subject: &Subject<'_>, kind: Kind) -> anyhow::Result<Judgement> {
 }
 
 /// Whether what is at `path` is of one machine: if its content tells, that of the file that a link leads to.
-fn is_one(files: &dyn Files, path: &Path, line: &str) -> anyhow::Result<bool> {
+fn is_one(files: &dyn Files, path: &Path, line: &str) -> crate::Result<bool> {
     Ok(line.is_empty() || files.read(path, LIMIT)?.is_some_and(|content| has_line(&content, line)))
 }
 

@@ -13,7 +13,7 @@ mod lz4;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
-use anyhow::{Context, bail};
+use crate::error::{Context, bail};
 use lzma_rust2::XzReader;
 
 /// More than any initrd unpacks to.
@@ -35,14 +35,14 @@ pub(super) struct Initrd {
 }
 
 /// What is told of each file in an archive: its name, and its content, of which may be left what is not needed.
-pub(super) type Each<'a> = dyn FnMut(&str, &mut dyn Read) -> anyhow::Result<()> + 'a;
+pub(super) type Each<'a> = dyn FnMut(&str, &mut dyn Read) -> crate::Result<()> + 'a;
 
 impl Initrd {
     /// Reads all archives of `from`, and tells `each` file.
     ///
     /// # Errors
     /// If it is packed in a way that is not read here, or ends early; whatever `each` says.
-    pub(super) fn read(from: &mut (dyn BufRead + Send), each: &mut Each<'_>) -> anyhow::Result<Self> {
+    pub(super) fn read(from: &mut (dyn BufRead + Send), each: &mut Each<'_>) -> crate::Result<Self> {
         let mut initrd = Self::default();
         loop {
             let head = head(from)?;
@@ -60,7 +60,7 @@ impl Initrd {
         }
     }
 
-    fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> anyhow::Result<Self> {
+    fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> crate::Result<Self> {
         loop {
             let head = head(from).context("unpacking it")?;
             if head.is_empty() {
@@ -71,7 +71,7 @@ impl Initrd {
     }
 
     /// One archive, up to its trailer.
-    fn archive(&mut self, from: &mut impl Read, each: &mut Each<'_>) -> anyhow::Result<()> {
+    fn archive(&mut self, from: &mut impl Read, each: &mut Each<'_>) -> crate::Result<()> {
         loop {
             let mut header = [0; HEADER];
             from.read_exact(&mut header).context("an archive in it ends early")?;
@@ -130,7 +130,7 @@ fn head(from: &mut (impl BufRead + ?Sized)) -> std::io::Result<Vec<u8>> {
 pub(super) fn unpacked<'a>(
     head: &[u8],
     from: impl BufRead + Send + 'a,
-) -> anyhow::Result<Option<Box<dyn Read + Send + 'a>>> {
+) -> crate::Result<Option<Box<dyn Read + Send + 'a>>> {
     Ok(Some(match head {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(from)?.take(UNPACKED_LIMIT)),
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from).take(UNPACKED_LIMIT)),
@@ -153,7 +153,7 @@ fn padding(len: u64) -> u64 {
     len.next_multiple_of(4).saturating_sub(len)
 }
 
-fn skip(from: &mut impl Read, count: u64) -> anyhow::Result<()> {
+fn skip(from: &mut impl Read, count: u64) -> crate::Result<()> {
     let skipped = std::io::copy(&mut from.take(count), &mut std::io::sink())?;
     if skipped != count {
         bail!("an archive in it ends early");
@@ -197,7 +197,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) fn read(bytes: &[u8]) -> anyhow::Result<Initrd> {
+    pub(in super::super) fn read(bytes: &[u8]) -> crate::Result<Initrd> {
         Initrd::read(&mut &*bytes, &mut |_, _| Ok(()))
     }
 

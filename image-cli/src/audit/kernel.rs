@@ -5,10 +5,10 @@
 //!                          modules.builtin   kernel/drivers/scsi/virtio_scsi.ko
 //! ```
 
-use super::Subject;
 use super::initrd::Modules;
 use super::places::MODULES;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 use super::view::View;
 
 pub(super) const RULES: &[Rule] = &[
@@ -59,7 +59,7 @@ impl Kernels {
     ///
     /// # Errors
     /// If a list of modules cannot be read.
-    pub(super) fn of(view: &View) -> anyhow::Result<Self> {
+    pub(super) fn of(view: &View) -> crate::Result<Self> {
         let mut kernels = Vec::new();
         let mut folders = view.matches("/usr/lib/modules/*")?;
         if folders.is_empty() {
@@ -98,26 +98,26 @@ impl Kernels {
 
 const OTHER_KERNEL: &str = "install the distribution's general kernel in place of one for few machines";
 
-fn config_drive(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn config_drive(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let names = ["isofs", "sr_mod", "virtio_scsi"];
     Ok(Kernels::of(subject.view)?.judge(&names, OTHER_KERNEL))
 }
 
-fn config_drive_bus(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn config_drive_bus(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "upload with hw_cdrom_bus=scsi and hw_scsi_model=virtio-scsi, or install the general kernel";
     Ok(Kernels::of(subject.view)?.judge(&["ata_piix", "ahci"], fix))
 }
 
-fn network_card(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn network_card(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "install a kernel with virtio_net, or upload with hw_vif_model=e1000 if it has that";
     Ok(Kernels::of(subject.view)?.judge(&["virtio_net"], fix))
 }
 
-fn entropy(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn entropy(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(Kernels::of(subject.view)?.judge(&["virtio_rng"], OTHER_KERNEL))
 }
 
-fn watchdog(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn watchdog(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "do not set hw_watchdog_action, or install the general kernel";
     Ok(Kernels::of(subject.view)?.judge(&["i6300esb"], fix))
 }

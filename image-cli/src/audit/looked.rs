@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
-use anyhow::anyhow;
+use crate::error::err;
 use serde::Serialize;
 
 /// So many places are told of a rule; of more, their number.
@@ -119,14 +119,14 @@ impl<T> Shared<T> {
     ///
     /// # Errors
     /// Why it could not be read.
-    pub(super) fn get(&self, watch: &Watch, read: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<&T> {
+    pub(super) fn get(&self, watch: &Watch, read: impl FnOnce() -> crate::Result<T>) -> crate::Result<&T> {
         let reading = self.read.get_or_init(|| {
             let before = watch.replace(Noted::default());
             let found = read().map_err(|error| format!("{error:#}"));
             Reading { found, noted: watch.replace(before) }
         });
         watch.add(&reading.noted);
-        reading.found.as_ref().map_err(|why| anyhow!("{why}"))
+        reading.found.as_ref().map_err(|why| err!("{why}"))
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         }
         let broken: Shared<u8> = Shared::default();
         for _ in 0..2 {
-            let why = broken.get(&watch, || Err(anyhow!("no disk"))).unwrap_err();
+            let why = broken.get(&watch, || Err(err!("no disk"))).unwrap_err();
             assert_eq!(why.to_string(), "no disk");
         }
     }

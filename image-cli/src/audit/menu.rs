@@ -42,7 +42,7 @@ impl Entry {
 ///
 /// # Errors
 /// If a menu cannot be read.
-pub(super) fn entries(view: &View) -> anyhow::Result<Vec<Entry>> {
+pub(super) fn entries(view: &View) -> crate::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut environment = None;
     for place in GRUB_ENVIRONMENT {
@@ -69,7 +69,7 @@ pub(super) fn entries(view: &View) -> anyhow::Result<Vec<Entry>> {
 }
 
 /// The file that the menu calls `path`: a path in the filesystem that the menu is read from.
-pub(super) fn file_of(view: &View, path: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn file_of(view: &View, path: &str) -> crate::Result<Option<String>> {
     let mut places = vec![path.to_owned()];
     if view.has_boot() {
         places.insert(0, format!("/boot{path}"));

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Subject;
 use super::cloud_init::{self, Settings};
 use super::places::{CLOUD_CFG, MENUS, NETWORKS, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::services::enabled;
+use super::subject::Subject;
+use crate::error::err;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -106,7 +107,7 @@ fn lines(
     patterns: &[&str],
     fix: &str,
     is_wrong: impl Fn(&str) -> bool,
-) -> anyhow::Result<Vec<Finding>> {
+) -> crate::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for pattern in patterns {
         for path in subject.view.matches(pattern)? {
@@ -132,7 +133,7 @@ fn key(line: &str) -> String {
         .to_ascii_lowercase()
 }
 
-fn mac_addresses(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn mac_addresses(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "remove the line";
     let is_bound = |line: &str| {
         let value = line.split_once('=').map_or("", |(_, value)| value.trim());
@@ -147,8 +148,8 @@ fn mac_addresses(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
                 continue;
             }
             let text = subject.view.text(&path)?.unwrap_or_default();
-            let value: Option<Value> = serde_saphyr::from_str(&text)
-                .map_err(|error| anyhow::anyhow!("{place} is no YAML: {error}"))?;
+            let value: Option<Value> =
+                serde_saphyr::from_str(&text).map_err(|error| err!("{place} is no YAML: {error}"))?;
             if let Some(found) = value.as_ref().and_then(|value| value.get("network")).and_then(bound_in) {
                 findings.push(Finding::new(place, found, fix));
             }
@@ -171,7 +172,7 @@ fn bound_in(value: &Value) -> Option<String> {
     }
 }
 
-fn dhcp(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn dhcp(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let settings = Settings::read(subject.view)?;
     let by_cloud_init = subject.view.exists("/usr/bin/cloud-init")? && !settings.network_is_disabled();
     if by_cloud_init {
@@ -206,7 +207,7 @@ fn dhcp(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     ))
 }
 
-fn zeroconf(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn zeroconf(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = "/etc/sysconfig/network";
     let scripts = ["/etc/sysconfig/network-scripts/ifup-eth", "/etc/sysconfig/network-scripts/ifup"];
     if subject.view.first_of(&scripts)?.is_none() {
@@ -223,7 +224,7 @@ fn zeroconf(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn ipv6(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn ipv6(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let patterns = [
         "/etc/sysctl.conf",
         "/etc/sysctl.d/*.conf",
@@ -247,14 +248,14 @@ fn ipv6(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "it is not"))
 }
 
-fn mtu(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn mtu(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let findings = lines(subject, CONFIGURATIONS, "remove the line: DHCP or cloud-init sets it", |line| {
         matches!(key(line).as_str(), "mtu" | "mtubytes") || line.starts_with("supersede interface-mtu")
     })?;
     Ok(Judgement::of(findings, "not set"))
 }
 
-fn firewall(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn firewall(subject: &Subject<'_>) -> crate::Result<Judgement> {
     const FIX: &str = "disable it, or keep it on purpose with --keep and the path named here";
     let view = subject.view;
     let mut findings = Vec::new();

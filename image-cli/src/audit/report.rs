@@ -6,13 +6,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::looked::Looked;
+use super::own::OwnRule;
 use super::rule::{Finding, Judgement, Profile, Rule, Weight};
 use crate::printable::printable;
 
 /// What came of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It is kept.
     Ok,
     /// It is broken, and must not be.
@@ -27,19 +28,22 @@ pub(crate) enum Verdict {
 
 /// A rule, and what came of it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// The rule's name.
-    pub(crate) name: &'static str,
-    pub(crate) group: &'static str,
-    pub(crate) requirement: &'static str,
+    pub name: &'static str,
+    /// What rules it is told among, such as "booting".
+    pub group: &'static str,
+    /// What holds in an image that keeps it.
+    pub requirement: &'static str,
     pub(crate) source: &'static str,
     /// Where the rule looks in any image.
     reads: Vec<&'static str>,
-    verdict: Verdict,
+    /// What came of it.
+    pub verdict: Verdict,
     /// How the rule is kept, or why that could not be told; may be empty.
-    pub(crate) evidence: String,
+    pub evidence: String,
     /// Where it is broken.
-    pub(crate) findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Where the rule looked; nowhere if it could not be told.
     looked: Option<Looked>,
     /// Whether it counts for the verdict on the image.
@@ -52,22 +56,51 @@ pub(crate) struct Check {
 
 /// What came of an audit.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    pub(crate) image: String,
-    pub(crate) profile: Profile,
+pub struct Report {
+    /// The image's file, as it was named.
+    pub image: String,
+    /// For whom it was audited.
+    pub profile: Profile,
     /// Whether nothing that must be is missing or unknown.
-    pub(crate) passed: bool,
-    pub(crate) checks: Vec<Check>,
+    pub passed: bool,
+    /// Every rule, in their order.
+    pub checks: Vec<Check>,
+}
+
+/// A rule without the way it is told.
+#[derive(Debug)]
+pub(super) struct Described {
+    name: &'static str,
+    requirement: &'static str,
+    source: &'static str,
+    reads: Vec<&'static str>,
+    weight: Weight,
+    profile: Profile,
+}
+
+impl From<&Rule> for Described {
+    fn from(rule: &Rule) -> Self {
+        let Rule { name, requirement, source, weight, profile, .. } = *rule;
+        Self { name, requirement, source, reads: rule.reads.concat(), weight, profile }
+    }
+}
+
+impl From<&OwnRule> for Described {
+    fn from(rule: &OwnRule) -> Self {
+        let OwnRule { name, requirement, weight, .. } = *rule;
+        Self { name, requirement, source: "", reads: Vec::new(), weight, profile: Profile::Any }
+    }
 }
 
 impl Check {
     /// What came of `rule`, which looked at `looked`: no rule is kept that looked nowhere.
     pub(super) fn new(
         group: &'static str,
-        rule: &Rule,
+        rule: impl Into<Described>,
         judgement: Judgement,
         looked: Option<Looked>,
     ) -> Self {
+        let rule = rule.into();
         let (verdict, evidence, findings) = match judgement {
             Judgement::Kept(how) if looked.is_some() => (Verdict::Ok, how, Vec::new()),
             Judgement::Kept(_) => (Verdict::NotChecked, "nothing was looked at".to_owned(), Vec::new()),
@@ -82,7 +115,7 @@ impl Check {
             group,
             requirement: rule.requirement,
             source: rule.source,
-            reads: rule.reads.concat(),
+            reads: rule.reads,
             verdict,
             evidence,
             findings,
@@ -99,7 +132,7 @@ impl Check {
     }
 
     /// What came of it.
-    pub(crate) fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
@@ -144,7 +177,7 @@ impl Report {
     }
 
     /// How many rules have this verdict.
-    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+    pub fn count(&self, verdict: Verdict) -> usize {
         self.checks.iter().filter(|check| check.verdict == verdict).count()
     }
 }

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::Subject;
+use super::subject::Subject;
 
 /// A rule, and how it is looked after.
 #[derive(Debug)]
-pub(crate) struct Rule {
+pub struct Rule {
     /// Its name, for people and scripts.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What holds in an image that keeps it.
     pub(crate) requirement: &'static str,
     /// Where it comes from.
@@ -25,7 +25,7 @@ pub(crate) struct Rule {
     /// Whether what it reads takes long and is kept for whoever asks again: a thread of its own asks first.
     pub(crate) is_slow: bool,
     /// How an image keeps it, or every place that breaks it.
-    pub(crate) check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
+    pub(crate) check: fn(&Subject<'_>) -> crate::Result<Judgement>,
 }
 
 /// How much a rule weighs.
@@ -38,9 +38,9 @@ pub(crate) enum Weight {
 }
 
 /// For whom an image is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Profile {
+pub enum Profile {
     /// Any cloud: it boots, and nothing in it belongs to one machine
     Any,
     /// OpenStack: that, and Glance takes it, and each server is set up, reached and stopped as its image guide asks
@@ -58,7 +58,7 @@ pub(crate) enum Needs {
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub enum Judgement {
     /// The rule is kept; how, in a few words.
     Kept(String),
     /// Every place that breaks it.
@@ -69,17 +69,18 @@ pub(crate) enum Judgement {
 
 /// A place that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
+pub struct Finding {
     /// A path in the image, or a part of the disk.
-    pub(crate) place: String,
+    pub place: String,
     /// What is there.
-    pub(crate) found: String,
+    pub found: String,
     /// What to do about it.
-    pub(crate) fix: String,
+    pub fix: String,
 }
 
 impl Finding {
-    pub(crate) fn new(place: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    /// A place, what is there, and what to do about it.
+    pub fn new(place: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { place: place.into(), found: found.into(), fix: fix.into() }
     }
 }
@@ -90,7 +91,7 @@ impl Rule {
         name: &'static str,
         requirement: &'static str,
         source: &'static str,
-        check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
+        check: fn(&Subject<'_>) -> crate::Result<Judgement>,
     ) -> Self {
         Self {
             name,
@@ -110,7 +111,7 @@ impl Rule {
         name: &'static str,
         requirement: &'static str,
         source: &'static str,
-        check: fn(&Subject<'_>) -> anyhow::Result<Judgement>,
+        check: fn(&Subject<'_>) -> crate::Result<Judgement>,
     ) -> Self {
         let rule = Self::must(name, requirement, source, check);
         Self { weight: Weight::Should, ..rule }
@@ -139,7 +140,7 @@ impl Rule {
 
 impl Judgement {
     /// Broken in all these places, or kept: how, in a few words.
-    pub(super) fn of(findings: Vec<Finding>, kept: impl Into<String>) -> Self {
+    pub fn of(findings: Vec<Finding>, kept: impl Into<String>) -> Self {
         match findings.is_empty() {
             true => Self::Kept(kept.into()),
             false => Self::Broken(findings),
@@ -147,11 +148,12 @@ impl Judgement {
     }
 
     /// Broken in one place.
-    pub(super) fn broken(place: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub fn broken(place: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::Broken(vec![Finding::new(place, found, fix)])
     }
 
-    pub(super) fn kept(how: impl Into<String>) -> Self {
+    /// Kept: how, in a few words.
+    pub fn kept(how: impl Into<String>) -> Self {
         Self::Kept(how.into())
     }
 }

@@ -11,9 +11,9 @@ mod files;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::Subject;
 use super::contents::{self, Secret};
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -57,7 +57,7 @@ const EDIT: &str =
 /// Keys that rules of their own tell.
 const HOST_KEYS: [&str; 2] = ["/etc/ssh/ssh_host_", "/etc/dropbear/dropbear_"];
 
-fn private_keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn private_keys(subject: &Subject<'_>) -> crate::Result<Judgement> {
     contents::rule(subject, REMOVE, |found| match found.secret {
         Secret::Key(what) => {
             let is_host_key = HOST_KEYS.iter().any(|start| found.path.starts_with(start));
@@ -67,7 +67,7 @@ fn private_keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn tokens(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn tokens(subject: &Subject<'_>) -> crate::Result<Judgement> {
     contents::rule(subject, EDIT, |found| match found.secret {
         Secret::Token(what) => Some(what),
         Secret::Key(_) => None,
@@ -75,7 +75,7 @@ fn tokens(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 /// The homes of all accounts, and what lies where homes lie.
-pub(super) fn homes(subject: &Subject<'_>) -> anyhow::Result<BTreeSet<PathBuf>> {
+pub(super) fn homes(subject: &Subject<'_>) -> crate::Result<BTreeSet<PathBuf>> {
     let mut homes: BTreeSet<PathBuf> = subject.view.matches("/home/*")?.into_iter().collect();
     homes.insert("/root".into());
     let accounts = super::access::accounts(subject)?;
@@ -85,7 +85,7 @@ pub(super) fn homes(subject: &Subject<'_>) -> anyhow::Result<BTreeSet<PathBuf>> 
     Ok(homes)
 }
 
-fn proxy(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn proxy(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "remove the line: it leads nowhere in a cloud";
     let mut findings = Vec::new();
     for pattern in [

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use image_core::fs::Ext4;
 
-use super::Subject;
 use super::kernel::Kernels;
 use super::places::{MODULES, UNITS};
 use super::rule::{Judgement, Rule};
+use super::subject::Subject;
 use super::view::View;
 
 pub(super) const RULES: &[Rule] = &[
@@ -72,7 +72,7 @@ pub(super) const RULES: &[Rule] = &[
 /// Where one of `units` (with their suffix) is enabled, if it is.
 ///
 /// Links in a unit's folder are what systemctl enable makes; OpenRC has folders of links for its levels.
-pub(super) fn enabled(view: &View, units: &[&str]) -> anyhow::Result<Option<String>> {
+pub(super) fn enabled(view: &View, units: &[&str]) -> crate::Result<Option<String>> {
     let systemd = view.first_of(&["/usr/lib/systemd/systemd", "/lib/systemd/systemd"])?.is_some();
     for unit in units {
         if masked(view, unit)?.is_some() {
@@ -102,13 +102,13 @@ pub(super) fn enabled(view: &View, units: &[&str]) -> anyhow::Result<Option<Stri
 }
 
 /// Where a unit is masked, if it is (systemctl(1), mask).
-pub(super) fn masked(view: &View, unit: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn masked(view: &View, unit: &str) -> crate::Result<Option<String>> {
     let place = format!("/etc/systemd/system/{unit}");
     let target = view.root().read_link(place.as_ref())?;
     Ok(target.is_some_and(|target| target.ends_with("dev/null")).then_some(place))
 }
 
-fn ssh_server(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn ssh_server(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let view = subject.view;
     let programs = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/sbin/dropbear"];
     let Some(program) = view.first_of(&programs)? else {
@@ -129,7 +129,7 @@ fn ssh_server(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn acpi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn acpi(subject: &Subject<'_>) -> crate::Result<Judgement> {
     const FIX: &str = "install dbus, which systemd-logind needs, or acpid";
     let view = subject.view;
     if let Some(place) = enabled(view, &["acpid.service", "acpid.socket", "acpid.path"])? {
@@ -161,7 +161,7 @@ fn acpi(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::Kept(logind))
 }
 
-fn time(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn time(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let units = [
         "systemd-timesyncd.service",
         "chrony.service",
@@ -182,7 +182,7 @@ fn time(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     })
 }
 
-fn utc(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn utc(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = "/etc/localtime";
     let link = subject.view.root().read_link(path.as_ref())?;
     let Some(target) = link else { return Ok(Judgement::kept("not set")) };
@@ -194,7 +194,7 @@ fn utc(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn guest_agent(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn guest_agent(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let programs = ["/usr/sbin/qemu-ga", "/usr/bin/qemu-ga"];
     let Some(program) = subject.view.first_of(&programs)? else {
         let found = "it is missing: no consistent snapshots, no passwords set by the cloud";
@@ -205,7 +205,7 @@ fn guest_agent(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, program))
 }
 
-fn trim(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn trim(subject: &Subject<'_>) -> crate::Result<Judgement> {
     if let Some(place) = enabled(subject.view, &["fstrim.timer"])? {
         return Ok(Judgement::Kept(place));
     }
@@ -220,7 +220,7 @@ fn trim(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn updates(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn updates(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let timers =
         ["dnf-automatic.timer", "dnf-automatic-install.timer", "dnf5-automatic.timer", "yum-cron.service"];
     if let Some(place) = enabled(subject.view, &timers)? {
@@ -242,7 +242,7 @@ fn updates(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     ))
 }
 
-fn selinux(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn selinux(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let text = subject.view.text("/etc/selinux/config")?.unwrap_or_default();
     let enforcing = text.lines().any(|line| line.trim() == "SELINUX=enforcing");
     if !enforcing {

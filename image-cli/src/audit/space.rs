@@ -24,7 +24,7 @@ const PAGES: [u64; 5] = [4096, 8192, 16_384, 32_768, 65_536];
 const MARK: &[u8; 10] = b"SWAPSPACE2";
 
 /// The size of the page that a swap space begins with; `None` for what is none.
-pub(crate) fn swap_page(disk: &dyn BlockRead) -> anyhow::Result<Option<u64>> {
+pub(crate) fn swap_page(disk: &dyn BlockRead) -> crate::Result<Option<u64>> {
     for page in PAGES.into_iter().filter(|page| *page <= disk.size()) {
         let mut mark = [0; MARK.len()];
         disk.read_at(&mut mark, page - MARK.len() as u64)?;
@@ -36,7 +36,7 @@ pub(crate) fn swap_page(disk: &dyn BlockRead) -> anyhow::Result<Option<u64>> {
 }
 
 /// What lies between the partitions of `table` and behind the last one.
-pub(crate) fn gaps(disk: &dyn BlockRead, table: &PartitionTable) -> anyhow::Result<Vec<ByteRange>> {
+pub(crate) fn gaps(disk: &dyn BlockRead, table: &PartitionTable) -> crate::Result<Vec<ByteRange>> {
     let mut used: Vec<ByteRange> = table.partitions.iter().map(|partition| partition.range).collect();
     let end = match table.scheme {
         Scheme::Gpt { .. } => {
@@ -66,7 +66,7 @@ pub(crate) fn gaps(disk: &dyn BlockRead, table: &PartitionTable) -> anyhow::Resu
 }
 
 /// The extended partitions of a master boot record.
-fn extended(disk: &dyn BlockRead, sector_size: u64) -> anyhow::Result<Vec<ByteRange>> {
+fn extended(disk: &dyn BlockRead, sector_size: u64) -> crate::Result<Vec<ByteRange>> {
     let mut record = [0; 512];
     disk.read_at(&mut record, 0)?;
     let number = |bytes: &[u8]| u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
@@ -79,7 +79,7 @@ fn extended(disk: &dyn BlockRead, sector_size: u64) -> anyhow::Result<Vec<ByteRa
 }
 
 /// The swap files that fstab names.
-pub(crate) fn swap_files(view: &View) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn swap_files(view: &View) -> crate::Result<Vec<PathBuf>> {
     let Some(bytes) = view.root().read("/etc/fstab".as_ref(), LIMIT)? else { return Ok(Vec::new()) };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let files = text.lines().filter_map(|line| {

@@ -58,7 +58,7 @@ impl Sshd {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub(super) fn read(view: &View) -> anyhow::Result<Option<Self>> {
+    pub(super) fn read(view: &View) -> crate::Result<Option<Self>> {
         let Some(path) = view.first_of(&FILES)? else { return Ok(None) };
         let mut sshd = Self::default();
         for place in WORDS {
@@ -75,7 +75,7 @@ impl Sshd {
         path: &Path,
         condition: Option<&str>,
         depth: usize,
-    ) -> anyhow::Result<()> {
+    ) -> crate::Result<()> {
         // A block ends with the file that it is in.
         let mut condition = condition.map(str::to_owned);
         for text in view.text(path)?.unwrap_or_default().lines() {

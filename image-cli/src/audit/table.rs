@@ -4,8 +4,8 @@ use image_core::block::BlockRead;
 use image_core::fs::{FilesystemKind, Superblock};
 use image_core::partition::{SECTOR_SIZE, Scheme, check_protective, kind};
 
-use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -68,7 +68,7 @@ pub(super) const RULES: &[Rule] = &[
 
 const REPAIR: &str = "sgdisk -e writes both copies anew";
 
-fn whole_table(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn whole_table(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(table) = subject.view.table() else {
         return Ok(Judgement::kept("none: one filesystem is all of the disk"));
     };
@@ -82,7 +82,7 @@ fn whole_table(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, format!("{scheme}, {} partitions", table.partitions.len())))
 }
 
-fn protective_record(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn protective_record(subject: &Subject<'_>) -> crate::Result<Judgement> {
     if !subject.view.table().is_some_and(|table| matches!(table.scheme, Scheme::Gpt { .. })) {
         return Ok(Judgement::kept("there is no GPT"));
     }
@@ -92,7 +92,7 @@ fn protective_record(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "one entry for all of the disk"))
 }
 
-fn sector_size(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn sector_size(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(match subject.view.table() {
         None => Judgement::kept("there is no partition table"),
         Some(table) if table.sector_size == SECTOR_SIZE => Judgement::kept("it does"),
@@ -115,7 +115,7 @@ const MICROSOFT_RESERVED: uuid::Uuid = uuid::uuid!("e3c9e316-0b5c-4db8-817d-f92d
 /// So much of a partition that is not known tells whether there is anything in it.
 const BEGINNING: u64 = 1 << 20;
 
-fn unmounted(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn unmounted(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let view = subject.view;
     let mut findings = Vec::new();
     let fix = "mount it, or remove it";
@@ -141,14 +141,14 @@ fn unmounted(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "it does"))
 }
 
-fn lvm(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn lvm(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let is_lvm = |volume: &&super::view::Volume| volume.signature.kind == FilesystemKind::Lvm;
     let fix = "install it anew, with the root filesystem in a partition";
     let findings = subject.view.volumes().iter().filter(is_lvm);
     Ok(Judgement::from(findings.map(|volume| Finding::new(volume.name(), "LVM", fix)).collect::<Vec<_>>()))
 }
 
-fn root_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn root_last(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(root) = subject.view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
@@ -169,7 +169,7 @@ fn root_last(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, root.name()))
 }
 
-fn root_filesystem(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn root_filesystem(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(root) = subject.view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
@@ -189,7 +189,7 @@ fn root_filesystem(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, kept))
 }
 
-fn swap(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn swap(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let fix = "remove it";
     let mut findings = Vec::new();
     for partition in subject.view.partitions().iter().filter(|partition| partition.is(kind::LINUX_SWAP)) {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use image_core::fs::FileKind;
 
-use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
+use super::subject::Subject;
 use super::view::LIMIT;
 use crate::links::{Last, resolve};
 
@@ -176,7 +176,7 @@ pub(crate) const NETWORK_STATE: &[&str] = &[
 ];
 
 /// Whatever `patterns` find and nobody keeps.
-fn present(subject: &Subject<'_>, patterns: &[&str]) -> anyhow::Result<Vec<Finding>> {
+fn present(subject: &Subject<'_>, patterns: &[&str]) -> crate::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for pattern in patterns {
         for path in subject.view.matches(pattern)? {
@@ -192,8 +192,8 @@ fn present(subject: &Subject<'_>, patterns: &[&str]) -> anyhow::Result<Vec<Findi
 fn beneath(
     subject: &Subject<'_>,
     folders: &[&str],
-    is_trace: impl Fn(&Path, FileKind) -> anyhow::Result<bool>,
-) -> anyhow::Result<Vec<Finding>> {
+    is_trace: impl Fn(&Path, FileKind) -> crate::Result<bool>,
+) -> crate::Result<Vec<Finding>> {
     let files = subject.view.root();
     let mut ways = BTreeSet::new();
     let mut findings = Vec::new();
@@ -220,16 +220,16 @@ fn beneath(
     Ok(findings)
 }
 
-fn size(subject: &Subject<'_>, path: &Path) -> anyhow::Result<u64> {
+fn size(subject: &Subject<'_>, path: &Path) -> crate::Result<u64> {
     Ok(subject.view.root().link_metadata(path)?.map_or(0, |metadata| metadata.size))
 }
 
 /// Every file beneath `folders` that nobody keeps and that has anything in it.
-fn filled(subject: &Subject<'_>, folders: &[&str]) -> anyhow::Result<Vec<Finding>> {
+fn filled(subject: &Subject<'_>, folders: &[&str]) -> crate::Result<Vec<Finding>> {
     beneath(subject, folders, |path, kind| Ok(kind == FileKind::File && size(subject, path)? > 0))
 }
 
-fn machine_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn machine_id(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = "/etc/machine-id";
     if subject.is_kept(path.as_ref()) {
         return Ok(Judgement::kept("it is meant to stay"));
@@ -252,7 +252,7 @@ fn machine_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::broken(path, found, "goldimg seal empties it; no step of a recipe may write it"))
 }
 
-fn dbus_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn dbus_id(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = "/var/lib/dbus/machine-id";
     let metadata = subject.view.root().link_metadata(path.as_ref())?;
     let own = metadata.is_some_and(|metadata| metadata.kind != FileKind::Link && metadata.size > 0);
@@ -262,12 +262,12 @@ fn dbus_id(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::broken(path, "it is a file of its own", "goldimg seal makes it a link to /etc/machine-id"))
 }
 
-fn host_keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn host_keys(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let patterns = ["/etc/ssh/ssh_host_*", "/etc/dropbear/dropbear_*_host_key"];
     Ok(Judgement::of(present(subject, &patterns)?, "none: the first boot makes them"))
 }
 
-fn random_seed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn random_seed(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let patterns = [
         "/var/lib/systemd/random-seed",
         "/var/lib/systemd/credential.secret",
@@ -278,7 +278,7 @@ fn random_seed(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(present(subject, &patterns)?, "none"))
 }
 
-fn build_host(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn build_host(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(name) = subject.asked().build_host.as_deref() else {
         return Ok(Judgement::kept("its name is not known here"));
     };
@@ -313,7 +313,7 @@ fn contains_word(content: &[u8], word: &[u8]) -> bool {
     })
 }
 
-fn hostname(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn hostname(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = "/etc/hostname";
     let text = subject.view.text(path)?.unwrap_or_default();
     let name = text.trim();
@@ -327,7 +327,7 @@ fn hostname(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     }
 }
 
-fn resolvers(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn resolvers(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let path = Path::new("/etc/resolv.conf");
     if subject.is_asked_for(path) {
         return Ok(Judgement::kept("it is meant to stay"));
@@ -377,7 +377,7 @@ fn is_of_network(line: &str) -> bool {
     }
 }
 
-fn network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn network(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = present(subject, NETWORKS_OF_CLOUD_INIT)?;
     findings.extend(present(subject, NETWORK_STATE)?);
     // An empty file, or a link to /dev/null, keeps udev from writing its own.
@@ -395,14 +395,14 @@ fn network(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "none"))
 }
 
-fn cloud_init(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn cloud_init(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let folders = ["/var/lib/cloud/instances", "/var/lib/cloud/data", "/var/lib/cloud/sem"];
     let mut findings = beneath(subject, &folders, |_, _| Ok(true))?;
     findings.extend(present(subject, &["/var/lib/cloud/instance"])?);
     Ok(Judgement::of(findings, "none"))
 }
 
-fn packages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn packages(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let folders = [
         "/var/lib/apt/lists",
         "/var/cache/apt",
@@ -419,19 +419,19 @@ fn packages(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "none"))
 }
 
-fn logs(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn logs(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(Judgement::of(filled(subject, &["/var/log"])?, "/var/log"))
 }
 
-fn crashes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn crashes(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(Judgement::of(filled(subject, CRASHES)?, "none"))
 }
 
-fn mail(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn mail(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(Judgement::of(filled(subject, MAIL)?, "none"))
 }
 
-fn temporary(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn temporary(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(Judgement::of(beneath(subject, &["/tmp", "/var/tmp"], |_, _| Ok(true))?, "none"))
 }
 

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Window, ZeroMode, is_zero};
 use image_core::fs::{FilesystemKind, scrub_ext4, scrub_fat};
 
-use super::Subject;
 use super::rule::{Finding, Judgement, Rule};
 use super::space::{gaps, swap_files, swap_page};
+use super::subject::Subject;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -158,14 +158,14 @@ impl BlockWrite for Unwiped {
 }
 
 /// What is left there.
-fn look<'a>(subject: &Subject<'a>) -> anyhow::Result<&'a Stale> {
+fn look<'a>(subject: &Subject<'a>) -> crate::Result<&'a Stale> {
     let view = subject.view;
     view.watch().place("unused space");
     view.stale.get(view.watch(), || read(subject))
 }
 
 /// Reads all that is in no file of any filesystem: what sealing would wipe.
-fn read(subject: &Subject<'_>) -> anyhow::Result<Stale> {
+fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
     let mut found = Stale::default();
     let view = subject.view;
     for volume in view.volumes() {
@@ -196,7 +196,7 @@ fn read(subject: &Subject<'_>) -> anyhow::Result<Stale> {
 fn of_volume(
     disk: Window<Arc<dyn BlockRead>>,
     kind: FilesystemKind,
-) -> anyhow::Result<Option<(&'static str, Left)>> {
+) -> crate::Result<Option<(&'static str, Left)>> {
     if kind == FilesystemKind::Swap {
         let left = Left::read(&disk, behind_header(&disk)?)?;
         return Ok(Some(("swap space", left)));
@@ -214,18 +214,18 @@ fn of_volume(
 }
 
 /// All of a swap space but its header; nothing of what is none.
-fn behind_header(disk: &dyn BlockRead) -> anyhow::Result<Option<ByteRange>> {
+fn behind_header(disk: &dyn BlockRead) -> crate::Result<Option<ByteRange>> {
     Ok(swap_page(disk)?.map(|page| ByteRange::between(page, disk.size())))
 }
 
-fn keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn keys(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let found = look(subject)?;
     let told = |place: &String| Finding::new(place.clone(), "a private key that was removed", FIX);
     let findings: Vec<Finding> = found.keys.iter().map(told).collect();
     Ok(judged(found, findings, "none".to_owned()))
 }
 
-fn stale(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+fn stale(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let found = look(subject)?;
     let bytes: u64 = found.places.iter().map(|(_, bytes)| bytes).sum();
     let told =

@@ -16,7 +16,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use image_core::block::{BlockRead, ByteRange, Window};
 use image_core::fs::{FileKind, Files, FilesystemKind, Signature, detect};
 use image_core::partition::{Partition, PartitionTable, kind};
@@ -24,6 +23,7 @@ use image_core::partition::{Partition, PartitionTable, kind};
 use super::contents::Contents;
 use super::looked::{Shared, Watch};
 use super::unused::Stale;
+use crate::error::err;
 use initrds::{Initrds, Outcome};
 use mounted::Mounted;
 use mounts::mounts;
@@ -106,7 +106,7 @@ impl View {
     ///
     /// # Errors
     /// If its partition table is broken, or it cannot be read.
-    pub(crate) fn open(disk: Arc<dyn BlockRead>) -> anyhow::Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
         let table = PartitionTable::read(&*disk)?;
         let volumes = volumes(&disk, table.as_ref())?;
         let mut root = Err(match volumes.is_empty() {
@@ -121,7 +121,7 @@ impl View {
             let window: Arc<dyn BlockRead> = Arc::new(volume.window(Arc::clone(&disk))?);
             let is_esp = volume.partition.as_ref().is_some_and(|partition| partition.is(kind::EFI_SYSTEM));
             let mut content = image_core::fs::open(window).map_err(|error| {
-                let why = format!("{}: {}", volume.name(), anyhow::Error::from(error).root_cause());
+                let why = format!("{}: {}", volume.name(), crate::Error::from(error).root_cause());
                 unread.push(why.clone());
                 why
             });
@@ -255,7 +255,7 @@ impl View {
     }
 
     /// What is in the initrd `path`, or why it is none; `None` if there is no such file.
-    pub(super) fn initrd(&self, path: &Path) -> anyhow::Result<Option<Outcome>> {
+    pub(super) fn initrd(&self, path: &Path) -> crate::Result<Option<Outcome>> {
         if let Some(known) = self.initrds.known(path) {
             self.watch.path(path);
             return Ok(Some(known));
@@ -268,7 +268,7 @@ impl View {
     ///
     /// # Errors
     /// If a folder above it cannot be read.
-    pub(crate) fn place_of(&self, path: &Path) -> anyhow::Result<Option<(&Volume, PathBuf)>> {
+    pub(crate) fn place_of(&self, path: &Path) -> crate::Result<Option<(&Volume, PathBuf)>> {
         let found = self.files.place_of(path)?;
         Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
     }
@@ -277,7 +277,7 @@ impl View {
     ///
     /// # Errors
     /// If a folder above it cannot be read.
-    pub(crate) fn place_of_content(&self, path: &Path) -> anyhow::Result<Option<(&Volume, PathBuf)>> {
+    pub(crate) fn place_of_content(&self, path: &Path) -> crate::Result<Option<(&Volume, PathBuf)>> {
         let found = self.files.place_of_content(path)?;
         Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
     }
@@ -311,18 +311,18 @@ impl View {
     }
 
     /// The text of the file `path`; `None` if there is none.
-    pub(super) fn text(&self, path: impl AsRef<Path>) -> anyhow::Result<Option<String>> {
+    pub(super) fn text(&self, path: impl AsRef<Path>) -> crate::Result<Option<String>> {
         let bytes = self.root().read(path.as_ref(), LIMIT)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Whether there is anything at `path`, be it a dangling link.
-    pub(crate) fn exists(&self, path: impl AsRef<Path>) -> anyhow::Result<bool> {
+    pub(crate) fn exists(&self, path: impl AsRef<Path>) -> crate::Result<bool> {
         Ok(self.root().link_metadata(path.as_ref())?.is_some())
     }
 
     /// The first of `paths` that is there, links followed.
-    pub(super) fn first_of(&self, paths: &[&str]) -> anyhow::Result<Option<String>> {
+    pub(super) fn first_of(&self, paths: &[&str]) -> crate::Result<Option<String>> {
         for path in paths {
             if self.root().metadata(path.as_ref())?.is_some() {
                 return Ok(Some((*path).to_owned()));
@@ -332,7 +332,7 @@ impl View {
     }
 
     /// What a pattern means, in the order of names: an absolute path whose names may have one `*` each.
-    pub(crate) fn matches(&self, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    pub(crate) fn matches(&self, pattern: &str) -> crate::Result<Vec<PathBuf>> {
         let mut found = vec![PathBuf::from("/")];
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
             let mut next = Vec::new();
@@ -358,7 +358,7 @@ impl View {
     }
 
     /// Every file beneath `path` that is no directory, with what it is; links beneath it are not followed.
-    pub(super) fn walk(&self, path: impl AsRef<Path>) -> anyhow::Result<Vec<(PathBuf, FileKind)>> {
+    pub(super) fn walk(&self, path: impl AsRef<Path>) -> crate::Result<Vec<(PathBuf, FileKind)>> {
         let mut found = Vec::new();
         let mut folders = vec![(path.as_ref().to_owned(), 0_usize)];
         while let Some((folder, depth)) = folders.pop() {
@@ -366,11 +366,11 @@ impl View {
                 let inside = folder.join(&entry.name);
                 match entry.kind {
                     FileKind::Directory if depth < DEPTH => folders.push((inside, depth.saturating_add(1))),
-                    FileKind::Directory => return Err(anyhow!("{} is too deep", inside.display())),
+                    FileKind::Directory => return Err(err!("{} is too deep", inside.display())),
                     other => found.push((inside, other)),
                 }
                 if found.len().saturating_add(folders.len()) > FILES_LIMIT {
-                    return Err(anyhow!("there are more than {FILES_LIMIT} files"));
+                    return Err(err!("there are more than {FILES_LIMIT} files"));
                 }
             }
         }
@@ -380,7 +380,7 @@ impl View {
 }
 
 /// Everything on the disk that is known.
-fn volumes(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) -> anyhow::Result<Vec<Volume>> {
+fn volumes(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) -> crate::Result<Vec<Volume>> {
     let whole = || (None, ByteRange::between(0, disk.size()));
     let places: Vec<(Option<Partition>, ByteRange)> = match table {
         None => vec![whole()],

@@ -12,8 +12,8 @@ use image_core::qcow2::write::{Amendment, amend, set_backing};
 use super::image::{WriteArgs, advised};
 use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// What can be changed.
 const KEYS: [&str; 5] = ["compat", "refcount_bits", "lazy_refcounts", "backing_file", "backing_fmt"];

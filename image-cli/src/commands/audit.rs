@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use image_core::format::Format;
 use serde_json::json;
 
-use crate::audit::{self, Check, Expected, Profile, Report, Verdict};
+use super::choice::Choice;
 use crate::failure::FAILED;
-use crate::golden::load::nearest;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::audit::{self, Check, Expected, Profile, Report, Verdict};
+use goldimg::nearest::nearest;
+use goldimg::printable::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -42,8 +43,8 @@ pub(super) struct Audited {
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
     /// For whom it is
-    #[arg(long, value_enum, default_value_t = Profile::Openstack)]
-    pub(super) profile: Profile,
+    #[arg(long, value_enum, default_value_t = Choice(Profile::Openstack))]
+    pub(super) profile: Choice<Profile>,
     /// A path in the image that is meant to be there (may be given more than once)
     #[arg(long, value_name = "PATH", value_parser = kept_path)]
     keep: Vec<PathBuf>,
@@ -116,7 +117,7 @@ pub(super) fn ignored_rule(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let Audited { image, format, profile, .. } = &args.audited;
-    let report = audit::audit(image, *format, *profile, &args.audited.expected())?;
+    let report = audit::audit(image, *format, profile.0, &args.audited.expected())?;
     let report = args.audited.judged(report);
     match args.json {
         true => ui.json(&as_json(&report)?)?,

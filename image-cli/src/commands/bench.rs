@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::image::{Backing, human_size};
 use crate::interrupt;
-use crate::printable::printable;
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use crate::failure::Advise;
-use crate::printable::printable;
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 use crate::failure::Advise;
-use crate::golden::secrets::Asked;
-use crate::golden::{self, Request};
+use crate::interrupt;
 use crate::ui::Ui;
+use goldimg::Variables;
+use goldimg::golden::{self, Asked, Request};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -46,18 +47,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    interrupt::listen()?;
+    let variables: Variables = std::env::vars_os().collect();
     let cache = cache(args.cache_dir)?;
-    let request = Request {
-        recipe: args.recipe,
-        output: args.output,
-        force: args.force,
-        keep: args.keep,
-        shell: args.shell,
-        work_parent: args.work_dir,
-        cache,
-        secrets: args.secret,
-    };
-    golden::build(&request, ui).map(ExitCode::from)
+    let loaded = golden::load(&args.recipe, ui.monitor())?;
+    let mut request = Request::new(args.output, cache, variables)?;
+    request.force = args.force;
+    request.keep = args.keep;
+    request.shell = args.shell;
+    request.work_parent = args.work_dir;
+    request.secrets = args.secret;
+    golden::build(&loaded, &request, ui.monitor())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The folder that was asked for, or the usual one, as an absolute path.

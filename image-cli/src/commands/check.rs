@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::image::{ImageArgs, human_size, unless_shared};
 use crate::failure::{Advise, FAILED};
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// The exit code of a corrupt image.
 const CORRUPT: u8 = 2;

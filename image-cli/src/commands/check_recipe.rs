@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::failure::USAGE;
-use crate::golden::load::{self, Examined, Record};
 use crate::ui::Ui;
+use goldimg::golden::{self, Examined};
+use goldimg::mistake::Mistake;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -29,7 +30,7 @@ pub(crate) struct Args {
 struct Report {
     recipe: String,
     sound: bool,
-    problems: Vec<Record>,
+    problems: Vec<Mistake>,
 }
 
 impl Report {
@@ -37,20 +38,20 @@ impl Report {
         Self {
             recipe: examined.path.display().to_string(),
             sound: examined.loaded.is_some(),
-            problems: examined.problems.iter().map(|problem| problem.record(&examined.text)).collect(),
+            problems: examined.mistakes(),
         }
     }
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let examined: Vec<Examined> =
-        args.recipes.iter().map(|path| load::examine(path)).collect::<Result<_, _>>()?;
+        args.recipes.iter().map(|path| golden::examine(path)).collect::<Result<_, _>>()?;
     if args.json {
         let reports: Vec<_> = examined.iter().map(Report::of).collect();
         ui.json(&reports)?;
     } else {
         for one in &examined {
-            one.show(ui);
+            one.tell(ui.monitor());
             match one.loaded {
                 Some(_) => ui.verdict(&format!("{}: no mistakes\n", one.path.display()))?,
                 None => ui.verdict(&format!("{}: {}\n", one.path.display(), one.count()))?,

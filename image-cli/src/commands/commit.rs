@@ -9,8 +9,8 @@ use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
 use crate::interrupt;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// The command line of `goldimg commit`.
 #[derive(Debug, clap::Args)]

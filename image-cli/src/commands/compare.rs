@@ -13,8 +13,8 @@ use serde_json::json;
 use super::image::{Backing, human_size};
 use crate::failure::Advise;
 use crate::interrupt;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// The exit code of images that differ.
 const DIFFERENT: u8 = 1;

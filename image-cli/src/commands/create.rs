@@ -16,12 +16,13 @@ use image_core::new_file::{Existing, NewFile};
 
 use super::image::{human_size, tell_of_other_names};
 use super::image_options::{FORMAT_HINT, ImageOptions, look_at};
-use crate::failure::{Advise, USAGE, placed};
+use crate::failure::{Advise, USAGE};
 use crate::interrupt;
-use crate::printable::printable;
-use crate::size::Size;
-use crate::target_name::Wish;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::Size;
+use goldimg::target_name::Wish;
+use goldimg::target_name::placed;
 
 /// The command line of `goldimg create`.
 #[derive(Debug, clap::Args)]
@@ -111,7 +112,7 @@ fn format_of(args: &Args, options: &ImageOptions, ui: &Ui) -> anyhow::Result<For
         let default = if needs_qcow2.is_some() { Format::Qcow2 } else { Format::Raw };
         return Ok(args.format.unwrap_or(default));
     }
-    Wish { option: "-f", format: args.format, needs_qcow2 }.format_of(&args.path, ui)
+    Ok(Wish { option: "-f", format: args.format, needs_qcow2 }.format_of(&args.path, ui.monitor())?)
 }
 
 /// The size and the format of the backing file; what was given counts where it is not looked at.

@@ -11,9 +11,9 @@ use image_core::block::Excerpt;
 use super::convert::{self, options::Format};
 use super::image::Backing;
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 
 /// The bytes of a block where bs= does not say.
 const BLOCK_LEN: u64 = 512;

@@ -12,8 +12,8 @@ use image_core::nbd::Address;
 use image_core::new_file::NewFile;
 
 use crate::failure::Advise;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// The image, and how the answer is shown.
 #[derive(Debug, clap::Args)]

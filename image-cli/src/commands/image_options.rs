@@ -10,8 +10,8 @@ use image_core::format::{Format, Member, OpenOptions, Share};
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
-use crate::size::Size;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 
 /// What to do where the format of a backing file is not known.
 pub(crate) const FORMAT_HINT: &str = "-F says what the backing file is, as in -F raw";

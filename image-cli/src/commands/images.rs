@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::glance::clouds::{self, Environment};
-use crate::glance::http::Http;
-use crate::glance::image_api::Image;
-use crate::glance::session::Session;
-use crate::size::Size;
+use super::upload::environment;
 use crate::ui::Ui;
+use goldimg::glance::{self, Filter, Image, clouds};
+use goldimg::size::Size;
 
 /// Arguments of `goldimg images`.
 #[derive(Debug, clap::Args)]
@@ -35,22 +33,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let found = clouds::find(args.cloud.as_deref(), &Environment::of_process()?)?;
+    let found = clouds::find(args.cloud.as_deref(), &environment()?)?;
     found.warnings.iter().for_each(|warning| ui.warning(warning));
-    let http = Http::new(&found.cloud.trust)?;
-    let session = Session::open(&http, &found.cloud)?;
-    let project = session.project().map(|project| project.id);
-    let mut filters: Vec<(&str, &str)> = Vec::new();
-    if let Some(tag) = &args.tag {
-        filters.push(("tag", tag));
-    }
-    if let (Some(project), false) = (&project, args.all) {
-        filters.push(("owner", project));
-    }
-    let mut images = session.images(&filters)?;
-    if let Some(name) = &args.name {
-        images.retain(|image| image.name.as_ref() == Some(name) || image.replaced_name() == Some(name));
-    }
+    let filter = Filter { name: args.name.clone(), tag: args.tag.clone(), of_all_projects: args.all };
+    let images = glance::images(&found.cloud, &filter, ui.monitor())?;
     if args.json {
         ui.json(&images)?;
     } else {

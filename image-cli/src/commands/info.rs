@@ -11,9 +11,9 @@ use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
 use super::image::{ImageArgs, human_size, unless_shared};
-use crate::facts;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::facts;
+use goldimg::printable::printable;
 
 #[derive(Debug, ClapArgs)]
 #[command(

@@ -17,8 +17,8 @@ use super::image::{Backing, human_size};
 use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -7,14 +7,11 @@ use std::process::ExitCode;
 
 use super::build::cache;
 use crate::failure;
-use crate::golden::bootstrap;
-use crate::golden::copies::{self, Copies};
-use crate::golden::epoch::Epoch;
-use crate::golden::plan::{Archive, Partition, Plan};
-use crate::golden::recipe::Access;
-use crate::golden::{self, load};
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::Variables;
+use goldimg::golden::recipe::Access;
+use goldimg::golden::{self, Archive, Copies, Epoch, Partition, Plan};
+use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -35,21 +32,22 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let loaded = load::load(&args.recipe, ui)?;
-    let epoch = Epoch::from_environment()?;
+    let loaded = golden::load(&args.recipe, ui.monitor())?;
+    let variables: Variables = std::env::vars_os().collect();
+    let epoch = Epoch::from_variables(&variables)?;
     let all = match args.offline {
         true => None,
-        false => golden::consult(&loaded, &cache(args.cache_dir.clone())?, ui)?,
+        false => golden::consult(&loaded, &cache(args.cache_dir.clone())?, &variables, ui.monitor())?,
     };
-    let plan = Plan::new(&loaded, epoch, all)?;
+    let plan = Plan::new(&loaded, epoch, all, ui.monitor().cancel())?;
     match args.json {
         true => ui.json(&plan)?,
         false => ui.data(text(&plan).as_bytes())?,
     }
     // What the build would end with before it begins.
-    copies::refuse_special(&plan.copies)?;
-    if let Err(missing) = bootstrap::check(&loaded.recipe.base) {
-        ui.warning(&failure::render(&missing));
+    plan.check()?;
+    if let Err(missing) = golden::check_base(&loaded.recipe.base) {
+        ui.warning(&failure::render(&missing.into()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,8 +12,8 @@ use super::image::{WriteArgs, advised};
 use super::image_options::look_at;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// The command line of `goldimg rebase`.
 #[derive(Debug, clap::Args)]

@@ -9,9 +9,9 @@ use image_core::format::ImageWriter;
 
 use super::image::{WriteArgs, human_size};
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
-use crate::size::{Size, SizeError};
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::{Size, SizeError};
 
 /// The command line of `goldimg resize`.
 #[derive(Debug, clap::Args)]

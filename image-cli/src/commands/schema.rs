@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::golden::recipe::schema;
 use crate::ui::Ui;
+use goldimg::golden::schema;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  goldimg schema > recipe.schema.json\n\n\
@@ -11,6 +11,6 @@ use crate::ui::Ui;
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    ui.json(&schema::document())?;
+    ui.json(&schema())?;
     Ok(ExitCode::SUCCESS)
 }

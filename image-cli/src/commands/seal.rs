@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::audit::{Audited, as_json, ended, table};
 use super::image::human_size;
-use crate::printable::printable;
-use crate::seal::{self, Chosen, OPERATIONS, Request};
+use crate::interrupt;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::seal::{self, Chosen, OPERATIONS, Request};
 
 /// The option that only says what there is.
 const LIST: &str = "list";
@@ -108,15 +109,14 @@ fn seal(args: Sealing, ui: &Ui) -> anyhow::Result<ExitCode> {
     let expected = args.audited.expected();
     let chosen = Chosen::new(&args.enable, &args.disable)?;
     let Audited { image, format, profile, .. } = &args.audited;
-    let request = Request {
-        image: image.clone(),
-        format: *format,
-        output: args.output.clone(),
-        force: args.force,
-        profile: *profile,
-        expected,
-        chosen,
-    };
+    let mut request = Request::new(image);
+    request.format = *format;
+    request.output.clone_from(&args.output);
+    request.force = args.force;
+    request.profile = profile.0;
+    request.expected = expected;
+    request.chosen = chosen;
+    request.variables = std::env::vars_os().collect();
     let words = |changes: &[seal::Change]| -> Vec<String> {
         changes.iter().map(|change| printable(&change.to_string())).collect()
     };
@@ -132,7 +132,8 @@ fn seal(args: Sealing, ui: &Ui) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut sealed = seal::seal(&request, ui)?;
+    interrupt::listen()?;
+    let mut sealed = seal::seal(&request, ui.monitor())?;
     sealed.report = args.audited.judged(sealed.report);
     let changes = words(&sealed.changes);
     if sealed.other_names > 0 {

@@ -11,10 +11,10 @@ use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, del
 
 use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use super::info;
-use crate::facts;
 use crate::failure::Advise;
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::facts;
+use goldimg::printable::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(

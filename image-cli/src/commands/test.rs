@@ -9,17 +9,16 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-use crate::audit::Finding;
-use crate::audit::drivers::{Attachment, Drivers};
-use crate::audit::first_boot::FirstBoot;
+use super::choice::{Choice, values};
 use crate::failure::{Advise, FAILED, USAGE};
-use crate::printable::printable;
-use crate::size::Size;
-use crate::trial::{
+use crate::ui::Ui;
+use goldimg::audit::{Attachment, Drivers, Finding, FirstBoot};
+use goldimg::printable::printable;
+use goldimg::size::Size;
+use goldimg::trial::{
     self, Accelerator, Attachable, Boot, Cdrom, Check, DiskBus, Firmware, Outcome, Settings, Setup, Source,
     Verdict,
 };
-use crate::ui::Ui;
 
 /// Image properties.
 type Properties = BTreeMap<&'static str, &'static str>;
@@ -44,7 +43,7 @@ pub(crate) struct Args {
     whom: Whom,
     /// The firmware to boot with, one boot for each [default: bios and uefi, as openstack bios]
     #[arg(long, value_enum, value_delimiter = ',')]
-    firmware: Vec<Firmware>,
+    firmware: Vec<Choice<Firmware>>,
     #[command(flatten)]
     cloud: CloudArgs,
     /// By how much the guest's disk is larger than the image
@@ -55,7 +54,7 @@ pub(crate) struct Args {
     memory: u32,
     /// What runs the guest [default: KVM if it works]
     #[arg(long, value_enum)]
-    accelerator: Option<Accelerator>,
+    accelerator: Option<Choice<Accelerator>>,
     /// The longest time for a boot, in seconds, without what a busy machine keeps from the guest [default: 240 with KVM, 900 without]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: Option<u64>,
@@ -85,28 +84,26 @@ struct CloudArgs {
     matrix: bool,
     /// Only with data from here
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SOURCE")]
-    source: Vec<Source>,
+    source: Vec<Choice<Source>>,
     /// Only with config drives on these buses, whether the image has drivers for them or not
     #[arg(long, value_enum, value_delimiter = ',', value_name = "BUS")]
-    cdrom: Vec<Cdrom>,
+    cdrom: Vec<Choice<Cdrom>>,
 }
 
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     crate::interrupt::listen()?;
     let (setups, properties) = setups(&args, ui)?;
     let obstacles = obstacles(&args, &setups, ui)?;
-    let settings = Settings {
-        image: args.image,
-        format: args.format,
-        setups,
-        obstacles,
-        grow: args.grow.0,
-        memory_mib: args.memory,
-        accelerator: args.accelerator,
-        limit: args.timeout.map(Duration::from_secs),
-        keep: args.keep,
-    };
-    let outcome = trial::run(&settings, ui)?;
+    let mut settings = Settings::new(args.image, std::env::vars_os().collect());
+    settings.format = args.format;
+    settings.setups = setups;
+    settings.obstacles = obstacles;
+    settings.grow = args.grow.0;
+    settings.memory_mib = args.memory;
+    settings.accelerator = args.accelerator.map(|choice| choice.0);
+    settings.limit = args.timeout.map(Duration::from_secs);
+    settings.keep = args.keep;
+    let outcome = trial::run(&settings, ui.monitor())?;
     match args.json {
         true => ui.json(&Told { outcome: &outcome, properties })?,
         false => ui.verdict(&table(&outcome))?,
@@ -135,7 +132,7 @@ struct Told<'a> {
 fn setups(args: &Args, ui: &Ui) -> Result<(Vec<Setup>, Option<Properties>)> {
     let firmware = |usual: &[Firmware]| match args.firmware.as_slice() {
         [] => usual.to_vec(),
-        asked => asked.to_vec(),
+        asked => values(asked),
     };
     if args.whom == Whom::NoCloud {
         if args.cloud.is_given() {
@@ -203,9 +200,9 @@ fn datasource(source: Source) -> Option<&'static str> {
 fn machines(asked: &CloudArgs, drivers: Option<&Drivers>, ui: &Ui) -> Vec<Setup> {
     let mut attachable = drivers.map_or_else(Attachable::all, attachable);
     if !asked.cdrom.is_empty() {
-        attachable.cdroms.clone_from(&asked.cdrom);
+        attachable.cdroms = values(&asked.cdrom);
     }
-    let wanted = |setup: &Setup| asked.source.is_empty() || asked.source.contains(&setup.source);
+    let wanted = |setup: &Setup| asked.source.is_empty() || asked.source.contains(&Choice(setup.source));
     let mut machines = if asked.matrix || asked.cdrom.len() > 1 {
         let (tried, left_out) = Setup::matrix(&attachable);
         for setup in left_out.iter().filter(|setup| wanted(setup) && asked.cdrom.is_empty()) {

@@ -1,33 +1,27 @@
 //! `goldimg upload`: an image file becomes an image of an OpenStack cloud.
 
-mod audited;
-mod facts;
-mod source;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use goldimg::glance::{Cloud, Environment, Method, Outcome, Shown, Target, Visibility, Way, clouds};
+use goldimg::size::Size;
+use goldimg::upload::{self, Request};
 
 use super::audit::ignored_rule;
-use crate::failure::{Advise, USAGE};
-use crate::glance::clouds::{self, Cloud, Environment};
-use crate::glance::exchange::Exchange;
-use crate::glance::http::Http;
-use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
-use crate::glance::payload::converted::Target;
-use crate::glance::rehearsal::{Rehearsal, Shown};
-use crate::glance::session::Session;
-use crate::glance::template;
-use crate::glance::upload::{self, Job, Method, Outcome, Way};
+use super::choice::Choice;
 use crate::interrupt;
-use crate::properties;
-use crate::size::Size;
 use crate::ui::Ui;
-use audited::Audit;
-use facts::Facts;
-use source::Sighted;
+
+/// Whether an image is audited before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Audit {
+    /// One that fails is refused
+    On,
+    /// Whatever is in it
+    Off,
+}
 
 /// Arguments of `goldimg upload`.
 #[derive(Debug, clap::Args)]
@@ -114,7 +108,7 @@ struct Who {
     private: bool,
     /// Who sees it [default: this project, and those it is shared with]
     #[arg(long, value_enum)]
-    visibility: Option<Visibility>,
+    visibility: Option<Choice<Visibility>>,
 }
 
 impl Who {
@@ -122,7 +116,7 @@ impl Who {
         match (self.public, self.private) {
             (true, _) => Visibility::Public,
             (_, true) => Visibility::Private,
-            _ => self.visibility.unwrap_or(Visibility::Shared),
+            _ => self.visibility.map_or(Visibility::Shared, |choice| choice.0),
         }
     }
 }
@@ -132,7 +126,7 @@ impl Who {
 struct WayArgs {
     /// How the bytes get there [default: direct, or what --uri and several stores need]
     #[arg(long, value_enum)]
-    method: Option<Method>,
+    method: Option<Choice<Method>>,
     /// Where the cloud itself fetches the image; the local file is what its hash is compared with
     #[arg(long, value_name = "URL")]
     uri: Option<String>,
@@ -150,7 +144,7 @@ struct WayArgs {
 impl WayArgs {
     fn to_way(&self) -> Way {
         Way {
-            method: self.method,
+            method: self.method.map(|choice| choice.0),
             uri: self.uri.clone(),
             stores: self.store.clone(),
             all_stores: self.all_stores,
@@ -167,38 +161,44 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// All that can be told without reading the image is told first: it may take minutes.
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
-    let way = args.way.to_way();
-    way.check()?;
+    let request = request(args);
+    request.way.check()?;
     let cloud = cloud(args, ui)?;
-    let sighted = Sighted::at(args, ui)?;
-    let facts = Facts::gather(&args.image)?;
-    facts.check_size(&args.image)?;
-    let image = new_image(args, &facts, &sighted)?;
-    report(&properties::lint(&image.properties, image.visibility == Visibility::Public), ui)?;
-    if args.audit == Audit::On {
-        audited::check(&args.image, sighted.stored_as(), &facts.accepted, &args.ignore, ui)?;
-    }
     if args.plan {
-        let unknown = Cloud::unknown();
-        let (cloud, is_known) = cloud.as_ref().map_or((&unknown, false), |cloud| (cloud, true));
-        let older = args.replace.then_some(image.name.as_str());
-        let rehearsal = Rehearsal::new(cloud, is_known, &way.stores, older);
-        send(args, &rehearsal, cloud, &way, image, (&facts, &sighted), ui)?;
-        return plan(args, &rehearsal.requests(), ui);
+        return plan(args, &upload::plan(&request, cloud.as_ref(), ui.monitor())?, ui);
     }
-    let cloud = cloud.context("no cloud is chosen")?;
-    let http = Http::new(&cloud.trust)?;
-    let outcome = send(args, &http, &cloud, &way, image, (&facts, &sighted), ui)?;
+    let outcome = upload::run(&request, &cloud.context("no cloud is chosen")?, ui.monitor())?;
     show(args, &outcome, ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn request(args: &Args) -> Request {
+    let mut request = Request::new(&args.image);
+    request.name.clone_from(&args.name);
+    request.version.clone_from(&args.image_version);
+    request.properties.clone_from(&args.property);
+    request.tags.clone_from(&args.tag);
+    request.visibility = args.who.visibility();
+    request.protected = args.protected;
+    request.hidden = args.hidden;
+    request.min_disk = args.min_disk;
+    request.min_ram = args.min_ram;
+    request.disk_format.clone_from(&args.disk_format);
+    request.convert = args.convert;
+    request.inspect = !args.no_inspect;
+    request.audit = args.audit == Audit::On;
+    request.ignored = args.ignore.iter().cloned().collect();
+    request.way = args.way.to_way();
+    request.replace = args.replace.then_some(args.keep);
+    request.deadline = Duration::from_secs(args.way.deadline);
+    request
+}
+
 /// The cloud that is meant; a plan also does without one.
 fn cloud(args: &Args, ui: &Ui) -> anyhow::Result<Option<Cloud>> {
-    let (wanted, environment) = (args.cloud.as_deref(), Environment::of_process()?);
+    let (wanted, environment) = (args.cloud.as_deref(), environment()?);
     if args.plan && !clouds::is_chosen(wanted, &environment)? {
         ui.note(
             "no cloud is chosen (--cloud): how one logs in there, and whether it takes this (methods, stores, rights, \
@@ -211,87 +211,10 @@ fn cloud(args: &Args, ui: &Ui) -> anyhow::Result<Option<Cloud>> {
     Ok(Some(found.cloud))
 }
 
-/// Logs in, asks what is offered, and only then reads the image.
-fn send(
-    args: &Args,
-    exchange: &dyn Exchange,
-    cloud: &Cloud,
-    way: &Way,
-    mut image: NewImage,
-    (facts, sighted): (&Facts, &Sighted<'_>),
-    ui: &Ui,
-) -> anyhow::Result<Outcome> {
-    let session = Session::open(exchange, cloud)?;
-    let method = way.method_for(&session.offer()?)?;
-    let sha256 = source::sha256_of(&args.image, "reading", ui)?;
-    facts.check(&args.image, &sha256)?;
-    let source = sighted.prepare(&sha256, ui)?;
-    image.properties.insert(BUILD_ID.into(), source.build_id.clone());
-    let job = Job {
-        image,
-        protected: args.protected,
-        hidden: args.hidden,
-        payload: &*source.payload,
-        expected_sha256: source.sha256.clone(),
-        expected_len: source.len,
-        way,
-        method,
-        replace: args.replace.then_some(args.keep),
-        deadline: Duration::from_secs(args.way.deadline),
-    };
-    upload::run(&session, &job, ui)
-}
-
-/// The image as it is described to the cloud, but for what tells its build.
-fn new_image(args: &Args, facts: &Facts, sighted: &Sighted<'_>) -> anyhow::Result<NewImage> {
-    let name = template::fill(&args.name, &facts.parts(args.image_version.as_deref()))?;
-    let mut properties = facts.properties.clone();
-    for (key, value) in &args.property {
-        match value.as_str() {
-            "" => drop(properties.remove(key)),
-            _ => drop(properties.insert(key.clone(), value.clone())),
-        }
-    }
-    properties.insert(NAME.into(), name.clone());
-    Ok(NewImage {
-        id: String::new(),
-        name,
-        disk_format: sighted.format.clone(),
-        container_format: "bare".into(),
-        visibility: args.who.visibility(),
-        min_disk: min_disk(args, sighted)?,
-        min_ram: args.min_ram.or(facts.min_ram).unwrap_or(0),
-        tags: args.tag.clone(),
-        properties,
-    })
-}
-
-/// Glance neither checks it nor sets it: too small a value makes servers fail when they are built.
-fn min_disk(args: &Args, sighted: &Sighted<'_>) -> anyhow::Result<u64> {
-    match (args.min_disk, sighted.min_disk) {
-        (Some(asked), Some(needed)) if asked < needed => {
-            let error =
-                anyhow::anyhow!("--min-disk {asked} is less than the image's virtual size of {needed} GiB");
-            Err(error).hint(|| "leave it out").exit_code(USAGE)
-        }
-        (Some(asked), _) => Ok(asked),
-        (None, Some(needed)) => Ok(needed),
-        (None, None) => {
-            let error = anyhow::anyhow!("the virtual size of a {} image is not read here", sighted.format);
-            Err(error).hint(|| "tell it with --min-disk, in GiB").exit_code(USAGE)
-        }
-    }
-}
-
-/// Warns, and fails with all that cannot work.
-fn report(findings: &[properties::Finding], ui: &Ui) -> anyhow::Result<()> {
-    let (fatal, other): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.fatal);
-    other.iter().for_each(|finding| ui.warning(&finding.text));
-    let reasons: Vec<&str> = fatal.iter().map(|finding| finding.text.as_str()).collect();
-    match reasons.is_empty() {
-        true => Ok(()),
-        false => Err(anyhow::anyhow!("{}", reasons.join("; "))).exit_code(USAGE),
-    }
+/// Where clouds are described, for this process.
+pub(super) fn environment() -> anyhow::Result<Environment> {
+    let current_dir = std::env::current_dir().context("finding the current directory")?;
+    Ok(Environment::new(&std::env::vars_os().collect(), current_dir, std::env::home_dir()))
 }
 
 fn plan(args: &Args, requests: &[Shown], ui: &Ui) -> anyhow::Result<ExitCode> {

@@ -13,14 +13,15 @@
 mod files;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use super::http::Trust;
 use super::secret::Secret;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
+use crate::variables::Variables;
 use files::Files;
 
 /// The name of the cloud that the `OS_*` variables describe.
@@ -52,7 +53,7 @@ const AUTH_VARIABLES: &[&str] = &[
 
 /// A cloud, and who one is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cloud {
+pub struct Cloud {
     pub(crate) name: String,
     /// Keystone's address, without `/v3` and without a slash at its end.
     pub(crate) auth_url: String,
@@ -118,7 +119,7 @@ pub(crate) enum Scope {
 
 /// What the machine has to say: variables and folders. Made up in tests.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Environment {
+pub struct Environment {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) current_dir: PathBuf,
     pub(crate) home: Option<PathBuf>,
@@ -143,16 +144,17 @@ impl Cloud {
 }
 
 impl Environment {
-    /// This process's own.
-    pub(crate) fn of_process() -> anyhow::Result<Self> {
-        Ok(Self {
-            variables: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
-            current_dir: std::env::current_dir().context("finding the current directory")?,
-            home: std::env::home_dir(),
+    /// What `variables` say, and files in the folders where clouds.yaml is looked for: `current_dir`, beneath `home`, and the
+    /// system's.
+    pub fn new(variables: &Variables, current_dir: PathBuf, home: Option<PathBuf>) -> Self {
+        let text =
+            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        Self {
+            variables: variables.iter().filter_map(text).collect(),
+            current_dir,
+            home,
             system_dirs: vec!["/etc/xdg/openstack".into(), "/etc/openstack".into()],
-        })
+        }
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -161,16 +163,18 @@ impl Environment {
 }
 
 /// A cloud, and what the user should know about how it was found.
-pub(crate) struct Found {
-    pub(crate) cloud: Cloud,
-    pub(crate) warnings: Vec<String>,
+pub struct Found {
+    /// The cloud.
+    pub cloud: Cloud,
+    /// What may not be as it was meant, for people.
+    pub warnings: Vec<String>,
 }
 
 /// Whether [`find`] would have a cloud to look for: one is named, described by variables, or the only one there is.
 ///
 /// # Errors
 /// Where a file cannot be read.
-pub(crate) fn is_chosen(wanted: Option<&str>, environment: &Environment) -> anyhow::Result<bool> {
+pub fn is_chosen(wanted: Option<&str>, environment: &Environment) -> crate::Result<bool> {
     let named = wanted.is_some() || environment.variable("OS_CLOUD").is_some();
     let described = || AUTH_VARIABLES.iter().any(|name| environment.variable(name).is_some());
     Ok(named || described() || Files::read(environment)?.only_cloud().is_ok())
@@ -180,7 +184,7 @@ pub(crate) fn is_chosen(wanted: Option<&str>, environment: &Environment) -> anyh
 ///
 /// # Errors
 /// Where there is none, several, or one that is not complete.
-pub(crate) fn find(wanted: Option<&str>, environment: &Environment) -> anyhow::Result<Found> {
+pub fn find(wanted: Option<&str>, environment: &Environment) -> crate::Result<Found> {
     let files = Files::read(environment)?;
     let set: Vec<&str> =
         AUTH_VARIABLES.iter().copied().filter(|name| environment.variable(name).is_some()).collect();
@@ -261,7 +265,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn cloud(&self, name: &str) -> anyhow::Result<Cloud> {
+    fn cloud(&self, name: &str) -> crate::Result<Cloud> {
         let auth_url = self.auth("auth_url").context("it has no auth_url").hint(
             || "the address of Keystone belongs to the cloud's `auth:` in clouds.yaml, or into OS_AUTH_URL",
         )?;
@@ -291,7 +295,7 @@ impl Reader<'_> {
         self.entry.get("auth").and_then(|auth| auth.get(key)).and_then(scalar).or_else(|| self.text(key))
     }
 
-    fn credentials(&self) -> anyhow::Result<Auth> {
+    fn credentials(&self) -> crate::Result<Auth> {
         let has = |key: &str| self.auth(key).is_some();
         let said = self.text("auth_type");
         let kind = said.as_deref().unwrap_or(match () {
@@ -319,14 +323,14 @@ impl Reader<'_> {
                 Ok(Auth::ApplicationCredential { credential, secret })
             }
             "token" | "v3token" => Ok(Auth::Token(self.required_secret("token")?)),
-            other => Err(anyhow::anyhow!("its auth_type {other:?} is not supported")).hint(|| {
+            other => Err(err!("its auth_type {other:?} is not supported")).hint(|| {
                 "password, v3applicationcredential and v3token are; an application credential replaces \
                           single sign-on: openstack application credential create goldimg"
             }),
         }
     }
 
-    fn required_secret(&self, key: &str) -> anyhow::Result<Secret> {
+    fn required_secret(&self, key: &str) -> crate::Result<Secret> {
         self.auth(key).map(Secret::new).with_context(|| format!("it has no {key}")).hint(|| {
             format!("put it into secure.yaml beside clouds.yaml, under the same cloud's `auth: {key}:`")
         })
@@ -343,7 +347,7 @@ impl Reader<'_> {
         shared.unwrap_or_else(|| Domain::Id("default".into()))
     }
 
-    fn user(&self) -> anyhow::Result<Named> {
+    fn user(&self) -> crate::Result<Named> {
         if let Some(id) = self.auth("user_id") {
             return Ok(Named::Id(id));
         }
@@ -351,7 +355,7 @@ impl Reader<'_> {
         Ok(Named::Name { name, domain: self.domain("user_domain").unwrap_or_else(|| self.default_domain()) })
     }
 
-    fn scope(&self) -> anyhow::Result<Scope> {
+    fn scope(&self) -> crate::Result<Scope> {
         if self.auth("system_scope").is_some() {
             return Ok(Scope::System);
         }

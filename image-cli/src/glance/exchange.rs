@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::secret::Secret;
+use crate::error::err;
 
 /// What is done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,9 +123,9 @@ impl Answer {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> crate::Result<T> {
         serde_json::from_slice(&self.body)
-            .map_err(|error| anyhow::anyhow!("the answer is not the JSON it should be: {error}"))
+            .map_err(|error| err!("the answer is not the JSON it should be: {error}"))
     }
 
     /// A refusal without the request's secrets: servers and proxies like to repeat what they were sent.
@@ -205,6 +206,12 @@ pub(crate) enum Lost {
         #[source]
         source: ureq::Error,
     },
+}
+
+impl From<Lost> for crate::Error {
+    fn from(lost: Lost) -> Self {
+        Self::new(crate::ErrorKind::Io, lost)
+    }
 }
 
 impl Lost {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
@@ -12,7 +11,7 @@ use ureq::{Agent, SendBody};
 
 use super::exchange::{Answer, Exchange, HeaderText, Lost, Request, Stream};
 use super::last_words::LastWords;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail};
 
 /// A catalog or a page of 1000 images with long properties stays below.
 const ANSWER_LIMIT: u64 = 64 << 20;
@@ -45,7 +44,7 @@ impl Http {
     ///
     /// # Errors
     /// Where a certificate or key cannot be read.
-    pub(crate) fn new(trust: &Trust) -> anyhow::Result<Self> {
+    pub(crate) fn new(trust: &Trust) -> crate::Result<Self> {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .disable_verification(trust.insecure)
@@ -147,7 +146,7 @@ fn is_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-fn roots(trust: &Trust) -> anyhow::Result<RootCerts> {
+fn roots(trust: &Trust) -> crate::Result<RootCerts> {
     if trust.insecure {
         return Ok(RootCerts::new_with_certs(&[]));
     }
@@ -170,7 +169,7 @@ fn roots(trust: &Trust) -> anyhow::Result<RootCerts> {
     Ok(RootCerts::new_with_certs(&certs))
 }
 
-fn client_cert(trust: &Trust) -> anyhow::Result<Option<ClientCert>> {
+fn client_cert(trust: &Trust) -> crate::Result<Option<ClientCert>> {
     let Some((cert_path, key_path)) = &trust.client_cert else { return Ok(None) };
     let mut chain = Vec::new();
     let mut key = None;
@@ -195,10 +194,10 @@ fn client_cert(trust: &Trust) -> anyhow::Result<Option<ClientCert>> {
 }
 
 /// Tries certificate and key together: the HTTP library would panic on a pair that does not fit.
-fn check_pair(chain: &[Certificate<'static>], key: &PrivateKey<'static>) -> anyhow::Result<()> {
+fn check_pair(chain: &[Certificate<'static>], key: &PrivateKey<'static>) -> crate::Result<()> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let chain = chain.iter().map(|cert| CertificateDer::from(cert.der().to_vec())).collect();
-    let key = PrivateKeyDer::try_from(key.der().to_vec()).map_err(anyhow::Error::msg)?;
+    let key = PrivateKeyDer::try_from(key.der().to_vec()).map_err(crate::Error::failed)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -207,12 +206,12 @@ fn check_pair(chain: &[Certificate<'static>], key: &PrivateKey<'static>) -> anyh
     Ok(())
 }
 
-fn private_key(path: &Path) -> anyhow::Result<PrivateKey<'static>> {
+fn private_key(path: &Path) -> crate::Result<PrivateKey<'static>> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     PrivateKey::from_pem(&bytes).with_context(|| format!("reading the private key in {}", path.display()))
 }
 
-fn pem_items(path: &Path) -> anyhow::Result<Vec<PemItem<'static>>> {
+fn pem_items(path: &Path) -> crate::Result<Vec<PemItem<'static>>> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     ureq::tls::parse_pem(&bytes)
         .collect::<Result<_, _>>()

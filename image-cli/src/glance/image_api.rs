@@ -11,13 +11,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{Answer, Request, Verb};
 use super::session::Session;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 
 /// The media type of image patches: JSON Patch (RFC 6902) with some restrictions.
 const PATCH_TYPE: &str = "application/openstack-images-v2.1-json-patch";
@@ -36,15 +35,24 @@ const PAGE_LIMIT: usize = 1000;
 /// An image's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
+pub enum Status {
+    /// It has no data.
     Queued,
+    /// Its data are being received.
     Saving,
+    /// Its data are being staged, or are.
     Uploading,
+    /// Staged data are being imported.
     Importing,
+    /// It can be used.
     Active,
+    /// An administrator keeps its data from being read.
     Deactivated,
+    /// Receiving its data failed.
     Killed,
+    /// It is deleted.
     Deleted,
+    /// It is deleted, and its data are not yet.
     PendingDelete,
     /// One that Glance did not have when this was written.
     #[serde(untagged)]
@@ -52,7 +60,8 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    pub(crate) fn name(&self) -> String {
+    /// As Glance writes it.
+    pub fn name(&self) -> String {
         match serde_json::to_value(self) {
             Ok(Value::String(name)) => name,
             _ => String::new(),
@@ -61,9 +70,9 @@ impl Status {
 }
 
 /// Who sees an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Visibility {
+pub enum Visibility {
     /// Everyone, in every list; an administrator's privilege by default
     Public,
     /// Everyone who knows its id
@@ -75,7 +84,8 @@ pub(crate) enum Visibility {
 }
 
 impl Visibility {
-    pub(crate) fn name(self) -> &'static str {
+    /// As Glance writes it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Public => "public",
             Self::Community => "community",
@@ -87,29 +97,39 @@ impl Visibility {
 
 /// An image, as Glance describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Image {
-    pub(crate) id: String,
-    pub(crate) name: Option<String>,
-    pub(crate) status: Status,
-    pub(crate) visibility: Visibility,
+pub struct Image {
+    /// Its identifier.
+    pub id: String,
+    /// Its name, which others may have too.
+    pub name: Option<String>,
+    /// Where it is on its way.
+    pub status: Status,
+    /// Who sees it.
+    pub visibility: Visibility,
     pub(crate) owner: Option<String>,
+    /// Whether nobody can delete it.
     #[serde(default)]
-    pub(crate) protected: bool,
+    pub protected: bool,
+    /// Whether it is in no list.
     #[serde(default)]
-    pub(crate) os_hidden: bool,
-    pub(crate) size: Option<u64>,
+    pub os_hidden: bool,
+    /// The size of its data in bytes, once they are there.
+    pub size: Option<u64>,
     pub(crate) virtual_size: Option<u64>,
-    pub(crate) disk_format: Option<String>,
+    /// Glance's name of its format, once it has one.
+    pub disk_format: Option<String>,
     pub(crate) container_format: Option<String>,
     #[serde(default)]
     pub(crate) min_disk: u64,
     #[serde(default)]
     pub(crate) min_ram: u64,
     pub(crate) checksum: Option<String>,
-    pub(crate) os_hash_algo: Option<String>,
+    /// The algorithm of its hash, such as `sha512`.
+    pub os_hash_algo: Option<String>,
     pub(crate) os_hash_value: Option<String>,
+    /// When it was created (ISO 8601, UTC).
     #[serde(default)]
-    pub(crate) created_at: String,
+    pub created_at: String,
     #[serde(default)]
     pub(crate) tags: Vec<String>,
     /// Everything else: Glance keeps properties beside its own fields.
@@ -129,7 +149,7 @@ impl Image {
     }
 
     /// "name (id)" for messages.
-    pub(crate) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         format!("{:?} ({})", self.name.as_deref().unwrap_or_default(), self.id)
     }
 }
@@ -222,11 +242,11 @@ pub(crate) struct Offer {
 ///
 /// # Errors
 /// With what the server says, and a hint where the status tells what to do.
-pub(crate) fn expect_success(answer: Answer) -> anyhow::Result<Answer> {
+pub(crate) fn expect_success(answer: Answer) -> crate::Result<Answer> {
     if answer.is_success() {
         return Ok(answer);
     }
-    let error = anyhow::anyhow!("{}", answer.message());
+    let error = err!("{}", answer.message());
     let Some(hint) = hint_for(answer.status) else { return Err(error) };
     Err(error).hint(|| hint)
 }
@@ -249,7 +269,7 @@ pub(crate) fn hint_for(status: u16) -> Option<&'static str> {
 }
 
 /// Refuses an identifier that would change the meaning of a path.
-fn checked(id: &str) -> anyhow::Result<&str> {
+fn checked(id: &str) -> crate::Result<&str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match !id.is_empty() && id.len() <= 64 && id.chars().all(fine) && !id.starts_with('.') {
         true => Ok(id),
@@ -273,7 +293,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where no answer comes.
-    pub(crate) fn offer(&self) -> anyhow::Result<Offer> {
+    pub(crate) fn offer(&self) -> crate::Result<Offer> {
         #[derive(Deserialize)]
         struct Methods {
             value: Vec<String>,
@@ -312,7 +332,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where Glance refuses.
-    pub(crate) fn create_image(&self, new: &NewImage) -> anyhow::Result<Creation> {
+    pub(crate) fn create_image(&self, new: &NewImage) -> crate::Result<Creation> {
         let doing = || format!("creating image {:?}", new.name);
         let answer =
             self.call(&self.request(Verb::Post, "/v2/images").json(new.body())).with_context(doing)?;
@@ -326,7 +346,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where there is none, or it is not shown to us.
-    pub(crate) fn image(&self, id: &str) -> anyhow::Result<Image> {
+    pub(crate) fn image(&self, id: &str) -> crate::Result<Image> {
         self.find_image(id)?.with_context(|| format!("image {id} does not exist any more"))
     }
 
@@ -334,7 +354,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where no answer comes.
-    pub(crate) fn find_image(&self, id: &str) -> anyhow::Result<Option<Image>> {
+    pub(crate) fn find_image(&self, id: &str) -> crate::Result<Option<Image>> {
         let doing = || format!("looking at image {id}");
         let answer = self.call(&self.request(Verb::Get, &image_path(id, "")?)).with_context(doing)?;
         match answer.status {
@@ -347,14 +367,14 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where no answer comes, or pages without end.
-    pub(crate) fn images(&self, filters: &[(&str, &str)]) -> anyhow::Result<Vec<Image>> {
+    pub(crate) fn images(&self, filters: &[(&str, &str)]) -> crate::Result<Vec<Image>> {
         let mut found = self.list(filters, false)?;
         found.extend(self.list(filters, true)?);
         found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
         Ok(found)
     }
 
-    fn list(&self, filters: &[(&str, &str)], hidden: bool) -> anyhow::Result<Vec<Image>> {
+    fn list(&self, filters: &[(&str, &str)], hidden: bool) -> crate::Result<Vec<Image>> {
         #[derive(Deserialize)]
         struct Page {
             images: Vec<Image>,
@@ -386,7 +406,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where Glance refuses.
-    pub(crate) fn change_image(&self, id: &str, changes: &[Change]) -> anyhow::Result<Image> {
+    pub(crate) fn change_image(&self, id: &str, changes: &[Change]) -> crate::Result<Image> {
         let operations = changes.iter().map(Change::operation).collect();
         let request =
             self.request(Verb::Patch, &image_path(id, "")?).json_as(PATCH_TYPE, Value::Array(operations));
@@ -400,7 +420,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where Glance refuses: protected (403), in use (409).
-    pub(crate) fn delete_image(&self, id: &str) -> anyhow::Result<()> {
+    pub(crate) fn delete_image(&self, id: &str) -> crate::Result<()> {
         let answer = self
             .call(&self.request(Verb::Delete, &image_path(id, "")?))
             .with_context(|| format!("deleting image {id}"))?;
@@ -414,7 +434,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where no answer comes.
-    pub(crate) fn image_tasks(&self, id: &str) -> anyhow::Result<Vec<Task>> {
+    pub(crate) fn image_tasks(&self, id: &str) -> crate::Result<Vec<Task>> {
         #[derive(Deserialize)]
         struct Tasks {
             tasks: Vec<Task>,
@@ -430,7 +450,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where `id` is none.
-    pub(crate) fn data_request(&self, id: &str, end: &str) -> anyhow::Result<Request> {
+    pub(crate) fn data_request(&self, id: &str, end: &str) -> crate::Result<Request> {
         Ok(self.request(Verb::Put, &image_path(id, end)?).header("Content-Type", "application/octet-stream"))
     }
 
@@ -438,12 +458,12 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Where no answer comes; every status is an answer.
-    pub(crate) fn import_image(&self, id: &str, body: Value) -> anyhow::Result<Answer> {
+    pub(crate) fn import_image(&self, id: &str, body: Value) -> crate::Result<Answer> {
         self.call(&self.request(Verb::Post, &image_path(id, "/import")?).json(body))
     }
 }
 
-fn image_path(id: &str, end: &str) -> anyhow::Result<String> {
+fn image_path(id: &str, end: &str) -> crate::Result<String> {
     Ok(format!("/v2/images/{}{end}", checked(id)?))
 }
 

@@ -14,12 +14,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use crate::error::{Advise, Context, err};
 use image_core::block::{BlockRead, FileDisk};
 use image_core::qcow2::layout::INCOMPATIBLE_EXTENDED_L2;
 use image_core::qcow2::{Header, Unsupported};
-
-use crate::failure::Advise;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,12 +92,12 @@ const MBR_ENTRY_LEN: usize = 16;
 ///
 /// # Errors
 /// Where it cannot be read, or what it claims to be it is not.
-pub(crate) fn inspect(path: &Path) -> anyhow::Result<Inspected> {
+pub(crate) fn inspect(path: &Path) -> crate::Result<Inspected> {
     let disk = FileDisk::open(path)?;
     inspect_disk(&disk).with_context(|| format!("inspecting {}", path.display()))
 }
 
-pub(crate) fn inspect_disk(disk: &dyn BlockRead) -> anyhow::Result<Inspected> {
+pub(crate) fn inspect_disk(disk: &dyn BlockRead) -> crate::Result<Inspected> {
     let file_size = disk.size();
     let head = bytes_at(disk, 0, HEAD_LEN)?;
     let formats = recognised(&head);
@@ -150,7 +148,7 @@ impl Inspected {
     ///
     /// # Errors
     /// Where there is anything.
-    pub(crate) fn check(&self, path: &Path, declared: &str) -> anyhow::Result<()> {
+    pub(crate) fn check(&self, path: &Path, declared: &str) -> crate::Result<()> {
         let mut reasons: Vec<String> = self.violations.iter().map(Violation::to_string).collect();
         // Formats without a signature are told from each other by their declaration alone.
         let known = SIGNATURES.iter().any(|(format, ..)| *format == declared);
@@ -160,7 +158,7 @@ impl Inspected {
         if reasons.is_empty() {
             return Ok(());
         }
-        let error = anyhow::anyhow!("Glance would refuse {}: {}", path.display(), reasons.join("; "));
+        let error = err!("Glance would refuse {}: {}", path.display(), reasons.join("; "));
         Err(error).hint(|| self.remedy(path, declared))
     }
 }
@@ -205,14 +203,14 @@ fn recognised(head: &[u8]) -> Vec<&'static str> {
 }
 
 /// Bytes of a disk, as many as there are.
-fn bytes_at(disk: &dyn BlockRead, offset: u64, len: usize) -> anyhow::Result<Vec<u8>> {
+fn bytes_at(disk: &dyn BlockRead, offset: u64, len: usize) -> crate::Result<Vec<u8>> {
     let there = disk.size().saturating_sub(offset).min(len as u64);
     let mut bytes = vec![0; usize::try_from(there).unwrap_or(len)];
     disk.read_at(&mut bytes, offset)?;
     Ok(bytes)
 }
 
-fn qcow2(disk: &dyn BlockRead, found: &mut Inspected) -> anyhow::Result<()> {
+fn qcow2(disk: &dyn BlockRead, found: &mut Inspected) -> crate::Result<()> {
     let header = match Header::read(disk) {
         Ok(header) => header,
         Err(error) => match error.cause::<Unsupported>() {
@@ -255,7 +253,7 @@ fn qcow2(disk: &dyn BlockRead, found: &mut Inspected) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn raw(disk: &dyn BlockRead, head: &[u8], found: &mut Inspected) -> anyhow::Result<()> {
+fn raw(disk: &dyn BlockRead, head: &[u8], found: &mut Inspected) -> crate::Result<()> {
     found.virtual_size = Some(found.file_size);
     let footer = bytes_at(disk, found.file_size.saturating_sub(SECTOR_LEN as u64), SECTOR_LEN)?;
     if footer.starts_with(b"conectix") {

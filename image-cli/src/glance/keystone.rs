@@ -3,7 +3,6 @@
 //! `POST {auth_url}/v3/auth/tokens` answers 201 with the token in the header `X-Subject-Token` and the catalog in
 //! the body (Identity API v3, "Password authentication with scoped authorization" and its neighbours).
 
-use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use super::clouds::{Auth, Cloud, Credential, Domain, IMAGE_VERSIONS, Named, Scop
 use super::exchange::{Answer, Exchange, Request, Verb};
 use super::secret::{HIDDEN, Secret};
 use super::session::patiently;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 
 /// A token and what Keystone said with it.
 #[derive(Debug)]
@@ -55,7 +54,7 @@ struct Endpoint {
 ///
 /// # Errors
 /// Where Keystone cannot be reached or does not believe us.
-pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> anyhow::Result<Token> {
+pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> crate::Result<Token> {
     let doing = || format!("authenticating at {}", cloud.auth_url);
     let url = format!("{}/v3/auth/tokens", cloud.auth_url);
     let request = match (&cloud.auth, &cloud.scope) {
@@ -85,8 +84,8 @@ pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> anyhow::Re
     Ok(Token { value, facts })
 }
 
-fn refused<T>(cloud: &Cloud, answer: &Answer) -> anyhow::Result<T> {
-    let error = anyhow::anyhow!("{}", answer.message());
+fn refused<T>(cloud: &Cloud, answer: &Answer) -> crate::Result<T> {
+    let error = err!("{}", answer.message());
     match (answer.status, &cloud.auth) {
         (401, Auth::Password { .. }) => Err(error).hint(|| {
             format!("the user, the password or the project of cloud {:?} is wrong: openstack --os-cloud {} token issue",
@@ -151,12 +150,12 @@ impl Facts {
     ///
     /// # Errors
     /// Where the catalog has no such endpoint; the hint names what it has.
-    pub(crate) fn image_endpoint(&self, cloud: &Cloud) -> anyhow::Result<String> {
+    pub(crate) fn image_endpoint(&self, cloud: &Cloud) -> crate::Result<String> {
         if let Some(endpoint) = &cloud.image_endpoint {
             return Ok(endpoint.clone());
         }
         if self.catalog.is_empty() {
-            return Err(anyhow::anyhow!("the token of cloud {:?} comes without a catalog", cloud.name))
+            return Err(err!("the token of cloud {:?} comes without a catalog", cloud.name))
                 .hint(|| "it is not scoped to a project: add project_name to the cloud's auth");
         }
         let endpoints: Vec<&Endpoint> = self
@@ -172,7 +171,7 @@ impl Facts {
             endpoints.iter().copied().filter(|endpoint| endpoint.is_in(cloud.region.as_deref())).collect();
         if in_region.is_empty() {
             let region = cloud.region.as_deref().unwrap_or_default();
-            return Err(anyhow::anyhow!("the image service has no endpoint in region {region:?}"))
+            return Err(err!("the image service has no endpoint in region {region:?}"))
                 .hint(|| format!("its regions are: {}", distinct(&endpoints, |e| e.region())));
         }
         let found = cloud
@@ -181,10 +180,8 @@ impl Facts {
             .find_map(|wanted| in_region.iter().find(|endpoint| endpoint.interface == *wanted));
         match found {
             Some(endpoint) => Ok(without_version(&endpoint.url, IMAGE_VERSIONS)),
-            None => {
-                Err(anyhow::anyhow!("the image service has no {} endpoint", cloud.interfaces.join(" or ")))
-                    .hint(|| format!("its interfaces are: {}", distinct(&in_region, |e| &e.interface)))
-            }
+            None => Err(err!("the image service has no {} endpoint", cloud.interfaces.join(" or ")))
+                .hint(|| format!("its interfaces are: {}", distinct(&in_region, |e| &e.interface))),
         }
     }
 }

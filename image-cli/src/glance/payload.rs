@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use image_core::digest::{Algorithm, Hasher};
+use image_core::progress::Progress;
 
-use crate::interrupt;
-use crate::ui::Bytes;
+use crate::error::Context;
+use crate::monitor::Bytes;
 
 /// Read at a time.
 const CHUNK_LEN: usize = 1 << 20;
@@ -21,7 +21,7 @@ pub(crate) trait Payload {
     ///
     /// # Errors
     /// Where it cannot be read.
-    fn open(&self) -> anyhow::Result<Box<dyn Read + '_>>;
+    fn open(&self) -> crate::Result<Box<dyn Read + '_>>;
 
     /// In bytes, where it is known beforehand.
     fn len(&self) -> Option<u64>;
@@ -42,7 +42,7 @@ impl FilePayload {
 }
 
 impl Payload for FilePayload {
-    fn open(&self) -> anyhow::Result<Box<dyn Read + '_>> {
+    fn open(&self) -> crate::Result<Box<dyn Read + '_>> {
         let file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         Ok(Box::new(file))
     }
@@ -129,7 +129,7 @@ impl<'a> Measured<'a> {
     }
 
     fn read_checked(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if interrupt::requested() {
+        if self.progress.is_some_and(Progress::is_cancelled) {
             return Err(io::Error::other(image_core::Error::cancelled()));
         }
         let limit = self.announced.map_or(u64::MAX, |announced| announced.saturating_sub(self.len));
@@ -173,7 +173,7 @@ impl Read for Measured<'_> {
 }
 
 /// The error itself, out of the wrapping that a reader needs: it tells whether the user stopped the work.
-pub(crate) fn failure(error: io::Error) -> anyhow::Error {
+pub(crate) fn failure(error: io::Error) -> crate::Error {
     match error.downcast::<image_core::Error>() {
         Ok(inner) => inner.into(),
         Err(error) => error.into(),
@@ -184,7 +184,7 @@ pub(crate) fn failure(error: io::Error) -> anyhow::Error {
 ///
 /// # Errors
 /// Where it cannot be read, or the user stops it.
-pub(crate) fn digests_of(payload: &dyn Payload, progress: Option<&Bytes<'_>>) -> anyhow::Result<Digests> {
+pub(crate) fn digests_of(payload: &dyn Payload, progress: Option<&Bytes<'_>>) -> crate::Result<Digests> {
     let mut reader = Measured::new(payload.open()?, payload.len(), progress);
     let mut buf = vec![0; CHUNK_LEN];
     loop {
@@ -204,7 +204,7 @@ mod tests {
     struct Bytewise(&'static [u8], Option<u64>);
 
     impl Payload for Bytewise {
-        fn open(&self) -> anyhow::Result<Box<dyn Read + '_>> {
+        fn open(&self) -> crate::Result<Box<dyn Read + '_>> {
             Ok(Box::new(self.0.take(u64::MAX)))
         }
         fn len(&self) -> Option<u64> {

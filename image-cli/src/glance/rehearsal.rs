@@ -19,15 +19,19 @@ const PROJECT: &str = "00000000000000000000000000000000";
 
 /// A request, as it would be sent.
 #[derive(Debug, Clone, serde::Serialize)]
-pub(crate) struct Shown {
-    pub(crate) method: &'static str,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
+pub struct Shown {
+    /// HTTP's.
+    pub method: &'static str,
+    /// The address; what only the cloud's catalog tells stands in braces.
+    pub url: String,
+    /// Without secrets.
+    pub headers: Vec<(String, String)>,
+    /// JSON, without secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) body: Option<Value>,
+    pub body: Option<Value>,
     /// "197120 bytes", where the image itself is the body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<String>,
+    pub data: Option<String>,
 }
 
 /// What is offered and found in the rehearsed cloud.

@@ -11,29 +11,32 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use super::image_api::{Change, Image, NAME, Status};
 use super::session::Session;
-use crate::ui::Ui;
+use crate::error::Context;
+use crate::monitor::Monitor;
 
 /// What happened to the older images.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Rotated {
-    pub(crate) renamed: Vec<Older>,
-    pub(crate) hidden: Vec<Older>,
-    pub(crate) deleted: Vec<Older>,
+pub struct Rotated {
+    /// They have another name now, with their date in it.
+    pub renamed: Vec<Older>,
+    /// They are in no list now.
+    pub hidden: Vec<Older>,
+    /// They are gone.
+    pub deleted: Vec<Older>,
     /// Not deleted although there are more than were to be kept, with the reason.
     pub(crate) spared: Vec<Spared>,
 }
 
 /// An older image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Older {
-    pub(crate) id: String,
+pub struct Older {
+    pub id: String,
     /// Its name now.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// An older image that stays against the wish.
@@ -49,12 +52,12 @@ pub(crate) struct Spared {
 /// Where the cloud refuses a step; those before it stay done.
 pub(crate) fn rotate(
     session: &Session<'_>,
-    ui: &Ui,
+    monitor: Monitor<'_>,
     new: &Image,
     name: &str,
     owner: &str,
     keep: Option<usize>,
-) -> anyhow::Result<(Image, Rotated)> {
+) -> crate::Result<(Image, Rotated)> {
     let mut older = generations(session, new, name, owner)?;
     let mut rotated = Rotated::default();
     let mut taken: BTreeSet<String> = older.iter().filter_map(|image| image.name.clone()).collect();
@@ -76,13 +79,13 @@ pub(crate) fn rotate(
         rotated.hidden.push(older_of(image));
     }
     if let Some(keep) = keep {
-        prune(session, ui, &older, keep, &mut rotated);
+        prune(session, monitor, &older, keep, &mut rotated);
     }
     Ok((new, rotated))
 }
 
 /// The older images of a name, the newest first: those that have it, and those that had it.
-fn generations(session: &Session<'_>, new: &Image, name: &str, owner: &str) -> anyhow::Result<Vec<Image>> {
+fn generations(session: &Session<'_>, new: &Image, name: &str, owner: &str) -> crate::Result<Vec<Image>> {
     let mut found = session.images(&[("name", name), ("owner", owner)])?;
     found.extend(session.images(&[(NAME, name), ("owner", owner)])?);
     let mut seen = BTreeSet::from([new.id.clone()]);
@@ -111,7 +114,7 @@ fn dated_name(name: &str, image: &Image, taken: &BTreeSet<String>) -> String {
 }
 
 /// Deletes what is too old; what cannot be deleted is told, and no failure: the new image is in its place.
-fn prune(session: &Session<'_>, ui: &Ui, older: &[Image], keep: usize, rotated: &mut Rotated) {
+fn prune(session: &Session<'_>, monitor: Monitor<'_>, older: &[Image], keep: usize, rotated: &mut Rotated) {
     for image in older.iter().skip(keep) {
         let spared = if image.protected {
             Some("it is protected".to_owned())
@@ -121,7 +124,7 @@ fn prune(session: &Session<'_>, ui: &Ui, older: &[Image], keep: usize, rotated: 
         match spared {
             None => rotated.deleted.push(older_of(image)),
             Some(reason) => {
-                ui.warning(&format!("the older image {} stays: {reason}", image.title()));
+                monitor.warning(&format!("the older image {} stays: {reason}", image.title()));
                 rotated.spared.push(Spared { id: image.id.clone(), reason });
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::clouds::Cloud;
 use super::exchange::{Answer, Exchange, Lost, Request, Stream, Verb};
 use super::keystone::{self, Project, Token};
+use crate::monitor::CancellationToken;
 
 /// How often a request is tried that may yet succeed.
 const TRIES: u32 = 5;
@@ -20,6 +21,7 @@ pub(crate) struct Session<'a> {
     cloud: &'a Cloud,
     token: RefCell<Token>,
     endpoint: String,
+    cancel: CancellationToken,
 }
 
 impl<'a> Session<'a> {
@@ -27,10 +29,14 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Where Keystone refuses, or its catalog knows no Glance.
-    pub(crate) fn open(exchange: &'a dyn Exchange, cloud: &'a Cloud) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        exchange: &'a dyn Exchange,
+        cloud: &'a Cloud,
+        cancel: &CancellationToken,
+    ) -> crate::Result<Self> {
         let token = keystone::authenticate(exchange, cloud)?;
         let endpoint = token.facts.image_endpoint(cloud)?;
-        Ok(Self { exchange, cloud, token: RefCell::new(token), endpoint })
+        Ok(Self { exchange, cloud, token: RefCell::new(token), endpoint, cancel: cancel.clone() })
     }
 
     /// The project the token is good for; none with a domain's or the system's token.
@@ -42,8 +48,13 @@ impl<'a> Session<'a> {
         self.exchange.is_rehearsal()
     }
 
-    pub(crate) fn pause(&self, duration: Duration) {
+    /// Waits, unless the work is to stop.
+    ///
+    /// # Errors
+    /// Then.
+    pub(crate) fn pause(&self, duration: Duration) -> crate::Result<()> {
         self.exchange.pause(duration);
+        self.cancel.check()
     }
 
     /// A request to Glance; `path` begins with `/v2`.
@@ -55,7 +66,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Where no answer comes; every status is an answer.
-    pub(crate) fn call(&self, request: &Request) -> anyhow::Result<Answer> {
+    pub(crate) fn call(&self, request: &Request) -> crate::Result<Answer> {
         let answer = patiently(self.exchange, &self.signed(request))?;
         if answer.status != 401 {
             return Ok(answer);
@@ -73,7 +84,7 @@ impl<'a> Session<'a> {
     }
 
     /// Authenticates again.
-    pub(crate) fn renew(&self) -> anyhow::Result<()> {
+    pub(crate) fn renew(&self) -> crate::Result<()> {
         let fresh = keystone::authenticate(self.exchange, self.cloud)?;
         self.token.replace(fresh);
         Ok(())

@@ -1,8 +1,6 @@
 //! Names of images made from parts: `{name}`, `{version}`, `{date}`.
 
-use anyhow::bail;
-
-use crate::failure::{Advise, USAGE};
+use crate::error::{Advise, bail, err};
 
 /// What a template can name.
 #[derive(Debug, Clone, Default)]
@@ -20,11 +18,11 @@ const NAME_LIMIT: usize = 255;
 ///
 /// # Errors
 /// Where it names something unknown, or the name would be empty or too long for Glance.
-pub(crate) fn fill(template: &str, parts: &Parts) -> anyhow::Result<String> {
-    filled(template, parts).exit_code(USAGE)
+pub(crate) fn fill(template: &str, parts: &Parts) -> crate::Result<String> {
+    filled(template, parts).invalid()
 }
 
-fn filled(template: &str, parts: &Parts) -> anyhow::Result<String> {
+fn filled(template: &str, parts: &Parts) -> crate::Result<String> {
     let mut name = String::new();
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {
@@ -36,7 +34,7 @@ fn filled(template: &str, parts: &Parts) -> anyhow::Result<String> {
             continue;
         }
         let Some((key, after)) = brace.strip_prefix('{').and_then(|inside| inside.split_once('}')) else {
-            return Err(anyhow::anyhow!("the template {template:?} has a brace without its partner"))
+            return Err(err!("the template {template:?} has a brace without its partner"))
                 .hint(|| "a brace itself is written twice: {{ or }}");
         };
         name.push_str(part(key, parts)?);
@@ -53,15 +51,14 @@ fn filled(template: &str, parts: &Parts) -> anyhow::Result<String> {
     Ok(name)
 }
 
-fn part<'a>(key: &str, parts: &'a Parts) -> anyhow::Result<&'a str> {
+fn part<'a>(key: &str, parts: &'a Parts) -> crate::Result<&'a str> {
     match (key, &parts.version) {
         ("name", _) => Ok(&parts.name),
         ("date", _) => Ok(&parts.date),
         ("version", Some(version)) => Ok(version),
-        ("version", None) => Err(anyhow::anyhow!("the template names {{version}}, but none is known"))
+        ("version", None) => Err(err!("the template names {{version}}, but none is known"))
             .hint(|| "give it with --image-version, or keep the build's manifest beside the image"),
-        _ => Err(anyhow::anyhow!("{{{key}}} means nothing in a name"))
-            .hint(|| "{name}, {version} and {date} do"),
+        _ => Err(err!("{{{key}}} means nothing in a name")).hint(|| "{name}, {version} and {date} do"),
     }
 }
 

@@ -16,7 +16,6 @@ mod wait;
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use image_core::digest::{Algorithm, Hasher};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,9 +27,8 @@ use super::image_api::{
 use super::payload::{self, Digests, Measured, Payload, digests_of};
 use super::rotate::{self, Rotated};
 use super::session::Session;
-use crate::failure::{self, Advise, USAGE};
-use crate::interrupt;
-use crate::ui::Ui;
+use crate::error::{Advise, Context, bail, err};
+use crate::monitor::Monitor;
 
 /// How often an image is sent before giving up.
 const ATTEMPTS: u32 = 4;
@@ -41,9 +39,9 @@ const IDENTIFIERS: u32 = 16;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How the bytes get to the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Method {
+pub enum Method {
     /// Straight into a store (PUT)
     Direct,
     /// Staged first, then imported, as the cloud's operator may demand
@@ -54,11 +52,15 @@ pub(crate) enum Method {
 
 /// The way that is asked for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Way {
-    pub(crate) method: Option<Method>,
-    pub(crate) uri: Option<String>,
-    pub(crate) stores: Vec<String>,
-    pub(crate) all_stores: bool,
+pub struct Way {
+    /// How, if not as suits the rest.
+    pub method: Option<Method>,
+    /// Where the cloud itself fetches the image.
+    pub uri: Option<String>,
+    /// The stores it goes to, if not the cloud's usual one.
+    pub stores: Vec<String>,
+    /// Whether it goes into every store.
+    pub all_stores: bool,
 }
 
 /// What is to be uploaded, and how.
@@ -83,55 +85,54 @@ pub(crate) struct Job<'a> {
 
 /// What became of it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
-    pub(crate) image: Image,
+pub struct Outcome {
+    /// The image as Glance describes it now.
+    pub image: Image,
     /// Whether the cloud's hash was compared with what was sent.
-    pub(crate) verified: bool,
+    pub verified: bool,
     /// Whether an earlier run had uploaded it already.
     pub(crate) found: bool,
+    /// What became of the images that had its name.
     #[serde(flatten)]
-    pub(crate) rotated: Rotated,
+    pub rotated: Rotated,
 }
 
 /// Uploads an image.
 ///
 /// # Errors
 /// Where the cloud refuses or fails; the message says what is left behind, if anything is.
-pub(crate) fn run(session: &Session<'_>, job: &Job<'_>, ui: &Ui) -> anyhow::Result<Outcome> {
+pub(crate) fn run(session: &Session<'_>, job: &Job<'_>, monitor: Monitor<'_>) -> crate::Result<Outcome> {
     let mark = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
-    Upload { session, job, ui, owner: session.project().map(|project| project.id), mark }.run()
+    Upload { session, job, monitor, owner: session.project().map(|project| project.id), mark }.run()
 }
 
 struct Upload<'a> {
     session: &'a Session<'a>,
     job: &'a Job<'a>,
-    ui: &'a Ui,
+    monitor: Monitor<'a>,
     owner: Option<String>,
     /// Part of the temporary name: tells this run's image from one that another run creates at the same time.
     mark: String,
 }
 
-fn under_way(image: &Image) -> anyhow::Error {
-    let error = anyhow::anyhow!(
-        "another upload of this image is under way: image {} is {}",
-        image.id,
-        image.status.name()
-    );
+fn under_way(image: &Image) -> crate::Error {
+    let error =
+        err!("another upload of this image is under way: image {} is {}", image.id, image.status.name());
     let hint = || format!("wait for it; if nothing uploads it any more: openstack image delete {}", image.id);
-    Err::<(), _>(error).hint(hint).err().unwrap_or_else(|| anyhow::anyhow!("another upload is under way"))
+    Err::<(), _>(error).hint(hint).err().unwrap_or_else(|| err!("another upload is under way"))
 }
 
 /// What an attempt to send ended in, where not in failure.
 enum Sent {
     Whole(Digests),
     /// Nothing of it is left: the same image can be sent again.
-    Again(anyhow::Error),
+    Again(crate::Error),
     /// The image is of no use any more.
-    Burnt(anyhow::Error),
+    Burnt(crate::Error),
 }
 
 impl Upload<'_> {
-    fn run(&self) -> anyhow::Result<Outcome> {
+    fn run(&self) -> crate::Result<Outcome> {
         let earlier = self.earlier()?;
         if self.job.replace.is_none() {
             self.refuse_second_of_name(earlier.as_ref())?;
@@ -148,7 +149,7 @@ impl Upload<'_> {
     }
 
     /// An image that an earlier run of the same build, for the same name, has begun or completed.
-    fn earlier(&self) -> anyhow::Result<Option<Image>> {
+    fn earlier(&self) -> crate::Result<Option<Image>> {
         let Some(owner) = &self.owner else { return Ok(None) };
         let Some(build_id) = self.job.image.properties.get(BUILD_ID) else { return Ok(None) };
         let name = &self.job.image.name;
@@ -166,7 +167,7 @@ impl Upload<'_> {
             match image.status {
                 Status::Active => complete = complete.or(Some(image)),
                 Status::Importing if image.property("os_glance_failed_import").is_none() => {
-                    self.ui.note(&format!("image {} is being imported since an earlier run", image.id));
+                    self.monitor.note(&format!("image {} is being imported since an earlier run", image.id));
                     complete = complete.or(Some(image));
                 }
                 Status::Saving | Status::Uploading
@@ -180,7 +181,7 @@ impl Upload<'_> {
                     self.session
                         .delete_image(&image.id)
                         .context("removing what an earlier run left behind")?;
-                    self.ui.note(&format!("deleted image {}, left {state} by an earlier run", image.id));
+                    self.monitor.note(&format!("deleted image {}, left {state} by an earlier run", image.id));
                 }
             }
         }
@@ -188,45 +189,43 @@ impl Upload<'_> {
     }
 
     /// Names are not unique in Glance: two of one name make the name useless.
-    fn refuse_second_of_name(&self, own: Option<&Image>) -> anyhow::Result<()> {
+    fn refuse_second_of_name(&self, own: Option<&Image>) -> crate::Result<()> {
         let Some(owner) = &self.owner else { return Ok(()) };
         let name = &self.job.image.name;
         let same = self.session.images(&[("name", name), ("owner", owner)])?;
         match same.iter().find(|image| Some(&image.id) != own.map(|own| &own.id)) {
-            Some(other) => {
-                Err(anyhow::anyhow!("this project has an image of that name already: {}", other.title()))
-                    .hint(|| "--replace rotates it out of the way; --name '{name} {date}' makes another name")
-            }
+            Some(other) => Err(err!("this project has an image of that name already: {}", other.title()))
+                .hint(|| "--replace rotates it out of the way; --name '{name} {date}' makes another name"),
             None => Ok(()),
         }
     }
 
     /// Goes on with what an earlier run has uploaded: its hash is compared (again).
-    fn resume(&self, image: Image) -> anyhow::Result<(Image, bool)> {
+    fn resume(&self, image: Image) -> crate::Result<(Image, bool)> {
         let id = image.id.clone();
         let image = wait::until_active(self.session, &id, self.job.deadline)?;
-        self.ui.note(&format!("image {id} was uploaded by an earlier run: comparing its hash"));
+        self.monitor.note(&format!("image {id} was uploaded by an earlier run: comparing its hash"));
         let digests = self.read_through("reading")?;
         let verified = self.verify(&image, &digests).map_err(|error| self.abandon(&id, error))?;
         Ok((image, verified))
     }
 
     /// Creates, sends, waits and verifies. On failure nothing is left, or it is named.
-    fn bring(&self, method: Method) -> anyhow::Result<(Image, bool)> {
+    fn bring(&self, method: Method) -> crate::Result<(Image, bool)> {
         let mut id = self.create()?;
         let result = self.fill(method, &mut id).and_then(|digests| {
             let image = wait::until_active(self.session, &id, self.job.deadline)?;
             let verified = self.verify(&image, &digests)?;
             Ok((image, verified))
         });
-        result.map_err(|error| match failure::cause::<wait::Overdue>(&error) {
+        result.map_err(|error| match error.cause::<wait::Overdue>() {
             // It may yet become what it should: the next run looks.
             Some(_) => error,
             None => self.abandon(&id, error),
         })
     }
 
-    fn create(&self) -> anyhow::Result<String> {
+    fn create(&self) -> crate::Result<String> {
         let wanted = self.job.image.visibility;
         let mut new = self.job.image.clone();
         new.name = format!("{}{})", self.job.temporary_stem(), self.mark);
@@ -243,7 +242,7 @@ impl Upload<'_> {
     }
 
     /// Two runs at once ask for the same identifier: the cloud decides which of them creates the image.
-    fn create_once(&self, mut new: NewImage) -> anyhow::Result<Image> {
+    fn create_once(&self, mut new: NewImage) -> crate::Result<Image> {
         for attempt in 0..=IDENTIFIERS {
             new.id = self.identifier(attempt);
             match self.session.create_image(&new)? {
@@ -275,7 +274,7 @@ impl Upload<'_> {
     }
 
     /// Gets the bytes there, in several attempts where that helps. `id` is the image's at the end.
-    fn fill(&self, method: Method, id: &mut String) -> anyhow::Result<Digests> {
+    fn fill(&self, method: Method, id: &mut String) -> crate::Result<Digests> {
         if method == Method::WebDownload {
             let digests = self.read_through("reading")?;
             self.start_import(id, self.job.way.import(method))?;
@@ -294,22 +293,21 @@ impl Upload<'_> {
                 Sent::Again(error) | Sent::Burnt(error) if last => {
                     return Err(error.context(format!("sending the image failed {ATTEMPTS} times")));
                 }
-                Sent::Again(error) => self.ui.warning(&format!("{error:#}; sending it again")),
+                Sent::Again(error) => self.monitor.warning(&format!("{error:#}; sending it again")),
                 Sent::Burnt(error) => {
-                    self.ui.warning(&format!("{error:#}; creating the image anew"));
+                    self.monitor.warning(&format!("{error:#}; creating the image anew"));
                     self.session.delete_image(id)?;
                     *id = self.create()?;
                 }
             }
-            self.session.pause(pause);
-            interrupt::check()?;
+            self.session.pause(pause)?;
             pause *= 2;
         }
         bail!("sending the image was given up")
     }
 
     /// One attempt; a second one at once with a new token where the old one has expired.
-    fn send(&self, id: &str, method: Method) -> anyhow::Result<Sent> {
+    fn send(&self, id: &str, method: Method) -> crate::Result<Sent> {
         let mut request =
             self.session.data_request(id, if method == Method::Direct { "/file" } else { "/stage" })?;
         if let (Method::Direct, Some(store)) = (method, self.job.way.stores.first()) {
@@ -322,7 +320,7 @@ impl Upload<'_> {
         let mut renewed = false;
         loop {
             let (result, digests) = {
-                let progress = self.ui.bytes("uploading", self.job.expected_len);
+                let progress = self.monitor.bytes("uploading", self.job.expected_len);
                 let mut reader = Measured::new(self.job.payload.open()?, len, Some(&progress));
                 let result = self.session.send_stream(&request, Stream { reader: &mut reader, len });
                 if let Some(failure) = reader.take_failure() {
@@ -346,18 +344,16 @@ impl Upload<'_> {
         }
     }
 
-    fn whole(&self, digests: Option<Digests>) -> anyhow::Result<Sent> {
+    fn whole(&self, digests: Option<Digests>) -> crate::Result<Sent> {
         let Some(digests) = digests else {
-            return Ok(Sent::Burnt(anyhow::anyhow!(
-                "the cloud took the image for complete before all of it was sent"
-            )));
+            return Ok(Sent::Burnt(err!("the cloud took the image for complete before all of it was sent")));
         };
         self.check_unchanged(&digests)?;
         Ok(Sent::Whole(digests))
     }
 
     /// What a refusal means for the image.
-    fn judge(&self, id: &str, answer: Answer) -> anyhow::Result<Sent> {
+    fn judge(&self, id: &str, answer: Answer) -> crate::Result<Sent> {
         let status = answer.status;
         let error = match expect_success(answer) {
             Ok(_) => bail!("the cloud answered with a success that is none"),
@@ -373,7 +369,7 @@ impl Upload<'_> {
     }
 
     /// What the image's state says after the connection broke.
-    fn after_loss(&self, id: &str, error: anyhow::Error) -> anyhow::Result<Sent> {
+    fn after_loss(&self, id: &str, error: crate::Error) -> crate::Result<Sent> {
         let image = match wait::until_settled(self.session, id) {
             Ok(Some(image)) => image,
             Ok(None) => return Err(error.context("the image was deleted while it was sent")),
@@ -387,7 +383,7 @@ impl Upload<'_> {
         }
     }
 
-    fn start_import(&self, id: &str, body: Value) -> anyhow::Result<()> {
+    fn start_import(&self, id: &str, body: Value) -> crate::Result<()> {
         let answer = self.session.import_image(id, body).context("starting the import")?;
         if answer.status == 409 {
             // A repeated request finds its first try at work.
@@ -399,17 +395,17 @@ impl Upload<'_> {
         expect_success(answer).map(drop).context("starting the import")
     }
 
-    fn read_through(&self, what: &str) -> anyhow::Result<Digests> {
+    fn read_through(&self, what: &str) -> crate::Result<Digests> {
         if self.session.is_rehearsal() {
             return Ok(Digests::unknown());
         }
-        let progress = self.ui.bytes(what, self.job.expected_len);
+        let progress = self.monitor.bytes(what, self.job.expected_len);
         let digests = digests_of(self.job.payload, Some(&progress)).context("reading the image")?;
         self.check_unchanged(&digests)?;
         Ok(digests)
     }
 
-    fn check_unchanged(&self, digests: &Digests) -> anyhow::Result<()> {
+    fn check_unchanged(&self, digests: &Digests) -> crate::Result<()> {
         match &self.job.expected_sha256 {
             Some(expected) if *expected != digests.sha256 => bail!("the file changed while it was sent"),
             _ => Ok(()),
@@ -417,14 +413,14 @@ impl Upload<'_> {
     }
 
     /// Compares what the cloud has with what was sent; whether there was something to compare.
-    fn verify(&self, image: &Image, digests: &Digests) -> anyhow::Result<bool> {
+    fn verify(&self, image: &Image, digests: &Digests) -> crate::Result<bool> {
         if self.session.is_rehearsal() {
             return Ok(true);
         }
         let format = &self.job.image.disk_format;
         if image.disk_format.as_ref() != Some(format) {
             let now = image.disk_format.as_deref().unwrap_or("something else");
-            self.ui.warning(&format!(
+            self.monitor.warning(&format!(
                 "the cloud converted the image from {format} to {now}: its hash cannot be compared with what was sent"
             ));
             return Ok(false);
@@ -438,7 +434,7 @@ impl Upload<'_> {
         for (algorithm, theirs) in strong.into_iter().chain(weak) {
             let Some(ours) = digests.by_name(algorithm) else { continue };
             if !ours.eq_ignore_ascii_case(theirs) {
-                return Err(anyhow::anyhow!(
+                return Err(err!(
                     "the cloud stored other bytes than were sent: {algorithm} {theirs} instead of {ours}"
                 ))
                 .hint(|| "try again; if it happens twice, tell the cloud's operator");
@@ -446,13 +442,14 @@ impl Upload<'_> {
             compared = true;
         }
         if !compared {
-            self.ui.warning("the cloud tells no hash of a kind known here: what it stored is not verified");
+            self.monitor
+                .warning("the cloud tells no hash of a kind known here: what it stored is not verified");
         }
         Ok(compared)
     }
 
     /// Gives the verified image its name and makes it visible.
-    fn publish(&self, image: Image, verified: bool, found: bool) -> anyhow::Result<Outcome> {
+    fn publish(&self, image: Image, verified: bool, found: bool) -> crate::Result<Outcome> {
         let mut changes = vec![
             Change::new("visibility", self.job.image.visibility.name()),
             Change::new("protected", self.job.protected),
@@ -464,7 +461,7 @@ impl Upload<'_> {
                 if image.name.as_ref() != Some(name) {
                     self.session.change_image(&image.id, &changes)?;
                 }
-                rotate::rotate(self.session, self.ui, &image, name, owner, keep)?
+                rotate::rotate(self.session, self.monitor, &image, name, owner, keep)?
             }
             (Some(_), None) => {
                 bail!("the token belongs to no project: whose images could be replaced is unclear")
@@ -478,7 +475,7 @@ impl Upload<'_> {
     }
 
     /// Deletes an image that is of no use, and says so where that fails.
-    fn abandon(&self, id: &str, error: anyhow::Error) -> anyhow::Error {
+    fn abandon(&self, id: &str, error: crate::Error) -> crate::Error {
         match self.session.delete_image(id) {
             Ok(()) => error,
             Err(second) => Err::<(), _>(error)
@@ -518,7 +515,7 @@ impl Way {
     ///
     /// # Errors
     /// Where what is asked for does not go together: wrong usage.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> crate::Result<()> {
         let (wrong, hint) = match (self.chosen(), &self.uri) {
             (Method::WebDownload, None) => {
                 ("web-download needs the address that the cloud fetches the image from", "give it with --uri")
@@ -532,31 +529,29 @@ impl Way {
             }
             _ => return Ok(()),
         };
-        Err(anyhow::anyhow!(wrong)).hint(|| hint).exit_code(USAGE)
+        Err(crate::Error::failed(wrong)).hint(|| hint).invalid()
     }
 
     /// The method to be used in a cloud that offers this.
     ///
     /// # Errors
     /// Where it offers something else.
-    pub(crate) fn method_for(&self, offer: &Offer) -> anyhow::Result<Method> {
+    pub(crate) fn method_for(&self, offer: &Offer) -> crate::Result<Method> {
         let chosen = self.chosen();
         let offers = |method: &str| offer.import_methods.iter().any(|offered| offered == method);
         if let Some(needed) = chosen.import_name().filter(|needed| !offers(needed)) {
-            return Err(anyhow::anyhow!("this cloud does not offer {needed}")).hint(|| {
-                match &offer.import_methods[..] {
+            return Err(err!("this cloud does not offer {needed}")).hint(
+                || match &offer.import_methods[..] {
                     [] => "it offers: direct".to_owned(),
                     methods => format!("it offers: direct, {}", methods.join(", ")),
-                }
-            });
+                },
+            );
         }
         for store in &self.stores {
             if !offer.stores.contains(store) {
-                return Err(anyhow::anyhow!("this cloud has no store {store:?}")).hint(|| {
-                    match &offer.stores[..] {
-                        [] => "it tells of no stores: leave --store out".to_owned(),
-                        stores => format!("its stores are: {}", stores.join(", ")),
-                    }
+                return Err(err!("this cloud has no store {store:?}")).hint(|| match &offer.stores[..] {
+                    [] => "it tells of no stores: leave --store out".to_owned(),
+                    stores => format!("its stores are: {}", stores.join(", ")),
                 });
             }
         }

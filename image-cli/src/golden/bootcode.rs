@@ -7,7 +7,7 @@
 //!
 //! Offsets as in GRUB 2's `include/grub/i386/pc/boot.h` and `grub-setup`.
 
-use anyhow::{Context, bail};
+use crate::error::{Context, bail};
 
 /// The size of a sector in bytes.
 pub(crate) const SECTOR: usize = 512;
@@ -34,7 +34,7 @@ pub(crate) fn boot_sector(
     boot_img: &[u8],
     current: &[u8; SECTOR],
     core_lba: u64,
-) -> anyhow::Result<[u8; SECTOR]> {
+) -> crate::Result<[u8; SECTOR]> {
     let mut sector: [u8; SECTOR] = boot_img
         .try_into()
         .with_context(|| format!("GRUB's boot.img has {} bytes, not {SECTOR}", boot_img.len()))?;
@@ -54,7 +54,7 @@ pub(crate) fn boot_sector(
 ///
 /// # Errors
 /// If it does not fit, or is not what GRUB's is.
-pub(crate) fn core_image(core_img: &[u8], core_lba: u64, room: u64) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn core_image(core_img: &[u8], core_lba: u64, room: u64) -> crate::Result<Vec<u8>> {
     let mut core = core_img.to_vec();
     core.resize(core_img.len().next_multiple_of(SECTOR), 0);
     let sectors = core.len() / SECTOR;

@@ -13,14 +13,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
 use image_core::fs::NewFile;
 
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
 use super::shell::quoted;
 use super::tree::Tree;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 
 /// Where GRUB has its menu and modules.
 const GRUB: &str = "/boot/grub";
@@ -59,7 +58,7 @@ pub(crate) struct BiosCode {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyhow::Result<()> {
+pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crate::Result<()> {
     tree.write("/etc/fstab", fstab(recipe, identity), 0o644)?;
     if recipe.boot.firmware.contains(&Firmware::Uefi) {
         tree.make_dir("/boot/efi")?;
@@ -73,7 +72,7 @@ pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyh
 ///
 /// # Errors
 /// If a package that booting needs is missing, or one of its programs fails.
-pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> anyhow::Result<BootFiles> {
+pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crate::Result<BootFiles> {
     make_initrds(tree)?;
     let root = identity.uuid(Purpose::RootFilesystem).to_string();
     tree.make_dir(GRUB)?;
@@ -132,18 +131,18 @@ fn settings(recipe: &Recipe) -> String {
 }
 
 /// The versions of the kernels in `/boot`.
-fn kernels(tree: &Tree) -> anyhow::Result<Vec<String>> {
+fn kernels(tree: &Tree) -> crate::Result<Vec<String>> {
     let names = tree.list("/boot")?;
     let versions = names.iter().filter_map(|name| name.to_str()?.strip_prefix("vmlinuz-")).map(String::from);
     let versions: Vec<String> = versions.collect();
     if versions.is_empty() {
-        return Err(anyhow!("there is no kernel in the image: /boot has no vmlinuz-…"))
+        return Err(err!("there is no kernel in the image: /boot has no vmlinuz-…"))
             .hint(|| "name the kernel's package in the recipe: boot.kernel = \"linux-image-amd64\"");
     }
     Ok(versions)
 }
 
-fn make_initrds(tree: &Tree) -> anyhow::Result<()> {
+fn make_initrds(tree: &Tree) -> crate::Result<()> {
     for version in kernels(tree)? {
         if !tree.exists(format!("/boot/initrd.img-{version}")) {
             tree.run("update-initramfs", &["-c", "-k", &version])?;
@@ -191,7 +190,7 @@ struct StandIn<'a> {
 }
 
 impl<'a> StandIn<'a> {
-    fn put(tree: &'a Tree, path: &'static str, script: &str) -> anyhow::Result<Self> {
+    fn put(tree: &'a Tree, path: &'static str, script: &str) -> crate::Result<Self> {
         let (real, aside) = (tree.link_path(path)?, tree.link_path(format!("{path}{ASIDE}"))?);
         fs::rename(&real, &aside)
             .with_context(|| format!("there is no {path} in the image"))
@@ -201,11 +200,11 @@ impl<'a> StandIn<'a> {
         Ok(stand_in)
     }
 
-    fn take_away(self) -> anyhow::Result<()> {
+    fn take_away(self) -> crate::Result<()> {
         self.undo()
     }
 
-    fn undo(&self) -> anyhow::Result<()> {
+    fn undo(&self) -> crate::Result<()> {
         let aside = self.tree.link_path(format!("{}{ASIDE}", self.path))?;
         if aside.exists() {
             fs::rename(aside, self.tree.link_path(self.path)?)
@@ -223,7 +222,7 @@ impl Drop for StandIn<'_> {
 }
 
 /// Refuses a menu that would not find this image's root filesystem: a builder's most silent failure.
-fn check_menu(menu: &str, root: &str) -> anyhow::Result<()> {
+fn check_menu(menu: &str, root: &str) -> crate::Result<()> {
     let kernels: Vec<&str> = menu
         .lines()
         .map(str::trim_start)
@@ -237,10 +236,10 @@ fn check_menu(menu: &str, root: &str) -> anyhow::Result<()> {
     }
 }
 
-fn install_bios(tree: &Tree, root: &str) -> anyhow::Result<BiosCode> {
+fn install_bios(tree: &Tree, root: &str) -> crate::Result<BiosCode> {
     let modules = tree.list(BIOS_MODULES)?;
     if modules.is_empty() {
-        return Err(anyhow!("there is no GRUB for a BIOS in the image: {BIOS_MODULES} is missing"))
+        return Err(err!("there is no GRUB for a BIOS in the image: {BIOS_MODULES} is missing"))
             .hint(|| "the package grub-pc-bin has it: is it removed by a step of the recipe?");
     }
     // As grub-install leaves them, so that GRUB's next version in the running system finds what it expects.
@@ -264,13 +263,13 @@ fn is_module(name: &OsString) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "mod" || extension == "lst")
 }
 
-fn copy(from: &PathBuf, to: &PathBuf) -> anyhow::Result<()> {
+fn copy(from: &PathBuf, to: &PathBuf) -> crate::Result<()> {
     fs::copy(from, to).map(drop).with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
 /// The EFI system partition: the firmware's default path has the shim, which starts the GRUB beside it, which looks
 /// for its menu in the distribution's folder. No fallback program: it would reboot to write boot entries.
-fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> anyhow::Result<Vec<NewFile>> {
+fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Result<Vec<NewFile>> {
     let vendor = match distribution {
         Distribution::Debian => "debian",
         Distribution::Ubuntu => "ubuntu",

@@ -18,21 +18,19 @@ pub(crate) mod further;
 pub(crate) mod local;
 pub(crate) mod sources;
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
-
-use anyhow::{Context, anyhow};
 
 use super::network::{Address, Networks, Upstream};
 use super::recipe::{Access, Base, Distribution, Recipe, Step};
 use super::shell::quoted;
 use super::tree::Tree;
 use super::{bootloader, cloud_init};
-use crate::failure::Advise;
-use crate::programs;
+use crate::error::{Advise, Context, err};
+use crate::variables::Variables;
 use cache::PackageCache;
 use further::Further;
 use sources::Archive;
@@ -77,13 +75,13 @@ const APT_OPTIONS: [&str; 5] = [
 ///
 /// # Errors
 /// If they are not, with the command that installs them.
-pub(crate) fn check(base: &Base) -> anyhow::Result<()> {
+pub fn check(base: &Base) -> crate::Result<()> {
     let keyring = sources::keyring(base.distribution);
     if Path::new(keyring).exists() {
         return Ok(());
     }
     let package = sources::keyring_package(base.distribution);
-    Err(anyhow!("the keys of the archive, {keyring} (package {package}), are not installed"))
+    Err(err!("the keys of the archive, {keyring} (package {package}), are not installed"))
         .hint(|| format!("sudo apt-get install {package}"))
 }
 
@@ -135,14 +133,15 @@ pub(crate) fn fetch(
     cache: &PackageCache,
     further: &Further,
     aside: &Path,
-) -> anyhow::Result<Fetched> {
+    variables: &Variables,
+) -> crate::Result<Fetched> {
     let base = &recipe.base;
     let seed = aside.join("seed");
     further.seed(&seed)?;
-    let options = apt_options(tree)?;
+    let options = apt_options(tree, variables)?;
     let mut command = Command::new("mmdebstrap");
     command
-        .env("PATH", programs::path())
+        .env("PATH", variables.path())
         .env("INITRD", "No")
         .env("SOURCE_DATE_EPOCH", tree.epoch().seconds().to_string())
         .env("GOLDIMG_PACKAGES", cache.folder())
@@ -190,7 +189,7 @@ pub(crate) fn fetch(
 }
 
 /// Writes the new file `path` for this user alone.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+fn write_private(path: &Path, text: &str) -> crate::Result<()> {
     std::fs::File::options()
         .write(true)
         .create_new(true)
@@ -226,11 +225,11 @@ impl Fetched {
     ///
     /// # Errors
     /// If the machine's proxy is of a kind that is not known.
-    pub(crate) fn networks(&self, usual: Access) -> anyhow::Result<Networks> {
+    pub(crate) fn networks(&self, usual: Access, variables: &Variables) -> crate::Result<Networks> {
         let text =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        let upstream = Upstream::new(&self.proxies, std::env::vars_os().filter_map(text))?;
-        Ok(Networks::new(usual, self.archives.clone(), upstream))
+            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        let upstream = Upstream::new(&self.proxies, variables.proxies().filter_map(text))?;
+        Ok(Networks::new(usual, self.archives.clone(), upstream, variables.path()))
     }
 }
 
@@ -267,7 +266,7 @@ fn words(words: &[String]) -> String {
 ///
 /// # Errors
 /// If one of them fails.
-pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow::Result<()> {
+pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> crate::Result<()> {
     // dpkg does not order by Pre-Depends; together they are configured in an order that works.
     let mut dpkg = tree.command("dpkg");
     dpkg.args(["--force-unsafe-io", "--force-depends", "--install"]).args(&fetched.essential);
@@ -286,7 +285,7 @@ pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> anyhow
 }
 
 /// Makes the build's own settings temporary, and the image's own lasting.
-fn settle(tree: &Tree, options: &[String]) -> anyhow::Result<()> {
+fn settle(tree: &Tree, options: &[String]) -> crate::Result<()> {
     tree.remove("/etc/apt/apt.conf.d/99mmdebstrap")?;
     let options = options.iter().map(String::as_str).filter(|option| !is_proxy(option));
     let lines = options.chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
@@ -307,7 +306,7 @@ fn settle(tree: &Tree, options: &[String]) -> anyhow::Result<()> {
 }
 
 /// What the build's apt is told: about fetching, what this machine's apt knows.
-fn apt_options(tree: &Tree) -> anyhow::Result<Vec<String>> {
+fn apt_options(tree: &Tree, variables: &Variables) -> crate::Result<Vec<String>> {
     let mut options: Vec<String> = [
         "Acquire::Languages \"none\";",
         "Acquire::Retries \"3\";",
@@ -317,7 +316,7 @@ fn apt_options(tree: &Tree) -> anyhow::Result<Vec<String>> {
     .map(String::from)
     .into();
     let mut command = Command::new("apt-config");
-    command.env("PATH", programs::path()).args(fetching());
+    command.env("PATH", variables.path()).args(fetching());
     let known = tree.log().output(&mut command)?;
     options.extend(settings_of(&String::from_utf8_lossy(&known)));
     Ok(options)
@@ -337,7 +336,7 @@ pub(crate) fn settings_of(dump: &str) -> impl Iterator<Item = String> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &Further) -> anyhow::Result<()> {
+pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &Further) -> crate::Result<()> {
     let base = &recipe.base;
     let file = "/etc/apt/sources.list";
     let text = tree.text(file)?.unwrap_or_default();

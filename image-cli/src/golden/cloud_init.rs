@@ -11,15 +11,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
 use super::bootstrap::distribution_name;
 use super::recipe::{Distribution, Recipe, Step};
 use super::tree::Tree;
-use crate::failure::{Advise, USAGE};
-use crate::interrupt;
-use crate::ui::Ui;
+use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
 
 /// Where its settings are.
 pub(super) const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
@@ -115,13 +113,13 @@ fn names_a_time_service(recipe: &Recipe) -> bool {
 ///
 /// # Errors
 /// If one is not, with its line.
-pub(crate) fn check(recipe: &Recipe) -> anyhow::Result<()> {
+pub(crate) fn check(recipe: &Recipe) -> crate::Result<()> {
     for (name, content) in &recipe.cloud_init.config {
         let mapping: Result<Option<BTreeMap<String, Value>>, _> = serde_saphyr::from_str(content);
         mapping
-            .map_err(|error| anyhow!("{error}"))
+            .map_err(|error| err!("{error}"))
             .with_context(|| format!("the recipe's cloud-init.config.{name:?} is no mapping in YAML"))
-            .exit_code(USAGE)?;
+            .invalid()?;
     }
     Ok(())
 }
@@ -130,7 +128,7 @@ pub(crate) fn check(recipe: &Recipe) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If a file cannot be written, or a service not enabled.
-pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
+pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
     tree.write(format!("{FOLDER}/{OWN}"), own(recipe)?, 0o644)?;
     for (name, content) in &recipe.cloud_init.config {
         tree.write(format!("{FOLDER}/{name}"), with_newline(content), 0o644)?;
@@ -158,20 +156,20 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(crate) fn judge(recipe: &Recipe, tree: &Tree, ui: &Ui) -> anyhow::Result<()> {
+pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate::Result<()> {
     for (name, content) in &recipe.cloud_init.config {
         // It knows what a file is by its first line only; fragments need none.
         tree.write(JUDGED, format!("#cloud-config\n{content}"), 0o644)?;
         if let Err(error) = tree.run("cloud-init", &["schema", "--config-file", JUDGED]) {
-            interrupt::check()?;
-            ui.warning(&format!("the image's cloud-init on cloud-init.config.{name:?}: {error}"));
+            monitor.check()?;
+            monitor.warning(&format!("the image's cloud-init on cloud-init.config.{name:?}: {error}"));
         }
     }
     Ok(())
 }
 
 /// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
-fn own(recipe: &Recipe) -> anyhow::Result<String> {
+fn own(recipe: &Recipe) -> crate::Result<String> {
     let distribution = distribution_name(recipe.base.distribution);
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
     let renderer = match recipe.base.distribution {
@@ -214,7 +212,7 @@ mod tests {
         let mut recipe = example();
         let mut checked = |content: &str| {
             recipe.cloud_init.config.insert("50_x.cfg".into(), content.into());
-            check(&recipe).map_err(|error| crate::failure::render(&error))
+            check(&recipe).map_err(|error| crate::error::rendered(&error))
         };
         checked("").unwrap();
         checked("# nothing\n").unwrap();

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use super::load::Loaded;
@@ -15,8 +14,8 @@ use super::source::{Entry, Kind, Source, shown};
 use super::steps::copy::meeting::HINT_FOR_SPECIAL;
 use super::steps::copy::permissions::{file_mode, folder_mode};
 use super::steps::copy::preserves;
-use crate::failure::Advise;
-use crate::interrupt;
+use crate::error::{Advise, Context, err};
+use crate::monitor::CancellationToken;
 
 /// So many paths of a remark are shown.
 const PATHS: usize = 20;
@@ -30,26 +29,29 @@ const OTHERS: u32 = 0o077;
 /// What a copy would put into the image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Copies {
+pub struct Copies {
     /// Which step, from 1.
-    pub(crate) step: usize,
+    pub step: usize,
     /// From where, beside the recipe.
-    pub(crate) from: String,
+    pub from: String,
     /// Where to, in the image.
-    pub(crate) to: String,
-    pub(crate) files: u64,
-    pub(crate) folders: u64,
-    pub(crate) links: u64,
+    pub to: String,
+    /// How many files.
+    pub files: u64,
+    /// How many folders.
+    pub folders: u64,
+    /// How many symbolic links.
+    pub links: u64,
     /// What the files hold, holes included.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// What is remarkable.
-    pub(crate) remarks: Vec<Remark>,
+    pub remarks: Vec<Remark>,
 }
 
 /// Something remarkable about some of what is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Remark {
+pub struct Remark {
     pub(crate) about: About,
     /// In a few words.
     pub(crate) what: &'static str,
@@ -61,7 +63,7 @@ pub(crate) struct Remark {
 
 impl Remark {
     /// All of it in a line: "files/tool: set-user-ID …", and how many more there are.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         const SHOWN: usize = 3;
         let mut line = self.paths.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
         let shown = self.paths.len().min(SHOWN) as u64;
@@ -75,7 +77,7 @@ impl Remark {
 /// What a remark is about, in the order of their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum About {
+pub enum About {
     /// It is neither a file nor a folder nor a link: the build would refuse it.
     Special,
     /// It is set-user-ID or set-group-ID in the image.
@@ -127,20 +129,20 @@ impl About {
 ///
 /// # Errors
 /// If a source cannot be read.
-pub(crate) fn survey(loaded: &Loaded) -> anyhow::Result<Vec<Copies>> {
+pub(crate) fn survey(loaded: &Loaded, cancel: &CancellationToken) -> crate::Result<Vec<Copies>> {
     let copies = loaded.recipe.steps.iter().enumerate().filter_map(|(index, step)| match step {
         Step::Copy(copy) => Some((index, copy)),
         _ => None,
     });
-    copies.map(|(index, copy)| Survey::of(index, copy, &loaded.folder)).collect()
+    copies.map(|(index, copy)| Survey::of(index, copy, &loaded.folder, cancel)).collect()
 }
 
 /// Makes sure that every copy of the recipe can be made of what is there, before anything is built.
 ///
 /// # Errors
 /// If a source cannot be read, or has something that cannot be copied.
-pub(crate) fn check(loaded: &Loaded) -> anyhow::Result<Vec<Copies>> {
-    let copies = survey(loaded)?;
+pub(crate) fn check(loaded: &Loaded, cancel: &CancellationToken) -> crate::Result<Vec<Copies>> {
+    let copies = survey(loaded, cancel)?;
     refuse_special(&copies)?;
     Ok(copies)
 }
@@ -149,11 +151,11 @@ pub(crate) fn check(loaded: &Loaded) -> anyhow::Result<Vec<Copies>> {
 ///
 /// # Errors
 /// If something is neither a file nor a folder nor a link.
-pub(crate) fn refuse_special(copies: &[Copies]) -> anyhow::Result<()> {
+pub(crate) fn refuse_special(copies: &[Copies]) -> crate::Result<()> {
     for one in copies {
         let special = one.remarks.iter().find(|remark| remark.about == About::Special);
         if let Some(path) = special.and_then(|remark| remark.paths.first()) {
-            return Err(anyhow!("step {}: {path} is neither a file nor a folder nor a link", one.step))
+            return Err(err!("step {}: {path} is neither a file nor a folder nor a link", one.step))
                 .hint(|| HINT_FOR_SPECIAL);
         }
     }
@@ -165,10 +167,16 @@ struct Survey<'a> {
     copy: &'a Copy,
     copies: Copies,
     remarks: BTreeMap<About, (u64, Vec<String>)>,
+    cancel: &'a CancellationToken,
 }
 
 impl<'a> Survey<'a> {
-    fn of(index: usize, copy: &'a Copy, folder: &Path) -> anyhow::Result<Copies> {
+    fn of(
+        index: usize,
+        copy: &'a Copy,
+        folder: &Path,
+        cancel: &'a CancellationToken,
+    ) -> crate::Result<Copies> {
         let copies = Copies {
             step: index + 1,
             from: shown(&copy.from),
@@ -179,7 +187,7 @@ impl<'a> Survey<'a> {
             bytes: 0,
             remarks: Vec::new(),
         };
-        let mut survey = Self { copy, copies, remarks: BTreeMap::new() };
+        let mut survey = Self { copy, copies, remarks: BTreeMap::new(), cancel };
         let source = Source::open(folder, &copy.from)?;
         let doing = || format!("step {}, which copies {}", index + 1, shown(&copy.from));
         survey.look(&source.entry()?).with_context(doing)?;
@@ -188,8 +196,8 @@ impl<'a> Survey<'a> {
         Ok(Copies { remarks: remarks.map(told).collect(), ..survey.copies })
     }
 
-    fn look(&mut self, entry: &Entry<'_>) -> anyhow::Result<()> {
-        interrupt::check()?;
+    fn look(&mut self, entry: &Entry<'_>) -> crate::Result<()> {
+        self.cancel.check()?;
         match entry.kind() {
             Kind::Folder => {
                 self.copies.folders += 1;
@@ -234,7 +242,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn attributes(&mut self, entry: &Entry<'_>, file: impl std::os::fd::AsFd) -> anyhow::Result<()> {
+    fn attributes(&mut self, entry: &Entry<'_>, file: impl std::os::fd::AsFd) -> crate::Result<()> {
         let about = |topic| match (topic, preserves(self.copy, topic)) {
             (Topic::Capability, true) => Some(About::Capabilities),
             (Topic::Capability, false) => Some(About::CapabilitiesNotKept),

@@ -13,7 +13,6 @@ pub(crate) mod room;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::fs::{NewFat, make_fat};
 use image_core::partition::{NewPartition, SECTOR_SIZE, kind, write_gpt};
@@ -25,7 +24,7 @@ use super::ext4::{self, Content};
 use super::identity::{Identity, Purpose};
 use super::recipe::{DiskSize, Firmware, Recipe};
 use super::tree::Tree;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, err};
 use crate::size::Size;
 
 /// The root partition's number.
@@ -77,7 +76,7 @@ impl Layout {
     ///
     /// # Errors
     /// If the recipe gives a size and that is too small.
-    pub(crate) fn new(recipe: &Recipe, needed: u64) -> anyhow::Result<Self> {
+    pub(crate) fn new(recipe: &Recipe, needed: u64) -> crate::Result<Self> {
         let (mut partitions, at) = Self::before_root(recipe);
         let smallest = around(at, needed);
         let size = match recipe.disk.size {
@@ -85,7 +84,7 @@ impl Layout {
             DiskSize::Bytes(Size(size)) => size / ALIGNMENT * ALIGNMENT,
         };
         if size < smallest {
-            return Err(anyhow!(
+            return Err(err!(
                 "the disk is too small: `disk.size` is {}, its content needs {}",
                 Size(size),
                 Size(smallest)
@@ -153,7 +152,7 @@ pub(crate) fn make(
     identity: &Identity,
     boot: &BootFiles,
     path: &Path,
-) -> anyhow::Result<Layout> {
+) -> crate::Result<Layout> {
     let content = Content::measure(tree.root())?;
     let free = match recipe.disk.size {
         DiskSize::Fit => recipe.disk.free.0,
@@ -185,7 +184,7 @@ fn fill(
     path: &Path,
     layout: &Layout,
     content: &Content,
-) -> anyhow::Result<()> {
+) -> crate::Result<()> {
     let doing = || format!("making the disk {}", path.display());
     let disk = FileDisk::create_new(path, layout.size).with_context(doing)?;
     write_gpt(&disk, identity.uuid(Purpose::Disk), &layout.table(identity)).with_context(doing)?;
@@ -200,7 +199,7 @@ fn fill(
     disk.flush().with_context(doing)
 }
 
-fn write_boot_code(disk: &FileDisk, code: &BiosCode, range: ByteRange) -> anyhow::Result<()> {
+fn write_boot_code(disk: &FileDisk, code: &BiosCode, range: ByteRange) -> crate::Result<()> {
     let core_lba = range.offset() / SECTOR_SIZE;
     let core = core_image(&code.core_img, core_lba, range.len() / SECTOR_SIZE)?;
     disk.write_at(&core, range.offset())?;
@@ -216,7 +215,7 @@ fn write_esp(
     identity: &Identity,
     epoch: Epoch,
     boot: &BootFiles,
-) -> anyhow::Result<()> {
+) -> crate::Result<()> {
     let options = NewFat {
         label: "ESP".into(),
         serial: identity.serial(Purpose::EspVolume),
@@ -296,7 +295,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let error = make(&tree, &recipe, &identity, &boot, &path).unwrap_err();
         assert!(
-            crate::failure::render(&error).contains("hint: if it says that there is no room: `disk.size`")
+            crate::error::rendered(&error).contains("hint: if it says that there is no room: `disk.size`")
         );
     }
 }

@@ -7,14 +7,10 @@
 //!
 //! The programs of the tree have an environment of their own (`tree.rs`).
 
-use std::ffi::OsString;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use anyhow::Context;
+use crate::error::Context;
+use crate::variables::Variables;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit, umask};
-use signal_hook::consts::SIGCHLD;
 
 /// What a new file of the image can be read by, unless told otherwise.
 const UMASK: Mode = Mode::from_raw_mode(0o022);
@@ -43,12 +39,12 @@ const KEPT: [&str; 14] = [
 ];
 
 /// The environment of inner, from the `caller`'s.
-pub(super) fn variables(
-    caller: impl IntoIterator<Item = (OsString, OsString)>,
-) -> impl Iterator<Item = (OsString, OsString)> {
-    let kept = |name: &str| KEPT.contains(&name) || name.to_ascii_lowercase().ends_with("_proxy");
-    let fixed = [("LANG", "C.UTF-8"), ("TZ", "UTC")].map(|(name, value)| (name.into(), value.into()));
-    caller.into_iter().filter(move |(name, _)| name.to_str().is_some_and(kept)).chain(fixed)
+pub(super) fn kept(caller: &Variables) -> Variables {
+    let fixed = [("LANG", "C.UTF-8".into()), ("TZ", "UTC".into()), ("PATH", caller.path())]
+        .map(|(name, value)| (name.into(), value));
+    let kept = caller.iter().filter(|(name, _)| name.to_str().is_some_and(|name| KEPT.contains(&name)));
+    let own = kept.chain(caller.proxies()).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    own.chain(fixed).collect()
 }
 
 /// What the caller had, for files that are his and not the image's.
@@ -71,7 +67,7 @@ impl Caller {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub(super) fn settle() -> anyhow::Result<Caller> {
+pub(super) fn settle() -> crate::Result<Caller> {
     close_inherited()?;
     limit(Resource::Core, Some(0), Some(0))?;
     limit(Resource::Nofile, Some(FILES.0), Some(FILES.1))?;
@@ -81,17 +77,8 @@ pub(super) fn settle() -> anyhow::Result<Caller> {
     Ok(Caller { umask: umask(UMASK) })
 }
 
-/// Hears of the end of children: where the caller has had SIGCHLD ignored, their status is lost (sigaction(2), NOTES).
-///
-/// # Errors
-/// If the kernel refuses.
-pub(super) fn hear_of_children() -> anyhow::Result<()> {
-    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
-    Ok(())
-}
-
 /// Sets a limit, as far as the caller's own lets it.
-fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> anyhow::Result<()> {
+fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> crate::Result<()> {
     let most = getrlimit(resource).maximum;
     let within = |wanted: Option<u64>, most: Option<u64>| match (wanted, most) {
         (Some(wanted), Some(most)) => Some(wanted.min(most)),
@@ -107,7 +94,7 @@ fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> anyhow::Re
 }
 
 /// Closes what the caller left open, but for the three standard files: a step could read it.
-fn close_inherited() -> anyhow::Result<()> {
+fn close_inherited() -> crate::Result<()> {
     let doing = "closing what the caller left open";
     let number = |entry: std::io::Result<std::fs::DirEntry>| {
         Ok(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()))
@@ -142,18 +129,17 @@ mod tests {
             ("HTTPS_PROXY", "http://proxy"),
             ("no_proxy", "localhost"),
         ];
-        let caller = caller.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let mut inner: Vec<(String, String)> = variables(caller)
-            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
-            .collect();
-        inner.sort();
+        let inner = kept(&caller.into_iter().collect());
+        let inner: Vec<(&str, &str)> =
+            inner.iter().map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap())).collect();
         let expected = [
             ("HOME", "/home/ann"),
             ("HTTPS_PROXY", "http://proxy"),
             ("LANG", "C.UTF-8"),
+            ("PATH", "/usr/local/sbin:/usr/sbin:/sbin"),
             ("TZ", "UTC"),
             ("no_proxy", "localhost"),
         ];
-        assert_eq!(inner, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(inner, expected);
     }
 }

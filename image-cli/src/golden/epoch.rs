@@ -3,17 +3,17 @@
 //! Everything in an image that has a date has this one, or an earlier one of its own
 //! (<https://reproducible-builds.org/specs/source-date-epoch/>).
 
-use anyhow::anyhow;
+use crate::error::{Advise, err};
+use crate::variables::Variables;
 use jiff::Timestamp;
-
-use crate::failure::{Advise, USAGE};
+use serde::{Deserialize, Serialize};
 
 /// The variable that fixes the build's date.
 pub(crate) const VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
 /// A date in seconds since 1970, up to 2106: what FAT (from 1980 on), ext4 and TOML can all say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Epoch(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Epoch(u32);
 
 impl Epoch {
     /// `seconds` since 1970; `None` after 2106.
@@ -25,29 +25,27 @@ impl Epoch {
     ///
     /// # Errors
     /// If it is no number of seconds, or one past the year 2106.
-    pub(crate) fn from_environment() -> anyhow::Result<Self> {
-        match std::env::var_os(VARIABLE) {
+    pub fn from_variables(variables: &Variables) -> crate::Result<Self> {
+        match variables.value(VARIABLE) {
             Some(text) => Self::parse(&text.to_string_lossy()),
             None => {
                 let now = Timestamp::now().as_second();
                 u64::try_from(now).ok().and_then(Self::new).ok_or_else(|| {
-                    anyhow!(
-                        "this machine's clock is set to {now} seconds after 1970, which is no date of today"
-                    )
+                    err!("this machine's clock is set to {now} seconds after 1970, which is no date of today")
                 })
             }
         }
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    fn parse(text: &str) -> crate::Result<Self> {
         text.parse()
             .ok()
             .and_then(Self::new)
             .ok_or_else(|| {
-                anyhow!("{VARIABLE} is {text:?}, which is no number of seconds between 1970 and 2106")
+                err!("{VARIABLE} is {text:?}, which is no number of seconds between 1970 and 2106")
             })
             .hint(|| format!("export {VARIABLE}=$(date +%s)"))
-            .exit_code(USAGE)
+            .invalid()
     }
 
     /// Seconds since 1970.

@@ -10,14 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow, bail};
 use image_core::block::{BlockRead, ByteRange, ExtentKind, FileDisk, Window};
 use image_core::fs::{Superblock, clamp_inode_times};
 
 use super::epoch::Epoch;
 use super::identity::{Identity, Purpose};
 use super::tree::Tree;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 
 const BLOCK: u64 = 4096;
 const INODE: u64 = 256;
@@ -44,7 +43,7 @@ impl Content {
     ///
     /// # Errors
     /// If a directory or file cannot be read.
-    pub(crate) fn measure(root: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn measure(root: &Path) -> crate::Result<Self> {
         Self::measure_without(root, &[])
     }
 
@@ -52,7 +51,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::measure`].
-    pub(crate) fn measure_without(root: &Path, empty: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn measure_without(root: &Path, empty: &[&str]) -> crate::Result<Self> {
         let empty: HashSet<PathBuf> = empty.iter().map(|folder| root.join(folder)).collect();
         let mut content = Self { blocks: 1, inodes: 1 };
         let mut seen = HashSet::new();
@@ -125,7 +124,7 @@ impl Content {
 }
 
 /// The blocks that a file's content needs; a directory is counted by its entries.
-fn blocks_of(path: &Path, metadata: &Metadata) -> anyhow::Result<u64> {
+fn blocks_of(path: &Path, metadata: &Metadata) -> crate::Result<u64> {
     if metadata.is_symlink() {
         // A short target lies in the inode.
         return Ok(u64::from(metadata.len() >= 60));
@@ -154,7 +153,7 @@ fn journal_blocks(blocks: u64) -> u64 {
 }
 
 /// Whether mke2fs failed because the filesystem is too small for its content.
-pub(crate) fn is_full(error: &anyhow::Error) -> bool {
+pub(crate) fn is_full(error: &crate::Error) -> bool {
     // e2fsprogs, EXT2_ET_BLOCK_ALLOC_FAIL and EXT2_ET_INODE_ALLOC_FAIL.
     let text = format!("{error:#}");
     ["Could not allocate block", "Could not allocate inode"].iter().any(|words| text.contains(words))
@@ -171,7 +170,7 @@ pub(crate) fn make(
     content: &Content,
     path: &Path,
     range: ByteRange,
-) -> anyhow::Result<()> {
+) -> crate::Result<()> {
     let blocks = range.len() / BLOCK;
     let uuid = identity.uuid(Purpose::RootFilesystem);
     let extended = format!(
@@ -199,7 +198,7 @@ pub(crate) fn make(
         .hint(|| "if it says that there is no room: `disk.size` or `disk.free` of the recipe")?;
     let disk = FileDisk::open_writable(path)?;
     let window = Window::new(&disk, range)?;
-    let seconds = u32::try_from(epoch.seconds()).map_err(|_| anyhow!("the build's date is past 2106"))?;
+    let seconds = u32::try_from(epoch.seconds()).map_err(|_| err!("the build's date is past 2106"))?;
     clamp_inode_times(&window, seconds).context("setting the times of the root filesystem")?;
     let made = Superblock::read(&window)?;
     if made.uuid != uuid || made.size() != range.len() {

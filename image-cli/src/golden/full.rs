@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{StatVfs, statvfs};
 
 use super::log::Log;
-use crate::failure::Advise;
+use crate::error::Advise;
 use crate::size::Size;
 
 /// How programs say it, the C library's words first.
@@ -92,11 +92,7 @@ impl From<StatVfs> for Room {
 ///
 /// # Errors
 /// As `result`.
-pub(crate) fn explain<T>(
-    result: anyhow::Result<T>,
-    log: Option<&Log>,
-    places: &[Place],
-) -> anyhow::Result<T> {
+pub(crate) fn explain<T>(result: crate::Result<T>, log: Option<&Log>, places: &[Place]) -> crate::Result<T> {
     let Err(error) = result else { return result };
     if !is_for_want_of_room(&error) && !log.is_some_and(says_so) {
         return Err(error);
@@ -134,8 +130,8 @@ fn hint(rooms: &[(&Place, Room)]) -> Option<String> {
     ))
 }
 
-fn is_for_want_of_room(error: &anyhow::Error) -> bool {
-    error.chain().any(|link| {
+fn is_for_want_of_room(error: &crate::Error) -> bool {
+    error.links().any(|link| {
         let kind = link.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
             || has_words(&link.to_string())
@@ -164,10 +160,10 @@ fn has_words(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::{Context, anyhow};
+    use crate::error::{Context, err};
 
     use super::*;
-    use crate::failure::render;
+    use crate::error::rendered;
 
     fn place(what: What) -> Place {
         Place { what, path: "/somewhere".into() }
@@ -196,23 +192,23 @@ mod tests {
     fn want_of_room_is_known_by_its_number_or_its_words() {
         let dir = tempfile::tempdir().unwrap();
         let places = [Place { what: What::WorkDirectory, path: dir.path().into() }];
-        let hinted = |error: anyhow::Error| {
-            render(&explain::<()>(Err(error), None, &places).unwrap_err()).contains("--work-dir")
+        let hinted = |error: crate::Error| {
+            rendered(&explain::<()>(Err(error), None, &places).unwrap_err()).contains("--work-dir")
         };
         let by_number: std::io::Error = rustix::io::Errno::NOSPC.into();
-        assert!(hinted(anyhow::Error::from(by_number).context("writing").context("stage")));
+        assert!(hinted(crate::Error::from(by_number).context("writing").context("stage")));
         let quota: std::io::Error = rustix::io::Errno::DQUOT.into();
         assert!(hinted(quota.into()));
-        assert!(hinted(anyhow!("dpkg failed\n  | cannot copy: No space left on device")));
-        assert!(!hinted(anyhow!("no such file")));
+        assert!(hinted(err!("dpkg failed\n  | cannot copy: No space left on device")));
+        assert!(!hinted(err!("no such file")));
         explain(Ok(()), None, &places).unwrap();
         // dpkg said it long before its last words.
         let log = Log::create(&dir.path().join("log")).unwrap();
         log.note("== an earlier stage\nNo space left on device").unwrap();
         log.note("== the stage").unwrap();
         let failed = |log: &Log| {
-            let failed = Err::<(), _>(anyhow!("apt-get failed")).context("stage");
-            render(&explain(failed, Some(log), &places).unwrap_err()).contains("--work-dir")
+            let failed = Err::<(), _>(err!("apt-get failed")).context("stage");
+            rendered(&explain(failed, Some(log), &places).unwrap_err()).contains("--work-dir")
         };
         assert!(!failed(&log));
         log.note(&format!("cannot copy: No space left on device\n{}", "later words\n".repeat(30))).unwrap();

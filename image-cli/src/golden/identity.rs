@@ -42,7 +42,7 @@ impl Identity {
     ///
     /// # Errors
     /// If the recipe cannot be written as JSON.
-    pub(crate) fn new(recipe: &Recipe, epoch: Epoch) -> anyhow::Result<Self> {
+    pub(crate) fn new(recipe: &Recipe, epoch: Epoch) -> crate::Result<Self> {
         // Of the meaning, not of the file: a comment changes nothing.
         let recipe_hash = Sha256::digest(serde_json::to_vec(recipe)?).into();
         Ok(Self { recipe_hash, epoch })

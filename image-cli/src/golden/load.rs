@@ -22,109 +22,127 @@ mod remark;
 mod rules;
 mod sections;
 mod steps;
+mod written;
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 pub(crate) use self::base::read_keys;
 use self::fields::{Fields, Walk};
 use self::problem::{Problem, place};
-pub(crate) use self::problem::{Record, Severity, nearest};
 use self::remark::Place;
 pub(crate) use self::remark::{Remark, Role, Source};
 use super::recipe::Recipe;
-use crate::failure::{Advise, USAGE};
-use crate::ui::Ui;
+use crate::error::{Advise, Context, bail, err};
+use crate::mistake::{Mistake, Severity};
+use crate::monitor::Monitor;
 
 /// The largest recipe: a thousand times what people write.
 const LARGEST_RECIPE: u64 = 1 << 20;
 
 /// A recipe without mistakes, and where it comes from.
-#[derive(Debug, Clone)]
-pub(crate) struct Loaded {
-    pub(crate) recipe: Recipe,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Loaded {
+    /// What it says, with every default.
+    pub recipe: Recipe,
     /// The recipe's folder, without symbolic links: what `copy` names lies beneath it.
+    #[serde(with = "crate::os_text::path")]
     pub(crate) folder: PathBuf,
     pub(crate) source: Source,
 }
 
 /// A recipe that was looked at, right or wrong.
 #[derive(Debug)]
-pub(crate) struct Examined {
-    pub(crate) path: PathBuf,
+pub struct Examined {
+    /// Its file.
+    pub path: PathBuf,
     pub(crate) text: String,
     /// In the order of their places.
     pub(crate) problems: Vec<Problem>,
     /// Without errors: the recipe.
-    pub(crate) loaded: Option<Loaded>,
+    pub loaded: Option<Loaded>,
 }
 
 /// Reads the recipe at `path`, and says everything that is wrong with it.
 ///
 /// # Errors
-/// With exit code 64: it cannot be read, or has mistakes (which `ui` has shown).
-pub(crate) fn load(path: &Path, ui: &Ui) -> anyhow::Result<Loaded> {
+/// Of the kind [`Invalid`](crate::ErrorKind::Invalid): it cannot be read, or has mistakes (which were told).
+pub fn load(path: &Path, monitor: Monitor<'_>) -> crate::Result<Loaded> {
     let examined = examine(path)?;
-    examined.show(ui);
+    examined.tell(monitor);
     examined.into_loaded()
 }
 
-/// As [`load`], by a process whose parent loaded the same recipe and said what there was to say.
-///
-/// # Errors
-/// As [`load`].
-pub(crate) fn load_again(path: &Path, ui: &Ui) -> anyhow::Result<Loaded> {
-    let examined = examine(path)?;
-    if examined.loaded.is_none() {
-        examined.show(ui);
+impl Loaded {
+    /// A recipe that was made by calls; what its steps copy lies beneath `folder`.
+    ///
+    /// # Errors
+    /// Of the kind [`Invalid`](crate::ErrorKind::Invalid): it has mistakes (which were told, at their places in the text of
+    /// such a recipe), or there is no such folder.
+    pub fn new(recipe: &Recipe, folder: &Path, monitor: Monitor<'_>) -> crate::Result<Self> {
+        let folder = fs::canonicalize(folder)
+            .with_context(|| format!("looking for the recipe's folder {}", folder.display()))
+            .invalid()?;
+        let path = PathBuf::from(format!("{}.toml", recipe.name));
+        let examined = Examined::new(path, written::toml(recipe)?, folder);
+        examined.tell(monitor);
+        let mut loaded = examined.into_loaded()?;
+        // Addresses are written without them.
+        let mut given = recipe.clone();
+        for (uri, given) in loaded.recipe.uris().zip(given.uris()) {
+            *uri = given.clone();
+        }
+        Ok(loaded)
     }
-    examined.into_loaded()
 }
 
 /// Reads the recipe at `path` and finds everything that is wrong with it.
 ///
 /// # Errors
-/// With exit code 64: it cannot be read at all.
-pub(crate) fn examine(path: &Path) -> anyhow::Result<Examined> {
+/// Of the kind [`Invalid`](crate::ErrorKind::Invalid): it cannot be read at all.
+pub fn examine(path: &Path) -> crate::Result<Examined> {
     let reading = || format!("reading the recipe {}", path.display());
-    let text = read(path).with_context(reading).hint(|| hint_for(path)).exit_code(USAGE)?;
-    let resolved = fs::canonicalize(path).with_context(reading).exit_code(USAGE)?;
+    let text = read(path).with_context(reading).hint(|| hint_for(path)).invalid()?;
+    let resolved = fs::canonicalize(path).with_context(reading).invalid()?;
     let folder = resolved.parent().unwrap_or(Path::new("/")).to_owned();
-    let (recipe, problems, places) = parse(&text, &folder);
-    let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
-    let source = || Source { path: path.to_owned(), text: text.clone(), places };
-    let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder, source: source() });
-    Ok(Examined { path: path.to_owned(), text, problems, loaded })
+    Ok(Examined::new(path.to_owned(), text, folder))
 }
 
 impl Examined {
-    /// Shows every problem.
-    pub(crate) fn show(&self, ui: &Ui) {
-        for problem in &self.problems {
-            let rendered = problem.render(&self.path, &self.text);
-            match problem.severity {
-                Severity::Error => ui.mistake(&rendered),
-                Severity::Warning => ui.doubt(&rendered),
-            }
-        }
+    fn new(path: PathBuf, text: String, folder: PathBuf) -> Self {
+        let (recipe, problems, places) = parse(&text, &folder);
+        let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
+        let source = || Source { path: path.clone(), text: text.clone(), places };
+        let loaded = recipe.filter(|_| sound).map(|recipe| Loaded { recipe, folder, source: source() });
+        Self { path, text, problems, loaded }
+    }
+
+    /// Every problem, as callers are told.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        self.problems.iter().map(|problem| problem.mistake(&self.path, &self.text)).collect()
+    }
+
+    /// Tells every problem.
+    pub fn tell(&self, monitor: Monitor<'_>) {
+        self.mistakes().iter().for_each(|mistake| monitor.mistake(mistake));
     }
 
     /// The recipe, if nothing is wrong with it.
-    fn into_loaded(mut self) -> anyhow::Result<Loaded> {
+    fn into_loaded(mut self) -> crate::Result<Loaded> {
         match self.loaded.take() {
             Some(loaded) => Ok(loaded),
-            None => Err(anyhow!("{} has {}", self.path.display(), self.count()))
+            None => Err(err!("{} has {}", self.path.display(), self.count()))
                 .hint(|| "recipes/README.md explains every key; `goldimg schema` prints them for editors")
-                .exit_code(USAGE),
+                .invalid(),
         }
     }
 
     /// "3 mistakes"
-    pub(crate) fn count(&self) -> String {
+    pub fn count(&self) -> String {
         count(&self.problems)
     }
 }
@@ -137,7 +155,7 @@ fn count(problems: &[Problem]) -> String {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+fn read(path: &Path) -> crate::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(LARGEST_RECIPE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_RECIPE {
@@ -146,7 +164,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let sound = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = sound.split(|byte| *byte == b'\n').count();
-        anyhow!("line {line} is not UTF-8")
+        err!("line {line} is not UTF-8")
     })
 }
 

@@ -19,20 +19,20 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::secrets::hidden::{Hidden, Stream};
 use super::shell;
-use crate::interrupt;
+use crate::error::Context;
+use crate::monitor::CancellationToken;
 
 /// How many of a failed command's last lines its error shows.
 const LAST_WORDS: usize = 12;
 /// How much of a failed command's output is looked at for them, in bytes.
 const LAST_WORDS_LEN: u64 = 16 << 10;
-/// How often a running command is interrupted by the question whether to stop.
+/// How often it is asked whether a running command is to be stopped.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 const WRITING: &str = "writing the log file";
@@ -43,6 +43,7 @@ pub(crate) struct Log {
     path: PathBuf,
     file: Arc<File>,
     hidden: Hidden,
+    cancel: CancellationToken,
 }
 
 impl Log {
@@ -50,7 +51,7 @@ impl Log {
     ///
     /// # Errors
     /// If the file cannot be made.
-    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &Path) -> crate::Result<Self> {
         let doing = || format!("making the log file {}", path.display());
         // What commands say may be nobody else's business.
         match std::fs::remove_file(path) {
@@ -65,19 +66,37 @@ impl Log {
     ///
     /// # Errors
     /// If there is none.
-    pub(crate) fn resume(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn resume(path: &Path) -> crate::Result<Self> {
         // Appending: children and this process write through descriptors of their own.
         let file = File::options()
             .read(true)
             .append(true)
             .open(path)
             .with_context(|| format!("opening the log file {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), hidden: Hidden::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            hidden: Hidden::default(),
+            cancel: CancellationToken::new(),
+        })
     }
 
     /// The same log, in which nobody sees what is `hidden`.
     pub(crate) fn hiding(self, hidden: Hidden) -> Self {
         Self { hidden, ..self }
+    }
+
+    /// The same log, whose commands are stopped when `cancel` is cancelled.
+    pub(crate) fn until(self, cancel: &CancellationToken) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// Fails if the work was asked to stop.
+    ///
+    /// # Errors
+    /// Of the kind [`Cancelled`](crate::ErrorKind::Cancelled).
+    pub(crate) fn check(&self) -> crate::Result<()> {
+        self.cancel.check()
     }
 
     /// Where the log is.
@@ -89,7 +108,7 @@ impl Log {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(crate) fn note(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn note(&self, text: &str) -> crate::Result<()> {
         (&*self.file)
             .write_all(&self.hidden.in_text(format!("# {text}\n").as_bytes()))
             .with_context(|| format!("writing the log file {}", self.path.display()))
@@ -99,7 +118,7 @@ impl Log {
     ///
     /// # Errors
     /// If it cannot be started, fails (with its last words), or the work is to stop.
-    pub(crate) fn run(&self, program: &mut impl Program) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, program: &mut impl Program) -> crate::Result<()> {
         self.run_for(program, None)
     }
 
@@ -107,7 +126,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::run`], and if it took longer.
-    pub(crate) fn run_for(&self, program: &mut impl Program, limit: Option<Duration>) -> anyhow::Result<()> {
+    pub(crate) fn run_for(&self, program: &mut impl Program, limit: Option<Duration>) -> crate::Result<()> {
         let start = self.begin(program)?;
         let (said, writer) = pipe()?;
         let running = program.spawn(writer.try_clone()?.into(), writer.into())?;
@@ -119,7 +138,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::run`].
-    pub(crate) fn output(&self, program: &mut impl Program) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn output(&self, program: &mut impl Program) -> crate::Result<Vec<u8>> {
         let start = self.begin(program)?;
         let (said, writer) = pipe()?;
         let (answer, answers) = pipe()?;
@@ -131,8 +150,8 @@ impl Log {
     }
 
     /// Notes what is run, and answers with where its words will begin.
-    fn begin(&self, program: &impl Program) -> anyhow::Result<u64> {
-        interrupt::check()?;
+    fn begin(&self, program: &impl Program) -> crate::Result<u64> {
+        self.check()?;
         self.note(&shown(program))?;
         Ok((&*self.file).seek(SeekFrom::End(0))?)
     }
@@ -144,7 +163,7 @@ impl Log {
         said: PipeReader,
         answer: Option<(PipeReader, &mut Vec<u8>)>,
         limit: Option<Duration>,
-    ) -> anyhow::Result<ExitStatus> {
+    ) -> crate::Result<ExitStatus> {
         let mut shown = self.hidden.stream();
         let status = self.watch(running, said, answer, limit, &mut shown);
         (&*self.file).write_all(&shown.end()).context(WRITING)?;
@@ -158,7 +177,7 @@ impl Log {
         mut answer: Option<(PipeReader, &mut Vec<u8>)>,
         limit: Option<Duration>,
         shown: &mut Stream<'_>,
-    ) -> anyhow::Result<ExitStatus> {
+    ) -> crate::Result<ExitStatus> {
         let Running { mut child, verdict } = running;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).context("watching a command")?;
@@ -189,28 +208,32 @@ impl Log {
                 let status = child.wait()?;
                 return verdict.map_or(Ok(status), |verdict| verdict(status));
             }
-            if let Err(stop) = interrupt::check() {
+            if let Err(stop) = self.check() {
                 end(&mut child)?;
-                return Err(stop.into());
+                return Err(stop);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 end(&mut child)?;
-                return Err(OutOfTime { seconds: limit.unwrap_or_default().as_secs() }.into());
+                return Err(crate::Error::failed(OutOfTime { seconds: limit.unwrap_or_default().as_secs() }));
             }
         }
     }
 
-    fn judge(&self, program: &impl Program, status: ExitStatus, start: u64) -> anyhow::Result<()> {
+    fn judge(&self, program: &impl Program, status: ExitStatus, start: u64) -> crate::Result<()> {
         if status.success() {
             return Ok(());
         }
         // Ctrl-C reaches the command as well: it did not fail by itself.
-        interrupt::check()?;
-        Err(Failed { program: program.name(), status, last_words: self.last_words(start)? }.into())
+        self.check()?;
+        Err(crate::Error::failed(Failed {
+            program: program.name(),
+            status,
+            last_words: self.last_words(start)?,
+        }))
     }
 
     /// The last lines written since `start`.
-    fn last_words(&self, start: u64) -> anyhow::Result<Vec<String>> {
+    fn last_words(&self, start: u64) -> crate::Result<Vec<String>> {
         let mut file = File::open(&self.path)?;
         let end = file.seek(SeekFrom::End(0))?;
         let from = start.max(end.saturating_sub(LAST_WORDS_LEN));
@@ -260,14 +283,14 @@ pub(crate) trait Program {
     ///
     /// # Errors
     /// If that fails.
-    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running>;
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> crate::Result<Running>;
 }
 
 /// What was started.
 pub(crate) struct Running {
     pub(crate) child: Child,
     /// What became of the program, where the child's own status does not tell.
-    pub(crate) verdict: Option<Box<dyn FnOnce(ExitStatus) -> anyhow::Result<ExitStatus>>>,
+    pub(crate) verdict: Option<Box<dyn FnOnce(ExitStatus) -> crate::Result<ExitStatus>>>,
 }
 
 /// A program of this machine.
@@ -281,7 +304,7 @@ impl Program for Command {
         std::iter::once(self.get_program()).chain(self.get_args()).map(OsString::from).collect()
     }
 
-    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running> {
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> crate::Result<Running> {
         self.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let child = Command::spawn(self).with_context(|| format!("starting {}", Program::name(self)))?;
         // Its ends of the pipes are the child's alone.
@@ -291,7 +314,7 @@ impl Program for Command {
 }
 
 /// A pipe that is read without waiting.
-fn pipe() -> anyhow::Result<(PipeReader, std::io::PipeWriter)> {
+fn pipe() -> crate::Result<(PipeReader, std::io::PipeWriter)> {
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
     let flags = fcntl_getfl(&reader).context("making a pipe")?;
     fcntl_setfl(&reader, flags | OFlags::NONBLOCK).context("making a pipe")?;
@@ -301,8 +324,8 @@ fn pipe() -> anyhow::Result<(PipeReader, std::io::PipeWriter)> {
 /// Takes what is in `pipe` now, and answers with it unless nothing will come any more.
 fn drain(
     mut pipe: PipeReader,
-    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
-) -> anyhow::Result<Option<PipeReader>> {
+    mut take: impl FnMut(&[u8]) -> crate::Result<()>,
+) -> crate::Result<Option<PipeReader>> {
     let mut buffer = [0; 16 << 10];
     // A program that never stops talking must not keep this from looking at the clock.
     for _ in 0..64 {
@@ -318,7 +341,7 @@ fn drain(
 }
 
 /// Kills `child`; what it started ends with its sandbox.
-fn end(child: &mut Child) -> anyhow::Result<()> {
+fn end(child: &mut Child) -> crate::Result<()> {
     child.kill()?;
     child.wait()?;
     Ok(())
@@ -416,7 +439,9 @@ mod tests {
         let file = dir.path().join("token");
         std::fs::write(&file, "token-0123\n").unwrap();
         let asked = format!("token={}", file.display()).parse().unwrap();
-        let log = log.hiding(Hidden::new(&Secrets::read(&[asked]).unwrap()).unwrap());
+        let log = log.hiding(
+            Hidden::new(&Secrets::read(&[asked], &crate::variables::Variables::of_tests()).unwrap()).unwrap(),
+        );
         log.note("with token-0123").unwrap();
         let script = "printf token-; sleep 0.2; printf '0123 '; echo token-0123 >&2; printf token-01; exit 3";
         let error = log.run(&mut sh(script)).unwrap_err().to_string();

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use image_core::digest::Digest;
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use super::epoch::Epoch;
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
 use super::tree::Tree;
+use crate::error::{Context, bail};
 
 /// Raised when a key changes its meaning.
 const VERSION: u32 = 1;
@@ -31,20 +31,20 @@ pub(crate) struct Package {
 ///
 /// # Errors
 /// If dpkg-query fails or says something else than expected.
-pub(crate) fn packages(tree: &Tree) -> anyhow::Result<Vec<Package>> {
+pub(crate) fn packages(tree: &Tree) -> crate::Result<Vec<Package>> {
     let format = "-f=${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n";
     let said = tree.log().output(tree.command("dpkg-query").args(["-W", format]))?;
     parse_packages(&String::from_utf8(said).context("reading the list of packages")?)
 }
 
-fn parse_packages(said: &str) -> anyhow::Result<Vec<Package>> {
+fn parse_packages(said: &str) -> crate::Result<Vec<Package>> {
     let mut packages = Vec::new();
     for line in said.lines() {
         let mut fields = line.split('\t').map(String::from);
         let (Some(status), Some(name), Some(version), Some(architecture)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
         else {
-            anyhow::bail!("dpkg-query says {line:?}, which is no package");
+            bail!("dpkg-query says {line:?}, which is no package");
         };
         // Of a removed package, only its configuration may be left.
         if status == "installed" {
@@ -192,7 +192,7 @@ impl<'a> Manifest<'a> {
     ///
     /// # Errors
     /// None in practice: everything in it can be said in JSON.
-    pub(crate) fn to_json(&self) -> anyhow::Result<String> {
+    pub(crate) fn to_json(&self) -> crate::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }

@@ -1,50 +1,40 @@
 //! A build runs inside namespaces of its own, where it is root and what it mounts and starts ends with it.
 //!
 //! ```text
-//! goldimg build …  (outer)                     makes the work directory, waits, removes the work directory
+//! the caller's process (outer)                  makes the work directory, waits, removes the work directory
 //!    └─ unshare --user … --mount --pid --fork env … setarch …
-//!          └─ goldimg build …  (inner, process 1)   builds
+//!          └─ the same program (inner, process 1)   builds
 //!                ├─ mmdebstrap, mke2fs        this machine's programs; none of the tree's
 //!                └─ a sandbox for each program of the tree (sandbox.rs)
 //!
-//! outer ── a pipe ──► inner's standard input: first what nobody else may see;
-//!                     its end, for whatever reason, asks inner to stop
+//! outer ◄── a socket ──► inner's standard input: an order, what inner tells of it (order.rs);
+//!                        outer's end, for whatever reason, asks inner to stop
 //! ```
 //!
 //! An ordinary user gets a user namespace with the subordinate ids of `/etc/subuid` and `/etc/subgid`; root needs none.
 //! Killing any of these processes ends all others: `unshare --kill-child` ends inner, inner's end ends all processes of
-//! its namespace (pid_namespaces(7)), and outer's end closes the pipe.
+//! its namespace (pid_namespaces(7)), and outer's end closes the socket.
 
-use std::ffi::OsString;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-
 use super::environment;
-use crate::failure::Advise;
-use crate::interrupt;
+use super::epoch;
+use super::inner::GRACE;
+use super::order::{Order, Told};
+use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
+use crate::reexec;
 
-/// Tells inner that it is, and its work directory.
-const MARK: &str = "GOLDIMG_WORK_DIR";
-/// The file in the work directory that is there when inner came to an end by itself.
-const ENDED: &str = "ended";
-/// How long inner may take to stop before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
-/// The exit code of an inner that was asked to stop.
-const STOPPED: u8 = 130;
 /// How often outer looks for a request to stop.
-const PATIENCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What a distribution's files need: ids up to `nobody`, 65534.
 const IDS: u64 = 65534;
-
-/// The work directory, if this process is inner.
-pub(crate) fn inside() -> Option<PathBuf> {
-    // The variable alone could be anybody's: inner is also the first process of its namespace.
-    std::env::var_os(MARK).filter(|_| std::process::id() == 1).map(PathBuf::from)
-}
 
 /// Whether this process runs as root.
 fn is_root() -> bool {
@@ -68,7 +58,7 @@ const ALL: [&str; 5] = ["--mount", "--propagation=private", "--pid", "--fork", "
 ///
 /// # Errors
 /// If not, with the remedy.
-pub(crate) fn probe() -> anyhow::Result<()> {
+pub(crate) fn probe() -> crate::Result<()> {
     if !is_root() {
         subordinate_ids("/etc/subuid", rustix::process::getuid().as_raw())?;
         subordinate_ids("/etc/subgid", rustix::process::getuid().as_raw())?;
@@ -83,9 +73,9 @@ pub(crate) fn probe() -> anyhow::Result<()> {
 }
 
 /// Why no namespaces can be made, and what helps.
-fn refusal(output: &Output) -> anyhow::Error {
+fn refusal(output: &Output) -> crate::Error {
     let said = String::from_utf8_lossy(&output.stderr);
-    let error = anyhow!("making namespaces for the build: {}", said.trim());
+    let error = err!("making namespaces for the build: {}", said.trim());
     let setting = |name: &str| std::fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
     let hint = if said.contains("newuidmap") || said.contains("newgidmap") {
         "sudo apt-get install uidmap"
@@ -103,11 +93,11 @@ fn refusal(output: &Output) -> anyhow::Error {
     } else {
         "build as root, or allow user namespaces on this machine"
     };
-    Err::<(), _>(error).hint(|| hint).expect_err("made from an error")
+    error.of_kind(crate::ErrorKind::Missing).with_hint(hint)
 }
 
 /// Makes sure that `file` gives the user `uid` enough ids.
-fn subordinate_ids(file: &str, uid: u32) -> anyhow::Result<()> {
+fn subordinate_ids(file: &str, uid: u32) -> crate::Result<()> {
     let user = user_name(uid).unwrap_or_else(|| uid.to_string());
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let count = granted(&text, &user, uid);
@@ -115,7 +105,7 @@ fn subordinate_ids(file: &str, uid: u32) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = if count == 0 { "has no subordinate ids".into() } else { format!("has {count} ids only") };
-    Err(anyhow!("{user} {what} in {file}, and an image has files of up to {IDS} users")).hint(|| {
+    Err(err!("{user} {what} in {file}, and an image has files of up to {IDS} users")).hint(|| {
         let taken =
             ["/etc/subuid", "/etc/subgid"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
         let first = first_free(&taken.join("\n"));
@@ -157,107 +147,85 @@ fn user_name(uid: u32) -> Option<String> {
     users.lines().find_map(named)
 }
 
-/// Runs this program again, inside, with the same arguments and `variables` added to its environment, hands it the
-/// line `handed`, and answers with its exit code.
+/// Has `program` follow `order` inside, as inner, tells what it tells, and answers with the files that it made.
 ///
 /// # Errors
-/// If it cannot be started, or was killed.
-pub(crate) fn run_inside(work: &Path, variables: &[(&str, OsString)], handed: &[u8]) -> anyhow::Result<u8> {
-    let program = std::env::current_exe().context("finding this program itself")?;
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut child = unshare(&ALL)
+/// If it cannot be started, fails, or was killed.
+pub(super) fn run_inside(program: &Path, order: &Order, monitor: Monitor<'_>) -> crate::Result<Vec<PathBuf>> {
+    let (ours, theirs) = UnixStream::pair().context("making a socket")?;
+    let request = order.request();
+    let mut command = unshare(&ALL);
+    command
         .arg("--")
         .args(environment::CLEAN)
         .arg(program)
-        .args(arguments)
+        .arg(reexec::INNER)
         .env_clear()
-        .envs(environment::variables(std::env::vars_os()))
-        .env(MARK, work)
-        .envs(variables.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("starting unshare")?;
-    if let Some(pipe) = &mut child.stdin {
-        // One that is gone already is seen below.
-        let _ = pipe.write_all(handed).and_then(|()| pipe.write_all(b"\n"));
+        .envs(request.variables.iter())
+        .env(epoch::VARIABLE, request.epoch.seconds().to_string())
+        .stdin(OwnedFd::from(theirs));
+    let mut child = command.spawn().context("starting unshare")?;
+    // Its end of the socket is inner's alone: when inner is gone, so is that.
+    drop(command);
+    order.send(&ours)?;
+    if let Some(last_word) = listen(&mut child, &ours, monitor)? {
+        return last_word;
     }
-    let status = wait(&mut child)?;
-    // unshare ends with a code of its own, or by a signal, when inner was killed.
-    if work.join(ENDED).exists() {
-        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::failure::FAILED);
-        // Which signal it was, only outer knows.
-        return Ok(if code == STOPPED && interrupt::requested() { interrupt::exit_code() } else { code });
-    }
-    interrupt::check()?;
-    Err(anyhow!("the build was killed")).hint(|| {
+    monitor.check()?;
+    Err(err!("the build was killed")).hint(|| {
         "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
     })
 }
 
-/// The line that outer hands to inner. Called once, by inner, before [`follow_outer`].
-///
-/// # Errors
-/// If outer is gone.
-pub(crate) fn handed() -> anyhow::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    std::io::stdin().lock().read_until(b'\n', &mut line).context("reading what is handed over")?;
-    if line.pop() == Some(b'\n') { Ok(line) } else { Err(anyhow!("nothing was handed over")) }
-}
-
-/// Tells outer that inner came to an end by itself.
-///
-/// # Errors
-/// If the work directory cannot be written.
-pub(crate) fn end(work: &Path) -> anyhow::Result<()> {
-    std::fs::write(work.join(ENDED), "").with_context(|| format!("writing {}", work.join(ENDED).display()))
-}
-
-/// Waits for inner; asks it to stop when outer is asked to.
-fn wait(child: &mut Child) -> anyhow::Result<ExitStatus> {
-    let mut lifeline = child.stdin.take();
-    let mut deadline = None;
+/// Tells what inner tells until its end, and asks it to stop when the work is cancelled; answers with its last word, if it had
+/// one.
+fn listen(
+    child: &mut Child,
+    socket: &UnixStream,
+    monitor: Monitor<'_>,
+) -> crate::Result<Option<crate::Result<Vec<PathBuf>>>> {
+    socket.set_read_timeout(Some(POLL_INTERVAL)).context("listening to the build")?;
+    let (mut reader, mut line) = (BufReader::new(socket), Vec::new());
+    let (mut last_word, mut deadline, mut ended) = (None, None, false);
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+        match reader.read_until(b'\n', &mut line) {
+            // What was said before the end has been read by now.
+            Ok(0) => break,
+            Ok(_) => {
+                let told: Option<Told> = serde_json::from_slice(&line).ok();
+                line.clear();
+                last_word = told.and_then(|told| told.tell(monitor.reporter())).or(last_word);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                // A program that inner left behind may hold the socket: nothing was said in all this time.
+                if ended {
+                    break;
+                }
+                ended = child.try_wait()?.is_some();
+            }
+            // The socket of a killed process.
+            Err(_) => break,
         }
-        if interrupt::requested() {
-            lifeline = None;
+        if monitor.cancel().is_cancelled() {
+            if deadline.is_none() {
+                // It may be gone already.
+                let _ = socket.shutdown(Shutdown::Write);
+            }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + GRACE);
             if Instant::now() > deadline {
                 child.kill()?;
             }
         }
-        // Held open until here.
-        let _ = &lifeline;
-        std::thread::sleep(PATIENCE);
     }
-}
-
-/// Stops inner's work when outer is gone. Called once, by inner.
-///
-/// # Errors
-/// If no thread can be started.
-pub(crate) fn follow_outer() -> anyhow::Result<()> {
-    let follow = || {
-        // Nothing is ever written: this ends with the pipe.
-        let _ = std::io::stdin().read(&mut [0]);
-        interrupt::request();
-        std::thread::sleep(GRACE);
-        #[expect(
-            clippy::exit,
-            reason = "the work did not hear of the request: its namespace ends with process 1"
-        )]
-        std::process::exit(i32::from(STOPPED));
-    };
-    std::thread::Builder::new().name("lifeline".into()).spawn(follow).context("starting a thread")?;
-    Ok(())
+    child.wait()?;
+    Ok(last_word)
 }
 
 /// Removes `work`, a folder with all in it or a file, whoever owns it. Called by outer when inner is gone, and its mounts with it.
 ///
 /// # Errors
 /// If something cannot be removed.
-pub(crate) fn remove(work: &Path) -> anyhow::Result<()> {
+pub(crate) fn remove(work: &Path) -> crate::Result<()> {
     let doing = || format!("removing the work directory {}", work.display());
     let removed = match work.symlink_metadata() {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(work),
@@ -278,9 +246,7 @@ pub(crate) fn remove(work: &Path) -> anyhow::Result<()> {
                 .with_context(doing)?;
             match output.status.success() {
                 true => Ok(()),
-                false => {
-                    Err(anyhow!("{}", String::from_utf8_lossy(&output.stderr).trim())).with_context(doing)
-                }
+                false => Err(err!("{}", String::from_utf8_lossy(&output.stderr).trim())).with_context(doing),
             }
         }
     }
@@ -289,6 +255,7 @@ pub(crate) fn remove(work: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
 
     use super::*;
 
@@ -315,7 +282,7 @@ mod tests {
                 stdout: vec![],
                 stderr: stderr.as_bytes().into(),
             };
-            crate::failure::render(&refusal(&output))
+            crate::error::rendered(&refusal(&output))
         };
         let text = hint("unshare: failed to execute newuidmap: No such file or directory\n");
         assert!(text.ends_with("hint: sudo apt-get install uidmap"), "{text}");
@@ -324,10 +291,5 @@ mod tests {
             "{text}"
         );
         assert!(hint("unshare: unrecognized option '--map-auto'").contains("2.38"));
-    }
-
-    #[test]
-    fn the_variable_alone_is_no_namespace() {
-        assert_eq!(inside(), None);
     }
 }

@@ -20,13 +20,13 @@ mod proxy;
 mod slirp;
 mod upstream;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-use anyhow::{Context, anyhow};
 use nix::sched::CloneFlags;
 
 pub(crate) use self::address::Address;
@@ -35,6 +35,7 @@ use self::proxy::{Proxy, Rules};
 use self::slirp::{Slirp, Unavailable};
 pub(crate) use self::upstream::Upstream;
 use super::recipe::Access;
+use crate::error::{Context, err};
 
 /// Where the proxy listens, in the namespace: the same for every build, and not among the ports that the kernel hands out.
 const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61080);
@@ -53,16 +54,21 @@ pub(crate) struct Network {
 
 impl Network {
     /// Makes the namespace, takes its loopback up, and connects it as far as `access` says: always to `archives`, where
-    /// packages come from, by way of `upstream` where this machine has proxies.
+    /// packages come from, by way of `upstream` where this machine has proxies. slirp4netns is in a folder of `path`.
     ///
     /// It must be called by root, of its user namespace at least. slirp4netns is a process of this one's process
     /// namespace: `kill(-1)` would end it.
     ///
     /// # Errors
     /// If there can be no such namespace.
-    pub(crate) fn begin(access: Access, archives: Vec<Address>, upstream: Upstream) -> anyhow::Result<Self> {
+    pub(crate) fn begin(
+        access: Access,
+        archives: Vec<Address>,
+        upstream: Upstream,
+        path: &OsStr,
+    ) -> crate::Result<Self> {
         let (namespace, listener) = make_namespace(access != Access::None)?;
-        let slirp = (access == Access::Full).then(|| Slirp::start(namespace.as_fd()));
+        let slirp = (access == Access::Full).then(|| Slirp::start(namespace.as_fd(), path));
         let connected = matches!(slirp, Some(Ok(_)));
         let advertised = access != Access::None && (!connected || upstream.is_needed());
         let proxy = listener.map(|listener| Proxy::start(listener, Rules { access, archives, upstream }));
@@ -115,7 +121,7 @@ impl Network {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub(crate) fn isolate() -> anyhow::Result<()> {
+pub(crate) fn isolate() -> crate::Result<()> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNET)
         .map_err(io::Error::from)
         .context("making a network namespace for the steps")?;
@@ -123,7 +129,7 @@ pub(crate) fn isolate() -> anyhow::Result<()> {
 }
 
 /// A new network namespace, and a socket for a proxy that listens in it. This thread stays where it is.
-fn make_namespace(listening: bool) -> anyhow::Result<(OwnedFd, Option<TcpListener>)> {
+fn make_namespace(listening: bool) -> crate::Result<(OwnedFd, Option<TcpListener>)> {
     let make = move || {
         isolate()?;
         let own = "/proc/thread-self/ns/net";
@@ -133,7 +139,7 @@ fn make_namespace(listening: bool) -> anyhow::Result<(OwnedFd, Option<TcpListene
     };
     // A thread of its own: namespaces belong to threads, and end with the last of what holds them.
     let thread = thread::Builder::new().name("network".into()).spawn(make).context("starting a thread")?;
-    thread.join().map_err(|_| anyhow!("making a network namespace for the steps did not come to an end"))?
+    thread.join().map_err(|_| err!("making a network namespace for the steps did not come to an end"))?
 }
 
 #[cfg(test)]

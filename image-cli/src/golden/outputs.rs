@@ -11,7 +11,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
@@ -19,11 +18,12 @@ use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
 use image_core::unused::{UsedOnly, survey};
 
+use super::build::{stem, version};
 use super::manifest::{ImageFile, Manifest, Origin};
 use super::recipe::{Compression, Output, OutputFormat};
-use super::{stem, version};
-use crate::failure::{Advise, placed};
-use crate::ui::Ui;
+use crate::error::{Advise, Context};
+use crate::monitor::Monitor;
+use crate::target_name::placed;
 
 /// The file of checksums that `sha256sum -c` reads.
 const SUMS: &str = "SHA256SUMS";
@@ -48,8 +48,8 @@ pub(crate) fn make(
     disk: &Path,
     folder: &Path,
     force: bool,
-    ui: &Ui,
-) -> anyhow::Result<Outputs> {
+    monitor: Monitor<'_>,
+) -> crate::Result<Outputs> {
     let recipe = origin.recipe;
     let (version, stem) = (version(recipe, origin.epoch), stem(recipe, origin.epoch));
     let disk = FileDisk::open(disk)?;
@@ -62,7 +62,7 @@ pub(crate) fn make(
             OutputFormat::Raw => format!("{stem}.raw"),
         };
         let new = begin(&folder.join(&name), force)?;
-        images.push((image(*format, name, &recipe.output, &source, &new, ui)?, new));
+        images.push((image(*format, name, &recipe.output, &source, &new, monitor)?, new));
     }
     let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
     let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
@@ -70,7 +70,7 @@ pub(crate) fn make(
 }
 
 /// Begins an image. What is there stays without `force`, and with it where a program uses it.
-fn begin(path: &Path, force: bool) -> anyhow::Result<NewFile> {
+fn begin(path: &Path, force: bool) -> crate::Result<NewFile> {
     let existing = if force { Existing::Replace } else { Existing::Refuse };
     match placed(NewFile::at(path, existing)) {
         Err(error) if !force && path.exists() => {
@@ -87,11 +87,11 @@ fn image(
     output: &Output,
     disk: &dyn BlockRead,
     new: &NewFile,
-    ui: &Ui,
-) -> anyhow::Result<ImageFile> {
+    monitor: Monitor<'_>,
+) -> crate::Result<ImageFile> {
     let doing = || format!("writing {}", new.place().display());
     let target = new.disk();
-    let watch = ui.bytes(&name, disk.size());
+    let watch = monitor.bytes(&name, disk.size());
     let mut digests = Vec::new();
     match format {
         OutputFormat::Raw => {
@@ -118,7 +118,7 @@ fn image(
     Ok(ImageFile::new(name, format, target.size(), &digests))
 }
 
-fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
+fn new_image(output: &Output, size: u64) -> crate::Result<NewImage> {
     let bits = output.cluster_size.0.checked_ilog2().context("a cluster size of zero")?;
     let image = NewImage::in_clusters(size, Geometry::new(bits, REFCOUNT_ORDER, false)?)?;
     let compression = match output.compression {
@@ -130,7 +130,7 @@ fn new_image(output: &Output, size: u64) -> anyhow::Result<NewImage> {
 }
 
 /// A text in place of the one that is there. No two builds wait for each other's.
-fn text(path: &Path, text: &str) -> anyhow::Result<NewFile> {
+fn text(path: &Path, text: &str) -> crate::Result<NewFile> {
     let new = placed(NewFile::at(path, Existing::ReplaceOwn))?;
     new.disk().resize(text.len() as u64)?;
     new.disk().write_at(text.as_bytes(), 0)?;
@@ -147,7 +147,7 @@ impl Outputs {
     ///
     /// # Errors
     /// If something else came to be where one goes, or a file cannot be written or renamed; those that were renamed before are complete.
-    pub(crate) fn keep(self) -> anyhow::Result<Vec<PathBuf>> {
+    pub(crate) fn keep(self) -> crate::Result<Vec<PathBuf>> {
         let Self { folder, images, manifest: (manifest_name, manifest) } = self;
         let sums = self::sums(&fs::read_to_string(folder.join(SUMS)).unwrap_or_default(), &images);
         let texts = [(manifest_name, manifest), (SUMS.to_owned(), sums)];
@@ -179,22 +179,20 @@ mod tests {
     use image_core::block::Access;
 
     use super::*;
-    use crate::args::{ProgressMode, Talk};
     use crate::golden::manifest::tests::with_origin;
     use crate::golden::recipe::example;
 
     const TEXT: &[u8] = b"a disk";
 
     /// Makes the outputs of a small disk with [`TEXT`] in it, and what was there before.
-    fn build(folder: &Path, force: bool) -> anyhow::Result<Outputs> {
+    fn build(folder: &Path, force: bool) -> crate::Result<Outputs> {
         let mut recipe = example();
         recipe.output.formats = vec![OutputFormat::Qcow2, OutputFormat::Raw];
         let work = tempfile::tempdir().unwrap();
         let path = work.path().join("disk.raw");
         let disk = FileDisk::create_new(&path, 3 << 20).unwrap();
         disk.write_at(TEXT, 1 << 20).unwrap();
-        let ui = Ui::new(&Talk { quiet: true, progress: ProgressMode::None });
-        with_origin(&recipe, 1 << 20, |origin| make(origin, &path, folder, force, &ui))
+        with_origin(&recipe, 1 << 20, |origin| make(origin, &path, folder, force, crate::monitor::silent()))
     }
 
     #[test]
@@ -207,7 +205,7 @@ mod tests {
         assert_eq!(image.lock(Access::WRITE).unwrap_err().kind(), image_core::ErrorKind::InUse);
         drop(earlier);
         image.lock(Access::WRITE).unwrap();
-        let in_use = |result: anyhow::Result<()>| format!("{:#}", result.unwrap_err()).contains("in use");
+        let in_use = |result: crate::Result<()>| format!("{:#}", result.unwrap_err()).contains("in use");
         assert!(in_use(build(folder.path(), true).map(drop)));
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
         drop(image);

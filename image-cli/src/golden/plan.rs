@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::build::stem;
 use super::copies::Copies;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
@@ -9,58 +10,63 @@ use super::load::Loaded;
 use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe};
 use super::solver::Total;
 use super::stages::Stage;
-use super::{bootloader, bootstrap, copies, stem, steps};
+use super::{bootloader, bootstrap, copies, steps};
+use crate::monitor::CancellationToken;
 
 /// What would be done.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Plan<'a> {
+pub struct Plan<'a> {
     /// What the names of all outputs begin with.
-    pub(crate) name: String,
+    pub name: String,
     /// The stages, in their order.
-    pub(crate) stages: Vec<String>,
+    pub stages: Vec<String>,
     /// What is copied from beside the recipe, and what is remarkable about it.
-    pub(crate) copies: Vec<Copies>,
+    pub copies: Vec<Copies>,
     /// What is installed in the first stage: what the recipe asks for, and what booting and cloud-init need.
-    pub(crate) packages: Vec<String>,
+    pub packages: Vec<String>,
     /// The kernel's command line, besides the root filesystem.
-    pub(crate) command_line: String,
+    pub command_line: String,
     /// The disk's size in bytes; none for one that fits its content.
-    pub(crate) disk_size: Option<u64>,
+    pub disk_size: Option<u64>,
     /// The partitions, in the order of the disk.
-    pub(crate) partitions: Vec<Partition>,
+    pub partitions: Vec<Partition>,
     /// The files that are written.
-    pub(crate) outputs: Vec<String>,
+    pub outputs: Vec<String>,
     /// All packages that will be installed; none if the archives were not asked.
-    pub(crate) all_packages: Option<Total>,
+    pub all_packages: Option<Total>,
     /// Further archives, and whether the image keeps them.
-    pub(crate) archives: Vec<Archive>,
+    pub archives: Vec<Archive>,
     /// The recipe with every default.
-    pub(crate) recipe: &'a Recipe,
+    pub recipe: &'a Recipe,
 }
 
 /// A further archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Archive {
+pub struct Archive {
     /// Its address; none for the base's.
-    pub(crate) uri: Option<String>,
-    pub(crate) suites: Vec<String>,
-    pub(crate) components: Vec<String>,
+    pub uri: Option<String>,
+    /// Its suites.
+    pub suites: Vec<String>,
+    /// The components of each suite.
+    pub components: Vec<String>,
     /// Whether the image's apt knows it too.
-    pub(crate) keep: bool,
+    pub keep: bool,
 }
 
 /// A partition to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Partition {
-    pub(crate) number: u32,
-    pub(crate) name: &'static str,
+pub struct Partition {
+    /// Its number in the table.
+    pub number: u32,
+    /// Its name in the table.
+    pub name: &'static str,
     /// Where it begins, in bytes.
-    pub(crate) start: u64,
+    pub start: u64,
     /// Its size in bytes; none for a root filesystem that fits its content.
-    pub(crate) size: Option<u64>,
+    pub size: Option<u64>,
 }
 
 impl<'a> Plan<'a> {
@@ -68,7 +74,12 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// If the disk's size leaves nothing for a root filesystem, or what is copied cannot be read.
-    pub(crate) fn new(loaded: &'a Loaded, epoch: Epoch, all_packages: Option<Total>) -> anyhow::Result<Self> {
+    pub fn new(
+        loaded: &'a Loaded,
+        epoch: Epoch,
+        all_packages: Option<Total>,
+        cancel: &CancellationToken,
+    ) -> crate::Result<Self> {
         let recipe = &loaded.recipe;
         let name = stem(recipe, epoch);
         // How much the content needs is known when it is there; the other partitions do not depend on it.
@@ -82,7 +93,7 @@ impl<'a> Plan<'a> {
         };
         Ok(Self {
             stages: stages(recipe),
-            copies: copies::survey(loaded)?,
+            copies: copies::survey(loaded, cancel)?,
             packages: bootstrap::packages(recipe),
             command_line: bootloader::command_line(recipe),
             disk_size: (!fits).then_some(layout.size),
@@ -93,6 +104,16 @@ impl<'a> Plan<'a> {
             name,
             recipe,
         })
+    }
+}
+
+impl Plan<'_> {
+    /// Makes sure that all that is copied can be.
+    ///
+    /// # Errors
+    /// If something is neither a file nor a folder nor a link.
+    pub fn check(&self) -> crate::Result<()> {
+        copies::refuse_special(&self.copies)
     }
 }
 
@@ -142,7 +163,7 @@ mod tests {
         recipe.boot.firmware = vec![Firmware::Uefi];
         recipe.version = Some("7".into());
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None, &CancellationToken::new()).unwrap();
         let sizes: Vec<_> =
             plan.partitions.iter().map(|one| (one.number, one.start >> 20, one.size)).collect();
         assert_eq!(sizes, [(15, 4, Some(64 << 20)), (1, 68, Some((2048 - 68 - 1) << 20))]);
@@ -156,7 +177,7 @@ mod tests {
         let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
         recipe.steps = vec![run(None), run(Some(Access::None)), run(Some(Access::Packages))];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None, &CancellationToken::new()).unwrap();
         let steps =
             ["step 1: run true", "step 2: run true (network: false)", "step 3: run true (network: packages)"];
         assert_eq!(plan.stages[1..4], steps);
@@ -170,7 +191,7 @@ mod tests {
         let mut recipe = example();
         recipe.steps = vec![Step::Install(vec!["htop".into()]), Step::Remove(vec!["nano".into()])];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap(), None).unwrap();
+        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap(), None, &CancellationToken::new()).unwrap();
         assert!(plan.packages.contains(&"htop".to_owned()));
         assert!(plan.packages.is_sorted());
         assert_eq!(plan.stages[1], "step 2: remove nano");

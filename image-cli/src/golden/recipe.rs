@@ -12,57 +12,97 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub(crate) use self::uri::Uri;
+pub use self::uri::Uri;
 use crate::size::Size;
 
 /// The architecture of all images, as Debian calls it.
 const ARCHITECTURE: &str = "amd64";
 
 /// A golden image: from what it is made, what is done to it, and what comes out.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Recipe {
+pub struct Recipe {
     /// The image's name and the stem of its files: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(schema_with = "schema::image_name")]
-    pub(crate) name: String,
+    pub name: String,
     /// The image's version; default: the build's date as `YYYYMMDD`.
     #[schemars(default, schema_with = "schema::version")]
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
     /// One line about it, for people.
     #[schemars(default, schema_with = "schema::line")]
-    pub(crate) description: Option<String>,
+    pub description: Option<String>,
     /// From what it is made.
-    pub(crate) base: Base,
+    pub base: Base,
     /// How the steps are done.
     #[schemars(default)]
-    pub(crate) build: Build,
+    pub build: Build,
     /// What is done to it, in this order.
     #[schemars(default)]
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// How it is configured at its first boot.
     #[schemars(default)]
-    pub(crate) cloud_init: CloudInit,
+    pub cloud_init: CloudInit,
     /// How it boots.
     #[schemars(default)]
-    pub(crate) boot: Boot,
+    pub boot: Boot,
     /// Its partitions and sizes.
     #[schemars(default)]
-    pub(crate) disk: Disk,
+    pub disk: Disk,
     /// What may stay that is removed by default.
     #[schemars(default)]
-    pub(crate) seal: Seal,
+    pub seal: Seal,
     /// What OpenStack is told of it.
     #[schemars(default)]
-    pub(crate) openstack: OpenStack,
+    pub openstack: OpenStack,
     /// What is written.
     #[schemars(default)]
-    pub(crate) output: Output,
+    pub output: Output,
 }
 
 impl Recipe {
+    /// A recipe that says no more than these three, such as "web", Debian, "bookworm": everything else is a default, and a field
+    /// to be set. It is held to the rules of recipes when it becomes a [`Loaded`](super::Loaded).
+    pub fn new(name: impl Into<String>, distribution: Distribution, release: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            version: None,
+            description: None,
+            base: Base {
+                distribution,
+                release: release.into(),
+                components: distribution.components().iter().map(|&name| name.to_owned()).collect(),
+                mirror: None,
+                packages: Vec::new(),
+                archives: Vec::new(),
+                debconf: Vec::new(),
+            },
+            build: Build::default(),
+            steps: Vec::new(),
+            cloud_init: CloudInit::default(),
+            boot: Boot::default(),
+            disk: Disk::default(),
+            seal: Seal::default(),
+            openstack: OpenStack::default(),
+            output: Output::default(),
+        }
+    }
+
+    /// It, with one more step.
+    #[must_use]
+    pub fn step(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// The addresses that may have credentials, in the order of the recipe.
+    pub(crate) fn uris(&mut self) -> impl Iterator<Item = &mut Uri> {
+        let further = self.base.archives.iter_mut().filter_map(|archive| archive.uri.as_mut());
+        self.base.mirror.iter_mut().chain(further)
+    }
+
     /// Whether there is a script that may reach all of the network.
     pub(crate) fn has_full_network(&self) -> bool {
         let access = |step: &Step| match step {
@@ -74,54 +114,54 @@ impl Recipe {
 }
 
 /// A base system from packages.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Base {
+pub struct Base {
     /// Whose packages.
-    pub(crate) distribution: Distribution,
+    pub distribution: Distribution,
     /// The release's code name, such as `bookworm`.
     #[schemars(schema_with = "schema::release")]
-    pub(crate) release: String,
+    pub release: String,
     /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
     #[schemars(default, schema_with = "schema::components", extend("default" = null))]
-    pub(crate) components: Vec<String>,
+    pub components: Vec<String>,
     /// The archive; default: the one this machine's apt uses, else the distribution's own.
     #[schemars(default, schema_with = "schema::mirror")]
-    pub(crate) mirror: Option<Uri>,
+    pub mirror: Option<Uri>,
     /// Packages besides those that booting and cloud-init need: names, or files beside the recipe (`./name.deb`).
     #[schemars(default, schema_with = "schema::installable")]
-    pub(crate) packages: Vec<String>,
+    pub packages: Vec<String>,
     /// Further archives.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub(crate) archives: Vec<FurtherArchive>,
+    pub archives: Vec<FurtherArchive>,
     /// Answers to packages' questions, known before any package is configured: lines of debconf-set-selections(1).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(default, schema_with = "schema::debconf")]
-    pub(crate) debconf: Vec<String>,
+    pub debconf: Vec<String>,
 }
 
 /// An archive besides the distribution's own.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, extend("allOf" = schema::flat_archives()))]
-pub(crate) struct FurtherArchive {
+pub struct FurtherArchive {
     /// Its address; default: the base's archive. A name and a password in it are for the build alone.
     #[schemars(default, schema_with = "schema::mirror")]
-    pub(crate) uri: Option<Uri>,
+    pub uri: Option<Uri>,
     /// Its suites, such as `bookworm-backports`; for an archive without suites, the path to its index with a `/` behind.
     #[schemars(schema_with = "schema::suites")]
-    pub(crate) suites: Vec<String>,
+    pub suites: Vec<String>,
     /// Its components; default: `main`, and none behind a path.
     #[schemars(default, schema_with = "schema::components", extend("default" = null))]
-    pub(crate) components: Vec<String>,
+    pub components: Vec<String>,
     /// The public keys it is signed with, a file beside the recipe; default: the distribution's own keys.
     #[schemars(default, schema_with = "schema::beside")]
-    pub(crate) signed_by: Option<PathBuf>,
+    pub signed_by: Option<PathBuf>,
     /// Whether the image's apt knows it too; default: unless its address is a file's or has a password.
     #[schemars(default, extend("default" = null))]
-    pub(crate) keep: bool,
+    pub keep: bool,
 }
 
 impl Base {
@@ -152,28 +192,38 @@ impl Base {
 }
 
 /// Whose packages a base is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Distribution {
+pub enum Distribution {
     /// Debian.
     Debian,
     /// Ubuntu.
     Ubuntu,
 }
 
+impl Distribution {
+    /// The components of its archive that an image has by default.
+    pub(crate) fn components(self) -> &'static [&'static str] {
+        match self {
+            Self::Debian => &["main"],
+            Self::Ubuntu => &["main", "universe"],
+        }
+    }
+}
+
 /// How the steps are done.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct Build {
+pub struct Build {
     /// What scripts, those of packages too, may reach.
     #[schemars(schema_with = "schema::access", extend("default" = "full"))]
-    pub(crate) network: Access,
+    pub network: Access,
 }
 
 /// What a step may reach over the network. Never: what listens on the building machine alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
-pub(crate) enum Access {
+pub enum Access {
     /// Everything that this machine reaches.
     #[default]
     Full,
@@ -203,10 +253,27 @@ impl Serialize for Access {
     }
 }
 
+impl<'de> Deserialize<'de> for Access {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            Switch(bool),
+            Word(String),
+        }
+        match Said::deserialize(deserializer)? {
+            Said::Switch(false) => Ok(Self::None),
+            Said::Word(word) if word == "full" => Ok(Self::Full),
+            Said::Word(word) if word == "packages" => Ok(Self::Packages),
+            _ => Err(serde::de::Error::custom("neither \"full\" nor \"packages\" nor false")),
+        }
+    }
+}
+
 /// One change to the tree. In a recipe: a table with exactly one of these keys.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Step {
+pub enum Step {
     /// Packages to install, without recommended ones: names, or files beside the recipe (`./name.deb`).
     Install(#[schemars(schema_with = "schema::some_installable")] Vec<String>),
     /// Packages to purge, with what only they needed.
@@ -220,32 +287,32 @@ pub(crate) enum Step {
 }
 
 /// A file or folder to copy into the image. A folder's content is merged into an existing folder, which stays as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Copy {
+pub struct Copy {
     /// What, relative to the recipe's folder and beneath it.
     #[schemars(schema_with = "schema::beside")]
-    pub(crate) from: PathBuf,
+    pub from: PathBuf,
     /// Where to, an absolute path in the image.
     #[schemars(schema_with = "schema::path_or_root")]
-    pub(crate) to: String,
+    pub to: String,
     /// Owner and group of what is made; default: `root:root`, and for a file that is replaced the one it had.
     #[schemars(default, schema_with = "schema::owner")]
-    pub(crate) owner: Option<Owner>,
+    pub owner: Option<Owner>,
     /// Permission bits of files, in octal, such as `"0640"`; default: `"0755"` for files that their owner may execute,
     /// else `"0644"`, and for a file that is replaced those it had.
     #[schemars(default, schema_with = "schema::mode")]
-    pub(crate) mode: Option<u32>,
+    pub mode: Option<u32>,
     /// Permission bits of folders that are made, in octal; default `"0755"`.
     #[schemars(default, schema_with = "schema::mode", extend("default" = "0755"))]
-    pub(crate) folder_mode: Option<u32>,
+    pub folder_mode: Option<u32>,
     /// What is kept of the source besides contents, links, holes and who may execute it.
     #[schemars(schema_with = "schema::preserve", default)]
-    pub(crate) preserve: Vec<Preserve>,
+    pub preserve: Vec<Preserve>,
     /// Whether what is in the way is removed, with all in it: a folder where a file or link is to be, and the reverse.
     #[schemars(default)]
-    pub(crate) replace: bool,
+    pub replace: bool,
 }
 
 impl Copy {
@@ -256,9 +323,9 @@ impl Copy {
 }
 
 /// What a copy can keep, in the words of cp(1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Preserve {
+pub enum Preserve {
     /// Permission bits, set-user-ID and its kin, and access control lists.
     Mode,
     /// When it was changed last, if that is before the build.
@@ -268,67 +335,67 @@ pub(crate) enum Preserve {
 }
 
 /// A file to write.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Write {
+pub struct Write {
     /// Where, an absolute path in the image.
     #[schemars(schema_with = "schema::path")]
-    pub(crate) path: String,
+    pub path: String,
     /// What.
-    pub(crate) content: String,
+    pub content: String,
     /// Owner and group; default: `root:root`, and for a file that is there the one it has.
     #[schemars(default, schema_with = "schema::owner")]
-    pub(crate) owner: Option<Owner>,
+    pub owner: Option<Owner>,
     /// Permission bits in octal; default: `"0644"`, and for a file that is there those it has.
     #[schemars(default, schema_with = "schema::mode")]
-    pub(crate) mode: Option<u32>,
+    pub mode: Option<u32>,
     /// Whether it goes behind what the file has already.
     #[schemars(default)]
-    pub(crate) append: bool,
+    pub append: bool,
 }
 
 /// A script to run in the image.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Run {
+pub struct Run {
     /// The script: run by its `#!` line, or `/bin/sh -eu` without one.
-    pub(crate) script: String,
+    pub script: String,
     /// Its environment, besides PATH, HOME, LANG and DEBIAN_FRONTEND. Nothing of the caller's is passed on.
-    pub(crate) environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
     /// What it may reach, if not what `[build]` says.
-    pub(crate) network: Option<Access>,
+    pub network: Option<Access>,
     /// How long it may take, in seconds; default: as long as it likes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
     /// The secrets that it finds in `/run/secrets`, by their names; who builds gives them (`--secret NAME=FILE`).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) secrets: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// Who owns a file: names or numbers, `user:group`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct Owner {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Owner {
     /// A user's name in the image, or a number.
-    pub(crate) user: String,
+    pub user: String,
     /// A group's name in the image, or a number.
-    pub(crate) group: String,
+    pub group: String,
 }
 
 /// How the image is configured at its first boot.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct CloudInit {
+pub struct CloudInit {
     /// Where cloud-init looks for its data, in this order.
     #[schemars(schema_with = "schema::datasources")]
-    pub(crate) datasources: Vec<String>,
+    pub datasources: Vec<String>,
     /// The account that gets the cloud's key; default: the distribution's name.
     #[schemars(schema_with = "schema::account")]
-    pub(crate) default_user: Option<String>,
+    pub default_user: Option<String>,
     /// Files for `/etc/cloud/cloud.cfg.d`: name (ending in `.cfg`) → content (YAML).
     #[schemars(schema_with = "schema::fragments")]
-    pub(crate) config: BTreeMap<String, String>,
+    pub config: BTreeMap<String, String>,
 }
 
 impl Default for CloudInit {
@@ -342,25 +409,25 @@ impl Default for CloudInit {
 }
 
 /// How the image boots.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct Boot {
+pub struct Boot {
     /// The kernel's package; default: the distribution's for virtual machines.
     #[schemars(schema_with = "schema::package")]
-    pub(crate) kernel: Option<String>,
+    pub kernel: Option<String>,
     /// Which firmware can boot it.
     #[schemars(schema_with = "schema::firmware")]
-    pub(crate) firmware: Vec<Firmware>,
+    pub firmware: Vec<Firmware>,
     /// The consoles, in the kernel's words; the last one is `/dev/console`.
     #[schemars(schema_with = "schema::consoles")]
-    pub(crate) console: Vec<String>,
+    pub console: Vec<String>,
     /// Further words of the kernel's command line.
     #[schemars(schema_with = "schema::kernel_words")]
-    pub(crate) command_line: Vec<String>,
+    pub command_line: Vec<String>,
     /// How long the menu waits, in seconds.
     #[schemars(range(max = 3600))]
-    pub(crate) timeout: u32,
+    pub timeout: u32,
 }
 
 impl Default for Boot {
@@ -376,9 +443,9 @@ impl Default for Boot {
 }
 
 /// What starts the boot loader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Firmware {
+pub enum Firmware {
     /// A PC BIOS.
     Bios,
     /// UEFI, with Secure Boot.
@@ -386,19 +453,19 @@ pub(crate) enum Firmware {
 }
 
 /// Partitions and sizes.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct Disk {
+pub struct Disk {
     /// The disk's size, such as `"10G"`; default `"fit"`: as small as its content and `free` allow.
     #[schemars(schema_with = "schema::disk_size")]
-    pub(crate) size: DiskSize,
+    pub size: DiskSize,
     /// What is left free in the root filesystem of a disk that fits.
     #[schemars(schema_with = "schema::size")]
-    pub(crate) free: Size,
+    pub free: Size,
     /// The EFI system partition's size; 33 MiB at least, so that it can be FAT32.
     #[schemars(schema_with = "schema::esp_size")]
-    pub(crate) esp_size: Size,
+    pub esp_size: Size,
 }
 
 impl Default for Disk {
@@ -408,9 +475,9 @@ impl Default for Disk {
 }
 
 /// How large the disk is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum DiskSize {
+pub enum DiskSize {
     /// As small as its content and the free space allow.
     Fit,
     /// So many bytes, a multiple of 1 MiB.
@@ -419,46 +486,46 @@ pub(crate) enum DiskSize {
 }
 
 /// What may stay that sealing removes by default. Every exception is reported.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct Seal {
+pub struct Seal {
     /// Absolute paths in the image that stay as they are, with all beneath them.
     #[schemars(schema_with = "schema::paths")]
-    pub(crate) keep: Vec<String>,
+    pub keep: Vec<String>,
     /// Whether accounts may have passwords (the recipe sets them in its steps).
-    pub(crate) keep_passwords: bool,
+    pub keep_passwords: bool,
 }
 
 /// What OpenStack is told when the image is uploaded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default)]
-pub(crate) struct OpenStack {
+pub struct OpenStack {
     /// Image properties, besides those that suit the image by themselves: name → value; `""` takes one of those away.
     #[schemars(schema_with = "schema::properties")]
-    pub(crate) properties: BTreeMap<String, String>,
+    pub properties: BTreeMap<String, String>,
 }
 
 /// What is written.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(deny_unknown_fields, default, extend("allOf" = schema::levels()))]
-pub(crate) struct Output {
+pub struct Output {
     /// The images.
     #[schemars(schema_with = "schema::formats")]
-    pub(crate) formats: Vec<OutputFormat>,
+    pub formats: Vec<OutputFormat>,
     /// How a qcow2's clusters are packed.
-    pub(crate) compression: Compression,
+    pub compression: Compression,
     /// How hard, from 1 (fast) to 9 (small) for deflate, to 19 for zstd; default: the codec's own.
     #[schemars(with = "u8", range(min = 1, max = 19))]
-    pub(crate) level: Option<u8>,
+    pub level: Option<u8>,
     /// A qcow2's cluster size: a power of two from 512 to 2 MiB.
     #[schemars(schema_with = "schema::cluster_size")]
-    pub(crate) cluster_size: Size,
+    pub cluster_size: Size,
     /// The memory an instance needs, in MiB.
     #[schemars(range(max = 16777216))]
-    pub(crate) min_ram_mib: u32,
+    pub min_ram_mib: u32,
 }
 
 impl Default for Output {
@@ -474,9 +541,9 @@ impl Default for Output {
 }
 
 /// A format that a build writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum OutputFormat {
+pub enum OutputFormat {
     /// qcow2.
     Qcow2,
     /// Raw, sparse.
@@ -484,9 +551,9 @@ pub(crate) enum OutputFormat {
 }
 
 /// How a qcow2's clusters are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Compression {
+pub enum Compression {
     /// Not at all.
     None,
     /// With deflate, which every reader knows.
@@ -498,28 +565,7 @@ pub(crate) enum Compression {
 /// A recipe with all defaults, for tests.
 #[cfg(test)]
 pub(crate) fn example() -> Recipe {
-    Recipe {
-        name: "example".into(),
-        version: Some("1".into()),
-        description: None,
-        base: Base {
-            distribution: Distribution::Debian,
-            release: "bookworm".into(),
-            components: vec!["main".into()],
-            mirror: None,
-            packages: Vec::new(),
-            archives: Vec::new(),
-            debconf: Vec::new(),
-        },
-        build: Build::default(),
-        steps: Vec::new(),
-        cloud_init: CloudInit::default(),
-        boot: Boot::default(),
-        disk: Disk::default(),
-        seal: Seal::default(),
-        openstack: OpenStack::default(),
-        output: Output::default(),
-    }
+    Recipe { version: Some("1".into()), ..Recipe::new("example", Distribution::Debian, "bookworm") }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //!
 //! The end of process 1 is the end of all that a program left running (pid_namespaces(7)).
 
-pub(crate) mod init;
+pub mod init;
 mod masks;
 mod privileges;
 mod root;
@@ -31,14 +31,12 @@ pub(crate) use root::add_flags;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use anyhow::{Context, anyhow};
 use nix::sched::{CloneFlags, unshare};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
@@ -46,10 +44,9 @@ use serde::{Deserialize, Serialize};
 use super::log::{Program, Running};
 use super::network;
 use super::secrets::Secrets;
-use crate::failure::Advise;
-
-/// How the process that becomes init is called: the only word of its command line, which a step can read.
-const INIT: &str = "goldimg-init";
+use crate::error::{Context, Record, err};
+use crate::os_text::OsText;
+use crate::reexec;
 
 /// A program of a tree, to be run in a sandbox.
 #[derive(Debug)]
@@ -62,30 +59,14 @@ pub(crate) struct Confined<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Order {
     /// The tree, where this machine has it.
-    root: Text,
-    program: Text,
-    arguments: Vec<Text>,
-    environment: Vec<(Text, Text)>,
+    root: OsText,
+    program: OsText,
+    arguments: Vec<OsText>,
+    environment: Vec<(OsText, OsText)>,
     /// What it finds in `/run/secrets`.
     secrets: Secrets,
     /// Whether the program talks to the terminal, as a shell does.
     terminal: bool,
-}
-
-/// Bytes of the system's that need not be UTF-8, on their way through JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Text(Vec<u8>);
-
-impl<T: AsRef<OsStr>> From<T> for Text {
-    fn from(text: T) -> Self {
-        Self(text.as_ref().as_bytes().to_vec())
-    }
-}
-
-impl Text {
-    fn into_os(self) -> OsString {
-        OsString::from_vec(self.0)
-    }
 }
 
 /// What init answers.
@@ -94,7 +75,7 @@ enum Verdict {
     /// The program's status as wait(2) has it.
     Ended(i32),
     /// Why there was no program.
-    Refused { error: String, hint: Option<String> },
+    Refused(Record),
 }
 
 impl<'a> Confined<'a> {
@@ -118,13 +99,13 @@ impl<'a> Confined<'a> {
 
     /// More arguments.
     pub(crate) fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
-        self.order.arguments.extend(arguments.into_iter().map(Text::from));
+        self.order.arguments.extend(arguments.into_iter().map(OsText::from));
         self
     }
 
     /// Sets a variable of its environment, or changes it.
     pub(crate) fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
-        let name = Text::from(name);
+        let name = OsText::from(name);
         self.order.environment.retain(|(known, _)| *known != name);
         self.order.environment.push((name, value.into()));
         self
@@ -161,7 +142,7 @@ impl<'a> Confined<'a> {
 
     /// Starts init in new namespaces. A thread of its own gets them: the program is born into them, and this process
     /// stays where it is.
-    fn start(&self, init: &mut Command) -> anyhow::Result<Child> {
+    fn start(&self, init: &mut Command) -> crate::Result<Child> {
         let start = || {
             match self.network {
                 Some(network) => move_into_link_name_space(network, Some(LinkNameSpaceType::Network))
@@ -172,7 +153,7 @@ impl<'a> Confined<'a> {
             init.spawn().context("starting the sandbox's process 1")
         };
         std::thread::scope(|scope| scope.spawn(start).join())
-            .unwrap_or_else(|_| Err(anyhow!("the thread that starts programs panicked")))
+            .unwrap_or_else(|_| Err(err!("the thread that starts programs panicked")))
     }
 }
 
@@ -196,12 +177,11 @@ impl Program for Confined<'_> {
         words.map(|word| word.clone().into_os()).collect()
     }
 
-    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Running> {
+    fn spawn(&mut self, stdout: Stdio, stderr: Stdio) -> crate::Result<Running> {
         let doing = || format!("starting {} in the image", self.name());
         let (mut ours, theirs) = UnixStream::pair().with_context(doing)?;
-        let this = std::env::current_exe().context("finding this program itself")?;
-        let mut init = Command::new(this);
-        init.arg0(INIT).env_clear().current_dir("/");
+        let mut init = Command::new(reexec::program()?);
+        init.arg0(reexec::INIT).env_clear().current_dir("/");
         init.stdin(OwnedFd::from(theirs)).stdout(stdout).stderr(stderr);
         let child = self.start(&mut init).with_context(doing)?;
         drop(init);
@@ -213,16 +193,15 @@ impl Program for Confined<'_> {
 }
 
 /// What became of the program, by init's word, or by its `status` where it could not say any.
-fn verdict(mut socket: UnixStream, status: ExitStatus) -> anyhow::Result<ExitStatus> {
+fn verdict(mut socket: UnixStream, status: ExitStatus) -> crate::Result<ExitStatus> {
     let mut said = Vec::new();
     // A socket of a killed init may end in an error: then it has said nothing.
     let _ = socket.read_to_end(&mut said);
     match serde_json::from_slice(&said) {
         Ok(Verdict::Ended(raw)) => Ok(ExitStatus::from_raw(raw)),
-        Ok(Verdict::Refused { error, hint: None }) => Err(anyhow!(error)),
-        Ok(Verdict::Refused { error, hint: Some(hint) }) => Err(anyhow!(error)).hint(|| hint),
+        Ok(Verdict::Refused(error)) => Err(error.into()),
         // init itself succeeds only after it has given its verdict.
-        Err(_) if status.success() => Err(anyhow!("the sandbox's process 1 said nothing")),
+        Err(_) if status.success() => Err(err!("the sandbox's process 1 said nothing")),
         Err(_) => Ok(status),
     }
 }
@@ -230,23 +209,20 @@ fn verdict(mut socket: UnixStream, status: ExitStatus) -> anyhow::Result<ExitSta
 /// Where the tree is, and what is to be done in it.
 impl Order {
     fn root(&self) -> PathBuf {
-        PathBuf::from(self.root.clone().into_os())
+        self.root.clone().into_path()
     }
 
-    fn receive(socket: &mut UnixStream) -> anyhow::Result<Self> {
+    fn receive(socket: &mut UnixStream) -> crate::Result<Self> {
         let mut text = Vec::new();
         socket.read_to_end(&mut text).context("reading what to do")?;
         serde_json::from_slice(&text).context("reading what to do")
     }
 }
 
-/// The socket that is this process's standard input.
-fn standard_socket() -> std::io::Result<UnixStream> {
-    Ok(UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -273,7 +249,9 @@ mod tests {
         assert!(said(b"", 0).is_err());
         assert_eq!(said(b"", 9).unwrap().signal(), Some(9));
         assert_eq!(said(b"{\"Ended\":768}", 0).unwrap().code(), Some(3));
-        let error = said(b"{\"Refused\":{\"error\":\"no such program\",\"hint\":null}}", 256).unwrap_err();
+        let error =
+            said(b"{\"Refused\":{\"kind\":\"failed\",\"words\":[\"no such program\"],\"hint\":null}}", 256)
+                .unwrap_err();
         assert_eq!(error.to_string(), "no such program");
     }
 }

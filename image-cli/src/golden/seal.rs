@@ -15,12 +15,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::epoch::Epoch;
 use super::tree::Tree;
 use crate::audit::Expected;
+use crate::error::Context;
 use crate::seal::accounts::lock;
 use crate::seal::{Action, fits, rules};
 
@@ -28,11 +28,11 @@ use crate::seal::{Action, fits, rules};
 ///
 /// # Errors
 /// If something cannot be removed.
-pub(crate) fn seal(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+pub(crate) fn seal(expected: &Expected, tree: &Tree) -> crate::Result<()> {
     let expected = &by_place(expected, tree)?;
     for rule in rules() {
         let found = matches(tree, &rule.pattern)?;
-        if found.is_empty() || !rule.system.fits(|path| anyhow::Ok(tree.exists(path)))? {
+        if found.is_empty() || !rule.system.fits(|path| crate::Result::<bool>::Ok(tree.exists(path)))? {
             continue;
         }
         for path in found {
@@ -67,21 +67,21 @@ pub(crate) fn seal(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
 }
 
 /// Where `path` is in the tree when the links of its parents are followed.
-fn place_of(path: &Path, tree: &Tree) -> anyhow::Result<PathBuf> {
+fn place_of(path: &Path, tree: &Tree) -> crate::Result<PathBuf> {
     Ok(tree.inside(&tree.link_path(path)?))
 }
 
 /// What is expected, with the paths that are kept as they were written and as they are without links.
-fn by_place(expected: &Expected, tree: &Tree) -> anyhow::Result<Expected> {
+fn by_place(expected: &Expected, tree: &Tree) -> crate::Result<Expected> {
     let mut expected = expected.clone();
     let places = expected.keep.iter().map(|path| place_of(path, tree));
-    let places: Vec<PathBuf> = places.collect::<anyhow::Result<_>>()?;
+    let places: Vec<PathBuf> = places.collect::<crate::Result<_>>()?;
     expected.keep.extend(places);
     Ok(expected)
 }
 
 /// Removes `path` with all in it, but for what is kept or, if that counts, was asked for.
-fn remove(path: &Path, unless_asked: bool, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+fn remove(path: &Path, unless_asked: bool, expected: &Expected, tree: &Tree) -> crate::Result<()> {
     if expected.keeps(path) {
         return Ok(());
     }
@@ -98,7 +98,7 @@ fn remove(path: &Path, unless_asked: bool, expected: &Expected, tree: &Tree) -> 
 }
 
 /// Makes the file `path`, or all files in the folder `path`, empty, but for what is kept.
-fn truncate(path: &Path, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+fn truncate(path: &Path, expected: &Expected, tree: &Tree) -> crate::Result<()> {
     let file = tree.link_path(path)?;
     let meta = file.symlink_metadata().with_context(|| format!("reading {}", file.display()))?;
     if expected.keeps(path) {
@@ -116,7 +116,7 @@ fn truncate(path: &Path, expected: &Expected, tree: &Tree) -> anyhow::Result<()>
 }
 
 /// Gives the file `path` the text that makes its service ask for one of its own, but for what was asked for.
-fn rewrite(path: &Path, action: Action, expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+fn rewrite(path: &Path, action: Action, expected: &Expected, tree: &Tree) -> crate::Result<()> {
     let file = tree.link_path(path)?;
     let is_file = file.symlink_metadata().is_ok_and(|meta| meta.is_file());
     if !is_file || expected.asks_for(path) {
@@ -130,7 +130,7 @@ fn rewrite(path: &Path, action: Action, expected: &Expected, tree: &Tree) -> any
 }
 
 /// Names come from the network that the image runs in: never from this machine's.
-fn resolvers(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
+fn resolvers(expected: &Expected, tree: &Tree) -> crate::Result<()> {
     let file = Path::new("/etc/resolv.conf");
     if expected.asks_for(file) {
         return Ok(());
@@ -144,13 +144,13 @@ fn resolvers(expected: &Expected, tree: &Tree) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn link(target: &str, inside: &str, tree: &Tree) -> anyhow::Result<()> {
+fn link(target: &str, inside: &str, tree: &Tree) -> crate::Result<()> {
     let path = tree.link_path(inside)?;
     symlink(target, path).with_context(|| format!("making the link {inside} in the image"))
 }
 
 /// What in the tree a pattern means: an absolute path whose names may have one `*` each.
-fn matches(tree: &Tree, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+fn matches(tree: &Tree, pattern: &str) -> crate::Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
@@ -169,7 +169,7 @@ fn matches(tree: &Tree, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Locks every account that has a password, or needs none.
-fn lock_passwords(tree: &Tree) -> anyhow::Result<()> {
+fn lock_passwords(tree: &Tree) -> crate::Result<()> {
     for (file, mode) in [("/etc/shadow", 0o640), ("/etc/gshadow", 0o640), ("/etc/passwd", 0o644)] {
         let Some(text) = tree.text(file)? else { continue };
         let locked: String = text.lines().map(|line| format!("{}\n", lock(line))).collect();
@@ -185,7 +185,7 @@ fn lock_passwords(tree: &Tree) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If a folder cannot be read, or a time not be set.
-pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> anyhow::Result<()> {
+pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> crate::Result<()> {
     let latest = i64::try_from(epoch.seconds())?;
     let time = Timespec { tv_sec: latest, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };

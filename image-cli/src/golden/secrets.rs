@@ -22,11 +22,11 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{Recipe, Run, Step};
-use crate::failure::{Advise, USAGE};
+use crate::error::{Advise, Context, bail, err};
+use crate::variables::Variables;
 
 /// Where steps find them.
 pub(crate) const FOLDER: &str = "/run/secrets";
@@ -37,7 +37,7 @@ const LARGEST: u64 = 64 << 10;
 
 /// What the caller lists: `NAME=FILE`, or `NAME` for a variable of his environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub struct Asked {
     name: String,
     /// None: the variable with the name.
     file: Option<PathBuf>,
@@ -69,12 +69,13 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 impl Asked {
-    fn read(&self) -> anyhow::Result<Vec<u8>> {
+    fn read(&self, variables: &Variables) -> crate::Result<Vec<u8>> {
         let Some(file) = &self.file else {
-            let value = std::env::var_os(&self.name)
-                .ok_or_else(|| anyhow!("there is no variable {} in the environment", self.name))
+            let value = variables
+                .value(&self.name)
+                .ok_or_else(|| err!("there is no variable {} in the environment", self.name))
                 .hint(|| format!("--secret {}=FILE takes it from a file", self.name))?;
-            return Ok(std::os::unix::ffi::OsStringExt::into_vec(value));
+            return Ok(value.as_encoded_bytes().to_vec());
         };
         let doing = || format!("reading {}", file.display());
         let mut content = Vec::new();
@@ -101,11 +102,11 @@ impl Secrets {
     ///
     /// # Errors
     /// If one cannot be read, or could not be hidden.
-    pub(crate) fn read(asked: &[Asked]) -> anyhow::Result<Self> {
+    pub(crate) fn read(asked: &[Asked], variables: &Variables) -> crate::Result<Self> {
         let mut secrets = BTreeMap::new();
         for one in asked {
             let read = || {
-                let content = one.read()?;
+                let content = one.read(variables)?;
                 match trimmed(&content).len() {
                     0 => bail!("it is empty"),
                     length if length < SHORTEST => bail!(
@@ -117,9 +118,9 @@ impl Secrets {
                     _ => Ok(content),
                 }
             };
-            let content = read().with_context(|| format!("the secret {:?}", one.name)).exit_code(USAGE)?;
+            let content = read().with_context(|| format!("the secret {:?}", one.name)).invalid()?;
             if secrets.insert(one.name.clone(), content).is_some() {
-                return Err(anyhow!("the secret {:?} is given twice", one.name)).exit_code(USAGE);
+                return Err(err!("the secret {:?} is given twice", one.name)).invalid();
             }
         }
         Ok(Self(secrets))
@@ -129,14 +130,14 @@ impl Secrets {
     ///
     /// # Errors
     /// If a secret is missing, with exit code 64.
-    pub(crate) fn unasked(&self, recipe: &Recipe) -> anyhow::Result<Vec<&String>> {
+    pub(crate) fn unasked(&self, recipe: &Recipe) -> crate::Result<Vec<&String>> {
         let mut unasked: Vec<&String> = self.0.keys().collect();
         for (index, step) in recipe.steps.iter().enumerate() {
             let Step::Run(Run { secrets, .. }) = step else { continue };
             if let Some(missing) = secrets.iter().find(|name| !self.0.contains_key(*name)) {
-                return Err(anyhow!("step {} asks for the secret {missing:?}", index + 1))
+                return Err(err!("step {} asks for the secret {missing:?}", index + 1))
                     .hint(|| format!("goldimg build --secret {missing}=FILE …"))
-                    .exit_code(USAGE);
+                    .invalid();
             }
             unasked.retain(|name| !secrets.contains(name));
         }
@@ -147,20 +148,20 @@ impl Secrets {
     ///
     /// # Errors
     /// With the name and the line, and exit code 64.
-    pub(crate) fn none_in(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn none_in(&self, text: &str) -> crate::Result<()> {
         for (name, content) in self.iter() {
             let secret = trimmed(content);
             let at = text.as_bytes().windows(secret.len()).position(|window| window == secret);
             if let Some(at) = at {
                 let before = text.as_bytes().get(..at).unwrap_or_default();
                 let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
-                return Err(anyhow!("line {line} of the recipe has the secret {name:?} itself in it"))
+                return Err(err!("line {line} of the recipe has the secret {name:?} itself in it"))
                     .hint(|| {
                         format!(
                             "let the step read it: run = {{ …, secrets = [\"{name}\"] }}, {FOLDER}/{name}"
                         )
                     })
-                    .exit_code(USAGE);
+                    .invalid();
             }
         }
         Ok(())
@@ -211,7 +212,7 @@ mod tests {
         std::fs::write(&file, "a-token-0123\n").unwrap();
         let asked = |text: &str| text.parse::<Asked>().unwrap();
         let given = [asked(&format!("token={}", file.display())), asked("PATH")];
-        let secrets = Secrets::read(&given).unwrap();
+        let secrets = Secrets::read(&given, &Variables::of_tests()).unwrap();
         assert_eq!(secrets.iter().next().unwrap().0, "PATH");
         assert_eq!(secrets.iter().nth(1).unwrap(), ("token", &b"a-token-0123\n"[..]));
         assert_eq!(format!("{secrets:?}"), r#"{"PATH", "token"}"#);
@@ -227,23 +228,27 @@ mod tests {
         let refused = |content: &str| {
             let file = dir.path().join("one");
             std::fs::write(&file, content).unwrap();
-            format!("{:#}", Secrets::read(&[Asked { name: "x".into(), file: Some(file) }]).unwrap_err())
+            format!(
+                "{:#}",
+                Secrets::read(&[Asked { name: "x".into(), file: Some(file) }], &Variables::default())
+                    .unwrap_err()
+            )
         };
         assert_eq!(refused("\n"), "the secret \"x\": it is empty");
         assert!(refused("hunter2\n").starts_with("the secret \"x\": it has 7 bytes"));
         assert_eq!(refused(&"x".repeat(65 << 10)), "the secret \"x\": it has more than 64 KiB");
         let twice = Asked { name: "PATH".into(), file: None };
-        let error = Secrets::read(&[twice.clone(), twice]).unwrap_err();
+        let error = Secrets::read(&[twice.clone(), twice], &Variables::of_tests()).unwrap_err();
         assert_eq!(error.to_string(), "the secret \"PATH\" is given twice");
         let none = Asked { name: "GOLDIMG_NO_SUCH_VARIABLE".into(), file: None };
-        assert!(Secrets::read(&[none]).is_err());
+        assert!(Secrets::read(&[none], &Variables::of_tests()).is_err());
     }
 
     #[test]
     fn a_recipe_with_a_secret_in_it_is_a_mistake() {
         let secrets = secrets(&[("token", b"token-0123\n")]);
         secrets.none_in("name = \"x\"\n# token-012\n").unwrap();
-        let told = crate::failure::render(
+        let told = crate::error::rendered(
             &secrets.none_in("name = \"x\"\nrun = \"echo token-0123\"\n").unwrap_err(),
         );
         assert!(told.starts_with("line 2 of the recipe has the secret \"token\" itself in it"), "{told}");
@@ -258,7 +263,7 @@ mod tests {
         let given = secrets(&[("token", b"0123456789"), ("other", b"0123456789")]);
         assert_eq!(given.unasked(&recipe).unwrap(), ["other"]);
         let error = secrets(&[("tokem", b"0123456789")]).unasked(&recipe).unwrap_err();
-        let told = crate::failure::render(&error);
+        let told = crate::error::rendered(&error);
         assert!(told.contains("step 2 asks for the secret \"token\""), "{told}");
         assert!(told.contains("--secret token=FILE"), "{told}");
     }

@@ -21,8 +21,11 @@ use self::said::{Refusal, refusals};
 use super::bootstrap::sources::{Archive, keyring};
 use super::bootstrap::{self, further::Further};
 use super::disk::room;
-use super::load::{Loaded, Remark, Role, nearest};
+use super::load::{Loaded, Remark, Role};
 use super::recipe::{Base, Recipe, Step};
+use crate::monitor::CancellationToken;
+use crate::nearest::nearest;
+use crate::variables::Variables;
 
 /// What came of asking.
 #[derive(Debug)]
@@ -45,20 +48,25 @@ pub(crate) struct Answer {
 /// All packages that would be installed, by the recipe and for others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Total {
+pub struct Total {
     /// How many.
-    pub(crate) packages: usize,
+    pub packages: usize,
     /// What they are to fetch, in bytes; those of the package cache included.
-    pub(crate) download_size: u64,
+    pub download_size: u64,
     /// What they take as the archive counts, in bytes: with manuals and translations, which images do not have.
-    pub(crate) installed_size: u64,
+    pub installed_size: u64,
 }
 
 /// Asks about the packages of a recipe. Lists are kept in a folder of `cache`.
 ///
 /// # Errors
 /// If a file beside the recipe is not there any more.
-pub(crate) fn ask(loaded: &Loaded, cache: &Path) -> anyhow::Result<Outcome> {
+pub(crate) fn ask(
+    loaded: &Loaded,
+    cache: &Path,
+    variables: &Variables,
+    cancel: &CancellationToken,
+) -> crate::Result<Outcome> {
     let base = &loaded.recipe.base;
     let Some(archive) = Archive::of_the_build(base) else {
         return Ok(Outcome::Unasked("this machine's apt knows no archive of the distribution".into()));
@@ -68,13 +76,13 @@ pub(crate) fn ask(loaded: &Loaded, cache: &Path) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Unasked(format!("the keys of the archive, {keys}, are not installed")));
     }
     let further = Further::of(base, &loaded.folder)?;
-    let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further)
+    let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further, variables, cancel)
         .and_then(|root| answer(loaded, &root));
     // Whatever keeps apt from answering is no fault of the recipe's: the build will tell.
     Ok(asked.unwrap_or_else(|error| Outcome::Unasked(format!("{error:#}"))))
 }
 
-fn answer(loaded: &Loaded, root: &Root) -> anyhow::Result<Outcome> {
+fn answer(loaded: &Loaded, root: &Root) -> crate::Result<Outcome> {
     let recipe = &loaded.recipe;
     let update = root.update()?;
     let found = refusals(&update);
@@ -213,7 +221,7 @@ fn later(recipe: &Recipe) -> (Vec<&String>, Vec<&String>) {
 }
 
 /// What is to be said of the packages.
-fn packages(loaded: &Loaded, root: &Root) -> anyhow::Result<Answer> {
+fn packages(loaded: &Loaded, root: &Root) -> crate::Result<Answer> {
     let recipe = &loaded.recipe;
     let first = bootstrap::packages(recipe);
     let (known, unsure) = later(recipe);
@@ -303,8 +311,8 @@ fn unmet(text: &str, first: &[String], is_sure: bool) -> Remark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::load::Severity;
     use crate::golden::recipe::{FurtherArchive, Run, Write, example};
+    use crate::mistake::Severity;
 
     #[test]
     fn packages_behind_a_step_that_may_add_an_archive_are_only_doubted() {

@@ -17,10 +17,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 use crate::printable::printable;
 
 /// How a name in a folder is opened: never through a link, and never waiting for a pipe's other end.
@@ -68,7 +67,7 @@ impl Source {
     ///
     /// # Errors
     /// If there is nothing, or it leads out of the folder.
-    pub(crate) fn open(folder: &Path, from: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: &Path, from: &Path) -> crate::Result<Self> {
         let doing = || format!("opening {} beside the recipe", shown(from));
         let folder = folder.canonicalize().with_context(|| format!("opening {}", shown(folder)))?;
         let found = folder.join(from).canonicalize().with_context(doing)?;
@@ -95,7 +94,7 @@ impl Source {
     ///
     /// # Errors
     /// If it is gone.
-    pub(crate) fn entry(&self) -> anyhow::Result<Entry<'_>> {
+    pub(crate) fn entry(&self) -> crate::Result<Entry<'_>> {
         self.folder.entry(self.name.clone())
     }
 }
@@ -105,7 +104,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn names(&self) -> anyhow::Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> crate::Result<Vec<OsString>> {
         let doing = || format!("reading the folder {}", shown(&self.path));
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.handle).with_context(doing)? {
@@ -123,7 +122,7 @@ impl Folder {
     ///
     /// # Errors
     /// If there is nothing (any more).
-    pub(crate) fn entry(&self, name: OsString) -> anyhow::Result<Entry<'_>> {
+    pub(crate) fn entry(&self, name: OsString) -> crate::Result<Entry<'_>> {
         let status = statat(&self.handle, &name, AtFlags::SYMLINK_NOFOLLOW)
             .with_context(|| format!("looking at {}", shown(&self.path.join(&name))))?;
         Ok(Entry { folder: self, name, status })
@@ -191,7 +190,7 @@ impl<'f> Entry<'f> {
     ///
     /// # Errors
     /// If it cannot be read, or is not the file any more that was looked at.
-    pub(crate) fn open_file(&self) -> anyhow::Result<File> {
+    pub(crate) fn open_file(&self) -> crate::Result<File> {
         self.open(NAME).map(File::from)
     }
 
@@ -199,11 +198,11 @@ impl<'f> Entry<'f> {
     ///
     /// # Errors
     /// As [`Entry::open_file`].
-    pub(crate) fn open_folder(&self) -> anyhow::Result<Folder> {
+    pub(crate) fn open_folder(&self) -> crate::Result<Folder> {
         Ok(Folder { handle: self.open(NAME | OFlags::DIRECTORY)?, path: self.path() })
     }
 
-    fn open(&self, how: OFlags) -> anyhow::Result<OwnedFd> {
+    fn open(&self, how: OFlags) -> crate::Result<OwnedFd> {
         let doing = || format!("opening {} beside the recipe", self.shown());
         let handle = openat(&self.folder.handle, &self.name, how, Mode::empty()).with_context(doing)?;
         let now = fstat(&handle).with_context(doing)?;
@@ -217,7 +216,7 @@ impl<'f> Entry<'f> {
     ///
     /// # Errors
     /// If it is no link any more.
-    pub(crate) fn read_link(&self) -> anyhow::Result<OsString> {
+    pub(crate) fn read_link(&self) -> crate::Result<OsString> {
         let target = readlinkat(&self.folder.handle, &self.name, Vec::new())
             .with_context(|| format!("reading the link {}", self.shown()))?;
         Ok(OsString::from_vec(target.into_bytes()))
@@ -227,7 +226,7 @@ impl<'f> Entry<'f> {
     ///
     /// # Errors
     /// If it was written to meanwhile.
-    pub(crate) fn unchanged(&self, file: &File) -> anyhow::Result<()> {
+    pub(crate) fn unchanged(&self, file: &File) -> crate::Result<()> {
         let now = fstat(file).with_context(|| format!("looking at {}", self.shown()))?;
         let state = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
         match state(&now) == state(&self.status) {
@@ -237,8 +236,8 @@ impl<'f> Entry<'f> {
     }
 
     /// That somebody else works on it.
-    pub(crate) fn changed(&self) -> anyhow::Error {
-        let error = Err::<(), _>(anyhow!("{} was changed while it was copied", self.shown()));
+    pub(crate) fn changed(&self) -> crate::Error {
+        let error = Err::<(), _>(err!("{} was changed while it was copied", self.shown()));
         error.hint(|| "build again when nothing writes to it").expect_err("made from an error")
     }
 }

@@ -10,15 +10,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context;
 use image_core::format::Format;
 use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
 use super::bootstrap::further::Further;
+use super::build::Request;
 use super::disk::room::{self, When};
 use super::environment::Caller;
-use super::epoch::Epoch;
 use super::identity::Identity;
 use super::load::Loaded;
 use super::log::Log;
@@ -26,12 +25,10 @@ use super::manifest::Origin;
 use super::recipe::Access;
 use super::secrets::{Secrets, search};
 use super::tree::{Session, Tree};
-use super::{
-    Request, bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify,
-};
+use super::{bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify};
 use crate::audit::drivers::Drivers;
-use crate::interrupt;
-use crate::ui::Ui;
+use crate::error::Context;
+use crate::monitor::Monitor;
 
 /// The programs of this machine that the stages call.
 pub(super) const PROGRAMS: &[&str] =
@@ -86,7 +83,7 @@ pub(super) struct Work {
 
 impl Work {
     /// Prepares `directory`, with `spare` bytes of memory for what is large, if they are enough.
-    pub(super) fn prepare(directory: &Path, spare: Option<u64>) -> anyhow::Result<Self> {
+    pub(super) fn prepare(directory: &Path, spare: Option<u64>) -> crate::Result<Self> {
         let mut scratch = directory.to_owned();
         if let Some(spare) = spare.filter(|spare| *spare >= MEMORY_NEEDED) {
             scratch.push("memory");
@@ -109,28 +106,27 @@ impl Work {
 pub(super) struct Build<'a> {
     pub(super) request: &'a Request,
     pub(super) loaded: &'a Loaded,
-    pub(super) epoch: Epoch,
     pub(super) secrets: &'a Secrets,
     pub(super) work: Work,
     pub(super) log: Log,
     pub(super) caller: Caller,
-    pub(super) ui: &'a Ui,
+    pub(super) monitor: Monitor<'a>,
 }
 
-/// All of them.
-pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
-    let recipe = &build.loaded.recipe;
-    let identity = Identity::new(recipe, build.epoch)?;
-    let tree = Tree::new(build.work.scratch.join("tree"), build.log.clone(), build.epoch);
+/// All of them; answers with the files that were made.
+pub(super) fn run(build: &Build<'_>) -> crate::Result<Vec<PathBuf>> {
+    let (recipe, variables) = (&build.loaded.recipe, &build.request.variables);
+    let identity = Identity::new(recipe, build.request.epoch)?;
+    let tree = Tree::new(build.work.scratch.join("tree"), build.log.clone(), build.request.epoch);
     let cache =
         PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
 
     let further = Further::of(&recipe.base, &build.loaded.folder)?;
     bootstrap::local::gather(recipe, &build.loaded.folder, &cache)?;
     let session = build.stage(&Stage::Base, || {
-        let fetched = bootstrap::fetch(recipe, &tree, &cache, &further, &build.work.directory)?;
+        let fetched = bootstrap::fetch(recipe, &tree, &cache, &further, &build.work.directory, variables)?;
         cache.share(SystemTime::now())?;
-        let mut session = tree.session(fetched.networks(recipe.build.network)?)?;
+        let mut session = tree.session(fetched.networks(recipe.build.network, variables)?)?;
         session.show(cache.folder(), bootstrap::ARCHIVES, &build.work.scratch.join("archives"))?;
         bootstrap::install(recipe, &tree, &fetched)?;
         Ok(session)
@@ -138,14 +134,14 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     if recipe.has_full_network()
         && let Some(notice) = session.notice(Access::Full)?
     {
-        build.ui.note(&notice);
+        build.monitor.note(&notice);
     }
     build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;
     let asked_for = build.in_shell_reach(&session, |build| build.steps(&session))?;
     build.room(&tree, When::AfterSteps)?;
     build.stage(&Stage::CloudInit, || {
         cloud_init::configure(recipe, &tree)?;
-        cloud_init::judge(recipe, &tree, build.ui)
+        cloud_init::judge(recipe, &tree, build.monitor)
     })?;
     let boot = build.stage(&Stage::BootLoader, || {
         bootloader::prepare(&tree, recipe, &identity)?;
@@ -157,16 +153,16 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
         bootstrap::point_to_archive(recipe, &tree, &further)?;
         seal::seal(&verify::expected(recipe, &asked_for), &tree)?;
         search::none_in(&tree, build.secrets)?;
-        seal::clamp_times(&tree, build.epoch)
+        seal::clamp_times(&tree, build.request.epoch)
     })?;
     let disk = build.work.scratch.join("disk.raw");
     let layout = build.stage(&Stage::Disk, || disk::make(&tree, recipe, &identity, &boot, &disk))?;
     let drivers = Drivers::of_file(&disk, Some(Format::Raw))?;
-    let properties = openstack::properties(recipe, build.epoch, &packages, drivers.as_ref());
+    let properties = openstack::properties(recipe, build.request.epoch, &packages, drivers.as_ref());
     let origin = Origin {
         recipe,
         identity: &identity,
-        epoch: build.epoch,
+        epoch: build.request.epoch,
         layout: &layout,
         packages: &packages,
         properties: &properties,
@@ -174,38 +170,37 @@ pub(super) fn run(build: &Build<'_>) -> anyhow::Result<()> {
     };
     let (folder, force) = (&build.request.output, build.request.force);
     let outputs = build.stage(&Stage::Images, || {
-        build.caller.files(|| outputs::make(origin, &disk, folder, force, build.ui))
+        build.caller.files(|| outputs::make(origin, &disk, folder, force, build.monitor))
     })?;
     build.stage(&Stage::Verify, || match (outputs.first_image(), recipe.output.formats.first()) {
-        (Some(path), Some(format)) => verify::verify(path, *format, recipe, &asked_for, build.ui),
+        (Some(path), Some(format)) => verify::verify(path, *format, recipe, &asked_for, build.monitor),
         _ => Ok(()),
     })?;
-    for file in build.caller.files(|| outputs.keep())? {
-        build.ui.note(&format!("{}", file.display()));
-    }
-    Ok(())
+    let files = build.caller.files(|| outputs.keep())?;
+    files.iter().for_each(|file| build.monitor.note(&file.display().to_string()));
+    Ok(files)
 }
 
 impl Build<'_> {
     /// One stage, shown with its time and noted in the log.
-    fn stage<T>(&self, stage: &Stage, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    fn stage<T>(&self, stage: &Stage, work: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
         let name = &stage.to_string();
-        interrupt::check()?;
+        self.monitor.check()?;
         self.log.note(&format!("== {name}"))?;
-        let stage = self.ui.stage(name);
+        let stage = self.monitor.stage(name);
         let result = work().with_context(|| format!("stage \"{name}\""))?;
         stage.done();
         Ok(result)
     }
 
     /// Ends the build if the disk is surely too small for what is in the tree.
-    fn room(&self, tree: &Tree, when: When) -> anyhow::Result<()> {
+    fn room(&self, tree: &Tree, when: When) -> crate::Result<()> {
         let remark = room::of_tree(&self.loaded.recipe, tree, when)?;
-        self.loaded.remark(remark.as_slice(), self.ui)
+        self.loaded.remark(remark.as_slice(), self.monitor)
     }
 
     /// All steps but those that the base has done; answers with what they put into the image by name.
-    fn steps(&self, session: &Session<'_>) -> anyhow::Result<BTreeSet<PathBuf>> {
+    fn steps(&self, session: &Session<'_>) -> crate::Result<BTreeSet<PathBuf>> {
         let recipe = &self.loaded.recipe;
         let mut asked_for = BTreeSet::new();
         let done = bootstrap::steps_done(recipe);
@@ -221,15 +216,16 @@ impl Build<'_> {
     fn in_shell_reach<T>(
         &self,
         session: &Session<'_>,
-        work: impl FnOnce(&Self) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
+        work: impl FnOnce(&Self) -> crate::Result<T>,
+    ) -> crate::Result<T> {
         let result = work(self);
-        if self.request.shell && !interrupt::requested() {
+        if self.request.shell && !self.monitor.cancel().is_cancelled() {
             if let Err(error) = &result {
-                self.ui.warning(&format!("{error:#}"));
+                self.monitor.warning(&format!("{error:#}"));
             }
-            self.ui.note("this is a shell in the image; the build goes on, or fails, when it ends (exit)");
-            session.shell()?;
+            self.monitor
+                .note("this is a shell in the image; the build goes on, or fails, when it ends (exit)");
+            session.shell(self.request.variables.value("TERM"))?;
         }
         result
     }

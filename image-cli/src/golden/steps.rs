@@ -20,7 +20,7 @@ use super::log::OutOfTime;
 use super::recipe::{Run, Step};
 use super::secrets::Secrets;
 use super::tree::Session;
-use crate::failure::{Advise, cause};
+use crate::error::Advise;
 
 /// Where a script is while it runs.
 const SCRIPT: &str = "/run/goldimg/step";
@@ -60,7 +60,7 @@ pub(crate) fn run(
     folder: &Path,
     secrets: &Secrets,
     session: &Session<'_>,
-) -> anyhow::Result<Vec<PathBuf>> {
+) -> crate::Result<Vec<PathBuf>> {
     let mut put = Vec::new();
     let tree = session.tree();
     match step {
@@ -79,7 +79,7 @@ pub(crate) fn run(
     Ok(put)
 }
 
-fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Result<()> {
+fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> crate::Result<()> {
     session.resolving(None, |access| {
         let mut command = session.command("apt-get", access)?;
         // Kernels get their initramfs once, after the last step.
@@ -91,7 +91,7 @@ fn apt(session: &Session<'_>, what: &[&str], packages: &[String]) -> anyhow::Res
     })
 }
 
-fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> anyhow::Result<()> {
+fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> crate::Result<()> {
     let tree = session.tree();
     tree.write(SCRIPT, &run.script, 0o700)?;
     let result = session.resolving(run.network, |access| {
@@ -107,7 +107,7 @@ fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> anyhow::Result
         tree.log().run_for(&mut command, limit)
     });
     match result.map_err(hinted) {
-        Err(error) if cause::<OutOfTime>(&error).is_some() => {
+        Err(error) if error.cause::<OutOfTime>().is_some() => {
             return Err(error).hint(|| "give it more time with `timeout`; what it said last is in the log");
         }
         done => done?,
@@ -120,7 +120,7 @@ fn script(run: &Run, secrets: &Secrets, session: &Session<'_>) -> anyhow::Result
 const CHATTR_REFUSED: &str = "while setting flags on ";
 
 /// Adds what to do where a script wanted to make a file immutable.
-fn hinted(error: anyhow::Error) -> anyhow::Error {
+fn hinted(error: crate::Error) -> crate::Error {
     if !format!("{error:#}").contains(CHATTR_REFUSED) {
         return error;
     }

@@ -17,12 +17,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 use super::epoch::{self, Epoch};
 use super::log::Log;
 use super::network::Networks;
 use super::sandbox::Confined;
+use crate::error::Context;
 use beneath::{Last, resolve};
 pub(crate) use session::Session;
 
@@ -63,7 +62,7 @@ impl Tree {
     ///
     /// # Errors
     /// If links go round in circles.
-    pub(crate) fn path(&self, inside: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
+    pub(crate) fn path(&self, inside: impl AsRef<Path>) -> crate::Result<PathBuf> {
         resolve(&self.root, inside.as_ref(), Last::Follow)
     }
 
@@ -71,7 +70,7 @@ impl Tree {
     ///
     /// # Errors
     /// If links of its parents go round in circles.
-    pub(crate) fn link_path(&self, inside: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
+    pub(crate) fn link_path(&self, inside: impl AsRef<Path>) -> crate::Result<PathBuf> {
         resolve(&self.root, inside.as_ref(), Last::Keep)
     }
 
@@ -92,7 +91,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn read(&self, inside: impl AsRef<Path>) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn read(&self, inside: impl AsRef<Path>) -> crate::Result<Vec<u8>> {
         let path = self.path(&inside)?;
         fs::read(path).with_context(|| format!("reading {} in the image", inside.as_ref().display()))
     }
@@ -101,7 +100,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it cannot be read, or is no UTF-8.
-    pub(crate) fn text(&self, inside: impl AsRef<Path>) -> anyhow::Result<Option<String>> {
+    pub(crate) fn text(&self, inside: impl AsRef<Path>) -> crate::Result<Option<String>> {
         match fs::read_to_string(self.path(&inside)?) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -120,7 +119,7 @@ impl Tree {
         inside: impl AsRef<Path>,
         content: impl AsRef<[u8]>,
         mode: u32,
-    ) -> anyhow::Result<()> {
+    ) -> crate::Result<()> {
         let path = self.path(&inside)?;
         let write = || -> std::io::Result<()> {
             self.make_parents(&path)?;
@@ -137,7 +136,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub(crate) fn make_dir(&self, inside: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
+    pub(crate) fn make_dir(&self, inside: impl AsRef<Path>) -> crate::Result<PathBuf> {
         let path = self.path(&inside)?;
         self.make_parents(&path)
             .and_then(|()| make_dir(&path))
@@ -155,7 +154,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it cannot be removed.
-    pub(crate) fn remove(&self, inside: impl AsRef<Path>) -> anyhow::Result<bool> {
+    pub(crate) fn remove(&self, inside: impl AsRef<Path>) -> crate::Result<bool> {
         let path = self.link_path(&inside)?;
         let removed = match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path),
@@ -173,7 +172,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn list(&self, inside: impl AsRef<Path>) -> anyhow::Result<Vec<std::ffi::OsString>> {
+    pub(crate) fn list(&self, inside: impl AsRef<Path>) -> crate::Result<Vec<std::ffi::OsString>> {
         let doing = || format!("listing {} in the image", inside.as_ref().display());
         let entries = match fs::read_dir(self.path(&inside)?) {
             Ok(entries) => entries,
@@ -209,7 +208,7 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Log::run`].
-    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> crate::Result<()> {
         self.log.run(self.command(program).args(arguments))
     }
 
@@ -217,7 +216,7 @@ impl Tree {
     ///
     /// # Errors
     /// If something cannot be mounted or written.
-    pub(crate) fn session(&self, networks: Networks) -> anyhow::Result<Session<'_>> {
+    pub(crate) fn session(&self, networks: Networks) -> crate::Result<Session<'_>> {
         Session::begin(self, networks)
     }
 }

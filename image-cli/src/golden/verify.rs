@@ -12,14 +12,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
 use image_core::format::Format;
 
 use super::cloud_init;
 use super::recipe::{Firmware, OutputFormat, Recipe};
 use crate::audit::{self, Expected, Profile, Report};
-use crate::failure::Advise;
-use crate::ui::Ui;
+use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
 
 /// Audits the image in the file `path`.
 ///
@@ -30,8 +29,8 @@ pub(crate) fn verify(
     format: OutputFormat,
     recipe: &Recipe,
     asked_for: &BTreeSet<PathBuf>,
-    ui: &Ui,
-) -> anyhow::Result<()> {
+    monitor: Monitor<'_>,
+) -> crate::Result<()> {
     let format = match format {
         OutputFormat::Qcow2 => Format::Qcow2,
         OutputFormat::Raw => Format::Raw,
@@ -41,11 +40,11 @@ pub(crate) fn verify(
     let report = audit::audit(path, Some(format), Profile::Openstack, &expected)
         .context("looking into the finished image")?;
     if let Some(text) = told(&report, Profile::Openstack) {
-        ui.warning(&format!("for OpenStack, the image lacks{text}"));
+        monitor.warning(&format!("for OpenStack, the image lacks{text}"));
     }
     match told(&report, Profile::Any) {
         None => Ok(()),
-        Some(text) => Err(anyhow!("the finished image breaks rules:{text}"))
+        Some(text) => Err(err!("the finished image breaks rules:{text}"))
             .hint(|| "a step of the recipe did this; `seal.keep` lists paths that are meant to stay"),
     }
 }

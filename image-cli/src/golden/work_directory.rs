@@ -15,12 +15,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::namespace;
-use crate::ui::Ui;
+use crate::error::{Context, bail};
+use crate::monitor::Monitor;
 
 /// Where a build works, unless it is told where.
 pub(crate) const USUAL: &str = "/var/tmp";
@@ -46,7 +46,7 @@ impl WorkDirectory {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub(crate) fn create(parent: &Path, kept: bool) -> anyhow::Result<Self> {
+    pub(crate) fn create(parent: &Path, kept: bool) -> crate::Result<Self> {
         let doing = || format!("making a work directory in {}", parent.display());
         // Not that of the new directory, which another build may be removing.
         let parent = parent.canonicalize().with_context(doing)?;
@@ -73,7 +73,7 @@ impl WorkDirectory {
     ///
     /// # Errors
     /// If it is not there, or is being removed.
-    pub(crate) fn hold(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn hold(path: &Path) -> crate::Result<Self> {
         let doing = || format!("holding the work directory {}", path.display());
         let lock = File::open(path.join(LOCK)).with_context(doing)?;
         flock(&lock, FlockOperation::NonBlockingLockShared).with_context(doing)?;
@@ -89,7 +89,7 @@ impl WorkDirectory {
     ///
     /// # Errors
     /// If something cannot be removed.
-    pub(crate) fn remove(self) -> anyhow::Result<()> {
+    pub(crate) fn remove(self) -> crate::Result<()> {
         let doing = || format!("removing the work directory {}", self.path.display());
         // The lock last: if this is cut short, the next build goes on.
         for entry in fs::read_dir(&self.path).with_context(doing)? {
@@ -125,7 +125,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// Removes the work directories in `parents` that killed builds of this user left behind, and tells of each.
-pub(crate) fn remove_abandoned(parents: &[&Path], ui: &Ui) {
+pub(crate) fn remove_abandoned(parents: &[&Path], monitor: Monitor<'_>) {
     let mut parents: Vec<PathBuf> = parents.iter().filter_map(|parent| parent.canonicalize().ok()).collect();
     parents.sort();
     parents.dedup();
@@ -133,10 +133,9 @@ pub(crate) fn remove_abandoned(parents: &[&Path], ui: &Ui) {
         for directory in abandoned(&parent) {
             let path = directory.path().to_owned();
             match directory.remove() {
-                Ok(()) => {
-                    ui.note(&format!("removed {}, which a build that was killed left behind", path.display()))
-                }
-                Err(error) => ui.warning(&format!("{error:#}")),
+                Ok(()) => monitor
+                    .note(&format!("removed {}, which a build that was killed left behind", path.display())),
+                Err(error) => monitor.warning(&format!("{error:#}")),
             }
         }
     }

@@ -6,8 +6,8 @@ use image_core::qcow2::snapshot::Snapshot;
 use jiff::tz::TimeZone;
 
 use super::size;
-use crate::facts;
-use crate::printable::printable;
+use goldimg::facts;
+use goldimg::printable::printable;
 
 /// The table, with its heading.
 pub(super) fn of(snapshots: &[Snapshot]) -> String {

@@ -8,7 +8,7 @@ use image_core::qcow2::{Corrupt, Region, UnknownFeatures, Unsupported};
 use rustls::CertificateError;
 
 use super::bytes;
-use crate::printable::printable;
+use goldimg::printable::printable;
 
 /// The operating system's words for an error, as `strerror(3)` has them.
 pub(super) fn of_system(error: &std::io::Error) -> String {

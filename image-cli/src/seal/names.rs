@@ -36,7 +36,7 @@ struct Inodes<'a> {
 
 impl Plan {
     /// Looks for other names of what goes.
-    pub(super) fn other_names(&mut self, view: &View, expected: &Expected) -> anyhow::Result<()> {
+    pub(super) fn other_names(&mut self, view: &View, expected: &Expected) -> crate::Result<()> {
         let mut volumes: Vec<Inodes<'_>> = Vec::new();
         for change in &self.changes {
             let Change::Remove(path) = change else { continue };
@@ -85,7 +85,7 @@ impl Plan {
 }
 
 /// Each other name: the path that goes, the name as a path in the filesystem, and whether it is a secret's.
-fn others(own: &Inodes<'_>) -> anyhow::Result<Vec<(PathBuf, PathBuf, bool)>> {
+fn others(own: &Inodes<'_>) -> crate::Result<Vec<(PathBuf, PathBuf, bool)>> {
     let has_more = |shared: &Shared| (shared.names.len() as u64) < u64::from(shared.links);
     let mut found = Vec::new();
     if !own.shared.values().any(has_more) {

@@ -1,16 +1,15 @@
 //! What sealing does, by names that can be left out or chosen: those of virt-sysprep where it has one for the same.
 
-use anyhow::anyhow;
-
 use crate::audit::{HOME_HISTORIES, IDENTITIES};
-use crate::failure::{Advise, USAGE};
+use crate::error::{Advise, err};
 
 /// One of the things that sealing does.
 #[derive(Debug)]
-pub(crate) struct Operation {
-    pub(crate) name: &'static str,
+pub struct Operation {
+    /// A word for lists.
+    pub name: &'static str,
     /// What it does, in words.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// How the patterns of its rules begin.
     patterns: &'static [&'static str],
     /// Whether what it removes must be found nowhere: files go with all names that they have.
@@ -41,7 +40,7 @@ const SERVICES: &str = "service-ids";
 const HISTORIES: &str = "bash-history";
 
 /// All of them, in the order in which they are told.
-pub(crate) const OPERATIONS: &[Operation] = &[
+pub const OPERATIONS: &[Operation] = &[
     operation(MACHINE_ID, "empty /etc/machine-id, and make D-Bus use it", &[], false),
     operation(
         "ssh-hostkeys",
@@ -187,7 +186,7 @@ fn named(name: &str) -> &'static Operation {
 
 /// Which operations are done.
 #[derive(Debug, Clone)]
-pub(crate) struct Chosen {
+pub struct Chosen {
     names: Vec<&'static str>,
 }
 
@@ -202,8 +201,8 @@ impl Chosen {
     ///
     /// # Errors
     /// For a name that none has.
-    pub(crate) fn new(enable: &[String], disable: &[String]) -> anyhow::Result<Self> {
-        let known = |names: &[String], option: &str| -> anyhow::Result<Vec<&'static str>> {
+    pub fn new(enable: &[String], disable: &[String]) -> crate::Result<Self> {
+        let known = |names: &[String], option: &str| -> crate::Result<Vec<&'static str>> {
             names.iter().map(|name| find(name, option)).collect()
         };
         let (enabled, disabled) = (known(enable, "--enable")?, known(disable, "--disable")?);
@@ -219,7 +218,7 @@ impl Chosen {
     }
 }
 
-fn find(name: &str, option: &str) -> anyhow::Result<&'static str> {
+fn find(name: &str, option: &str) -> crate::Result<&'static str> {
     if let Some(found) = OPERATIONS.iter().find(|operation| operation.name == name) {
         return Ok(found.name);
     }
@@ -232,7 +231,7 @@ fn find(name: &str, option: &str) -> anyhow::Result<&'static str> {
         Some((_, like)) => format!("did you mean {like}?"),
         None => "goldimg seal --list names all of them".to_owned(),
     };
-    Err(anyhow!("{option} {name}: sealing has no operation of that name")).exit_code(USAGE).hint(|| hint)
+    Err(err!("{option} {name}: sealing has no operation of that name")).invalid().hint(|| hint)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use crate::error::bail;
 use image_core::Result;
 use image_core::block::{BlockRead, ByteRange, Extents};
 
@@ -25,10 +25,14 @@ impl<D: BlockRead> Patched<D> {
     ///
     /// # Errors
     /// If the size is another, or there is something else in part of that place.
-    pub(super) fn put(&mut self, range: ByteRange, part: Arc<dyn BlockRead>) -> anyhow::Result<()> {
-        ensure!(part.size() == range.len(), "{range:?} is replaced by {} bytes", part.size());
+    pub(super) fn put(&mut self, range: ByteRange, part: Arc<dyn BlockRead>) -> crate::Result<()> {
+        if part.size() != range.len() {
+            bail!("{range:?} is replaced by {} bytes", part.size());
+        }
         let overlaps = |own: &ByteRange| own.offset() < range.end() && range.offset() < own.end();
-        ensure!(!self.parts.iter().any(|(own, _)| overlaps(own)), "{range:?} is replaced twice");
+        if self.parts.iter().any(|(own, _)| overlaps(own)) {
+            bail!("{range:?} is replaced twice");
+        }
         self.parts.push((range, part));
         self.parts.sort_by_key(|(range, _)| range.offset());
         Ok(())

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use image_core::fs::{FileKind, Files};
 
 use super::accounts::lock;
 use super::operations::{self, Chosen};
 use super::rules::{Action, of_home, rules};
 use crate::audit::{Expected, View, Volume, of_network};
+use crate::error::err;
 use crate::links::{Last, resolve};
 
 /// Folders within folders that are removed.
@@ -24,7 +24,7 @@ const RESOLV_LIMIT: u64 = 1 << 20;
 
 /// One change to a filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
     /// A file, link or device goes.
     Remove(PathBuf),
     /// A folder goes that is empty by then.
@@ -79,10 +79,11 @@ impl fmt::Display for Change {
 
 /// All changes, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
-    pub(crate) changes: Vec<Change>,
+pub struct Plan {
+    /// What would be changed, in its order.
+    pub changes: Vec<Change>,
     /// What stays, and whoever seals may not expect to.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
     /// What is gone or empty by then.
     pub(super) done: BTreeSet<PathBuf>,
     /// What of it goes with all names that it has.
@@ -94,7 +95,7 @@ impl Plan {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn new(view: &View, expected: &Expected, chosen: &Chosen) -> anyhow::Result<Self> {
+    pub(crate) fn new(view: &View, expected: &Expected, chosen: &Chosen) -> crate::Result<Self> {
         let mut plan = Self::default();
         let files = view.root();
         for rule in rules() {
@@ -137,7 +138,7 @@ impl Plan {
     }
 
     /// What lies in homes that are elsewhere than homes usually are.
-    fn homes(&mut self, view: &View, expected: &Expected, chosen: &Chosen) -> anyhow::Result<()> {
+    fn homes(&mut self, view: &View, expected: &Expected, chosen: &Chosen) -> crate::Result<()> {
         let Some(bytes) = view.root().read("/etc/passwd".as_ref(), TEXT_LIMIT)? else { return Ok(()) };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let homes: BTreeSet<&str> = text.lines().filter_map(|line| line.split(':').nth(5)).collect();
@@ -164,7 +165,7 @@ impl Plan {
     }
 
     /// The changes of each filesystem, with paths in there.
-    pub(super) fn by_volume<'a>(&self, view: &'a View) -> anyhow::Result<Vec<(&'a Volume, Vec<Change>)>> {
+    pub(super) fn by_volume<'a>(&self, view: &'a View) -> crate::Result<Vec<(&'a Volume, Vec<Change>)>> {
         let mut volumes: Vec<(&Volume, Vec<Change>)> =
             view.mounted().map(|volume| (volume, Vec::new())).collect();
         // Several ways may lead to one file, by links.
@@ -187,7 +188,7 @@ impl Plan {
             });
             match own {
                 Some(((_, changes), inside)) => changes.push(change.at(inside)),
-                None => return Err(anyhow!("{} is in no filesystem", change.path().display())),
+                None => return Err(err!("{} is in no filesystem", change.path().display())),
             }
         }
         // Where nothing is changed, blocks may be unused and not empty.
@@ -206,13 +207,13 @@ impl Plan {
         files: &dyn Files,
         expected: &Expected,
         depth: usize,
-    ) -> anyhow::Result<()> {
+    ) -> crate::Result<()> {
         if self.done.contains(path) || expected.keeps(path) {
             return Ok(());
         }
         let Some(metadata) = files.link_metadata(path)? else { return Ok(()) };
         if depth > DEPTH {
-            return Err(anyhow!("{} is too deep", path.display()));
+            return Err(err!("{} is too deep", path.display()));
         }
         match (action, metadata.kind) {
             (Action::Remove, FileKind::Directory) => {
@@ -252,17 +253,17 @@ impl Plan {
         files: &dyn Files,
         expected: &Expected,
         depth: usize,
-    ) -> anyhow::Result<()> {
+    ) -> crate::Result<()> {
         for entry in files.list(folder)?.unwrap_or_default() {
             self.apply(action, &folder.join(&entry.name), files, expected, depth + 1)?;
         }
         Ok(())
     }
 
-    fn lock_passwords(&mut self, path: &Path, files: &dyn Files) -> anyhow::Result<()> {
+    fn lock_passwords(&mut self, path: &Path, files: &dyn Files) -> crate::Result<()> {
         let Some(bytes) = files.read(path, TEXT_LIMIT)? else { return Ok(()) };
         let Ok(text) = String::from_utf8(bytes) else {
-            return Err(anyhow!("{} is no text", path.display()));
+            return Err(err!("{} is no text", path.display()));
         };
         // Line by line, each with the end that it has: without a password nothing is written anew.
         let locked: String = text
@@ -279,7 +280,7 @@ impl Plan {
     }
 
     /// The machine's ids: there and empty, and one for all.
-    fn identity(&mut self, files: &dyn Files, expected: &Expected) -> anyhow::Result<()> {
+    fn identity(&mut self, files: &dyn Files, expected: &Expected) -> crate::Result<()> {
         let id = Path::new("/etc/machine-id");
         if !expected.keeps(id) {
             match files.link_metadata(id)? {
@@ -302,7 +303,7 @@ impl Plan {
     }
 
     /// Names come from the network that the image runs in.
-    fn resolvers(&mut self, files: &dyn Files, expected: &Expected) -> anyhow::Result<()> {
+    fn resolvers(&mut self, files: &dyn Files, expected: &Expected) -> crate::Result<()> {
         let path = Path::new("/etc/resolv.conf");
         if expected.asks_for(path) {
             return Ok(());

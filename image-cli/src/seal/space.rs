@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, ZeroMode};
 use image_core::fs::FilesystemKind;
 
 use super::overlay::Overlay;
 use super::patched::Patched;
 use crate::audit::{View, gaps, swap_page};
+use crate::error::Context;
 
 /// It is read in pieces of this size.
 const PIECE: u64 = 1 << 20;
@@ -23,7 +23,7 @@ pub(super) fn wipe<D: BlockRead>(
     view: &View,
     patched: &mut Patched<D>,
     work: &std::path::Path,
-) -> anyhow::Result<u64> {
+) -> crate::Result<u64> {
     let mut places = match view.table() {
         Some(table) => gaps(&**view.disk(), table)?,
         None => Vec::new(),
@@ -50,7 +50,7 @@ pub(super) fn wipe<D: BlockRead>(
 }
 
 /// Wipes all of `disk`.
-fn wipe_all(disk: &Overlay) -> anyhow::Result<u64> {
+fn wipe_all(disk: &Overlay) -> crate::Result<u64> {
     let mut wiped = 0;
     let whole = ByteRange::whole(disk.size());
     for extent in disk.extents(whole)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {

@@ -4,15 +4,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::Context;
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Disk, Image};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{Codec, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
 
-use crate::failure::placed;
-use crate::ui::Ui;
+use crate::error::Context;
+use crate::monitor::Monitor;
+use crate::target_name::placed;
 
 /// So many clusters are asked whether they are compressed: all of 256 GiB in the usual size.
 const ASKED: u64 = 1 << 22;
@@ -27,7 +27,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Begins what will be `path`.
-    pub(super) fn at(path: &Path, existing: Existing) -> anyhow::Result<Self> {
+    pub(super) fn at(path: &Path, existing: Existing) -> crate::Result<Self> {
         let replaces = path.exists();
         Ok(Self { new: placed(NewFile::at(path, existing))?, replaces })
     }
@@ -38,10 +38,15 @@ impl Target {
     }
 
     /// Writes `content`, in the format of `image`, compressed if that is.
-    pub(super) fn write(self, image: &Image, content: &impl BlockRead, ui: &Ui) -> anyhow::Result<Self> {
+    pub(super) fn write(
+        self,
+        image: &Image,
+        content: &impl BlockRead,
+        monitor: Monitor<'_>,
+    ) -> crate::Result<Self> {
         let (disk, name) = (self.new.disk(), self.new.place().display().to_string());
         let doing = || format!("writing {name}");
-        let watch = ui.bytes(&name, content.size());
+        let watch = monitor.bytes(&name, content.size());
         let options = Options { progress: &watch, ..Options::default() };
         match image.disk() {
             Disk::Raw(_) => {
@@ -70,7 +75,7 @@ impl Target {
     }
 
     /// Gives it its name; where nothing was before, with the mode that `sealed` has.
-    pub(super) fn keep(self, sealed: &Path) -> anyhow::Result<()> {
+    pub(super) fn keep(self, sealed: &Path) -> crate::Result<()> {
         if !self.replaces {
             let mode = fs::metadata(sealed).map(|metadata| metadata.permissions().mode() & 0o7777);
             let given = mode.and_then(|mode| fs::set_permissions(self.path(), Permissions::from_mode(mode)));
@@ -81,7 +86,7 @@ impl Target {
 }
 
 /// A new image like `old`, without what Glance refuses.
-fn like(old: &Qcow2) -> anyhow::Result<NewImage> {
+fn like(old: &Qcow2) -> crate::Result<NewImage> {
     let header = old.header();
     let geometry = Geometry::new(header.geometry.cluster_bits(), header.geometry.refcount_order(), false)?;
     let image = NewImage::in_clusters(header.size, geometry)?;
@@ -91,7 +96,7 @@ fn like(old: &Qcow2) -> anyhow::Result<NewImage> {
     }
 }
 
-fn is_compressed(image: &Qcow2) -> anyhow::Result<bool> {
+fn is_compressed(image: &Qcow2) -> crate::Result<bool> {
     let size = image.header().geometry.cluster_size();
     for index in 0..image.header().size.div_ceil(size).min(ASKED) {
         if matches!(image.mapping(GuestOffset(index * size))?, Mapping::Compressed { .. }) {

@@ -10,13 +10,9 @@ use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window, Zero
 use image_core::fs::{NewFat, NewFile, make_fat};
 
 use super::*;
-use crate::args::{ProgressMode, Talk};
 use crate::audit::Verdict;
 use crate::audit::tests::{broken_trees, image as disk_of, mke2fs, put, sound_tree};
-
-fn ui() -> Ui {
-    Ui::new(&Talk { quiet: true, progress: ProgressMode::None })
-}
+use crate::monitor::silent;
 
 fn request(image: &Path) -> Request {
     Request {
@@ -26,6 +22,7 @@ fn request(image: &Path) -> Request {
         force: false,
         profile: Profile::Openstack,
         expected: Expected::default(),
+        variables: Variables::default(),
         chosen: Chosen::default(),
     }
 }
@@ -54,7 +51,7 @@ fn whatever_is_said_to_be_repaired_by_sealing_is() {
         if broken.is_empty() {
             continue;
         }
-        let sealed = seal(&request, &ui()).unwrap();
+        let sealed = seal(&request, silent()).unwrap();
         assert_eq!(repairable(&sealed.report), Vec::<&str>::new(), "{names}: {:?}", sealed.changes);
         assert!(!sealed.changes.is_empty(), "{names}");
         // The file beside it and the work folder are gone.
@@ -108,7 +105,7 @@ fn the_rest_of_the_disk_stays_and_what_was_removed_cannot_be_recovered() {
     let mut request = request(disk.path());
     request.output = Some(dir.path().join("sealed.raw"));
     request.expected.keep = vec!["/etc/hostname".into()];
-    let sealed = seal(&request, &ui()).unwrap();
+    let sealed = seal(&request, silent()).unwrap();
     assert!(sealed.stale_bytes >= 9000, "{}", sealed.stale_bytes);
     assert!(fs::read(disk.path()).unwrap() == before, "the image itself was changed");
     let after = fs::read(dir.path().join("sealed.raw")).unwrap();
@@ -139,7 +136,7 @@ fn a_random_seed_goes_from_the_efi_system_partition() {
     let request = request(disk.path());
     let audit = || audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
     assert!(repairable(&audit()).contains(&"random-seed"));
-    let sealed = seal(&request, &ui()).unwrap();
+    let sealed = seal(&request, silent()).unwrap();
     assert_eq!(repairable(&sealed.report), Vec::<&str>::new(), "{:?}", sealed.changes);
     let bytes = fs::read(disk.path()).unwrap();
     assert!(!bytes.windows(19).any(|window| window == b"seed of one machine"));
@@ -158,11 +155,11 @@ fn names_of_any_byte_go_and_an_image_with_nothing_to_seal_stays_byte_for_byte() 
         put(tree.path(), &format!("var/tmp/{name}"), "x");
     }
     let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
-    let sealed = seal(&request(disk.path()), &ui()).unwrap();
+    let sealed = seal(&request(disk.path()), silent()).unwrap();
     let in_tmp = sealed.changes.iter().filter(|change| change.path().starts_with("/var/tmp")).count();
     assert_eq!(in_tmp, 5, "{:?}", sealed.changes);
     let (before, when) = (fs::read(disk.path()).unwrap(), fs::metadata(disk.path()).unwrap().ino());
-    let again = seal(&request(disk.path()), &ui()).unwrap();
+    let again = seal(&request(disk.path()), silent()).unwrap();
     assert!(again.changes.is_empty(), "{:?}", again.changes);
     assert_eq!(again.stale_bytes, 0);
     assert_eq!(fs::metadata(disk.path()).unwrap().ino(), when, "it was written anew");
@@ -181,7 +178,7 @@ fn a_secret_goes_with_all_its_names_and_other_files_keep_those_that_nobody_named
         fs::hard_link(tree.path().join(from), tree.path().join(to)).unwrap();
     }
     let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
-    let sealed = seal(&request(disk.path()), &ui()).unwrap();
+    let sealed = seal(&request(disk.path()), silent()).unwrap();
     assert!(sealed.changes.contains(&Change::Remove("/srv/copy".into())), "{:?}", sealed.changes);
     assert_eq!(
         sealed.notes.iter().filter(|note| note.contains("/srv/kept")).count(),
@@ -211,7 +208,7 @@ fn gaps_and_swap_files_are_emptied_and_boot_code_stays() {
         disk.write_at(b"LOADER", 40 << 10).unwrap();
     });
     let before = fs::read(disk.path()).unwrap();
-    seal(&request(disk.path()), &ui()).unwrap();
+    seal(&request(disk.path()), silent()).unwrap();
     let after = fs::read(disk.path()).unwrap();
     for secret in [b"SECRET-ONE", b"SECRET-TWO"] {
         assert!(before.windows(10).any(|window| window == secret));
@@ -238,7 +235,7 @@ fn what_is_left_out_stays() {
     let mut request = request(disk.path());
     request.chosen = Chosen::new(&[], &["logfiles".to_owned()]).unwrap();
     request.output = Some(dir.path().join("sealed.raw"));
-    let sealed = seal(&request, &ui()).unwrap();
+    let sealed = seal(&request, silent()).unwrap();
     assert!(sealed.changes.contains(&Change::Remove("/var/tmp/x".into())), "{:?}", sealed.changes);
     assert!(
         !sealed.changes.iter().any(|change| change.path().starts_with("/var/log")),
@@ -268,7 +265,7 @@ fn behind_a_folder_that_is_a_link_nothing_is_emptied_and_that_is_told() {
     let kept = ["data/log/app/x", "data/other", "usr/share/packages/x", "srv/instances/x"];
     kept.iter().for_each(|file| put(tree.path(), file, "x"));
     let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
-    let sealed = seal(&request(disk.path()), &ui()).unwrap();
+    let sealed = seal(&request(disk.path()), silent()).unwrap();
     for rule in ["logs", "temporary-files", "package-leftovers", "cloud-init-state"] {
         let check = sealed.report.checks.iter().find(|check| check.name == rule).unwrap();
         assert!(check.findings.iter().any(|finding| finding.fix.contains("is a link")), "{rule}");
@@ -284,7 +281,7 @@ fn behind_a_folder_that_is_a_link_nothing_is_emptied_and_that_is_told() {
 fn fails(disk: &FileDisk, folder: &Path, words: &str) {
     let mut before = vec![0; disk.size() as usize];
     disk.read_at(&mut before, 0).unwrap();
-    let error = format!("{:#}", seal(&request(disk.path()), &ui()).unwrap_err());
+    let error = format!("{:#}", seal(&request(disk.path()), silent()).unwrap_err());
     assert!(error.contains(words), "{error}");
     assert!(fs::read(disk.path()).unwrap() == before);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1);

@@ -4,7 +4,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::fs::{
     self, Changes, Ext4, Files, Finding, New, NodeKind, Time, scrub_ext4, scrub_fat, wipe_ext4_content,
@@ -14,8 +13,8 @@ use super::overlay::Overlay;
 use super::plan::Change;
 use crate::audit::swap_page;
 use crate::audit::{View, Volume as Place};
-use crate::failure::Advise;
-use crate::interrupt;
+use crate::error::{Advise, Context, bail, err};
+use crate::monitor::CancellationToken;
 use crate::printable::printable;
 
 /// So many bytes of changes are held before they are written beside the image.
@@ -32,7 +31,7 @@ pub(super) struct Volume {
 
 impl Volume {
     /// The filesystem at `place` of `view`'s disk; what is changed of it lies in the folder `work`.
-    pub(super) fn over(view: &View, place: &Place, work: &Path) -> anyhow::Result<Self> {
+    pub(super) fn over(view: &View, place: &Place, work: &Path) -> crate::Result<Self> {
         let window = Arc::new(place.window(Arc::clone(view.disk()))?);
         let path = work.join(format!("volume-{:x}", place.range.offset()));
         let disk = Arc::new(Overlay::new(window, &path)?);
@@ -49,11 +48,12 @@ impl Volume {
         changes: &[Change],
         time: Time,
         wipe: Option<&[PathBuf]>,
-    ) -> anyhow::Result<u64> {
+        cancel: &CancellationToken,
+    ) -> crate::Result<u64> {
         if !self.is_ext {
             return self.seal_fat(changes, wipe.is_some());
         }
-        self.change(changes, time)?;
+        self.change(changes, time, cancel)?;
         let mut wiped = 0;
         if let Some(swap) = wipe {
             let disk = Arc::clone(&self.disk) as Arc<dyn BlockWrite>;
@@ -72,7 +72,7 @@ impl Volume {
     }
 
     /// Of an EFI system partition files can go, and nothing else is asked for.
-    fn seal_fat(&self, changes: &[Change], wipe: bool) -> anyhow::Result<u64> {
+    fn seal_fat(&self, changes: &[Change], wipe: bool) -> crate::Result<u64> {
         for change in changes {
             match change {
                 Change::Remove(path) | Change::RemoveFolder(path) => fs::remove_from_fat(&self.disk, path)?,
@@ -85,11 +85,11 @@ impl Volume {
     }
 
     /// Makes `changes`, in a filesystem that was consistent before.
-    fn change(&self, changes: &[Change], time: Time) -> anyhow::Result<()> {
+    fn change(&self, changes: &[Change], time: Time, cancel: &CancellationToken) -> crate::Result<()> {
         let mut files = Changes::open(Arc::clone(&self.disk) as Arc<dyn BlockWrite>, time)?;
         refuse(&files.files().check()?)?;
         for change in changes {
-            interrupt::check()?;
+            cancel.check()?;
             make(&mut files, change).with_context(|| format!("to {change}"))?;
             if files.held_len() > HELD {
                 files.commit()?;
@@ -105,7 +105,7 @@ impl Volume {
 }
 
 /// Wipes the swap file `path`, but for its header; what is none is left alone.
-fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> anyhow::Result<u64> {
+fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> crate::Result<u64> {
     let files = Ext4::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
     let found = files.resolve(path.as_os_str().as_bytes(), false)?;
     let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(0) };
@@ -116,14 +116,14 @@ fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> anyhow::Result<u64> {
 }
 
 /// Makes one change. Its path leads through no link: whoever planned it followed those of the booted system.
-fn make(files: &mut Changes, change: &Change) -> anyhow::Result<()> {
+fn make(files: &mut Changes, change: &Change) -> crate::Result<()> {
     let path = change.path();
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { bail!("it has no name") };
     let found = files.files().resolve(folder.as_os_str().as_bytes(), false)?;
-    let folder = found.ok_or_else(|| anyhow!("its folder is not there"))?;
+    let folder = found.ok_or_else(|| err!("its folder is not there"))?;
     let name = name.as_bytes();
     let there = files.files().lookup(&folder, name)?;
-    let own = || there.ok_or_else(|| anyhow!("it is not there"));
+    let own = || there.ok_or_else(|| err!("it is not there"));
     match change {
         Change::Remove(_) | Change::RemoveFolder(_) => files.remove(folder.number, name)?,
         Change::Empty(_) => files.truncate(own()?)?,
@@ -139,19 +139,19 @@ fn make(files: &mut Changes, change: &Change) -> anyhow::Result<()> {
 }
 
 /// Refuses a filesystem in which something was found.
-fn refuse(findings: &[Finding]) -> anyhow::Result<()> {
+fn refuse(findings: &[Finding]) -> crate::Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
     let words: Vec<String> = findings.iter().take(5).map(|finding| printable(&finding.to_string())).collect();
     let more = if findings.len() > words.len() { "; and more" } else { "" };
-    Err(anyhow!("the ext4 filesystem is inconsistent: {}{more}", words.join("; ")))
+    Err(err!("the ext4 filesystem is inconsistent: {}{more}", words.join("; ")))
         .hint(|| "repair a raw copy (goldimg convert -O raw) with e2fsck -f, and seal that")
 }
 
 /// Reads everything that was changed.
-fn judge(files: &dyn Files, changes: &[Change]) -> anyhow::Result<()> {
-    let size = |path: &Path| anyhow::Ok(files.link_metadata(path)?.map(|metadata| metadata.size));
+fn judge(files: &dyn Files, changes: &[Change]) -> crate::Result<()> {
+    let size = |path: &Path| files.link_metadata(path).map(|found| found.map(|metadata| metadata.size));
     let last: std::collections::BTreeMap<&Path, usize> =
         changes.iter().enumerate().map(|(index, change)| (change.path(), index)).collect();
     for (index, change) in changes.iter().enumerate() {

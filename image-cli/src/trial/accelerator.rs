@@ -6,15 +6,16 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::programs::Program;
+use crate::error::{Context, Result};
+use crate::monitor::CancellationToken;
 
 /// Who runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
     /// The processor itself, through /dev/kvm
     Kvm,
     /// QEMU's emulator
@@ -56,13 +57,13 @@ impl Accelerator {
     ///
     /// # Errors
     /// If the guest's disk cannot be written to `folder` or QEMU cannot be started.
-    pub(super) fn probe(folder: &Path) -> Result<Self> {
+    pub(super) fn probe(folder: &Path, cancel: &CancellationToken) -> Result<Self> {
         let may_open = File::options().read(true).write(true).open("/dev/kvm").is_ok();
-        if may_open && Self::Kvm.runs(folder, PROBE_LIMIT)? { Ok(Self::Kvm) } else { Ok(Self::Tcg) }
+        if may_open && Self::Kvm.runs(folder, PROBE_LIMIT, cancel)? { Ok(Self::Kvm) } else { Ok(Self::Tcg) }
     }
 
     /// Whether a small guest comes to its end within `limit`.
-    fn runs(self, folder: &Path, limit: Duration) -> Result<bool> {
+    fn runs(self, folder: &Path, limit: Duration, cancel: &CancellationToken) -> Result<bool> {
         let path = folder.join("probe.img");
         let write = || {
             let mut disk = File::create(&path)?;
@@ -95,13 +96,13 @@ impl Accelerator {
             if let Some(status) = child.try_wait()? {
                 break Some(status);
             }
-            if started.elapsed() > limit || crate::interrupt::requested() {
+            if started.elapsed() > limit || cancel.is_cancelled() {
                 child.kill().and_then(|()| child.wait())?;
                 break None;
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        crate::interrupt::check()?;
+        cancel.check()?;
         Ok(status.and_then(|status| status.code()) == Some(PROBE_EXIT))
     }
 

@@ -18,7 +18,7 @@ pub(super) use clones::{Clone, judge_clones};
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// As it has to be.
     Passed,
     /// Not as it has to be.
@@ -29,12 +29,13 @@ pub(crate) enum Verdict {
 
 /// A check of one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// Its name, which stays the same from version to version.
-    pub(crate) name: &'static str,
-    pub(crate) verdict: Verdict,
+    pub name: &'static str,
+    /// What came of it.
+    pub verdict: Verdict,
     /// What was seen; fit for a terminal.
-    pub(crate) evidence: String,
+    pub evidence: String,
 }
 
 /// What was given to a guest.

@@ -9,12 +9,11 @@
 //! (9.14), 4361 (6.1) and 8415 (21.2). Two clones that call themselves the same get each other's addresses.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use crate::error::Context;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-
-use anyhow::Context;
 
 /// How much of a capture is read: requests for addresses come first.
 const LIMIT: u64 = 64 << 20;
@@ -23,7 +22,7 @@ const LIMIT: u64 = 64 << 20;
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn identities(path: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn identities(path: &Path) -> crate::Result<Vec<String>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
     read.context("reading what the guest sent")?;

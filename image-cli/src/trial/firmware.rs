@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::machine::option;
 use super::programs::missing;
+use crate::error::{Context, Result};
 
 /// What starts the boot loader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Firmware {
+pub enum Firmware {
     /// A PC BIOS
     Bios,
     /// UEFI

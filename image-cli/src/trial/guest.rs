@@ -11,8 +11,6 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
-
 use super::console::{Console, Trouble};
 use super::login::{self, Logins};
 use super::machine::Machine;
@@ -21,7 +19,8 @@ use super::qmp::Event;
 use super::report::{Report, Said};
 use super::rest::Rest;
 use super::seed::Key;
-use crate::ui::Stage;
+use crate::error::{Context, Result};
+use crate::monitor::Stage;
 
 /// A guest that rests so long when everything was heard of which more could come is done.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -148,7 +147,7 @@ impl<'a> Guest<'a> {
     /// Waits a little, then reads the console; and says from time to time what is waited for.
     fn look(&mut self, waiting: Option<(&str, &Patience)>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(200));
-        crate::interrupt::check()?;
+        self.stage.check()?;
         let log = self.folder.join("console.log");
         let has_spoken = self.console.follow(&log).context("reading the guest's console")?;
         self.rest.observe(has_spoken);
@@ -174,7 +173,7 @@ impl<'a> Guest<'a> {
         match (&self.report, self.machine.ssh_port) {
             (Some((report, _)), Some(port)) => {
                 self.stage.waiting("a login", self.patience.spent(), self.patience.limit());
-                login::attempt(port, report, key, self.folder, &self.patience).map(Some)
+                login::attempt(port, report, key, self.folder, &self.patience, self.stage.cancel()).map(Some)
             }
             _ => Ok(None),
         }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-
 use super::patience::Patience;
 use super::programs::Program;
 use super::report::Report;
 use super::seed::Key;
+use crate::error::{Context, Result};
+use crate::monitor::CancellationToken;
 
 /// What came of the attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub(super) fn attempt(
     key: &Key,
     folder: &Path,
     patience: &Patience,
+    cancel: &CancellationToken,
 ) -> Result<Logins> {
     let known_hosts = folder.join("known_hosts");
     let hosts: Vec<String> =
@@ -61,7 +62,7 @@ pub(super) fn attempt(
     };
     let mut with_key = client(&["-i"]);
     with_key.arg(&key.path).args(["127.0.0.1", WHO_AM_I]);
-    let (status, out, err) = run(with_key, folder, patience)?;
+    let (status, out, err) = run(with_key, folder, patience, cancel)?;
     let with_key = match status {
         Some(status) if status.success() || !out.trim().is_empty() => Ok(out.trim().replace('\n', ", ")),
         Some(_) => Err(err.trim().to_owned()),
@@ -69,7 +70,7 @@ pub(super) fn attempt(
     };
     let mut without = client(&["-o", "PreferredAuthentications=none", "-o", "PubkeyAuthentication=no"]);
     without.args(["127.0.0.1", "true"]);
-    let (status, _, err) = run(without, folder, patience)?;
+    let (status, _, err) = run(without, folder, patience, cancel)?;
     let methods = match status {
         Some(status) if status.success() => Ok("none".to_owned()),
         _ => methods_of(&err).ok_or_else(|| err.trim().to_owned()),
@@ -108,6 +109,7 @@ fn run(
     mut command: Command,
     folder: &Path,
     patience: &Patience,
+    cancel: &CancellationToken,
 ) -> Result<(Option<ExitStatus>, String, String)> {
     let (out, err) = (folder.join("ssh.out"), folder.join("ssh.err"));
     let create = |path: &Path| fs::File::create(path).with_context(|| format!("writing {}", path.display()));
@@ -117,13 +119,13 @@ fn run(
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if patience.is_over() || crate::interrupt::requested() {
+        if patience.is_over() || cancel.is_cancelled() {
             child.kill().and_then(|()| child.wait())?;
             break None;
         }
         std::thread::sleep(Duration::from_millis(50));
     };
-    crate::interrupt::check()?;
+    cancel.check()?;
     let text = |path: &Path| -> Result<String> { Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned()) };
     Ok((status, text(&out)?, text(&err)?))
 }

@@ -17,7 +17,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::accelerator::Accelerator;
@@ -25,8 +24,10 @@ use super::neutron;
 use super::programs::Program;
 use super::qmp::{Event, Qmp};
 use super::setup::{Cdrom, DiskBus, Setup, Source};
-use crate::failure::Advise;
+use crate::error::{Advise, Context, Result, err};
+use crate::monitor::CancellationToken;
 use crate::printable::printable;
+use crate::reexec;
 
 /// The guest's network: documentation addresses would look wrong to a guest, the default ones are in many images.
 const NETWORK: &str = "172.29.83.0/24";
@@ -58,6 +59,7 @@ pub(super) struct Plan<'a> {
     pub(super) metadata: Option<&'a Path>,
     /// The machine's identity: a cloud gives a different one to every server, and systemd makes a machine-id of it.
     pub(super) uuid: &'a str,
+    pub(super) cancel: &'a CancellationToken,
     /// Where everything is written.
     pub(super) folder: &'a Path,
 }
@@ -83,7 +85,7 @@ impl Machine {
         let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;
         let channel = child.stdin.take().zip(child.stdout.take()).context("QEMU without pipes");
         let started = channel.and_then(|(commands, answers)| {
-            let mut qmp = Qmp::new(commands, answers)?;
+            let mut qmp = Qmp::new(commands, answers, plan.cancel.clone())?;
             let disk_size = grow(&mut qmp, plan.grow)?;
             let ssh_port = if plan.setup.nics > 0 { Some(ssh_port(&mut qmp)?) } else { None };
             qmp.execute("cont", json!({}))?;
@@ -97,7 +99,7 @@ impl Machine {
                 // It may have ended by itself.
                 let _ = child.kill();
                 let _ = child.wait();
-                crate::interrupt::check()?;
+                plan.cancel.check()?;
                 let said = complaint(plan.folder);
                 Err(error.context(format!("starting QEMU ({said})")))
             }
@@ -222,8 +224,8 @@ fn add_networks(plan: &Plan<'_>, add: &mut impl FnMut(&[&str])) -> Result<()> {
     let forward = format!("hostfwd=tcp:127.0.0.1:0-{address}:22");
     let mut net = format!("user,id=net,restrict=on,net={network},dhcpstart={address},{forward}");
     if let Some(folder) = plan.metadata {
-        let own = std::env::current_exe().context("finding the metadata service, which is this program")?;
-        let words = [own.as_path(), Path::new("metadata"), folder].map(quoted).join(" ");
+        let own = reexec::program()?;
+        let words = [own.as_path(), Path::new(reexec::METADATA), folder].map(quoted).join(" ");
         net.push_str(&format!(",guestfwd=tcp:{}-cmd:{}", neutron::METADATA, words.replace(',', ",,")));
     }
     add(&["-netdev", &net]);
@@ -257,7 +259,7 @@ fn grow(qmp: &mut Qmp, by: u64) -> Result<u64> {
     let disk = answer.as_array().and_then(|all| all.iter().find(|one| one["device"] == "disk"));
     let size = disk.and_then(|disk| disk.pointer("/inserted/image/virtual-size")).and_then(Value::as_u64);
     let size = size.context("QEMU does not say how large the disk is")?;
-    let size = size.checked_add(by).ok_or_else(|| anyhow!("a disk of {size} bytes cannot grow by {by}"))?;
+    let size = size.checked_add(by).ok_or_else(|| err!("a disk of {size} bytes cannot grow by {by}"))?;
     let size = size.next_multiple_of(512);
     qmp.execute("block_resize", json!({ "device": "disk", "size": size }))?;
     Ok(size)
@@ -268,7 +270,7 @@ fn ssh_port(qmp: &mut Qmp) -> Result<u16> {
     let answer = qmp.execute("human-monitor-command", json!({ "command-line": "info usernet" }))?;
     let text = answer.as_str().unwrap_or_default();
     forwarded_port(text)
-        .ok_or_else(|| anyhow!("QEMU names no forwarded port in {text:?}"))
+        .ok_or_else(|| err!("QEMU names no forwarded port in {text:?}"))
         .hint(|| "this needs QEMU 4.0 or later")
 }
 

@@ -1,7 +1,7 @@
 //! The metadata service of a cloud, for one connection: a request on standard input, its answer on standard output.
 //!
 //! ```text
-//! guest ─► 169.254.169.254:80 ─► QEMU ─► goldimg metadata FOLDER, started for each connection
+//! guest ─► 169.254.169.254:80 ─► QEMU ─► this program again (reexec.rs), started for each connection
 //!                                           │
 //!                          /openstack ──────┤ the versions
 //!             /openstack/VERSION ───────────┤ the names of its documents
@@ -15,10 +15,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-
-use anyhow::{Context, Result};
+use std::process::ExitCode;
 
 use super::openstack::{DOCUMENTS, VERSIONS};
+use crate::error::{Context, Result};
 
 /// The longest head of a request: cloud-init's has 200 bytes.
 const HEAD_LIMIT: u64 = 16 << 10;
@@ -35,11 +35,20 @@ struct Answer {
     body: Vec<u8>,
 }
 
+/// Serves the documents in `folder` to the connection that is this process's standard input and output, and answers with the
+/// exit code.
+pub(crate) fn run(folder: &Path) -> ExitCode {
+    match serve(folder, io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 /// Serves the documents in `folder` to one connection.
 ///
 /// # Errors
 /// If the guest hangs up, or `folder` is not as [`Documents::write`](super::openstack::Documents::write) left it.
-pub(crate) fn serve(folder: &Path, input: impl Read, mut output: impl Write) -> Result<()> {
+fn serve(folder: &Path, input: impl Read, mut output: impl Write) -> Result<()> {
     let Some(_slot) = take_slot(folder)? else { return Ok(()) };
     let mut head = Vec::new();
     let mut input = input.take(HEAD_LIMIT);

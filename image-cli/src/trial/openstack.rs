@@ -13,12 +13,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use image_core::fs::iso9660;
 use serde_json::json;
 
 use super::neutron;
 use super::seed::{Key, Server, random_uuid};
+use crate::error::{Context, Result};
 
 /// Nova's versions, the oldest first; the documents are the same in all of them.
 pub(super) const VERSIONS: [&str; 10] = [

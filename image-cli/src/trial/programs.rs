@@ -1,11 +1,10 @@
 //! The programs that a trial starts, and the packages that have them.
 
+use crate::error::{Advise, Result, err};
+use crate::programs;
+use std::ffi::OsStr;
 use std::io;
 use std::process::Command;
-
-use anyhow::{Result, anyhow};
-
-use crate::failure::Advise;
 
 /// A program of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +42,9 @@ impl Program {
     }
 
     /// Fails with the package's name if the program is not there.
-    pub(super) fn check(self) -> Result<()> {
+    pub(super) fn check(self, path: &OsStr) -> Result<()> {
         for (program, package) in [("setpriv", "util-linux"), (self.name(), self.package())] {
-            let there = std::env::var_os("PATH").is_some_and(|path| {
-                std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-            });
-            if !there {
+            if programs::find(program, path).is_none() {
                 return missing(program, package);
             }
         }
@@ -56,12 +52,12 @@ impl Program {
     }
 
     /// What a failure to start it means.
-    pub(super) fn not_started(self, error: io::Error) -> anyhow::Error {
-        anyhow::Error::from(error).context(format!("starting {}", self.name()))
+    pub(super) fn not_started(self, error: io::Error) -> crate::Error {
+        crate::Error::from(error).context(format!("starting {}", self.name()))
     }
 }
 
 /// The error of something that a package brings.
 pub(super) fn missing<T>(what: &str, package: &str) -> Result<T> {
-    Err(anyhow!("{what} is not installed")).hint(|| format!("sudo apt-get install {package}"))
+    Err(err!("{what} is not installed")).hint(|| format!("sudo apt-get install {package}"))
 }

@@ -12,7 +12,8 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{Context, Result, bail, err};
+use crate::monitor::CancellationToken;
 use serde_json::{Value, json};
 
 /// QEMU answers at once, or it hangs.
@@ -35,11 +36,12 @@ pub(super) struct Qmp {
     commands: ChildStdin,
     lines: Receiver<Value>,
     events: Vec<Event>,
+    cancel: CancellationToken,
 }
 
 impl Qmp {
     /// Negotiates with a QEMU that was just started.
-    pub(super) fn new(commands: ChildStdin, answers: ChildStdout) -> Result<Self> {
+    pub(super) fn new(commands: ChildStdin, answers: ChildStdout, cancel: CancellationToken) -> Result<Self> {
         let (sender, lines) = channel();
         // Ends with QEMU, whose end of the pipe is then closed.
         std::thread::spawn(move || {
@@ -53,7 +55,7 @@ impl Qmp {
                 line.clear();
             }
         });
-        let mut qmp = Self { commands, lines, events: Vec::new() };
+        let mut qmp = Self { commands, lines, events: Vec::new(), cancel };
         let greeting = qmp.line()?;
         if greeting.get("QMP").is_none() {
             bail!("QEMU greets with {greeting}");
@@ -73,7 +75,7 @@ impl Qmp {
             }
             if let Some(error) = line.get("error") {
                 let words = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
-                return Err(anyhow!("{words}").context(format!("QEMU refuses {command}")));
+                return Err(err!("{words}").context(format!("QEMU refuses {command}")));
             }
             self.keep(&line);
         }
@@ -96,7 +98,7 @@ impl Qmp {
                 Err(RecvTimeoutError::Timeout) if started.elapsed() > ANSWER_LIMIT => {
                     bail!("QEMU does not answer")
                 }
-                Err(RecvTimeoutError::Timeout) => crate::interrupt::check()?,
+                Err(RecvTimeoutError::Timeout) => self.cancel.check()?,
             }
         }
     }

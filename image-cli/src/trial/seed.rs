@@ -10,11 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
 use image_core::fs::iso9660;
 use serde_json::json;
 
 use super::programs::Program;
+use crate::error::{Context, Result, bail};
 
 /// A fresh key, in a folder that only we can read.
 #[derive(Debug)]

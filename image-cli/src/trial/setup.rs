@@ -18,23 +18,27 @@ use super::firmware::Firmware;
 /// What a machine's other parts are attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Chipset {
+pub enum Chipset {
+    /// An i440FX: PCI, IDE.
     Pc,
+    /// A Q35: PCI Express, AHCI.
     Q35,
 }
 
 /// How the disk is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum DiskBus {
+pub enum DiskBus {
+    /// A virtio disk.
     Virtio,
+    /// A disk on a virtio SCSI controller.
     Scsi,
 }
 
 /// How a CD-ROM is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Cdrom {
+pub enum Cdrom {
     /// What a cloud does on a machine of type pc
     Ide,
     /// What a cloud does on a machine of type q35
@@ -44,11 +48,10 @@ pub(crate) enum Cdrom {
 }
 
 /// Where the guest's data come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Source {
+pub enum Source {
     /// A seed on a virtio disk.
-    #[value(skip)]
     NoCloud,
     /// The metadata service at 169.254.169.254
     Metadata,
@@ -60,28 +63,34 @@ pub(crate) enum Source {
 
 /// A machine of one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Setup {
-    pub(crate) firmware: Firmware,
-    pub(crate) chipset: Chipset,
-    pub(crate) disk: DiskBus,
-    pub(crate) source: Source,
+pub struct Setup {
+    /// What starts the boot loader.
+    pub firmware: Firmware,
+    /// The machine's type.
+    pub chipset: Chipset,
+    /// How the disk is attached.
+    pub disk: DiskBus,
+    /// Where the guest's data come from.
+    pub source: Source,
     /// The config drive's bus.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cdrom: Option<Cdrom>,
+    pub cdrom: Option<Cdrom>,
     /// How many network cards it has: 1, in OpenStack 2, or 0.
-    pub(crate) nics: u8,
+    pub nics: u8,
 }
 
 /// What an image has drivers for, early enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attachable {
-    pub(crate) disks: Vec<DiskBus>,
-    pub(crate) cdroms: Vec<Cdrom>,
+pub struct Attachable {
+    /// Buses that a disk can be on.
+    pub disks: Vec<DiskBus>,
+    /// Buses that a CD-ROM can be on.
+    pub cdroms: Vec<Cdrom>,
 }
 
 impl Attachable {
     /// Everything: for an image of which nothing is known, and for those who want to see it fail.
-    pub(crate) fn all() -> Self {
+    pub fn all() -> Self {
         Self {
             disks: vec![DiskBus::Virtio, DiskBus::Scsi],
             cdroms: vec![Cdrom::Ide, Cdrom::Sata, Cdrom::Scsi],
@@ -95,7 +104,7 @@ impl Attachable {
 
 impl Setup {
     /// A boot outside of any cloud.
-    pub(crate) fn no_cloud(firmware: Firmware) -> Self {
+    pub fn no_cloud(firmware: Firmware) -> Self {
         let (chipset, disk) = (Chipset::Q35, DiskBus::Virtio);
         Self { firmware, chipset, disk, source: Source::NoCloud, cdrom: None, nics: 1 }
     }
@@ -119,7 +128,7 @@ impl Setup {
     }
 
     /// As OpenStack would boot it: a boot for each source of data, on both kinds of disks, and one without a network.
-    pub(crate) fn openstack(attachable: &Attachable) -> Vec<Self> {
+    pub fn openstack(attachable: &Attachable) -> Vec<Self> {
         let cdrom =
             [Cdrom::Scsi, Cdrom::Sata, Cdrom::Ide].into_iter().find(|c| attachable.cdroms.contains(c));
         let disk = |wanted| match attachable.disks.as_slice() {
@@ -137,7 +146,7 @@ impl Setup {
 
     /// As OpenStack could boot it: every way that differs for a guest. Those that the image has no drivers for are
     /// left out, and come second.
-    pub(crate) fn matrix(attachable: &Attachable) -> (Vec<Self>, Vec<Self>) {
+    pub fn matrix(attachable: &Attachable) -> (Vec<Self>, Vec<Self>) {
         let mut all = vec![
             Self::of(Chipset::Q35, DiskBus::Virtio, Source::Metadata),
             Self::of(Chipset::Pc, DiskBus::Scsi, Source::Metadata),
@@ -152,7 +161,7 @@ impl Setup {
     }
 
     /// Whether there are such machines: Secure Boot's firmware runs on q35 alone.
-    pub(crate) fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         !(self.firmware == Firmware::SecureBoot && self.chipset == Chipset::Pc)
     }
 

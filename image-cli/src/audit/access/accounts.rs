@@ -1,7 +1,7 @@
 //! Accounts: their passwords, wherever copies of them lie, and who they are.
 
-use super::super::Subject;
 use super::super::rule::{Finding, Judgement};
+use super::super::subject::Subject;
 
 /// An account of /etc/passwd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Account {
 }
 
 /// The accounts of /etc/passwd (passwd(5)).
-pub(in super::super) fn accounts(subject: &Subject<'_>) -> anyhow::Result<Vec<Account>> {
+pub(in super::super) fn accounts(subject: &Subject<'_>) -> crate::Result<Vec<Account>> {
     let text = subject.view.text("/etc/passwd")?.unwrap_or_default();
     let account = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -45,7 +45,7 @@ const COPIES: [&str; 10] = [
     "/etc/security/opasswd",
 ];
 
-pub(super) fn passwords(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
     if subject.asked().keep_passwords {
         return Ok(Judgement::kept("they are meant to stay"));
     }
@@ -98,7 +98,7 @@ fn is_hash(field: &str) -> bool {
     field.starts_with(['$', '_']) || field.len() == 13
 }
 
-pub(super) fn root_accounts(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn root_accounts(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let others = accounts(subject)?.into_iter().filter(|account| account.uid == 0 && account.name != "root");
     let told = |account: Account| {
         Finding::new("/etc/passwd", format!("{} has the number 0", account.name), "userdel -f it")
@@ -106,7 +106,7 @@ pub(super) fn root_accounts(subject: &Subject<'_>) -> anyhow::Result<Judgement> 
     Ok(Judgement::from(others.map(told).collect::<Vec<_>>()))
 }
 
-pub(super) fn users(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn users(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let people = accounts(subject)?.into_iter().filter(Account::is_person);
     let fix = "userdel -r it before the image is made";
     let told =

@@ -14,10 +14,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::Subject;
 use super::super::cloud_init::{FILES, Settings, is_off};
 use super::super::rule::{Finding, Judgement};
+use super::super::subject::Subject;
 use super::super::view::LIMIT;
+use crate::error::err;
 use parts::Part;
 
 const FIX: &str = "take it out: the cloud gives keys to each server; in a recipe, a step or cloud-init.config has it if it is meant to be there";
@@ -32,7 +33,7 @@ const DATA: [&str; 5] = [
     "/var/lib/cloud/instances/*/user-data.txt",
 ];
 
-pub(super) fn access(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn access(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     for pattern in FILES.iter().chain(&DATA) {
         for path in subject.view.matches(pattern)? {
@@ -55,7 +56,7 @@ pub(super) fn access(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 /// Whether the file that lets root in was asked for.
-fn root_is_asked_for(subject: &Subject<'_>) -> anyhow::Result<bool> {
+fn root_is_asked_for(subject: &Subject<'_>) -> crate::Result<bool> {
     let mut asked = false;
     for pattern in FILES {
         for path in subject.view.matches(pattern)? {
@@ -67,10 +68,10 @@ fn root_is_asked_for(subject: &Subject<'_>) -> anyhow::Result<bool> {
 }
 
 /// What lets somebody in, in all parts of a file.
-fn in_data(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<Finding>> {
+fn in_data(path: &Path, bytes: &[u8]) -> crate::Result<Vec<Finding>> {
     let place = path.display().to_string();
     let mut findings = Vec::new();
-    for part in parts::parts(bytes).map_err(|why| anyhow::anyhow!("{place}: {why}"))? {
+    for part in parts::parts(bytes).map_err(|why| err!("{place}: {why}"))? {
         match part {
             Part::Settings(text) => findings.extend(in_text(path, &text, 0)?),
             Part::Include(_) => {
@@ -84,14 +85,14 @@ fn in_data(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn in_text(path: &Path, text: &str, depth: usize) -> anyhow::Result<Vec<Finding>> {
+fn in_text(path: &Path, text: &str, depth: usize) -> crate::Result<Vec<Finding>> {
     // Scripts and archives of several parts are no settings.
     let is_config = text.starts_with("#cloud-config") || !text.starts_with("#!");
     if !is_config || depth > DEPTH {
         return Ok(Vec::new());
     }
-    let value: Option<Value> = serde_saphyr::from_str(text)
-        .map_err(|error| anyhow::anyhow!("{} is no YAML: {error}", path.display()))?;
+    let value: Option<Value> =
+        serde_saphyr::from_str(text).map_err(|error| err!("{} is no YAML: {error}", path.display()))?;
     let mut told = Vec::new();
     if let Some(Value::Object(settings)) = &value {
         told.extend(of_settings(settings));

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::super::Subject;
 use super::super::menu::entries;
 use super::super::rule::{Finding, Judgement};
 use super::super::services::enabled;
+use super::super::subject::Subject;
 use super::super::view::View;
 
 /// Units that ask for a login, and what is added to them.
@@ -40,7 +40,7 @@ const WORDS: [&str; 7] = [
     "init=/bin/bash",
 ];
 
-pub(super) fn logins(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn logins(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let view = subject.view;
     let mut findings = Vec::new();
     for folder in FOLDERS {
@@ -89,7 +89,7 @@ fn is_on(word: &str, known: &str) -> bool {
     word.strip_prefix(known).is_some_and(|rest| ["=1", "=yes", "=true", "=on"].contains(&rest))
 }
 
-fn unit_finding(view: &View, path: &Path) -> anyhow::Result<Option<Finding>> {
+fn unit_finding(view: &View, path: &Path) -> crate::Result<Option<Finding>> {
     const FIX: &str = "take it out";
     let text = view.text(path)?.unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use image_core::fs::{FileKind, Metadata};
 
-use super::super::Subject;
 use super::super::rule::{Finding, Judgement};
+use super::super::subject::Subject;
 use super::accounts::accounts;
 
 /// Group and others may write.
@@ -42,7 +42,7 @@ const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Folders that everybody enters: without that no service starts as a user of its own.
 const ENTERED: [&str; 5] = ["/", "/etc", "/usr", "/var", "/home"];
 
-pub(super) fn modes(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn modes(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     for (pattern, forbidden) in FILES {
         for path in subject.view.matches(pattern)? {

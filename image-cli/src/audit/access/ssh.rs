@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::super::Subject;
 use super::super::cloud_init::Settings;
 use super::super::rule::{Finding, Judgement};
 use super::super::sshd::{Line, Sshd};
+use super::super::subject::Subject;
 use super::super::view::LIMIT;
 use super::accounts::{Account, accounts};
 
@@ -24,7 +24,7 @@ fn asks_for_keys(sshd: &Sshd) -> bool {
     sshd.first("AuthenticationMethods").is_some() && sshd.effective("AuthenticationMethods").all(all)
 }
 
-pub(super) fn passwords(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
     const FIX: &str = "write PasswordAuthentication no into /etc/ssh/sshd_config.d/01-keys.conf, or ssh_pwauth: false for cloud-init";
     let Some(sshd) = Sshd::read(subject.view)? else { return Ok(Judgement::kept("there is no sshd")) };
     let mut findings = Vec::new();
@@ -74,7 +74,7 @@ fn by_pam(sshd: &Sshd) -> Vec<Finding> {
     findings
 }
 
-pub(super) fn root(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn root(subject: &Subject<'_>) -> crate::Result<Judgement> {
     const FIX: &str = "PermitRootLogin prohibit-password, or no";
     let Some(sshd) = Sshd::read(subject.view)? else { return Ok(Judgement::kept("there is no sshd")) };
     let lines = sshd.effective("PermitRootLogin").filter(|line| line.value() == "yes");
@@ -82,7 +82,7 @@ pub(super) fn root(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
     Ok(Judgement::of(findings, "not with a password"))
 }
 
-pub(super) fn keys(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn keys(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let sshd = Sshd::read(subject.view)?.unwrap_or_default();
     let accounts = accounts(subject)?;
     let mut paths: BTreeSet<PathBuf> = BTreeSet::new();
@@ -143,7 +143,7 @@ fn expanded(word: &str, account: &Account) -> PathBuf {
 }
 
 /// Who else sshd believes: a program, those whom an authority has signed, other machines.
-pub(super) fn trust(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn trust(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let mut findings = Vec::new();
     let sshd = Sshd::read(subject.view)?.unwrap_or_default();
     for (keyword, off, why) in [

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::Subject;
 use super::super::rule::{Finding, Judgement};
+use super::super::subject::Subject;
 use super::super::view::View;
 
 const FILE: &str = "/etc/sudoers";
 /// As many files within files as sudo reads.
 const DEPTH: usize = 128;
 
-pub(super) fn passwordless(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn passwordless(subject: &Subject<'_>) -> crate::Result<Judgement> {
     const FIX: &str = "take NOPASSWD out: cloud-init gives the cloud's user what it needs at the first boot";
     let mut findings = Vec::new();
     for (path, line) in lines(subject.view)? {
@@ -22,7 +22,7 @@ pub(super) fn passwordless(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
 }
 
 /// All lines of the configuration, joined where they go on, with the file that each is in.
-fn lines(view: &View) -> anyhow::Result<Vec<(PathBuf, String)>> {
+fn lines(view: &View) -> crate::Result<Vec<(PathBuf, String)>> {
     let mut found = Vec::new();
     let mut files = vec![PathBuf::from(FILE)];
     let mut read = 0_usize;

@@ -21,7 +21,7 @@ pub(super) fn search(
     from: Box<dyn BufRead + Send + '_>,
     search: &Search,
     with_tokens: bool,
-) -> anyhow::Result<Option<Vec<Inside>>> {
+) -> crate::Result<Option<Vec<Inside>>> {
     if head.starts_with(CPIO) {
         return archive(from, search).map(Some);
     }
@@ -35,7 +35,7 @@ pub(super) fn search(
 }
 
 /// Every secret in the archives of an initrd.
-fn archive(mut from: Box<dyn BufRead + Send + '_>, search: &Search) -> anyhow::Result<Vec<Inside>> {
+fn archive(mut from: Box<dyn BufRead + Send + '_>, search: &Search) -> crate::Result<Vec<Inside>> {
     let mut secrets = Vec::new();
     Initrd::read(&mut *from, &mut |name, content| {
         let mut head = Vec::new();

@@ -36,7 +36,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> crate::Result<Self> {
         let keys = keys::MARKS.iter().map(|mark| mark.text);
         let tokens = tokens::MARKS.iter().map(|mark| mark.start);
         // Leftmost, for then many bytes are looked at in one step.

@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::Context;
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Ext4, FileKind, Files, NodeKind, Step};
 
@@ -15,6 +14,7 @@ use super::super::view::{Readable, View};
 use super::kinds::{self, Kind};
 use super::search::{Search, Secret};
 use super::{Contents, Found, binary, packed};
+use crate::error::{Context, bail};
 
 /// So many names are handed over at once.
 const BATCH: usize = 128;
@@ -27,7 +27,7 @@ const PIECE: usize = 256 << 10;
 ///
 /// # Errors
 /// If a filesystem cannot be opened.
-pub(super) fn read(view: &View) -> anyhow::Result<Contents> {
+pub(super) fn read(view: &View) -> crate::Result<Contents> {
     let mut contents = Contents::default();
     let search = &Search::new()?;
     for place in view.readable() {
@@ -76,7 +76,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Every secret of a file; `None` if it cannot be opened here.
-    fn look(&mut self, called: &str, content: &dyn BlockRead) -> anyhow::Result<Option<Vec<packed::Inside>>> {
+    fn look(&mut self, called: &str, content: &dyn BlockRead) -> crate::Result<Option<Vec<packed::Inside>>> {
         let size = content.size();
         self.bytes.resize(size.min(WHOLE) as usize, 0);
         content.read_at(&mut self.bytes, 0)?;
@@ -162,7 +162,7 @@ impl Read for Pieces<'_> {
 }
 
 /// One thread comes to the names, the others look into the files.
-fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> anyhow::Result<Contents> {
+fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> crate::Result<Contents> {
     let (name, prefix) = (place.name.as_str(), place.prefix.as_str());
     let workers = thread::available_parallelism().map_or(1, |count| count.get().min(16));
     let (sender, receiver) = sync_channel::<Vec<Step>>(workers.saturating_mul(2));
@@ -201,7 +201,7 @@ fn next(receiver: &Mutex<Receiver<Vec<Step>>>) -> Option<Vec<Step>> {
 }
 
 /// Hands over every name; what cannot be read is told.
-fn names(name: &str, prefix: &str, fs: &Ext4, sender: &SyncSender<Vec<Step>>) -> anyhow::Result<Contents> {
+fn names(name: &str, prefix: &str, fs: &Ext4, sender: &SyncSender<Vec<Step>>) -> crate::Result<Contents> {
     let mut contents = Contents::default();
     let mut batch = Vec::with_capacity(BATCH);
     for step in fs.walk(fs.root()?) {
@@ -236,7 +236,7 @@ fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &Step) {
 }
 
 /// Of filesystems without inodes.
-fn by_path(place: &Readable<'_>, search: &Search) -> anyhow::Result<Contents> {
+fn by_path(place: &Readable<'_>, search: &Search) -> crate::Result<Contents> {
     /// More folders than any such filesystem has.
     const FOLDERS: usize = 1 << 16;
     let mut worker = Worker::new(&place.prefix, search);
@@ -258,7 +258,7 @@ fn by_path(place: &Readable<'_>, search: &Search) -> anyhow::Result<Contents> {
             met = met.saturating_add(1);
             match entry.kind {
                 FileKind::Directory if met < FOLDERS => folders.push(path),
-                FileKind::Directory => anyhow::bail!("there are more than {FOLDERS} names"),
+                FileKind::Directory => bail!("there are more than {FOLDERS} names"),
                 FileKind::File if !kinds::is_public(called.as_bytes()) => match files.content(&path) {
                     Ok(Some(content)) => worker.file(&called, &*content),
                     Ok(None) => {}

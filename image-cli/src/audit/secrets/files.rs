@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use super::super::Subject;
 use super::super::rule::{Finding, Judgement};
+use super::super::subject::Subject;
 use super::{REMOVE, homes};
 
 const SEAL: &str = "goldimg seal removes it; --keep PATH if it is meant to be there";
@@ -173,7 +173,7 @@ const SETTINGS: &[Setting] = &[
     Setting { files: &["/boot/grub/user.cfg", "/boot/grub2/user.cfg"], keys: &["GRUB2_PASSWORD"] },
 ];
 
-pub(super) fn credentials(subject: &Subject<'_>) -> anyhow::Result<Judgement> {
+pub(super) fn credentials(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let view = subject.view;
     let homes = homes(subject)?;
     let of_homes =

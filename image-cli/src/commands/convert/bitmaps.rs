@@ -14,8 +14,8 @@ use super::Args;
 use super::options::Job;
 use super::output::Output;
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
 use crate::ui::Ui;
+use goldimg::printable::printable;
 
 /// Bitmaps that are going to be copied.
 pub(super) struct Bitmaps {

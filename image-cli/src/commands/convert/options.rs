@@ -12,9 +12,9 @@ use serde::Serialize;
 use super::Args;
 use super::output::Output;
 use crate::failure::Advise;
-use crate::size::Size;
-use crate::target_name::Wish;
 use crate::ui::Ui;
+use goldimg::size::Size;
+use goldimg::target_name::Wish;
 
 /// The keys of `-o`, as in qemu-img.
 const KEYS: [&str; 4] = ["cluster_size", "compression_type", "compat", "refcount_bits"];
@@ -89,7 +89,7 @@ impl Job {
             true => {
                 let format = args.target_format.map(Into::into);
                 let needs_qcow2 = args.compress.then_some("-c");
-                Wish { option: "-O", format, needs_qcow2 }.format_of(&args.target, ui)?.into()
+                Wish { option: "-O", format, needs_qcow2 }.format_of(&args.target, ui.monitor())?.into()
             }
             false if args.compress => args.target_format.unwrap_or(Format::Qcow2),
             false => args.target_format.unwrap_or(Format::Raw),

@@ -16,8 +16,9 @@ use image_core::new_file::{Existing, NewFile};
 use super::Args;
 use super::options::Format;
 use crate::commands::image::{Unclosed, tell_of_other_names};
-use crate::failure::{Advise, placed};
+use crate::failure::Advise;
 use crate::ui::Ui;
+use goldimg::target_name::placed;
 
 /// The target in the making. A file that is not kept is removed.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use super::Args;
 use super::bitmaps::Bitmaps;
 use super::options::Format;
 use crate::failure::{Advise, USAGE};
-use crate::printable::printable;
-use crate::size::Size;
 use crate::ui::Ui;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 
 /// The disk that is converted.
 pub(super) struct Source<'a> {

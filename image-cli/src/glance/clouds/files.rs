@@ -5,11 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use super::Environment;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 
 /// As written by people and by other programs.
 const SUFFIXES: &[&str] = &["yaml", "yml", "json"];
@@ -28,7 +27,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Looks for all three kinds and reads what is there.
-    pub(super) fn read(environment: &Environment) -> anyhow::Result<Self> {
+    pub(super) fn read(environment: &Environment) -> crate::Result<Self> {
         let dirs = search_path(environment);
         let clouds = find(environment, "OS_CLIENT_CONFIG_FILE", "clouds", &dirs)?;
         let secure = find(environment, "OS_CLIENT_SECURE_FILE", "secure", &dirs)?;
@@ -59,18 +58,18 @@ impl Files {
         self.path.as_ref().map_or_else(|| "secure.yaml".to_owned(), |path| path.display().to_string())
     }
 
-    pub(super) fn only_cloud(&self) -> anyhow::Result<String> {
+    pub(super) fn only_cloud(&self) -> crate::Result<String> {
         let mut names = self.clouds.keys();
         match (names.next(), names.next()) {
             (Some(name), None) => Ok(name.clone()),
             (None, _) => self.none(),
-            (Some(_), Some(_)) => Err(anyhow::anyhow!("{} describes several clouds", self.place()))
+            (Some(_), Some(_)) => Err(err!("{} describes several clouds", self.place()))
                 .hint(|| format!("choose one with --cloud or OS_CLOUD: {}", self.names())),
         }
     }
 
     /// The entry of a cloud, laid over the profile it names.
-    pub(super) fn entry(&self, name: &str) -> anyhow::Result<Map<String, Value>> {
+    pub(super) fn entry(&self, name: &str) -> crate::Result<Map<String, Value>> {
         let Some(entry) = self.clouds.get(name) else {
             if self.clouds.is_empty() {
                 return self.none();
@@ -79,7 +78,7 @@ impl Files {
                 .clouds
                 .keys()
                 .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-            return Err(anyhow::anyhow!("cloud {name:?} was not found in {}", self.place())).hint(|| {
+            return Err(err!("cloud {name:?} was not found in {}", self.place())).hint(|| {
                 let meant = nearest.map_or(String::new(), |near| format!("did you mean {near:?}? "));
                 format!("{meant}it describes: {}", self.names())
             });
@@ -90,21 +89,22 @@ impl Files {
             return Ok(entry.clone());
         };
         let Some(Value::Object(below)) = self.public.get(profile) else {
-            return Err(anyhow::anyhow!(
-                "cloud {name:?} is based on the profile {profile:?}, which was not found"
-            ))
-            .hint(|| {
-                format!("describe it in a clouds-public.yaml, or write its auth_url into {}", self.place())
-            });
+            return Err(err!("cloud {name:?} is based on the profile {profile:?}, which was not found"))
+                .hint(|| {
+                    format!(
+                        "describe it in a clouds-public.yaml, or write its auth_url into {}",
+                        self.place()
+                    )
+                });
         };
         let mut merged = below.clone();
         merge(&mut merged, entry.clone());
         Ok(merged)
     }
 
-    fn none<T>(&self) -> anyhow::Result<T> {
+    fn none<T>(&self) -> crate::Result<T> {
         let searched: Vec<String> = self.searched.iter().map(|dir| dir.display().to_string()).collect();
-        Err(anyhow::anyhow!("no cloud is described: there is no clouds.yaml in {}", searched.join(", ")))
+        Err(err!("no cloud is described: there is no clouds.yaml in {}", searched.join(", ")))
             .hint(|| "download clouds.yaml from your cloud's dashboard to ~/.config/openstack, or source its openrc file")
     }
 
@@ -129,7 +129,7 @@ fn find(
     variable: &str,
     stem: &str,
     dirs: &[PathBuf],
-) -> anyhow::Result<Option<PathBuf>> {
+) -> crate::Result<Option<PathBuf>> {
     if let Some(named) = environment.variable(variable) {
         let path = environment.current_dir.join(named);
         if path.is_file() {
@@ -141,7 +141,7 @@ fn find(
     Ok(candidates.into_iter().find(|path| path.is_file()))
 }
 
-fn load(path: &Path) -> anyhow::Result<Map<String, Value>> {
+fn load(path: &Path) -> crate::Result<Map<String, Value>> {
     let size = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
     if size > SIZE_LIMIT {
         bail!("{} is {size} bytes long: no description of clouds is", path.display());
@@ -153,7 +153,7 @@ fn load(path: &Path) -> anyhow::Result<Map<String, Value>> {
     // The parser's own message would quote the lines around a mistake, and passwords stand there.
     let value: Value = serde_saphyr::from_str(&text).map_err(|error| {
         let place = error.location().map_or(String::new(), |at| format!(", line {}", at.line()));
-        anyhow::anyhow!("{}{place}: this is no YAML", path.display())
+        err!("{}{place}: this is no YAML", path.display())
     })?;
     match value {
         Value::Object(map) => Ok(map),

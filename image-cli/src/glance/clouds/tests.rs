@@ -51,12 +51,12 @@ impl Machine {
         Self { dir, environment }
     }
 
-    fn find(&self, wanted: Option<&str>) -> anyhow::Result<Found> {
+    fn find(&self, wanted: Option<&str>) -> crate::Result<Found> {
         super::find(wanted, &self.environment)
     }
 }
 
-fn message(result: anyhow::Result<Found>) -> String {
+fn message(result: crate::Result<Found>) -> String {
     format!("{:#}", result.map(|found| found.cloud).unwrap_err())
 }
 

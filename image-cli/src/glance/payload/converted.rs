@@ -10,7 +10,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use anyhow::Context;
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{Options, StreamSink, convert};
 use image_core::format::{Image, OpenOptions};
@@ -18,14 +17,17 @@ use image_core::progress::Progress;
 use image_core::qcow2::{Codec, Compression, NewImage, Qcow2Sink};
 
 use super::Payload;
+use crate::error::Context;
 
 /// Pieces of 64 KiB to 256 KiB under way between conversion and connection.
 const PIECES: usize = 16;
 
 /// What an image becomes on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
+    /// Raw, streamed.
     Raw,
+    /// qcow2, by way of a temporary file.
     Qcow2(Compression),
 }
 
@@ -60,7 +62,7 @@ pub(crate) struct RawPayload {
 impl RawPayload {
     /// # Errors
     /// Where the image cannot be read.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> crate::Result<Self> {
         Ok(Self { image: Arc::new(Image::open(path, OpenOptions::default())?) })
     }
 
@@ -71,7 +73,7 @@ impl RawPayload {
 }
 
 impl Payload for RawPayload {
-    fn open(&self) -> anyhow::Result<Box<dyn Read + '_>> {
+    fn open(&self) -> crate::Result<Box<dyn Read + '_>> {
         let (sender, pieces) = sync_channel(PIECES);
         let image = Arc::clone(&self.image);
         // It ends by itself when the reader is gone: its next piece finds nobody.
@@ -136,7 +138,7 @@ pub(crate) fn to_qcow2(
     path: &Path,
     compression: Compression,
     progress: &dyn Progress,
-) -> anyhow::Result<tempfile::NamedTempFile> {
+) -> crate::Result<tempfile::NamedTempFile> {
     let image = Image::open(path, OpenOptions::default())?;
     let file = tempfile::Builder::new().prefix("goldimg-").suffix(".qcow2").tempfile();
     let file =
@@ -194,7 +196,7 @@ mod tests {
         bytes[65536..65536 + 64].fill(0xff);
         fs::write(&path, bytes).unwrap();
         let error = digests_of(&RawPayload::open(&path).unwrap(), None).unwrap_err();
-        assert!(error.is::<image_core::Error>(), "{error:#}");
+        assert!(error.cause::<image_core::Error>().is_some(), "{error:#}");
     }
 
     #[test]

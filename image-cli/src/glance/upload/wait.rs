@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-
-use crate::failure::Advise;
+use crate::error::{Advise, bail, err};
 use crate::glance::image_api::{Image, Status};
 use crate::glance::session::Session;
-use crate::interrupt;
 
 /// The first pause between looks, and the longest.
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -29,11 +26,17 @@ pub(crate) struct Overdue {
     waited: Duration,
 }
 
+impl From<Overdue> for crate::Error {
+    fn from(overdue: Overdue) -> Self {
+        Self::failed(overdue)
+    }
+}
+
 /// Looks until the image is active and complete in all stores.
 ///
 /// # Errors
 /// Where it fails, disappears, or takes longer than `deadline` ([`Overdue`]).
-pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) -> anyhow::Result<Image> {
+pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) -> crate::Result<Image> {
     let started = Instant::now();
     let mut pause = SHORTEST;
     loop {
@@ -62,8 +65,7 @@ pub(super) fn until_active(session: &Session<'_>, id: &str, deadline: Duration) 
             return Err(Overdue { id: id.to_owned(), status: image.status.name(), waited: started.elapsed() })
                 .hint(|| format!("it is left at work: the same command again goes on from there, openstack image delete {id} ends it"));
         }
-        session.pause(pause);
-        interrupt::check()?;
+        session.pause(pause)?;
         pause = (pause * 2).min(LONGEST);
     }
 }
@@ -77,7 +79,7 @@ enum ImportState {
     Untold,
 }
 
-fn import_state(session: &Session<'_>, id: &str) -> anyhow::Result<ImportState> {
+fn import_state(session: &Session<'_>, id: &str) -> crate::Result<ImportState> {
     let tasks = session.image_tasks(id)?;
     Ok(match tasks.iter().any(|task| task.status == "failure") {
         true => ImportState::Failed,
@@ -86,12 +88,12 @@ fn import_state(session: &Session<'_>, id: &str) -> anyhow::Result<ImportState> 
     })
 }
 
-fn failed_import<T>(session: &Session<'_>, id: &str, what: &str) -> anyhow::Result<T> {
+fn failed_import<T>(session: &Session<'_>, id: &str, what: &str) -> crate::Result<T> {
     let tasks = session.image_tasks(id).unwrap_or_default();
     let told: Vec<&str> =
         tasks.iter().filter_map(|task| task.message.as_deref()).filter(|m| !m.is_empty()).collect();
     let told = if told.is_empty() { String::new() } else { format!(": {}", told.join("; ")) };
-    Err(anyhow::anyhow!("the cloud's import {what} failed{told}"))
+    Err(err!("the cloud's import {what} failed{told}"))
         .hint(|| "a wrong format fails like this, and so does an address that the cloud cannot reach; --method direct says more")
 }
 
@@ -99,7 +101,7 @@ fn failed_import<T>(session: &Session<'_>, id: &str, what: &str) -> anyhow::Resu
 ///
 /// # Errors
 /// Where no answer comes, or it does not settle.
-pub(super) fn until_settled(session: &Session<'_>, id: &str) -> anyhow::Result<Option<Image>> {
+pub(super) fn until_settled(session: &Session<'_>, id: &str) -> crate::Result<Option<Image>> {
     let started = Instant::now();
     let mut pause = SHORTEST;
     loop {
@@ -108,8 +110,7 @@ pub(super) fn until_settled(session: &Session<'_>, id: &str) -> anyhow::Result<O
             Some(image) if image.status == Status::Saving && started.elapsed() < SETTLING => {}
             _ => return Ok(image),
         }
-        session.pause(pause);
-        interrupt::check()?;
+        session.pause(pause)?;
         pause = (pause * 2).min(LONGEST);
     }
 }
@@ -125,14 +126,13 @@ pub(super) fn is_staged(image: &Image) -> bool {
 ///
 /// # Errors
 /// Where no answer comes.
-pub(super) fn until_imported(session: &Session<'_>, image: Image) -> anyhow::Result<Option<Image>> {
+pub(super) fn until_imported(session: &Session<'_>, image: Image) -> crate::Result<Option<Image>> {
     let mut image = Some(image);
     let mut waited = Duration::ZERO;
     while let Some(staged) = image.as_ref().filter(|image| is_staged(image))
         && waited < TO_IMPORT
     {
-        session.pause(SHORTEST);
-        interrupt::check()?;
+        session.pause(SHORTEST)?;
         waited += SHORTEST;
         image = session.find_image(&staged.id)?;
     }

@@ -18,8 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
-
+use crate::error::Context;
 use crate::golden::recipe::Base;
 
 /// After so long without use a package is removed.
@@ -37,7 +36,7 @@ impl PackageCache {
     ///
     /// # Errors
     /// If a folder cannot be made or written.
-    pub(crate) fn open(folder: &Path, own: PathBuf, base: &Base) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: &Path, own: PathBuf, base: &Base) -> crate::Result<Self> {
         let shared = folder.join(format!("{:?}-{}", base.distribution, base.release).to_lowercase());
         let doing = || format!("opening the package cache {}", shared.display());
         fs::create_dir_all(&shared).with_context(doing)?;
@@ -64,7 +63,7 @@ impl PackageCache {
     ///
     /// # Errors
     /// If a file cannot be moved or removed.
-    pub(crate) fn share(&self, now: SystemTime) -> anyhow::Result<()> {
+    pub(crate) fn share(&self, now: SystemTime) -> crate::Result<()> {
         let doing = || format!("keeping packages in {}", self.shared.display());
         for package in packages(&self.own).with_context(doing)? {
             let (fetched, kept) = (&self.own.join(&package), self.shared.join(&package));
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
     use crate::golden::recipe::example;
 
-    fn open(dir: &Path, base: &Base) -> anyhow::Result<PackageCache> {
+    fn open(dir: &Path, base: &Base) -> crate::Result<PackageCache> {
         let own = tempfile::Builder::new().tempdir_in(dir).unwrap().keep();
         PackageCache::open(dir, own, base)
     }

@@ -13,11 +13,9 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-
 use super::local::beneath;
 use super::sources::{Archive, keyring};
-use crate::failure::Advise;
+use crate::error::{Advise, Context, err};
 use crate::golden::load::read_keys;
 use crate::golden::recipe::{Base, Uri};
 use crate::golden::tree::Tree;
@@ -59,14 +57,14 @@ impl Further {
     ///
     /// # Errors
     /// If a file of keys is not what it was when the recipe was checked, or an archive has no address.
-    pub(crate) fn of(base: &Base, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of(base: &Base, folder: &Path) -> crate::Result<Self> {
         let main = Archive::of_the_build(base);
         let mut archives: Vec<Ready> = Vec::new();
         for archive in &base.archives {
             let own = main.as_ref().map(Archive::main);
             let uri = archive.uri.as_ref().or(own).cloned();
             let uri = uri
-                .ok_or_else(|| anyhow!("this machine's apt knows no archive of the distribution"))
+                .ok_or_else(|| err!("this machine's apt knows no archive of the distribution"))
                 .hint(|| "write `uri` in [[base.archives]], or `mirror` in [base]")?;
             let keys = match &archive.signed_by {
                 Some(file) => Some(keys_of(folder, file)?),
@@ -95,7 +93,7 @@ impl Further {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub(crate) fn seed(&self, seed: &Path) -> anyhow::Result<()> {
+    pub(crate) fn seed(&self, seed: &Path) -> crate::Result<()> {
         let doing = || format!("writing what apt is told into {}", seed.display());
         let write = |inside: &str, content: &[u8], mode: u32| -> std::io::Result<PathBuf> {
             let path = seed.join(inside.trim_start_matches('/'));
@@ -127,7 +125,7 @@ impl Further {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub(crate) fn settle(&self, tree: &Tree) -> anyhow::Result<()> {
+    pub(crate) fn settle(&self, tree: &Tree) -> crate::Result<()> {
         for archive in &self.archives {
             if let (Some((content, _)), Some(path)) = (&archive.keys, archive.keys_path()) {
                 tree.write(path, content, 0o644)?;
@@ -143,7 +141,7 @@ impl Further {
     ///
     /// # Errors
     /// If a file cannot be written or removed.
-    pub(crate) fn finish(&self, tree: &Tree, main: Option<&Archive>) -> anyhow::Result<()> {
+    pub(crate) fn finish(&self, tree: &Tree, main: Option<&Archive>) -> crate::Result<()> {
         for archive in &self.archives {
             let path = archive.sources_path();
             if !archive.keep {
@@ -184,7 +182,7 @@ impl Ready {
     }
 }
 
-fn keys_of(folder: &Path, file: &Path) -> anyhow::Result<(Vec<u8>, &'static str)> {
+fn keys_of(folder: &Path, file: &Path) -> crate::Result<(Vec<u8>, &'static str)> {
     let path = beneath(folder, file)?;
     read_keys(&path).with_context(|| format!("reading {} beside the recipe", file.display()))
 }

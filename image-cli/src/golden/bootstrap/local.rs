@@ -11,9 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-
 use super::cache::PackageCache;
+use crate::error::{Context, bail};
 use crate::golden::recipe::{Base, Recipe, Step};
 
 /// The folder beneath that of apt's packages.
@@ -43,7 +42,7 @@ fn files(recipe: &Recipe) -> impl Iterator<Item = &Path> {
 ///
 /// # Errors
 /// If one is not there any more, or cannot be copied.
-pub(crate) fn gather(recipe: &Recipe, folder: &Path, cache: &PackageCache) -> anyhow::Result<()> {
+pub(crate) fn gather(recipe: &Recipe, folder: &Path, cache: &PackageCache) -> crate::Result<()> {
     for file in files(recipe) {
         let doing = || format!("copying {} beside the recipe", file.display());
         let source = beneath(folder, file)?;
@@ -60,7 +59,7 @@ pub(crate) fn gather(recipe: &Recipe, folder: &Path, cache: &PackageCache) -> an
 ///
 /// # Errors
 /// If it is not.
-pub(super) fn beneath(folder: &Path, file: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn beneath(folder: &Path, file: &Path) -> crate::Result<PathBuf> {
     let folder = folder.canonicalize().with_context(|| format!("opening {}", folder.display()))?;
     let doing = || format!("opening {} beside the recipe", file.display());
     let found = folder.join(file).canonicalize().with_context(doing)?;

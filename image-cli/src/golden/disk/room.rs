@@ -62,7 +62,7 @@ pub(crate) fn of_packages(recipe: &Recipe, installed: u64) -> Option<Remark> {
 ///
 /// # Errors
 /// If the tree cannot be read.
-pub(crate) fn of_tree(recipe: &Recipe, tree: &Tree, when: When) -> anyhow::Result<Option<Remark>> {
+pub(crate) fn of_tree(recipe: &Recipe, tree: &Tree, when: When) -> crate::Result<Option<Remark>> {
     let DiskSize::Bytes(Size(size)) = recipe.disk.size else { return Ok(None) };
     let content = Content::measure_without(tree.root(), EMPTY)?;
     Ok(judge(recipe, size, Layout::smallest(recipe, content.filesystem_size(0)), when))
@@ -91,8 +91,8 @@ fn judge(recipe: &Recipe, size: u64, smallest: u64, when: When) -> Option<Remark
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::load::Severity;
     use crate::golden::recipe::{Run, example};
+    use crate::mistake::Severity;
 
     const MIB: u64 = 1 << 20;
 

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 use super::remark::Role;
 use super::steps::beside;
 use super::{keys, rules};
 use crate::golden::recipe::{Base, Distribution, FurtherArchive};
+use crate::nearest::nearest;
 
 const DEBIAN: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
 const UBUNTU: &[&str] = &["focal", "jammy", "noble", "questing", "resolute"];
@@ -52,10 +53,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
     fields.finish(|key| keys::home(key, "[base]"));
     let distribution = distribution?;
-    let usual: &[&str] = match distribution {
-        Distribution::Debian => &["main"],
-        Distribution::Ubuntu => &["main", "universe"],
-    };
+    let usual = distribution.components();
     Some(Base {
         distribution,
         release: release?,
@@ -235,6 +233,12 @@ pub(crate) enum KeysError {
     Keybox,
     #[error("this is not a file of public OpenPGP keys")]
     Other,
+}
+
+impl From<KeysError> for crate::Error {
+    fn from(error: KeysError) -> Self {
+        Self::failed(error)
+    }
 }
 
 /// Public keys as apt takes them, and the ending by which it knows their kind.

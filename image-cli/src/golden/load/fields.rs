@@ -13,8 +13,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 use super::remark::{Place, Role};
+use crate::nearest::nearest;
 use crate::size::Size;
 
 /// A value with its place in the text.

@@ -3,20 +3,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
-use serde::Serialize;
-
 use crate::golden::recipe::uri::masked;
-
-/// Whether a recipe can be built all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Severity {
-    /// It cannot.
-    Error,
-    /// It can, but hardly anyone would mean it so.
-    Warning,
-}
+use crate::mistake::{Mistake, Severity};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,21 +21,6 @@ pub(crate) struct Problem {
     pub(crate) label: Option<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
-}
-
-/// A problem as data.
-#[derive(Debug, Serialize)]
-pub(crate) struct Record {
-    severity: Severity,
-    /// From 1.
-    line: usize,
-    /// From 1, in characters.
-    column: usize,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<String>,
 }
 
 impl Problem {
@@ -80,7 +54,7 @@ impl Problem {
     }
 
     /// The problem as text for a terminal. Colours are escape sequences; a pipe's writer drops them.
-    pub(crate) fn render(&self, path: &Path, text: &str) -> String {
+    fn render(&self, path: &Path, text: &str) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -107,15 +81,18 @@ impl Problem {
         start..start.saturating_add(line.len())
     }
 
-    pub(crate) fn record(&self, text: &str) -> Record {
+    /// The problem of the recipe at `path` with this `text`, as callers are told.
+    pub(crate) fn mistake(&self, path: &Path, text: &str) -> Mistake {
         let (line, column) = place(text, self.span.start);
-        Record {
+        Mistake {
             severity: self.severity,
+            path: path.to_owned(),
             line,
             column,
             message: masked(&self.message),
             label: self.label.as_deref().map(masked),
             help: self.help.as_deref().map(masked),
+            rendered: self.render(path, text),
         }
     }
 }
@@ -138,48 +115,16 @@ fn calm(text: &str) -> String {
     text.replace(|c: char| ('\u{80}'..='\u{9f}').contains(&c), "·")
 }
 
-/// The one of `known` that a wrong `word` was probably meant to be.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let plain = |word: &str| word.to_lowercase().replace(['_', ' '], "-");
-    let word = plain(word);
-    let measured = known.into_iter().map(|known| (strsim::damerau_levenshtein(&word, &plain(known)), known));
-    let letters = |word: &str| {
-        let mut letters: Vec<char> = plain(word).chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    // Of words that are equally near, one of the same letters in another order was rather meant, then one of the same length.
-    let unlike = |known: &str| (letters(known) != letters(&word), known.len().abs_diff(word.len()));
-    let (distance, nearest) =
-        measured.min_by(|a, b| a.0.cmp(&b.0).then_with(|| unlike(a.1).cmp(&unlike(b.1))))?;
-    // One letter of three may be wrong.
-    let allowed = (nearest.chars().count() / 3).max(1);
-    (distance <= allowed && distance < nearest.chars().count()).then_some(nearest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_word_is_found_only_when_it_is_near() {
-        let keys = ["install", "remove", "copy", "write", "run", "esp-size"];
-        assert_eq!(nearest("instal", keys), Some("install"));
-        assert_eq!(nearest("ESP_SIZE", keys), Some("esp-size"));
-        assert_eq!(nearest("rnu", keys), Some("run"));
-        assert_eq!(nearest("delete", keys), None);
-        assert_eq!(nearest("htpo", ["htp", "hto", "http", "htop", "htcp"]), Some("htop"));
-        assert_eq!(nearest("htpx", ["htp", "htop", "htps"]), Some("htps"));
-        assert_eq!(nearest("x", ["y"]), None);
-        assert_eq!(nearest("x", []), None);
-    }
-
-    #[test]
     fn lines_and_columns_are_counted_in_characters() {
         let text = "a = 1\nü = 2\n";
         let problem = Problem::error(text.find('2').unwrap()..text.len(), "wrong");
-        let record = problem.record(text);
-        assert_eq!((record.line, record.column), (2, 5));
+        let mistake = problem.mistake(Path::new("a.toml"), text);
+        assert_eq!((mistake.line, mistake.column), (2, 5));
         assert_eq!(problem.shown(text), 11..12);
     }
 

@@ -8,13 +8,16 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::problem::{Problem, Severity};
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
 use super::{Loaded, count};
-use crate::failure::{Advise, USAGE};
-use crate::ui::Ui;
+use crate::error::{Advise, err};
+use crate::mistake::Severity;
+use crate::monitor::Monitor;
 
 /// What a word of a recipe is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     /// The release of `[base]`.
     Release,
@@ -33,7 +36,7 @@ pub(crate) enum Role {
 }
 
 /// A word and its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) role: Role,
     pub(super) word: String,
@@ -42,8 +45,9 @@ pub(super) struct Place {
 }
 
 /// The text that a recipe was read from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Source {
+    #[serde(with = "crate::os_text::path")]
     pub(super) path: PathBuf,
     pub(super) text: String,
     pub(super) places: Vec<Place>,
@@ -118,21 +122,16 @@ impl Loaded {
     /// Shows `remarks` at their places, in their order.
     ///
     /// # Errors
-    /// With exit code 64, if there is a mistake among them.
-    pub(crate) fn remark(&self, remarks: &[Remark], ui: &Ui) -> anyhow::Result<()> {
+    /// Of the kind [`Invalid`](crate::ErrorKind::Invalid), if there is a mistake among them.
+    pub(crate) fn remark(&self, remarks: &[Remark], monitor: Monitor<'_>) -> crate::Result<()> {
         let mut problems: Vec<Problem> = remarks.iter().map(|remark| remark.problem(&self.source)).collect();
         problems.sort_by_key(|problem| problem.span.start);
         for problem in &problems {
-            let rendered = problem.render(&self.source.path, &self.source.text);
-            match problem.severity {
-                Severity::Error => ui.mistake(&rendered),
-                Severity::Warning => ui.doubt(&rendered),
-            }
+            monitor.mistake(&problem.mistake(&self.source.path, &self.source.text));
         }
         match problems.iter().any(|problem| problem.severity == Severity::Error) {
             false => Ok(()),
-            true => Err(anyhow::anyhow!("{} has {}", self.source.path.display(), count(&problems)))
-                .exit_code(USAGE),
+            true => Err(err!("{} has {}", self.source.path.display(), count(&problems))).invalid(),
         }
     }
 }

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::base::base;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, text, texts};
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 use super::remark::Role;
 use super::steps::{access, file_or_text, steps};
 use super::{keys, rules};
@@ -15,6 +15,7 @@ use crate::golden::recipe::{
     Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat, Recipe,
     Seal,
 };
+use crate::nearest::nearest;
 use crate::properties;
 use crate::size::Size;
 

@@ -9,10 +9,11 @@ use toml::de::DeValue;
 
 use super::base::installable;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 use super::{keys, rules};
 use crate::golden::recipe::{Access, Copy, Preserve, Run, Step, Write};
 use crate::golden::secrets::is_name;
+use crate::nearest::nearest;
 
 /// What a step does, by its key.
 const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];

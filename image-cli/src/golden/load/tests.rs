@@ -21,7 +21,7 @@ fn problems(text: &str) -> Vec<String> {
 fn problems_in(folder: &Path, text: &str) -> Vec<String> {
     let (_, problems, _) = parse(text, &fs::canonicalize(folder).unwrap());
     let told = |problem: &Problem| {
-        let record = serde_json::to_value(problem.record(text)).unwrap();
+        let record = serde_json::to_value(problem.mistake(Path::new("a.toml"), text)).unwrap();
         let label = record["label"].as_str().map(|label| format!(" [{label}]")).unwrap_or_default();
         let word = |name: &str| record[name].to_string().replace("\\\"", "'").replace('"', "");
         format!("{} {}:{} {}{label}", &word("severity")[..1], word("line"), word("column"), word("message"))
@@ -425,7 +425,7 @@ fn a_recipe_that_cannot_be_read_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let told = |name: &str, content: &[u8]| {
         fs::write(folder.path().join(name), content).unwrap();
-        examine(&folder.path().join(name)).unwrap_err().chain().last().unwrap().to_string()
+        examine(&folder.path().join(name)).unwrap_err().root_cause()
     };
     assert_eq!(told("latin1.toml", b"name = \"a\"\n# \xfc\n"), "line 2 is not UTF-8");
     assert_eq!(told("huge.toml", &vec![b'#'; (1 << 20) + 1]), "it is larger than 1 MiB");
@@ -444,8 +444,7 @@ proptest::proptest! {
         let (recipe, problems, _) = parse(&text, Path::new("/nonexistent"));
         for problem in &problems {
             proptest::prop_assert!(problem.span.end <= text.len());
-            problem.render(Path::new("a.toml"), &text);
-            let _ = problem.record(&text);
+            let _ = problem.mistake(Path::new("a.toml"), &text);
         }
         proptest::prop_assert!(recipe.is_some() || !problems.is_empty());
     }

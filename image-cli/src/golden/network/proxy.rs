@@ -23,10 +23,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::address::Address;
 use super::upstream::Proxy as UpstreamProxy;
+use crate::error::Context;
 pub(super) use dial::Rules;
 use exchange::Exchange;
 
@@ -75,7 +74,7 @@ impl Proxy {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(super) fn start(listener: TcpListener, rules: Rules) -> anyhow::Result<Self> {
+    pub(super) fn start(listener: TcpListener, rules: Rules) -> crate::Result<Self> {
         let shared = Arc::new(Shared { rules, live: Mutex::default(), changed: Condvar::new() });
         let listener = Arc::new(listener);
         let (own, door) = (Arc::clone(&shared), Arc::clone(&listener));

@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::netlink;
-use crate::programs;
+use std::ffi::OsStr;
 
 /// Where names are resolved, in the namespace.
 pub(super) const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
@@ -63,17 +63,17 @@ pub(super) struct Unavailable {
 }
 
 impl Slirp {
-    /// Connects `namespace`. The answer comes when it is connected.
+    /// Connects `namespace`, by the program in a folder of `path`. The answer comes when it is connected.
     ///
     /// # Errors
     /// If it is not installed, or this user cannot make network interfaces.
-    pub(super) fn start(namespace: BorrowedFd<'_>) -> Result<Self, Unavailable> {
+    pub(super) fn start(namespace: BorrowedFd<'_>, path: &OsStr) -> Result<Self, Unavailable> {
         // Our own number as /proc here counts, which may be another namespace's.
         let own = std::fs::read_link("/proc/self").unwrap_or_default();
-        let path = format!("/proc/{}/fd/{}", own.display(), namespace.as_raw_fd());
+        let handle = format!("/proc/{}/fd/{}", own.display(), namespace.as_raw_fd());
         let mut command = Command::new(PROGRAM);
-        command.args(OPTIONS.map(|option| if option == "NAMESPACE" { path.as_str() } else { option }));
-        command.env_clear().env("PATH", programs::path()).current_dir("/");
+        command.args(OPTIONS.map(|option| if option == "NAMESPACE" { handle.as_str() } else { option }));
+        command.env_clear().env("PATH", path).current_dir("/");
         // Ctrl-C is for the build, which ends this one when it needs it no more.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| refused(&format!("{PROGRAM}: {error}")))?;

@@ -59,7 +59,7 @@ fn inside<T: Send>(network: &Network, work: impl FnOnce() -> T + Send) -> T {
 }
 
 fn begin(access: Access, archives: Vec<Address>) -> Network {
-    Network::begin(access, archives, Upstream::default()).unwrap()
+    Network::begin(access, archives, Upstream::default(), &programs_path()).unwrap()
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn apt(network: &Network, state: &Path, what: &[String]) -> std::process::Output
 }
 
 fn programs_path() -> std::ffi::OsString {
-    crate::programs::path()
+    crate::variables::Variables::of_tests().path()
 }
 
 #[test]

@@ -14,13 +14,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use anyhow::anyhow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::Uri;
 
 use super::address::Address;
-use crate::failure::Advise;
+use crate::error::{Advise, err};
 
 /// A proxy to go through.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,7 +62,7 @@ impl Upstream {
     pub(crate) fn new(
         apt: &str,
         variables: impl IntoIterator<Item = (String, String)>,
-    ) -> anyhow::Result<Self> {
+    ) -> crate::Result<Self> {
         let mut upstream = Self::default();
         for (name, value) in apt.lines().filter_map(setting) {
             upstream.add_of_apt(name, value)?;
@@ -87,7 +86,7 @@ impl Upstream {
         Ok(upstream)
     }
 
-    fn add_of_apt(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
+    fn add_of_apt(&mut self, name: &str, value: &str) -> crate::Result<()> {
         let (scheme, rest) = match name.to_ascii_lowercase() {
             name if name.starts_with("acquire::http::proxy") => {
                 (Scheme::Http, name.split_at(20).1.to_owned())
@@ -185,9 +184,9 @@ fn setting(line: &str) -> Option<(&str, &str)> {
 }
 
 /// The proxy that `value` names, which is said by the setting or variable `name`.
-fn proxy(name: &str, value: &str) -> anyhow::Result<Proxy> {
+fn proxy(name: &str, value: &str) -> crate::Result<Proxy> {
     parsed(value)
-        .map_err(|problem| anyhow!("{name} of this machine {problem}"))
+        .map_err(|problem| err!("{name} of this machine {problem}"))
         .hint(|| format!("set {name} to something like http://HOST:PORT, or to nothing"))
 }
 
@@ -235,7 +234,7 @@ fn decoded(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn upstream(apt: &str, variables: &[(&str, &str)]) -> anyhow::Result<Upstream> {
+    fn upstream(apt: &str, variables: &[(&str, &str)]) -> crate::Result<Upstream> {
         Upstream::new(apt, variables.iter().map(|(name, value)| (name.to_string(), value.to_string())))
     }
 
@@ -299,7 +298,7 @@ mod tests {
             ["socks5h://me:hunter2@a:1", "https://me:hunter2@a", "http://me:hunter2@", "http://me:hunter2 @a"]
         {
             let error = self::upstream("", &[("https_proxy", value)]).unwrap_err();
-            let told = crate::failure::render(&error);
+            let told = crate::error::rendered(&error);
             assert!(
                 told.starts_with("https_proxy of this machine ") && told.contains("\n\nhint: set "),
                 "{told}"

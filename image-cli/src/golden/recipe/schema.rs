@@ -47,7 +47,7 @@ const NO_NUL: &str = "^[^\\u0000]*$";
 pub(crate) const LONGEST: u32 = 7 * 24 * 60 * 60;
 
 /// The whole schema.
-pub(crate) fn document() -> Value {
+pub fn document() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Recipe>().to_value();
     tidy(&mut schema);

@@ -7,20 +7,27 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// An archive's address. Shown, written and compared in hashes without its credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Uri {
+pub struct Uri {
     plain: String,
     credentials: Option<Credentials>,
 }
 
 /// Who asks for packages.
-#[derive(Clone, PartialEq, Eq)]
-struct Credentials {
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credentials {
     login: String,
     password: String,
+}
+
+/// Nothing of them: they are secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
 }
 
 impl Uri {
@@ -40,6 +47,16 @@ impl Uri {
     /// The address without credentials.
     pub(crate) fn as_str(&self) -> &str {
         &self.plain
+    }
+
+    /// The credentials alone, if there are any.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// The same address with these credentials.
+    pub(crate) fn with_credentials(self, credentials: Option<Credentials>) -> Self {
+        Self { credentials, ..self }
     }
 
     /// Whether there are credentials.
@@ -96,6 +113,13 @@ impl fmt::Debug for Uri {
 impl Serialize for Uri {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.plain)
+    }
+}
+
+/// An address that was shown: without credentials.
+impl<'de> Deserialize<'de> for Uri {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { plain: String::deserialize(deserializer)?, credentials: None })
     }
 }
 

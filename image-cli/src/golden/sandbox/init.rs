@@ -6,31 +6,26 @@
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, anyhow};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, setsid, wait};
 
-use super::{INIT, Order, Verdict, privileges, root, secrets, standard_socket};
-use crate::failure;
+use super::{Order, Verdict, privileges, root, secrets};
+use crate::error::{Context, Record, err};
+use crate::os_text::OsText;
+use crate::reexec;
 
-/// Runs as init and answers with the exit code, if this process was started to be it.
-pub(crate) fn run() -> Option<ExitCode> {
-    let mut words = std::env::args_os();
-    let asked = words.next().is_some_and(|word| word == INIT) && words.next().is_none();
-    // The word alone could be anybody's link to this program.
-    if !asked || std::process::id() != 1 {
-        return None;
-    }
-    let mut socket = standard_socket().ok()?;
+/// Runs as init, started by [`Confined`](super::Confined), and answers with the exit code.
+pub fn run() -> ExitCode {
+    let Ok(mut socket) = reexec::standard_socket() else { return ExitCode::FAILURE };
     let verdict = match follow(&mut socket) {
         Ok(status) => Verdict::Ended(status),
-        Err(error) => Verdict::Refused { error: format!("{error:#}"), hint: failure::hint(&error) },
+        Err(error) => Verdict::Refused(Record::from(&error)),
     };
     let told = serde_json::to_writer(&socket, &verdict).is_ok();
-    Some(if told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Does what is ordered and answers with the program's status, as wait(2) has it.
-fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
+fn follow(socket: &mut UnixStream) -> crate::Result<i32> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("hiding process 1")?;
     let order = Order::receive(socket)?;
     if !order.terminal {
@@ -45,7 +40,7 @@ fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
     let program = order.program.clone().into_os();
     let doing = format!("starting {} in the image", program.to_string_lossy());
     let mut command = Command::new(program);
-    command.args(order.arguments.into_iter().map(super::Text::into_os)).env_clear();
+    command.args(order.arguments.into_iter().map(OsText::into_os)).env_clear();
     command.envs(order.environment.into_iter().map(|(name, value)| (name.into_os(), value.into_os())));
     command.current_dir("/").stdin(Stdio::null());
     if let Some(terminal) = terminal {
@@ -55,7 +50,7 @@ fn follow(socket: &mut UnixStream) -> anyhow::Result<i32> {
     reap(Pid::from_child(&child))
 }
 
-fn open_terminal() -> anyhow::Result<std::fs::File> {
+fn open_terminal() -> crate::Result<std::fs::File> {
     std::fs::File::options()
         .read(true)
         .write(true)
@@ -64,12 +59,12 @@ fn open_terminal() -> anyhow::Result<std::fs::File> {
 }
 
 /// Waits for `program`, and for whatever else ends until then and has no other parent.
-fn reap(program: Pid) -> anyhow::Result<i32> {
+fn reap(program: Pid) -> crate::Result<i32> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == program => return Ok(status.as_raw()),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-            Ok(None) => return Err(anyhow!("waiting for the program: it is gone")),
+            Ok(None) => return Err(err!("waiting for the program: it is gone")),
             Err(error) => return Err(error).context("waiting for the program"),
         }
     }

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use rustix::mount::{MountFlags, mount, mount_bind};
 
 use super::root::read_only;
+use crate::error::Context;
 
 /// Dangerous, or telling of the kernel's inside.
 const MASKED: [&str; 12] = [
@@ -47,7 +47,7 @@ pub(crate) const BOOT_ID: &str = "run/goldimg/boot-id";
 ///
 /// # Errors
 /// If something cannot be mounted.
-pub(super) fn put(root: &Path) -> anyhow::Result<()> {
+pub(super) fn put(root: &Path) -> crate::Result<()> {
     let proc = root.join("proc");
     for name in MASKED.iter().chain(&FOREIGN) {
         mask(&proc.join(name), &root.join("dev/null"))?;
@@ -66,7 +66,7 @@ pub(super) fn put(root: &Path) -> anyhow::Result<()> {
 }
 
 /// Hides the file or folder at `path`, if there is one.
-fn mask(path: &Path, null: &Path) -> anyhow::Result<()> {
+fn mask(path: &Path, null: &Path) -> crate::Result<()> {
     let Ok(found) = path.symlink_metadata() else { return Ok(()) };
     let hidden = if found.is_dir() {
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

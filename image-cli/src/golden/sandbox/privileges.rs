@@ -1,12 +1,12 @@
 //! What a program may do: what a container's root may.
 
-use anyhow::Context;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
     set_thread_groups,
 };
 
 use super::syscalls;
+use crate::error::Context;
 
 /// What packages' scripts need to make files of all kinds and owners, and to become other users. Docker's default
 /// without CAP_NET_RAW. Nothing that reaches beyond the tree: no mounts, no network interfaces, no tracing, no clock.
@@ -32,7 +32,7 @@ const CAPABILITIES: u32 = 64;
 ///
 /// # Errors
 /// If the kernel does not take it.
-pub(super) fn drop() -> anyhow::Result<()> {
+pub(super) fn drop() -> crate::Result<()> {
     // This process has one thread.
     set_thread_groups(&[]).context("leaving the caller's groups")?;
     // A filter may be set by who may gain nothing any more, or by who may all: sudo would not work after the former.

@@ -12,7 +12,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -22,14 +21,14 @@ use rustix::mount::{
 use rustix::process::{chdir, pivot_root};
 
 use super::masks;
-use crate::failure::Advise;
+use crate::error::{Advise, Context, err};
 
 /// Makes the tree at `root` the root directory of this process, which must be the first one of its PID namespace and
 /// alone in its mount namespace.
 ///
 /// # Errors
 /// If something cannot be mounted.
-pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
+pub(super) fn enter(root: &Path) -> crate::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("parting from this machine's mounts")?;
     mount_bind_recursive(root, root).context("making the image the root directory")?;
@@ -46,19 +45,19 @@ pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
     change().context("making the image the root directory")
 }
 
-fn mount_proc(target: &Path) -> anyhow::Result<()> {
+fn mount_proc(target: &Path) -> crate::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     match mount("proc", target, "proc", flags, None) {
         Ok(()) => Ok(()),
         // A container whose own /proc is partly hidden may not have a whole one (mount_namespaces(7)).
-        Err(Errno::PERM) => Err(anyhow!("mounting /proc in the image: this machine hides parts of its own"))
+        Err(Errno::PERM) => Err(err!("mounting /proc in the image: this machine hides parts of its own"))
             .hint(|| "start the container with --security-opt systempaths=unconfined (Podman: unmask=ALL), or --privileged"),
         Err(error) => Err(error).context("mounting /proc in the image"),
     }
 }
 
 /// Adds `flags` to those that the mount at `target` has.
-pub(crate) fn add_flags(target: &Path, flags: MountFlags) -> anyhow::Result<()> {
+pub(crate) fn add_flags(target: &Path, flags: MountFlags) -> crate::Result<()> {
     let doing = || format!("restricting the mount at {}", target.display());
     // Those of this machine's mounts are locked in a user namespace, and must be said again (mount_namespaces(7)).
     let locked = [
@@ -77,7 +76,7 @@ pub(crate) fn add_flags(target: &Path, flags: MountFlags) -> anyhow::Result<()> 
 }
 
 /// Makes what is at `target` read-only.
-pub(super) fn read_only(target: &Path) -> anyhow::Result<()> {
+pub(super) fn read_only(target: &Path) -> crate::Result<()> {
     mount_bind(target, target).with_context(|| format!("restricting {}", target.display()))?;
     add_flags(target, MountFlags::RDONLY)
 }

@@ -10,10 +10,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::Context;
 use rustix::mount::{MountFlags, mount};
 
 use super::root::add_flags;
+use crate::error::Context;
 use crate::golden::secrets::{FOLDER, Secrets};
 
 /// Shows them. To be called when the tree is the root directory: a link that an earlier step left at [`FOLDER`], or on
@@ -21,7 +21,7 @@ use crate::golden::secrets::{FOLDER, Secrets};
 ///
 /// # Errors
 /// If they cannot be shown.
-pub(super) fn show(secrets: &Secrets) -> anyhow::Result<()> {
+pub(super) fn show(secrets: &Secrets) -> crate::Result<()> {
     if secrets.is_empty() {
         return Ok(());
     }

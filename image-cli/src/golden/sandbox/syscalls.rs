@@ -112,7 +112,7 @@ fn part(table: &Table) -> Vec<sock_filter> {
     part
 }
 
-fn load(offset: u32) -> sock_filter {
+pub(crate) fn load(offset: u32) -> sock_filter {
     sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
 }
 

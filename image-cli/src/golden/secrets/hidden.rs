@@ -34,7 +34,7 @@ impl Hidden {
     ///
     /// # Errors
     /// If they are too many.
-    pub(crate) fn new(secrets: &Secrets) -> anyhow::Result<Self> {
+    pub(crate) fn new(secrets: &Secrets) -> crate::Result<Self> {
         let texts =
             secrets.iter().flat_map(|(_, content)| std::iter::once(trimmed(content)).chain(lines(content)));
         let mut texts: Vec<Vec<u8>> = texts.map(<[u8]>::to_vec).collect();

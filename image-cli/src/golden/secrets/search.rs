@@ -6,10 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aho_corasick::AhoCorasick;
-use anyhow::{Context, anyhow};
 
 use super::{Secrets, lines, trimmed};
-use crate::failure::Advise;
+use crate::error::Context;
 use crate::golden::source::attributes;
 use crate::golden::tree::Tree;
 
@@ -24,7 +23,7 @@ const PLACES: usize = 20;
 ///
 /// # Errors
 /// With the places, if one is; and if something cannot be read.
-pub(crate) fn none_in(tree: &Tree, secrets: &Secrets) -> anyhow::Result<()> {
+pub(crate) fn none_in(tree: &Tree, secrets: &Secrets) -> crate::Result<()> {
     let Some(search) = Search::new(secrets)? else { return Ok(()) };
     let mut places = Vec::new();
     let mut folders = vec![tree.root().to_owned()];
@@ -49,7 +48,7 @@ pub(crate) fn none_in(tree: &Tree, secrets: &Secrets) -> anyhow::Result<()> {
     if places.is_empty() { Ok(()) } else { Err(told(&places)) }
 }
 
-fn told(places: &[(PathBuf, String, &'static str)]) -> anyhow::Error {
+fn told(places: &[(PathBuf, String, &'static str)]) -> crate::Error {
     let mut text = String::from("secrets are in the image:");
     for (path, name, what) in places.iter().take(PLACES) {
         text.push_str(&format!("\n  {}: the secret {name:?}{what}", path.display()));
@@ -57,10 +56,9 @@ fn told(places: &[(PathBuf, String, &'static str)]) -> anyhow::Error {
     if places.len() > PLACES {
         text.push_str(&format!("\n  and {} more places", places.len().saturating_sub(PLACES)));
     }
-    let hint = || {
-        format!("let the step that writes it read {} instead, or remove it in the same step", super::FOLDER)
-    };
-    Err::<(), _>(anyhow!(text)).hint(hint).map_or_else(|error| error, |()| unreachable!("it was an error"))
+    let hint =
+        format!("let the step that writes it read {} instead, or remove it in the same step", super::FOLDER);
+    crate::Error::failed(text).with_hint(hint)
 }
 
 /// What is looked for.
@@ -73,7 +71,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(secrets: &Secrets) -> anyhow::Result<Option<Self>> {
+    fn new(secrets: &Secrets) -> crate::Result<Option<Self>> {
         let (mut texts, mut names) = (Vec::new(), Vec::new());
         for (name, content) in secrets.iter() {
             let telling = |line: &&[u8]| line.len() >= TELLING && !line.contains(&b' ');
@@ -87,7 +85,7 @@ impl Search {
     }
 
     /// The secret that is in `path`, and where there.
-    fn entry(&self, path: &Path, kind: fs::FileType) -> anyhow::Result<Option<(&str, &'static str)>> {
+    fn entry(&self, path: &Path, kind: fs::FileType) -> crate::Result<Option<(&str, &'static str)>> {
         let name = path.file_name().unwrap_or_default();
         if let Some(found) = self.find(name.as_bytes()) {
             return Ok(Some((found, ", in its name")));
@@ -161,7 +159,7 @@ mod tests {
         large.extend_from_slice(b"token-0123 and more");
         tree.write("/large", large, 0o600).unwrap();
         tree.write("/line", "  MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n", 0o644).unwrap();
-        let told = crate::failure::render(&none_in(&tree, &secrets).unwrap_err());
+        let told = crate::error::rendered(&none_in(&tree, &secrets).unwrap_err());
         let places = [
             "  /a/token-0123: the secret \"token\", in its name",
             "  /large: the secret \"token\"",

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::Total;
 use super::said::Said;
+use crate::error::{Context, bail, err};
 use crate::golden::bootstrap::{self, fetching, further::Further, settings_of};
 use crate::golden::recipe::Base;
-use crate::interrupt;
+use crate::monitor::CancellationToken;
 use crate::programs;
+use crate::variables::Variables;
 
 /// A root that nobody asked for so long is removed.
 const FORGET: Duration = Duration::from_secs(60 * 24 * 60 * 60);
@@ -39,6 +40,8 @@ const SETTINGS: [&str; 10] = [
 #[derive(Debug)]
 pub(super) struct Root {
     folder: PathBuf,
+    variables: Variables,
+    cancel: CancellationToken,
     _lock: File,
 }
 
@@ -47,8 +50,14 @@ impl Root {
     ///
     /// # Errors
     /// If apt is not here, or a file cannot be written.
-    pub(super) fn open(folder: &Path, lines: &[String], further: &Further) -> anyhow::Result<Self> {
-        programs::require(&["apt-get", "apt-cache", "apt-config"])?;
+    pub(super) fn open(
+        folder: &Path,
+        lines: &[String],
+        further: &Further,
+        variables: &Variables,
+        cancel: &CancellationToken,
+    ) -> crate::Result<Self> {
+        programs::require(&["apt-get", "apt-cache", "apt-config"], &variables.path())?;
         let name = Sha256::digest(format!("{lines:?}{further:?}"));
         let name: String = name.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let own = folder.join(&name);
@@ -62,12 +71,13 @@ impl Root {
         lock.set_modified(SystemTime::now()).with_context(doing)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(doing)?;
         forget(folder, &name);
-        let root = Self { folder: own.clone(), _lock: lock };
+        let (variables, cancel) = (variables.clone(), cancel.clone());
+        let root = Self { folder: own.clone(), variables, cancel, _lock: lock };
         root.prepare(lines, further).with_context(doing)?;
         Ok(root)
     }
 
-    fn prepare(&self, lines: &[String], further: &Further) -> anyhow::Result<()> {
+    fn prepare(&self, lines: &[String], further: &Further) -> crate::Result<()> {
         let path = |inside: &str| self.folder.join(inside);
         match fs::remove_dir_all(path("etc")) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
@@ -86,7 +96,7 @@ impl Root {
         further.seed(&self.folder)?;
         fs::write(path("etc/apt/sources.list"), lines.join("\n") + "\n")?;
         fs::write(path("var/lib/dpkg/status"), "")?;
-        let dump = command("apt-config").args(fetching()).output()?;
+        let dump = self.command("apt-config").args(fetching()).output()?;
         let here = self.folder.display();
         let mut settings =
             vec![format!("Dir \"{here}\";"), format!("Dir::State::status \"{here}/var/lib/dpkg/status\";")];
@@ -96,16 +106,25 @@ impl Root {
         Ok(())
     }
 
+    /// A program that speaks English, in an environment of its own.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.variables.proxies());
+        command.env("PATH", self.variables.path()).env("LC_ALL", "C.UTF-8").env("HOME", "/");
+        command
+    }
+
     /// Runs an apt program in the root.
-    fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Said> {
-        interrupt::check()?;
-        let output = command(program)
+    fn run(&self, program: &str, arguments: &[&str]) -> crate::Result<Said> {
+        self.cancel.check()?;
+        let output = self
+            .command(program)
             .env("APT_CONFIG", self.folder.join("apt.conf"))
             .args(arguments)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("starting {program}"))?;
-        interrupt::check()?;
+        self.cancel.check()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said {
             success: output.status.success(),
@@ -118,7 +137,7 @@ impl Root {
     ///
     /// # Errors
     /// If apt cannot be started.
-    pub(super) fn update(&self) -> anyhow::Result<Said> {
+    pub(super) fn update(&self) -> crate::Result<Said> {
         self.run("apt-get", &["update"])
     }
 
@@ -159,7 +178,7 @@ impl Root {
         base: &Base,
         recipe_folder: &Path,
         packages: &[&String],
-    ) -> anyhow::Result<Said> {
+    ) -> crate::Result<Said> {
         let (essential, required) = (bootstrap::essential(base), bootstrap::required(base));
         let mut arguments = vec!["--simulate", "--yes", "install", "--", "apt", &essential, &required];
         let packages: Vec<String> =
@@ -172,7 +191,7 @@ impl Root {
     ///
     /// # Errors
     /// If apt cannot be started.
-    pub(super) fn names(&self) -> anyhow::Result<Vec<String>> {
+    pub(super) fn names(&self) -> crate::Result<Vec<String>> {
         Ok(self.run("apt-cache", &["pkgnames"])?.stdout.lines().map(String::from).collect())
     }
 
@@ -185,7 +204,7 @@ impl Root {
         simulation: &str,
         recipe_folder: &Path,
         packages: &[&String],
-    ) -> anyhow::Result<Total> {
+    ) -> crate::Result<Total> {
         let versions: Vec<String> = simulation.lines().filter_map(installed).collect();
         let mut arguments = vec!["show", "--no-all-versions"];
         arguments.extend(versions.iter().map(String::as_str));
@@ -194,12 +213,12 @@ impl Root {
         let files = packages.iter().filter_map(|package| Base::local_file(package));
         for file in files {
             let path = recipe_folder.join(file);
-            let said = command("dpkg-deb").arg("--field").arg(&path).arg("Installed-Size").output()?;
+            let said = self.command("dpkg-deb").arg("--field").arg(&path).arg("Installed-Size").output()?;
             let kib: u64 = String::from_utf8_lossy(&said.stdout).trim().parse().unwrap_or_default();
             total.installed_size = total.installed_size.saturating_add(kib.saturating_mul(1024));
         }
         match total.installed_size {
-            0 => Err(anyhow!("apt-cache does not say how large packages are")),
+            0 => Err(err!("apt-cache does not say how large packages are")),
             _ => Ok(total),
         }
     }
@@ -211,15 +230,6 @@ impl Drop for Root {
         // The next question writes it anew, whatever is left.
         let _ = fs::remove_dir_all(self.folder.join("etc"));
     }
-}
-
-/// A program that speaks English, in an environment of its own.
-fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    let kept = std::env::vars_os()
-        .filter(|(name, _)| name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy"));
-    command.env_clear().envs(kept).env("PATH", programs::path()).env("LC_ALL", "C.UTF-8").env("HOME", "/");
-    command
 }
 
 /// What apt takes for a package: a name, or a path with a slash.

@@ -14,11 +14,10 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, anyhow, bail};
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 use rustix::io::Errno;
 
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 use crate::printable::printable;
 
 const CAPABILITY: &str = "security.capability";
@@ -68,7 +67,7 @@ pub(crate) struct Attribute {
 ///
 /// # Errors
 /// If they cannot be listed.
-pub(crate) fn list(file: impl AsFd) -> anyhow::Result<Vec<Attribute>> {
+pub(crate) fn list(file: impl AsFd) -> crate::Result<Vec<Attribute>> {
     let mut names = vec![0; LONGEST];
     let length = match flistxattr(file, &mut names) {
         Ok(length) => length,
@@ -90,7 +89,7 @@ pub(crate) fn list(file: impl AsFd) -> anyhow::Result<Vec<Attribute>> {
 ///
 /// # Errors
 /// If they cannot be read.
-pub(crate) fn values(file: impl AsFd) -> anyhow::Result<Vec<Vec<u8>>> {
+pub(crate) fn values(file: impl AsFd) -> crate::Result<Vec<Vec<u8>>> {
     let value = |attribute: Attribute| {
         let mut value = vec![0; LONGEST];
         let length = fgetxattr(&file, attribute.name.as_str(), &mut value)
@@ -114,7 +113,7 @@ fn topic(name: &str) -> Topic {
 ///
 /// # Errors
 /// If it names ids that cannot be seen or made here, or the filesystem refuses it.
-pub(crate) fn copy(attribute: &Attribute, from: impl AsFd, to: impl AsFd) -> anyhow::Result<()> {
+pub(crate) fn copy(attribute: &Attribute, from: impl AsFd, to: impl AsFd) -> crate::Result<()> {
     let name = attribute.name.as_str();
     let doing = || format!("copying its attribute {}", printable(name));
     let mut value = vec![0; LONGEST];
@@ -132,7 +131,7 @@ pub(crate) fn copy(attribute: &Attribute, from: impl AsFd, to: impl AsFd) -> any
 ///
 /// # Errors
 /// If they cannot be read or written.
-pub(crate) fn carry_acl(from: impl AsFd, to: impl AsFd) -> anyhow::Result<()> {
+pub(crate) fn carry_acl(from: impl AsFd, to: impl AsFd) -> crate::Result<()> {
     let mut value = vec![0; LONGEST];
     match fgetxattr(from, ACL_ACCESS, &mut value) {
         Ok(length) => {
@@ -145,7 +144,7 @@ pub(crate) fn carry_acl(from: impl AsFd, to: impl AsFd) -> anyhow::Result<()> {
 }
 
 /// Capabilities of version 2, which count wherever the file is (linux/capability.h, `vfs_cap_data`).
-fn of_every_namespace(value: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn of_every_namespace(value: &[u8]) -> crate::Result<Vec<u8>> {
     const VERSION_2: u32 = 0x0200_0000;
     const VERSION_3: u32 = 0x0300_0000;
     const REVISION: u32 = 0xff00_0000;
@@ -178,8 +177,8 @@ struct Range {
 }
 
 impl IdMap {
-    fn of_this_process() -> anyhow::Result<Self> {
-        let read = |name: &str| -> anyhow::Result<Vec<Range>> {
+    fn of_this_process() -> crate::Result<Self> {
+        let read = |name: &str| -> crate::Result<Vec<Range>> {
             let path = format!("/proc/self/{name}");
             let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
             Ok(text.lines().filter_map(Range::parse).collect())
@@ -188,7 +187,7 @@ impl IdMap {
     }
 
     /// A list with the machine's ids in place of this namespace's (linux/posix_acl_xattr.h).
-    fn acl(&self, value: &[u8]) -> anyhow::Result<Vec<u8>> {
+    fn acl(&self, value: &[u8]) -> crate::Result<Vec<u8>> {
         const VERSION: u32 = 2;
         const USER: u16 = 0x02;
         const GROUP: u16 = 0x08;
@@ -221,14 +220,14 @@ impl Range {
 }
 
 /// The machine's id for the id `inside`.
-fn outside(map: &[Range], inside: u32, what: &str) -> anyhow::Result<u32> {
+fn outside(map: &[Range], inside: u32, what: &str) -> crate::Result<u32> {
     let of = |range: &Range| {
         let offset = inside.checked_sub(range.inside).filter(|offset| *offset < range.count)?;
         range.outside.checked_add(offset)
     };
     match map.iter().find_map(of) {
         Some(id) if id != u32::MAX => Ok(id),
-        _ => Err(anyhow!("it names a {what} that an ordinary user's build cannot see"))
+        _ => Err(err!("it names a {what} that an ordinary user's build cannot see"))
             .hint(|| "build as root, or leave \"mode\" out of `preserve`"),
     }
 }

@@ -22,15 +22,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
 
 use super::owner::Ids;
+use crate::error::Context;
 use crate::golden::recipe::{Copy, Preserve};
 use crate::golden::source::attributes::{self, Topic};
 use crate::golden::source::{Entry, Folder, Kind, Source, shown};
 use crate::golden::tree::Tree;
-use crate::interrupt;
 use meeting::{Meeting, meet};
 use permissions::{file_mode, folder_mode, kept_mode};
 
@@ -38,7 +37,7 @@ use permissions::{file_mode, folder_mode, kept_mode};
 ///
 /// # Errors
 /// If the source cannot be read, something in the image is in the way, or cannot be written.
-pub(super) fn copy(step: &Copy, folder: &Path, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn copy(step: &Copy, folder: &Path, tree: &Tree) -> crate::Result<Vec<PathBuf>> {
     let doing = || format!("copying {} to {} in the image", shown(&step.from), step.to);
     let source = Source::open(folder, &step.from)?;
     let entry = source.entry()?;
@@ -55,7 +54,7 @@ pub(super) fn copy(step: &Copy, folder: &Path, tree: &Tree) -> anyhow::Result<Ve
 }
 
 /// What `to` of the step means. As cp does: a file goes into a folder that is there.
-fn target(step: &Copy, entry: &Entry<'_>, tree: &Tree) -> anyhow::Result<PathBuf> {
+fn target(step: &Copy, entry: &Entry<'_>, tree: &Tree) -> crate::Result<PathBuf> {
     let into = PathBuf::from(&step.to);
     let is_folder = step.to.ends_with('/') || tree.path(&into)?.is_dir();
     Ok(match step.from.file_name() {
@@ -85,8 +84,8 @@ struct Predecessor {
 
 impl Transfer<'_> {
     /// Puts `entry` at `place`, a path on this machine whose parents are folders in the tree.
-    fn entry(&mut self, entry: &Entry<'_>, place: &Path) -> anyhow::Result<()> {
-        interrupt::check()?;
+    fn entry(&mut self, entry: &Entry<'_>, place: &Path) -> crate::Result<()> {
+        self.tree.log().check()?;
         let meeting = meet(entry, place, self.step, self.tree)?;
         if let (Kind::Folder, Meeting::Into(there)) = (entry.kind(), &meeting) {
             return self.content_of(&entry.open_folder()?, there);
@@ -104,7 +103,7 @@ impl Transfer<'_> {
         }
     }
 
-    fn content_of(&mut self, folder: &Folder, place: &Path) -> anyhow::Result<()> {
+    fn content_of(&mut self, folder: &Folder, place: &Path) -> crate::Result<()> {
         folder.names()?.into_iter().try_for_each(|name| {
             let place = place.join(&name);
             self.entry(&folder.entry(name)?, &place)
@@ -112,7 +111,7 @@ impl Transfer<'_> {
     }
 
     /// Takes away what gives way, and answers with what it leaves.
-    fn remove(&self, place: &Path) -> anyhow::Result<Option<Predecessor>> {
+    fn remove(&self, place: &Path) -> crate::Result<Option<Predecessor>> {
         let meta = place.symlink_metadata()?;
         if meta.is_dir() {
             fs::remove_dir_all(place)?;
@@ -129,7 +128,7 @@ impl Transfer<'_> {
         Ok(predecessor)
     }
 
-    fn folder(&mut self, entry: &Entry<'_>, place: &Path) -> anyhow::Result<()> {
+    fn folder(&mut self, entry: &Entry<'_>, place: &Path) -> crate::Result<()> {
         let doing = || format!("making the folder {}", self.tree.inside(place).display());
         let source = entry.open_folder()?;
         fs::create_dir(place).with_context(doing)?;
@@ -145,7 +144,7 @@ impl Transfer<'_> {
         self.times(entry, place)
     }
 
-    fn link(&mut self, entry: &Entry<'_>, place: &Path) -> anyhow::Result<()> {
+    fn link(&mut self, entry: &Entry<'_>, place: &Path) -> crate::Result<()> {
         symlink(entry.read_link()?, place)?;
         let ids = self.ids.unwrap_or(Ids::ROOT);
         lchown(place, Some(ids.user), Some(ids.group))?;
@@ -158,7 +157,7 @@ impl Transfer<'_> {
         entry: &Entry<'_>,
         place: &Path,
         predecessor: Option<Predecessor>,
-    ) -> anyhow::Result<()> {
+    ) -> crate::Result<()> {
         if let Some(first) = self.first_names.get(&entry.identity())
             && fs::hard_link(first, place).is_ok()
         {
@@ -168,7 +167,7 @@ impl Transfer<'_> {
         }
         let source = entry.open_file()?;
         let made = File::options().write(true).create_new(true).mode(0o600).open(place)?;
-        content::copy(&source, &made, entry)?;
+        content::copy(&source, &made, entry, self.tree.log())?;
         let there = predecessor.as_ref();
         // Capabilities and the set-user-ID bit are gone after a change of the owner, so that comes first.
         let ids = self.ids.or(there.map(|there| there.ids)).unwrap_or(Ids::ROOT);
@@ -197,7 +196,7 @@ impl Transfer<'_> {
         self.step.mode.is_none() && !self.step.preserves(Preserve::Mode)
     }
 
-    fn attributes(&self, entry: &Entry<'_>, from: impl std::os::fd::AsFd, to: &File) -> anyhow::Result<()> {
+    fn attributes(&self, entry: &Entry<'_>, from: impl std::os::fd::AsFd, to: &File) -> crate::Result<()> {
         if !self.step.preserves(Preserve::Mode) && !self.step.preserves(Preserve::Xattr) {
             return Ok(());
         }
@@ -210,7 +209,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn times(&self, entry: &Entry<'_>, place: &Path) -> anyhow::Result<()> {
+    fn times(&self, entry: &Entry<'_>, place: &Path) -> crate::Result<()> {
         if !self.step.preserves(Preserve::Timestamps) {
             return Ok(());
         }

@@ -1,8 +1,6 @@
 //! Who owns a file: names are those of the image's passwd(5) and group(5), not of this machine's.
 
-use anyhow::{Context, anyhow};
-
-use crate::failure::Advise;
+use crate::error::{Advise, Context, err};
 use crate::golden::recipe::Owner;
 use crate::golden::tree::Tree;
 
@@ -21,7 +19,7 @@ impl Ids {
     ///
     /// # Errors
     /// If the image has no such user or group.
-    pub(super) fn find(owner: &Owner, tree: &Tree) -> anyhow::Result<Self> {
+    pub(super) fn find(owner: &Owner, tree: &Tree) -> crate::Result<Self> {
         Ok(Self {
             user: id(&owner.user, "user", "/etc/passwd", tree)?,
             group: id(&owner.group, "group", "/etc/group", tree)?,
@@ -29,7 +27,7 @@ impl Ids {
     }
 }
 
-fn id(name: &str, what: &str, file: &str, tree: &Tree) -> anyhow::Result<u32> {
+fn id(name: &str, what: &str, file: &str, tree: &Tree) -> crate::Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
@@ -42,7 +40,7 @@ fn id(name: &str, what: &str, file: &str, tree: &Tree) -> anyhow::Result<u32> {
         Some(id) => id.with_context(|| format!("reading the {what} {name} in {file} of the image")),
         // An empty tree has root all the same.
         None if name == "root" => Ok(0),
-        None => Err(anyhow!("the image has no {what} {name:?} (in {file})"))
+        None => Err(err!("the image has no {what} {name:?} (in {file})"))
             .hint(|| format!("put a step before this one that makes the {what}, or write its number")),
     }
 }

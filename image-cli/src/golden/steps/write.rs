@@ -7,9 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-
 use super::owner::Ids;
+use crate::error::{Context, bail};
 use crate::golden::recipe::Write;
 use crate::golden::tree::Tree;
 
@@ -20,7 +19,7 @@ const MODE: u32 = 0o644;
 ///
 /// # Errors
 /// If it cannot be written, or its owner is not known.
-pub(super) fn write(step: &Write, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn write(step: &Write, tree: &Tree) -> crate::Result<Vec<PathBuf>> {
     let doing = || format!("writing {} in the image", step.path);
     let ids = step.owner.as_ref().map(|owner| Ids::find(owner, tree)).transpose()?;
     let path = tree.path(&step.path)?;

@@ -6,13 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-
+use crate::error::{Context, err};
 pub(super) use crate::links::Last;
 use crate::links::{self, LINKS_MAX};
 
 /// Where `inside`, a path in the tree at `root`, is on this machine. It, or the end of it, need not exist.
-pub(super) fn resolve(root: &Path, inside: &Path, last: Last) -> anyhow::Result<PathBuf> {
+pub(super) fn resolve(root: &Path, inside: &Path, last: Last) -> crate::Result<PathBuf> {
     let link = |inside: &Path| {
         let path = on_machine(root, inside);
         match path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink()) {
@@ -23,7 +22,7 @@ pub(super) fn resolve(root: &Path, inside: &Path, last: Last) -> anyhow::Result<
         }
     };
     let found = links::resolve(inside, last, link)?.ok_or_else(|| {
-        anyhow!("{} in the image leads through more than {LINKS_MAX} symbolic links", inside.display())
+        err!("{} in the image leads through more than {LINKS_MAX} symbolic links", inside.display())
     })?;
     Ok(on_machine(root, &found))
 }

@@ -17,14 +17,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::Context;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 
 use super::Tree;
+use crate::error::Context;
 use crate::golden::log::{Program, Running};
 use crate::golden::network::Networks;
 use crate::golden::recipe::Access;
 use crate::golden::sandbox::{BOOT_ID, Confined, add_flags};
+use std::ffi::OsStr;
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 5] = [
@@ -59,7 +60,7 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn begin(tree: &'a Tree, networks: Networks) -> anyhow::Result<Self> {
+    pub(super) fn begin(tree: &'a Tree, networks: Networks) -> crate::Result<Self> {
         // Whatever fails on the way is undone by dropping it.
         let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), networks };
         session.tree.make_dir("/proc")?;
@@ -85,7 +86,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub(crate) fn notice(&self, access: Access) -> anyhow::Result<Option<String>> {
+    pub(crate) fn notice(&self, access: Access) -> crate::Result<Option<String>> {
         Ok(self.networks.of(access)?.notice())
     }
 
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If such a network cannot be made.
-    pub(crate) fn command(&self, program: &str, access: Access) -> anyhow::Result<Confined<'_>> {
+    pub(crate) fn command(&self, program: &str, access: Access) -> crate::Result<Confined<'_>> {
         let network = self.networks.of(access)?;
         let mut command = self.tree.command(program);
         command.envs(network.environment()).network(network.namespace());
@@ -107,8 +108,8 @@ impl<'a> Session<'a> {
     pub(crate) fn resolving<T>(
         &self,
         access: Option<Access>,
-        work: impl FnOnce(Access) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
+        work: impl FnOnce(Access) -> crate::Result<T>,
+    ) -> crate::Result<T> {
         let usual = self.networks.usual();
         let access = access.unwrap_or(usual);
         // Wherever a package has led the link to meanwhile; systemd-resolved's leads to nothing before it runs.
@@ -137,7 +138,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If a folder cannot be made, or mounted.
-    pub(crate) fn show(&mut self, source: &Path, inside: &str, layer: &Path) -> anyhow::Result<()> {
+    pub(crate) fn show(&mut self, source: &Path, inside: &str, layer: &Path) -> crate::Result<()> {
         let target = self.tree.make_dir(inside)?;
         let doing = || format!("showing {} at {inside} in the image", source.display());
         let (upper, scratch) = (layer.join("upper"), layer.join("work"));
@@ -151,15 +152,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Opens a shell in the tree, on the terminal, and waits for its end.
+    /// Opens a shell in the tree, on the terminal (of the kind that `TERM` says), and waits for its end.
     ///
     /// # Errors
     /// If there is no terminal, or no shell in the tree.
-    pub(crate) fn shell(&self) -> anyhow::Result<()> {
+    pub(crate) fn shell(&self, terminal: Option<&OsStr>) -> crate::Result<()> {
         let shell = if self.tree.exists("/bin/bash") { "/bin/bash" } else { "/bin/sh" };
         let (status, verdict) = self.resolving(None, |access| {
             let mut command = self.command(shell, access)?;
-            command.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "dumb".into())).on_terminal();
+            command.env("TERM", terminal.unwrap_or(OsStr::new("dumb"))).on_terminal();
             let Running { mut child, verdict } = command.spawn(Stdio::null(), Stdio::null())?;
             let status = child.wait().context("waiting for the shell in the image")?;
             Ok((status, verdict))
@@ -173,11 +174,11 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If something cannot be unmounted or put back.
-    pub(crate) fn leave(mut self) -> anyhow::Result<()> {
+    pub(crate) fn leave(mut self) -> crate::Result<()> {
         self.undo()
     }
 
-    fn undo(&mut self) -> anyhow::Result<()> {
+    fn undo(&mut self) -> crate::Result<()> {
         let mut result = Ok(());
         while let Some(replaced) = self.replaced.pop() {
             result = result.and(replaced.put_back(self.tree));
@@ -190,7 +191,7 @@ impl<'a> Session<'a> {
     }
 
     /// An empty one: the machine's own tells of its disks and firmware, and packages act upon both.
-    fn mount_sys(&mut self) -> anyhow::Result<()> {
+    fn mount_sys(&mut self) -> crate::Result<()> {
         let target = self.tree.make_dir("/sys")?;
         self.mount_tmpfs(target.clone(), c"mode=755,size=64k")?;
         for folder in SYS {
@@ -199,7 +200,7 @@ impl<'a> Session<'a> {
         add_flags(&target, MountFlags::RDONLY)
     }
 
-    fn mount_dev(&mut self) -> anyhow::Result<()> {
+    fn mount_dev(&mut self) -> crate::Result<()> {
         let dev = self.tree.make_dir("/dev")?;
         self.mount_tmpfs(dev.clone(), c"mode=755,size=1m")?;
         for name in DEVICES {
@@ -219,7 +220,7 @@ impl<'a> Session<'a> {
         self.mount_tmpfs(shm, c"mode=1777")
     }
 
-    fn mount_run(&mut self) -> anyhow::Result<()> {
+    fn mount_run(&mut self) -> crate::Result<()> {
         let run = self.tree.make_dir("/run")?;
         self.mount_tmpfs(run, c"mode=755")?;
         let lock = self.tree.make_dir("/run/lock")?;
@@ -232,7 +233,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn mount_tmpfs(&mut self, target: PathBuf, options: &std::ffi::CStr) -> anyhow::Result<()> {
+    fn mount_tmpfs(&mut self, target: PathBuf, options: &std::ffi::CStr) -> crate::Result<()> {
         // Device nodes of a step's own do nothing; those of the session are mounts of their own.
         mount("tmpfs", &target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)
             .with_context(|| format!("mounting a memory filesystem at {}", target.display()))?;
@@ -242,7 +243,7 @@ impl<'a> Session<'a> {
 
     /// Shows the host's `source` at `target`, with what is mounted beneath it: a part alone would show what those
     /// mounts hide, which a user namespace may not.
-    fn bind(&mut self, source: &Path, target: PathBuf) -> anyhow::Result<()> {
+    fn bind(&mut self, source: &Path, target: PathBuf) -> crate::Result<()> {
         let doing = || format!("showing {} at {}", source.display(), target.display());
         mount_bind_recursive(source, &target).with_context(doing)?;
         self.mounts.push(target);
@@ -250,7 +251,7 @@ impl<'a> Session<'a> {
     }
 
     /// Puts `content` at `inside` until the session is over.
-    fn replace(&mut self, inside: &'static str, content: Vec<u8>, mode: u32) -> anyhow::Result<()> {
+    fn replace(&mut self, inside: &'static str, content: Vec<u8>, mode: u32) -> crate::Result<()> {
         let path = self.tree.link_path(inside)?;
         let before = Before::look(&path).with_context(|| format!("reading {inside} in the image"))?;
         self.tree.remove(inside)?;
@@ -316,7 +317,7 @@ impl Before {
 
 impl Replaced {
     /// Puts back what was there before, unless a command has put something of its own there meanwhile.
-    fn put_back(self, tree: &Tree) -> anyhow::Result<()> {
+    fn put_back(self, tree: &Tree) -> crate::Result<()> {
         let path = tree.link_path(self.inside)?;
         let ours = Before::look(&path);
         if !matches!(ours, Ok(Before::File(content, _)) if content == self.content) {
@@ -341,7 +342,8 @@ mod tests {
 
     /// A session without mounts, which need a namespace.
     fn session(tree: &Tree) -> Session<'_> {
-        let networks = Networks::new(Access::None, Vec::new(), Upstream::default());
+        let networks =
+            Networks::new(Access::None, Vec::new(), Upstream::default(), std::ffi::OsString::new());
         Session { tree, mounts: Vec::new(), replaced: Vec::new(), networks }
     }
 

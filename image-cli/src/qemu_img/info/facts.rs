@@ -9,10 +9,10 @@ use image_core::qcow2::bitmap;
 use image_core::qcow2::snapshot::{self, Snapshot};
 use serde_json::{Map, Value, json};
 
-use crate::facts;
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::node::{Layer, Node, backing_path};
 use crate::qemu_img::{bytes, words};
+use goldimg::facts;
 
 /// Raw images are counted in units of so many bytes.
 const SECTOR: u64 = 512;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::audit::{IDENTITIES, Renewal, System};
+use crate::monitor::silent;
 
 /// A path that a pattern means.
 fn example(pattern: &str) -> String {
@@ -49,7 +50,7 @@ fn each_row_is_told_and_what_a_service_makes_anew_is_sealed() {
         let request = request(disk.path());
         let audit = || audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
         assert_eq!(told(&audit()), files.iter().map(|(path, _)| path.clone()).collect());
-        let sealed = seal(&request, &ui()).unwrap();
+        let sealed = seal(&request, silent()).unwrap();
         let by_hand = files.iter().filter(|(_, renewal)| matches!(renewal, Renewal::ByHand(_)));
         assert_eq!(told(&sealed.report), by_hand.map(|(path, _)| path.clone()).collect());
         let (_, view) = open(&request).unwrap();

@@ -8,9 +8,10 @@ use image_core::block::{BlockWrite, ByteRange, FileDisk};
 use image_core::partition::{NewPartition, kind, write_gpt};
 use uuid::{Uuid, uuid};
 
-use super::{request, ui};
+use super::request;
 use crate::audit::tests::{MIB, ROOT, mke2fs, part, put, sound_tree};
 use crate::audit::{Expected, Profile, Report, Verdict, audit};
+use crate::monitor::silent;
 use crate::seal::{Request, seal};
 
 const VAR: Uuid = uuid!("0a6dd2ab-30d6-4c8b-8f2e-0d6f3a4a9f11");
@@ -77,7 +78,7 @@ fn what_lies_on_other_filesystems_is_looked_into_and_sealed() {
     assert!(private.evidence.contains("partition 4"), "{private:?}");
     assert_eq!(verdict(&report, "machine-id"), Verdict::Ok);
     let request = Request { profile: Profile::Any, ..request(&path) };
-    let sealed = seal(&request, &ui()).unwrap();
+    let sealed = seal(&request, silent()).unwrap();
     for rule in ["histories", "authorized-keys", "machine-id"] {
         assert_eq!(verdict(&sealed.report, rule), Verdict::Ok, "{rule}: {:?}", sealed.changes);
     }

@@ -192,7 +192,7 @@ pub(super) fn write(mut to: &TcpStream, bytes: &[u8]) -> Result<(), Broken> {
 }
 
 /// What a parser found, and how many bytes it takes; nothing if there are too few.
-type Found<T> = Result<Option<(T, usize)>, Malformed>;
+pub(crate) type Found<T> = Result<Option<(T, usize)>, Malformed>;
 
 /// The line before a chunk: its size, and the line itself.
 fn chunk_line(bytes: &[u8]) -> Found<(u64, Vec<u8>)> {

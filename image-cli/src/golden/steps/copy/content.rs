@@ -11,12 +11,12 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use anyhow::Context;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
+use crate::error::Context;
+use crate::golden::log::Log;
 use crate::golden::source::Entry;
-use crate::interrupt;
 
 /// What is read at once.
 const PIECE: usize = 1 << 20;
@@ -27,7 +27,7 @@ const BLOCK: usize = 4096;
 ///
 /// # Errors
 /// If it cannot be read or written, or changes meanwhile.
-pub(super) fn copy(source: &File, made: &File, entry: &Entry<'_>) -> anyhow::Result<()> {
+pub(super) fn copy(source: &File, made: &File, entry: &Entry<'_>, log: &Log) -> crate::Result<()> {
     let length = entry.size();
     let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
     let mut at = 0;
@@ -36,7 +36,7 @@ pub(super) fn copy(source: &File, made: &File, entry: &Entry<'_>) -> anyhow::Res
     {
         at = start;
         while at < end {
-            interrupt::check()?;
+            log.check()?;
             // To the next border of a piece, so that blocks are those of the file.
             let border = (at / PIECE as u64 + 1) * PIECE as u64;
             let wanted = usize::try_from(border.min(end) - at)?.min(piece.len());

@@ -15,13 +15,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-
-use crate::failure::Advise;
+use crate::error::{Advise, Context, bail, err};
 use crate::golden::recipe::Copy;
 use crate::golden::source::{Entry, Kind};
 use crate::golden::tree::Tree;
-use crate::interrupt;
 
 /// What becomes of what is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +35,7 @@ pub(super) enum Meeting {
 ///
 /// # Errors
 /// If what is there is in the way.
-pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) -> anyhow::Result<Meeting> {
+pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) -> crate::Result<Meeting> {
     let there = match place.symlink_metadata() {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Meeting::New),
@@ -67,8 +64,8 @@ pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) ->
 ///
 /// # Errors
 /// If something in the image is in the way, or something of the source cannot be copied.
-pub(super) fn check(entry: &Entry<'_>, place: Option<&Path>, step: &Copy, tree: &Tree) -> anyhow::Result<()> {
-    interrupt::check()?;
+pub(crate) fn check(entry: &Entry<'_>, place: Option<&Path>, step: &Copy, tree: &Tree) -> crate::Result<()> {
+    tree.log().check()?;
     let meeting = place.map(|place| meet(entry, place, step, tree)).transpose()?;
     match entry.kind() {
         Kind::Folder => {
@@ -90,12 +87,12 @@ pub(super) fn check(entry: &Entry<'_>, place: Option<&Path>, step: &Copy, tree: 
 }
 
 /// A tree that is copied into itself would have no end.
-fn refuse_own_tree(entry: &Entry<'_>, tree: &Tree) -> anyhow::Result<()> {
+fn refuse_own_tree(entry: &Entry<'_>, tree: &Tree) -> crate::Result<()> {
     let own = tree.root().metadata().with_context(|| format!("looking at {}", tree.root().display()))?;
     if (own.dev(), own.ino()) != entry.identity() {
         return Ok(());
     }
-    Err(anyhow!("{} is where this build works, and beneath what is copied", entry.shown()))
+    Err(err!("{} is where this build works, and beneath what is copied", entry.shown()))
         .hint(|| "build with --work-dir somewhere else")
 }
 
@@ -104,13 +101,13 @@ pub(crate) const HINT_FOR_SPECIAL: &str =
     "take it out of what is copied, and make it in a `run` step, or at boot with tmpfiles.d(5)";
 
 /// What cannot be in a copy.
-pub(super) fn special(entry: &Entry<'_>, what: &str) -> anyhow::Error {
-    let error = anyhow!("{} is {what}: only files, folders and links are copied", entry.shown());
+pub(super) fn special(entry: &Entry<'_>, what: &str) -> crate::Error {
+    let error = err!("{} is {what}: only files, folders and links are copied", entry.shown());
     advised(error, HINT_FOR_SPECIAL)
 }
 
 /// What is mounted for the steps is not the image's, and cannot be removed.
-fn replaceable(place: &Path, there: &Metadata, tree: &Tree) -> anyhow::Result<()> {
+fn replaceable(place: &Path, there: &Metadata, tree: &Tree) -> crate::Result<()> {
     let parent = place.parent().unwrap_or(place).metadata()?;
     if place == tree.root() || parent.dev() != there.dev() {
         bail!("{} cannot be replaced: it is there for the steps only", tree.inside(place).display());
@@ -118,7 +115,7 @@ fn replaceable(place: &Path, there: &Metadata, tree: &Tree) -> anyhow::Result<()
     Ok(())
 }
 
-fn clash(entry: &Entry<'_>, place: &Path, there: &Metadata, tree: &Tree) -> anyhow::Error {
+fn clash(entry: &Entry<'_>, place: &Path, there: &Metadata, tree: &Tree) -> crate::Error {
     let what = match entry.kind() {
         Kind::Folder => "a folder",
         Kind::Link => "a link",
@@ -139,11 +136,11 @@ fn clash(entry: &Entry<'_>, place: &Path, there: &Metadata, tree: &Tree) -> anyh
     };
     let loss = if there.is_dir() { ", which would be lost with all that is in it" } else { "" };
     let error =
-        anyhow!("{} is {what}, but {} in the image is {in_the_way}{loss}", entry.shown(), inside.display());
+        err!("{} is {what}, but {} in the image is {in_the_way}{loss}", entry.shown(), inside.display());
     advised(error, "copy to another place, or write `replace = true` into this copy if that is meant")
 }
 
-fn advised(error: anyhow::Error, hint: &str) -> anyhow::Error {
+fn advised(error: crate::Error, hint: &str) -> crate::Error {
     match Err::<(), _>(error).hint(|| hint) {
         Err(advised) => advised,
         Ok(()) => unreachable!("made from an error"),

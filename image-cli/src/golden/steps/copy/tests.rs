@@ -56,12 +56,12 @@ impl Bench {
         chmod(&path, mode);
     }
 
-    fn copy(&self, step: &Copy) -> anyhow::Result<Vec<PathBuf>> {
+    fn copy(&self, step: &Copy) -> crate::Result<Vec<PathBuf>> {
         copy(step, &self.dir.path().join("recipe"), &self.tree)
     }
 
     fn refusal(&self, step: &Copy) -> String {
-        crate::failure::render(&self.copy(step).unwrap_err())
+        crate::error::rendered(&self.copy(step).unwrap_err())
     }
 
     fn mode(&self, inside: &str) -> u32 {

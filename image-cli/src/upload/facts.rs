@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::Deserialize;
 
 use crate::audit::drivers::Drivers;
+use crate::error::{Context, bail, err};
 use crate::glance::template::Parts;
 
 /// The only version of manifests that there is.
@@ -34,7 +34,7 @@ struct Manifest {
 /// What an audit would complain of, and the recipe asked for.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Accepted {
+pub struct Accepted {
     /// With all beneath them.
     pub(super) keep: Vec<PathBuf>,
     pub(super) asked_for: BTreeSet<PathBuf>,
@@ -70,7 +70,7 @@ impl Facts {
     ///
     /// # Errors
     /// Where the file cannot be looked at, or its manifest is not understood.
-    pub(super) fn gather(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn gather(path: &Path) -> crate::Result<Self> {
         if let Some(facts) = Self::from_manifest(path)? {
             return Ok(facts);
         }
@@ -87,18 +87,16 @@ impl Facts {
     }
 
     /// From `STEM.json` beside the image, where that is a manifest which names the image.
-    fn from_manifest(path: &Path) -> anyhow::Result<Option<Self>> {
+    fn from_manifest(path: &Path) -> crate::Result<Option<Self>> {
         let beside = path.with_extension("json");
         let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(None) };
         // Any other JSON may have that name.
         let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) else { return Ok(None) };
         let Some(version) = value.get("manifest_version") else { return Ok(None) };
         let doing = || format!("reading the manifest {}", beside.display());
-        anyhow::ensure!(
-            *version == MANIFEST_VERSION,
-            "{} has version {version}, which is unknown here",
-            beside.display()
-        );
+        if *version != MANIFEST_VERSION {
+            bail!("{} has version {version}, which is unknown here", beside.display());
+        }
         let manifest: Manifest = serde_json::from_value(value).with_context(doing)?;
         let name = path.file_name().unwrap_or_default();
         let Some(file) = manifest.files.iter().find(|file| name == file.name.as_str()) else {
@@ -129,7 +127,7 @@ impl Facts {
     ///
     /// # Errors
     /// Where it has, or cannot be looked at.
-    pub(super) fn check_size(&self, path: &Path) -> anyhow::Result<()> {
+    pub(super) fn check_size(&self, path: &Path) -> crate::Result<()> {
         let size = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.len();
         match self.size {
             Some(expected) if expected != size => {
@@ -143,7 +141,7 @@ impl Facts {
     ///
     /// # Errors
     /// Where its hash is another.
-    pub(super) fn check(&self, path: &Path, sha256: &str) -> anyhow::Result<()> {
+    pub(super) fn check(&self, path: &Path, sha256: &str) -> crate::Result<()> {
         match &self.sha256 {
             Some(expected) if expected != sha256 => {
                 Err(not_described(path, &format!("its sha256 is {sha256}")))
@@ -153,8 +151,8 @@ impl Facts {
     }
 }
 
-fn not_described(path: &Path, why: &str) -> anyhow::Error {
-    anyhow::anyhow!("{} is not the file its manifest describes: {why}", path.display())
+fn not_described(path: &Path, why: &str) -> crate::Error {
+    err!("{} is not the file its manifest describes: {why}", path.display())
 }
 
 /// What an image needs of which nothing else is known. One that cannot be looked into needs nothing that is known here:

@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
 use image_core::format::{Foreign, Probing, probe};
 
-use super::Args;
-use crate::failure::Advise;
+use super::Request;
+use crate::error::{Advise, Context};
 use crate::glance::inspect;
 use crate::glance::payload::converted::{RawPayload, Target, to_qcow2};
 use crate::glance::payload::{FilePayload, Payload};
-use crate::ui::Ui;
+use crate::monitor::Monitor;
 
 /// What is sent.
 pub(super) struct Source {
@@ -39,19 +38,19 @@ pub(super) struct Sighted<'a> {
 }
 
 impl<'a> Sighted<'a> {
-    /// Looks at the image at `args.image`.
+    /// Looks at the image at `request.image`.
     ///
     /// # Errors
     /// Where it cannot be read, or Glance would refuse what is sent.
-    pub(super) fn at(args: &'a Args, ui: &Ui) -> anyhow::Result<Self> {
-        let path = args.image.as_path();
-        let declared = args.disk_format.as_deref();
-        let (seen, format) = match args.convert {
+    pub(super) fn at(request: &'a Request, monitor: Monitor<'_>) -> crate::Result<Self> {
+        let path = request.image.as_path();
+        let declared = request.disk_format.as_deref();
+        let (seen, format) = match request.convert {
             // What is made here is as Glance has it.
             Some(target @ Target::Qcow2(_)) => {
                 let min_disk = Some(inspect::in_gib(RawPayload::open(path)?.disk().size()));
                 let format = target.format().to_owned();
-                return Ok(Self { path, convert: args.convert, format, min_disk });
+                return Ok(Self { path, convert: request.convert, format, min_disk });
             }
             Some(target @ Target::Raw) => {
                 (inspect::inspect_disk(RawPayload::open(path)?.disk())?, target.format())
@@ -62,15 +61,15 @@ impl<'a> Sighted<'a> {
                 (seen, format)
             }
         };
-        seen.warnings.iter().for_each(|warning| ui.warning(warning));
-        if !args.no_inspect {
+        seen.warnings.iter().for_each(|warning| monitor.warning(warning));
+        if request.inspect {
             seen.check(path, format)?;
             // Glance takes whatever it does not know for a raw disk, and nothing boots from it.
-            if args.convert.is_none() && declared.is_none() && seen.format == "raw" {
+            if request.convert.is_none() && declared.is_none() && seen.format == "raw" {
                 refuse_foreign(path)?;
             }
         }
-        Ok(Self { path, convert: args.convert, format: format.to_owned(), min_disk: seen.min_disk() })
+        Ok(Self { path, convert: request.convert, format: format.to_owned(), min_disk: seen.min_disk() })
     }
 
     /// Glance's name of the format that the file has; `None` if that is to be found out, for it is converted.
@@ -82,7 +81,7 @@ impl<'a> Sighted<'a> {
     ///
     /// # Errors
     /// Where it cannot be read or converted.
-    pub(super) fn prepare(&self, file_sha256: &str, ui: &Ui) -> anyhow::Result<Source> {
+    pub(super) fn prepare(&self, file_sha256: &str, monitor: Monitor<'_>) -> crate::Result<Source> {
         let format = &self.format;
         match self.convert {
             None => {
@@ -95,9 +94,9 @@ impl<'a> Sighted<'a> {
             }
             Some(Target::Qcow2(compression)) => {
                 let size = RawPayload::open(self.path)?.disk().size();
-                let file = to_qcow2(self.path, compression, &ui.bytes("converting", size))?;
+                let file = to_qcow2(self.path, compression, &monitor.bytes("converting", size))?;
                 let payload = FilePayload::new(file.path(), file.as_file().metadata()?.len());
-                let sha256 = Some(sha256_of(file.path(), "reading", ui)?);
+                let sha256 = Some(sha256_of(file.path(), "reading", monitor)?);
                 let build_id = format!("{file_sha256}-{format}-{compression}");
                 Ok(Source { sha256, _temporary: Some(file), ..Source::new(payload, build_id) })
             }
@@ -113,7 +112,7 @@ impl Source {
 }
 
 /// Refuses what would be uploaded as a raw disk and is none.
-fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
+fn refuse_foreign(path: &Path) -> crate::Result<()> {
     let doing = || format!("uploading {}", path.display());
     match probe(&FileDisk::open(path)?, Probing::Everything) {
         Err(error) => match error.cause::<Foreign>().and_then(|foreign| foreign.unpacked_by) {
@@ -131,9 +130,9 @@ fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Where it cannot be read, or the user stops it.
-pub(super) fn sha256_of(path: &Path, what: &str, ui: &Ui) -> anyhow::Result<String> {
+pub(super) fn sha256_of(path: &Path, what: &str, monitor: Monitor<'_>) -> crate::Result<String> {
     let disk = FileDisk::open(path)?;
     let size = image_core::block::BlockRead::size(&disk);
-    let digests = digests_of(&disk, &[Algorithm::Sha256], &ui.bytes(what, size))?;
+    let digests = digests_of(&disk, &[Algorithm::Sha256], &monitor.bytes(what, size))?;
     digests.into_iter().next().map(|digest| digest.hex).context("no digest was made")
 }

@@ -1,0 +1,92 @@
+//! What can be done about causes that any work may meet.
+
+use image_core::block::NoDisk;
+use image_core::format::{Foreign, ForeignKind, ReferenceRule};
+use image_core::new_file::{PlaceError, PlaceRule};
+
+use super::{Error, cause_of};
+use crate::size::Size;
+
+/// What can be done about a cause that any work may meet, where it says nothing better itself: a file that is in the way, an
+/// image of a format that is not read, a file that must not grow.
+pub fn advice_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(PlaceError { path, rule }) = cause(error) {
+        return hint_of_place(&path.display().to_string(), *rule);
+    }
+    if let Some(foreign) = cause::<Foreign>(error) {
+        return Some(hint_of_foreign(foreign));
+    }
+    if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = cause(error) {
+        return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
+    }
+    if let Some(no_disk) = cause::<NoDisk>(error) {
+        let hint = match no_disk {
+            NoDisk::Pipe | NoDisk::Unsized | NoDisk::MadeWhileRead => {
+                "put all of it into a file first: cat THAT > disk.raw"
+            }
+            NoDisk::Folder => "name the image in it",
+            NoDisk::CharacterDevice | NoDisk::Socket => return None,
+        };
+        return Some(hint.to_owned());
+    }
+    let too_large = rustix::io::Errno::FBIG.raw_os_error();
+    (cause::<std::io::Error>(error)?.raw_os_error() == Some(too_large)).then(hint_of_size_limit)
+}
+
+fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
+    Some(match rule {
+        PlaceRule::Exists => "--force replaces it".to_owned(),
+        PlaceRule::Folder => "name the file in it".to_owned(),
+        PlaceRule::MountPoint | PlaceRule::ReadOnlyFolder | PlaceRule::Sticky => {
+            format!(
+                "write to another place; or empty it (truncate -s 0 {path}): what is empty is written where it is"
+            )
+        }
+        PlaceRule::Immutable => format!("lsattr -d {path} . shows it, chattr -ia takes it away"),
+        PlaceRule::LinkOfOthers => "name the file itself".to_owned(),
+        PlaceRule::Owner { .. } | PlaceRule::Attribute => {
+            format!("to have a new file of your own: rm {path}")
+        }
+        PlaceRule::Changed => "see what it is now; nothing was changed there".to_owned(),
+        PlaceRule::NoFile | PlaceRule::Links => return None,
+    })
+}
+
+fn hint_of_foreign(foreign: &Foreign) -> String {
+    // Of a second image, or of one that is written to, other options say it.
+    let raw =
+        "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
+    match (foreign.kind, foreign.unpacked_by, foreign.name) {
+        (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
+        (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
+        (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),
+        (.., "an Android sparse image") => format!("unpack it first (simg2img); {raw}"),
+        (ForeignKind::Image, None, name) if name != "an Apple sparse image" => {
+            format!("convert it first with a program that reads it (qemu-img convert -O qcow2); {raw}")
+        }
+        _ => raw.to_owned(),
+    }
+}
+
+/// A file may be no larger than the shell allows, or the filesystem.
+fn hint_of_size_limit() -> String {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) => format!("files may have no more than {} here: ulimit -f unlimited", Size(limit)),
+        None => "its filesystem has no larger files: write to another one".to_owned(),
+    }
+}
+
+/// The cause of this kind, wherever in the chain it is.
+fn cause<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(found) = cause_of(error) {
+            return Some(found);
+        }
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return error.cause();
+        }
+        link = error.source();
+    }
+    None
+}

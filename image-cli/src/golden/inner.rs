@@ -1,0 +1,98 @@
+//! Inner: the process inside a build's namespaces, which does the work.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
+
+use super::build::{log_path, places};
+use super::environment::{self, Caller};
+use super::full::{self, Place, What};
+use super::log::Log;
+use super::order::{Order, Teller, Told};
+use super::secrets::hidden::Hidden;
+use super::stages;
+use super::work_directory::WorkDirectory;
+use crate::error::{Context, Record};
+use crate::monitor::{CancellationToken, Monitor};
+use crate::os_text::OsText;
+use crate::reexec;
+
+/// How long the work may take to stop before it is ended with all that it started.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// Does what the standard input says, and tells there what came of it.
+pub(crate) fn run() -> ExitCode {
+    // It closes files, and none of these is open yet.
+    let settled = environment::settle();
+    let Ok(socket) = reexec::standard_socket() else { return ExitCode::FAILURE };
+    let Ok(orders) = socket.try_clone() else { return ExitCode::FAILURE };
+    let (teller, cancel) = (Teller::new(socket), CancellationToken::new());
+    let told = match settled.and_then(|caller| follow(&orders, caller, Monitor::new(&teller, &cancel))) {
+        Ok(files) => Told::Built(files),
+        Err(error) => Told::Failed(Record::from(&error)),
+    };
+    teller.tell(&told);
+    ExitCode::SUCCESS
+}
+
+fn follow(orders: &UnixStream, caller: Caller, monitor: Monitor<'_>) -> crate::Result<Vec<OsText>> {
+    let order = Order::receive(orders)?;
+    hear(monitor.cancel()).context("listening for signals")?;
+    follow_outer(orders.try_clone()?, monitor.cancel().clone())?;
+    let files = build(&order, caller, monitor)?;
+    Ok(files.iter().map(OsText::from).collect())
+}
+
+/// The build itself, as root of its namespaces.
+fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<Vec<std::path::PathBuf>> {
+    let (request, loaded, work) = (order.request(), order.loaded(), order.work());
+    let log = Log::resume(&log_path(&request, &loaded.recipe))?
+        .hiding(Hidden::new(&order.secrets)?)
+        .until(monitor.cancel());
+    let _held = WorkDirectory::hold(&work)?;
+    let on_disk = request.keep || request.work_parent.is_some();
+    let mut places = places(&request, &work);
+    let work = stages::Work::prepare(&work, order.spare.filter(|_| !on_disk))?;
+    places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
+    let build = stages::Build {
+        request: &request,
+        loaded: &loaded,
+        secrets: &order.secrets,
+        work,
+        log,
+        caller,
+        monitor,
+    };
+    full::explain(stages::run(&build), Some(&build.log), &places)
+}
+
+/// Signals that a terminal sends to all of its programs ask this one to stop, too. What it starts has them as usual.
+fn hear(cancel: &CancellationToken) -> std::io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        flag::register(signal, cancel.flag())?;
+    }
+    // Listened to by nobody: a write beyond the limit on file sizes fails as any other.
+    flag::register(SIGXFSZ, std::sync::Arc::default())?;
+    Ok(())
+}
+
+/// Stops the work when outer is gone, or asks for it.
+fn follow_outer(mut orders: UnixStream, cancel: CancellationToken) -> crate::Result<()> {
+    let follow = move || {
+        // Nothing more is ever written: this ends with outer's end of the socket.
+        let _ = orders.read(&mut [0]);
+        cancel.cancel();
+        std::thread::sleep(GRACE);
+        #[expect(
+            clippy::exit,
+            reason = "the work did not hear of the request: its namespace ends with process 1"
+        )]
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("lifeline".into()).spawn(follow).context("starting a thread")?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! A recipe that was made by calls, as TOML: read again like anybody's, it is held to the same rules, and its mistakes have
+//! places.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use crate::golden::recipe::Recipe;
+
+/// Keys whose numbers recipes write as text in octal.
+const MODES: [&str; 2] = ["mode", "folder-mode"];
+
+/// `recipe` as a file would say it.
+///
+/// # Errors
+/// If it cannot be told: never, as far as is known.
+pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
+    let mut text = String::new();
+    let Value::Object(document) = serde_json::to_value(recipe)? else { return Ok(text) };
+    // Tables come behind the values that belong to no table.
+    let (tables, values): (Vec<_>, Vec<_>) =
+        document.iter().partition(|(_, value)| value.is_object() || value.is_array());
+    for (key, value) in values {
+        line(&mut text, key, value);
+    }
+    for (key, value) in tables {
+        match value {
+            Value::Object(table) => {
+                let _ = writeln!(text, "\n[{key}]");
+                table.iter().for_each(|(key, value)| line(&mut text, key, value));
+            }
+            Value::Array(steps) => {
+                for step in steps.iter().filter_map(Value::as_object) {
+                    let _ = writeln!(text, "\n[[{key}]]");
+                    step.iter().for_each(|(key, value)| line(&mut text, key, value));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(text)
+}
+
+/// `key = value`, unless there is none.
+fn line(text: &mut String, key: &str, value: &Value) {
+    if let Some(value) = written(key, value) {
+        let _ = writeln!(text, "{} = {value}", quoted(key));
+    }
+}
+
+/// The value as TOML writes it; none for null, which TOML does not have.
+fn written(key: &str, value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Number(mode) if MODES.contains(&key) => quoted(&format!("{:04o}", mode.as_u64()?)),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => quoted(text),
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().filter_map(|value| written("", value)).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Value::Object(table) => match owner(table).filter(|_| key == "owner") {
+            Some(owner) => quoted(&owner),
+            None => {
+                let pairs = table.iter().filter_map(|(key, value)| Some((key, written(key, value)?)));
+                let pairs: Vec<String> =
+                    pairs.map(|(key, value)| format!("{} = {value}", quoted(key))).collect();
+                format!("{{ {} }}", pairs.join(", "))
+            }
+        },
+    })
+}
+
+/// `user:group`.
+fn owner(table: &Map<String, Value>) -> Option<String> {
+    Some(format!("{}:{}", table.get("user")?.as_str()?, table.get("group")?.as_str()?))
+}
+
+/// A basic string of TOML (1.0, "String"), which escapes as JSON does, and one character more.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::golden::recipe::{
+        Access, Copy, DiskSize, Distribution, Firmware, FurtherArchive, Owner, Preserve, Run, Step, Write,
+    };
+    use crate::golden::{Loaded, recipe::uri::Uri};
+    use crate::monitor::silent;
+    use crate::size::Size;
+
+    fn loaded(recipe: &Recipe, folder: &Path) -> crate::Result<Loaded> {
+        Loaded::new(recipe, folder, silent())
+    }
+
+    #[test]
+    fn a_recipe_that_was_made_by_calls_is_the_one_that_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("motd"), "hello\n").unwrap();
+        let owner = Some(Owner { user: "root".into(), group: "adm".into() });
+        let mut recipe = Recipe::new("web", Distribution::Debian, "bookworm")
+            .step(Step::Install(vec!["nginx-light".into()]))
+            .step(Step::Remove(vec!["nano".into()]))
+            .step(Step::Copy(Copy {
+                from: "motd".into(),
+                to: "/etc/motd".into(),
+                owner: owner.clone(),
+                mode: None,
+                folder_mode: None,
+                preserve: vec![Preserve::Mode],
+                replace: true,
+            }))
+            .step(Step::Write(Write {
+                path: "/etc/issue".into(),
+                content: "\"quoted\" \\ \t \u{7f} \u{1b} ü\nnext\n".into(),
+                owner,
+                mode: Some(0o640),
+                append: true,
+            }))
+            .step(Step::Run(Run {
+                script: "#!/bin/sh\ntrue\n".into(),
+                environment: [("A".to_owned(), "1".to_owned())].into(),
+                network: Some(Access::None),
+                timeout: Some(60),
+                secrets: vec!["token".into()],
+            }));
+        recipe.version = Some("1.2".into());
+        recipe.build.network = Access::Packages;
+        recipe.base.mirror = Some(Uri::new("https://ann:secret@packages.example/debian"));
+        recipe.cloud_init.config.insert("10-own.cfg".into(), "timezone: UTC\n".into());
+        recipe.boot.firmware = vec![Firmware::Uefi];
+        recipe.disk.size = DiskSize::Bytes(Size(4 << 30));
+        recipe.seal.keep = vec!["/etc/machine-id".into()];
+        recipe.openstack.properties.insert("hw_disk_bus".into(), "scsi".into());
+        assert_eq!(loaded(&recipe, folder.path()).unwrap().recipe, recipe);
+        let plain = Recipe::new("web", Distribution::Ubuntu, "noble");
+        assert_eq!(loaded(&plain, folder.path()).unwrap().recipe, plain);
+    }
+
+    #[test]
+    fn its_mistakes_are_those_of_any_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |recipe: &Recipe| format!("{:#}", loaded(recipe, folder.path()).unwrap_err());
+        let mut recipe = Recipe::new("a name", Distribution::Debian, "bookworm");
+        recipe.disk.esp_size = Size(1 << 20);
+        assert_eq!(refused(&recipe), "a name.toml has 2 mistakes");
+        let copy = Copy {
+            from: PathBuf::from("../etc/passwd"),
+            to: "/etc/".into(),
+            owner: None,
+            mode: None,
+            folder_mode: None,
+            preserve: Vec::new(),
+            replace: false,
+        };
+        let recipe = Recipe::new("web", Distribution::Debian, "bookworm").step(Step::Copy(copy));
+        assert_eq!(refused(&recipe), "web.toml has 1 mistake");
+        let mut recipe = Recipe::new("web", Distribution::Debian, "bookworm");
+        recipe.base.archives.push(FurtherArchive {
+            uri: Some(Uri::new("https://packages.example/debian")),
+            suites: Vec::new(),
+            components: vec!["main".into()],
+            signed_by: None,
+            keep: false,
+        });
+        assert!(loaded(&recipe, folder.path()).is_err());
+    }
+}

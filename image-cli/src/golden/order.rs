@@ -1,0 +1,387 @@
+//! What outer tells inner to do, and what inner tells outer: lines of JSON over a socket that is inner's standard input.
+//!
+//! ```text
+//! outer ── Order ────────────────────► inner      one line; its end of the socket, for whatever reason, asks inner to stop
+//!       ◄─ Told::StageBegun … Told::Built │ Failed ─
+//! ```
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::build::Request;
+use super::environment;
+use super::epoch::Epoch;
+use super::load::Loaded;
+use super::recipe::uri::Credentials;
+use super::secrets::Secrets;
+use crate::error::{Context, Record, bail};
+use crate::mistake::Mistake;
+use crate::monitor::{Event, Reporter};
+use crate::os_text::OsText;
+use crate::variables::Variables;
+
+/// Which code speaks: a program may have been replaced since it was started.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// All that inner knows of its caller.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    version: String,
+    loaded: Loaded,
+    /// Of the recipe's addresses, which are shown without.
+    credentials: Vec<Option<Credentials>>,
+    pub(super) secrets: Secrets,
+    /// Bytes of memory to spare.
+    pub(super) spare: Option<u64>,
+    work: OsText,
+    output: OsText,
+    work_parent: Option<OsText>,
+    cache: OsText,
+    force: bool,
+    keep: bool,
+    shell: bool,
+    epoch: Epoch,
+    variables: Vec<(OsText, OsText)>,
+}
+
+impl Order {
+    /// To build in the work directory `work`, with so many bytes of memory to spare.
+    pub(super) fn new(
+        request: &Request,
+        loaded: &Loaded,
+        secrets: Secrets,
+        work: &Path,
+        spare: Option<u64>,
+    ) -> Self {
+        let (kept, mut recipe) = (environment::kept(&request.variables), loaded.recipe.clone());
+        Self {
+            version: VERSION.into(),
+            credentials: recipe.uris().map(|uri| uri.credentials().cloned()).collect(),
+            loaded: loaded.clone(),
+            secrets,
+            spare,
+            work: work.into(),
+            output: OsText::from(&request.output),
+            work_parent: request.work_parent.as_ref().map(OsText::from),
+            cache: OsText::from(&request.cache),
+            force: request.force,
+            keep: request.keep,
+            shell: request.shell,
+            epoch: request.epoch,
+            variables: kept.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }
+    }
+
+    /// The recipe.
+    pub(super) fn loaded(&self) -> Loaded {
+        let mut loaded = self.loaded.clone();
+        for (uri, credentials) in loaded.recipe.uris().zip(&self.credentials) {
+            *uri = uri.clone().with_credentials(credentials.clone());
+        }
+        loaded
+    }
+
+    /// The work directory.
+    pub(super) fn work(&self) -> PathBuf {
+        self.work.clone().into_path()
+    }
+
+    /// What was asked for, without the secrets' places: inner has the secrets themselves.
+    pub(super) fn request(&self) -> Request {
+        let variables =
+            self.variables.iter().map(|(name, value)| (name.clone().into_os(), value.clone().into_os()));
+        Request {
+            output: self.output.clone().into_path(),
+            force: self.force,
+            keep: self.keep,
+            shell: self.shell,
+            work_parent: self.work_parent.clone().map(OsText::into_path),
+            cache: self.cache.clone().into_path(),
+            secrets: Vec::new(),
+            epoch: self.epoch,
+            variables: variables.collect::<Variables>(),
+        }
+    }
+
+    /// Hands it over.
+    ///
+    /// # Errors
+    /// If it cannot be written. An inner that is gone is no error here: its end tells why.
+    pub(super) fn send(&self, mut socket: &UnixStream) -> crate::Result<()> {
+        let mut line = serde_json::to_vec(self).context("writing down what to build")?;
+        line.push(b'\n');
+        let _ = socket.write_all(&line);
+        Ok(())
+    }
+
+    /// Takes it over.
+    ///
+    /// # Errors
+    /// If outer is gone, or another version of this program.
+    pub(super) fn receive(socket: &UnixStream) -> crate::Result<Self> {
+        let mut line = Vec::new();
+        let doing = "reading what to build";
+        // Nothing else is sent: what is read ahead is nothing.
+        BufReader::new(socket).read_until(b'\n', &mut line).context(doing)?;
+        let order: Self = serde_json::from_slice(&line).context(doing)?;
+        if order.version != VERSION {
+            bail!("this program was replaced while it ran: {} began, and {VERSION} goes on", order.version);
+        }
+        Ok(order)
+    }
+}
+
+/// What inner tells.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Told {
+    StageBegun(String),
+    StageWaiting {
+        stage: String,
+        what: String,
+        spent: Duration,
+        limit: Duration,
+    },
+    StageEnded {
+        stage: String,
+        passed: bool,
+        took: Duration,
+    },
+    BytesBegun {
+        what: String,
+        total: u64,
+    },
+    BytesDone {
+        what: String,
+        done: u64,
+        total: u64,
+    },
+    BytesEnded(String),
+    Note(String),
+    Warning(String),
+    Mistake {
+        mistake: Mistake,
+        path: OsText,
+        rendered: String,
+    },
+    /// The files that were made. The last word.
+    Built(Vec<OsText>),
+    /// Why none were. The last word.
+    Failed(Record),
+}
+
+impl Told {
+    /// What is told of `event`; nothing of one that is not known here.
+    fn of(event: &Event<'_>) -> Option<Self> {
+        let text = |text: &str| text.to_owned();
+        Some(match *event {
+            Event::StageBegun { stage } => Self::StageBegun(text(stage)),
+            Event::StageWaiting { stage, what, spent, limit } => {
+                Self::StageWaiting { stage: text(stage), what: text(what), spent, limit }
+            }
+            Event::StageEnded { stage, passed, took } => {
+                Self::StageEnded { stage: text(stage), passed, took }
+            }
+            Event::BytesBegun { what, total } => Self::BytesBegun { what: text(what), total },
+            Event::BytesDone { what, done, total } => Self::BytesDone { what: text(what), done, total },
+            Event::BytesEnded { what } => Self::BytesEnded(text(what)),
+            Event::Note(words) => Self::Note(text(words)),
+            Event::Warning(words) => Self::Warning(text(words)),
+            Event::Mistake(mistake) => Self::Mistake {
+                mistake: mistake.clone(),
+                path: OsText::from(&mistake.path),
+                rendered: mistake.rendered.clone(),
+            },
+        })
+    }
+
+    /// Tells `reporter`, and answers with what is not for it: the last word.
+    pub(super) fn tell(self, reporter: &dyn Reporter) -> Option<crate::Result<Vec<PathBuf>>> {
+        match &self {
+            Self::StageBegun(stage) => reporter.report(&Event::StageBegun { stage }),
+            Self::StageWaiting { stage, what, spent, limit } => {
+                reporter.report(&Event::StageWaiting { stage, what, spent: *spent, limit: *limit });
+            }
+            Self::StageEnded { stage, passed, took } => {
+                reporter.report(&Event::StageEnded { stage, passed: *passed, took: *took });
+            }
+            Self::BytesBegun { what, total } => reporter.report(&Event::BytesBegun { what, total: *total }),
+            Self::BytesDone { what, done, total } => {
+                reporter.report(&Event::BytesDone { what, done: *done, total: *total });
+            }
+            Self::BytesEnded(what) => reporter.report(&Event::BytesEnded { what }),
+            Self::Note(words) => reporter.report(&Event::Note(words)),
+            Self::Warning(words) => reporter.report(&Event::Warning(words)),
+            Self::Mistake { mistake, path, rendered } => {
+                let mistake =
+                    Mistake { path: path.clone().into_path(), rendered: rendered.clone(), ..mistake.clone() };
+                reporter.report(&Event::Mistake(&mistake));
+            }
+            Self::Built(_) | Self::Failed(_) => {}
+        }
+        match self {
+            Self::Built(files) => Some(Ok(files.into_iter().map(OsText::into_path).collect())),
+            Self::Failed(record) => Some(Err(record.into())),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that are counted between two lines about them, at least.
+const STEP: u64 = 1 << 20;
+
+/// Tells outer.
+#[derive(Debug)]
+pub(super) struct Teller(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    socket: UnixStream,
+    /// The last count of bytes that was told.
+    told: u64,
+}
+
+impl Teller {
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self(Mutex::new(State { socket, told: 0 }))
+    }
+
+    /// Tells outer; one that is gone hears nothing, and inner is asked to stop then anyway.
+    pub(super) fn tell(&self, told: &Told) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Told::BytesBegun { .. } => state.told = 0,
+            Told::BytesDone { done, total, .. } => {
+                if done.saturating_sub(state.told) < STEP && done < total {
+                    return;
+                }
+                state.told = *done;
+            }
+            _ => {}
+        }
+        if let Ok(mut line) = serde_json::to_vec(told) {
+            line.push(b'\n');
+            let _ = state.socket.write_all(&line);
+        }
+    }
+}
+
+impl Reporter for Teller {
+    fn report(&self, event: &Event<'_>) {
+        if let Some(told) = Told::of(event) {
+            self.tell(&told);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::golden::recipe::{Distribution, Recipe, Uri};
+    use crate::mistake::Severity;
+    use crate::monitor::{CancellationToken, Monitor, silent};
+
+    #[derive(Debug, Default)]
+    struct Recorder(Mutex<Vec<String>>);
+
+    impl Reporter for Recorder {
+        fn report(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(format!("{event:?}"));
+        }
+    }
+
+    #[test]
+    fn an_order_arrives_with_all_that_a_build_needs_and_no_more() {
+        let mut recipe = Recipe::new("web", Distribution::Debian, "bookworm");
+        recipe.base.mirror = Some(Uri::new("https://ann:secret@packages.example/debian"));
+        let loaded = Loaded::new(&recipe, "/".as_ref(), silent()).unwrap();
+        let output = PathBuf::from(OsStr::from_bytes(b"/out/\xff"));
+        let variables =
+            [("SOURCE_DATE_EPOCH", "7"), ("AWS_SECRET_ACCESS_KEY", "x"), ("http_proxy", "http://p")];
+        let mut request = Request::new(&output, "/cache", variables.into_iter().collect()).unwrap();
+        request.work_parent = Some("/work".into());
+        let order = Order::new(&request, &loaded, Secrets::default(), "/work/1".as_ref(), Some(1));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        order.send(&ours).unwrap();
+        let order = Order::receive(&theirs).unwrap();
+        assert_eq!((order.work(), order.spare), ("/work/1".into(), Some(1)));
+        assert_eq!(order.loaded().recipe, recipe, "with the password");
+        let arrived = order.request();
+        assert_eq!((arrived.output, arrived.work_parent), (output, request.work_parent));
+        assert_eq!((arrived.epoch.seconds(), arrived.force), (7, false));
+        assert_eq!(arrived.variables.text("http_proxy"), Some("http://p"));
+        assert_eq!(arrived.variables.value("AWS_SECRET_ACCESS_KEY"), None);
+    }
+
+    #[test]
+    fn an_order_of_another_version_is_refused() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let recipe = Recipe::new("web", Distribution::Debian, "bookworm");
+        let loaded = Loaded::new(&recipe, "/".as_ref(), silent()).unwrap();
+        let request = Request::new("/out", "/cache", Variables::default()).unwrap();
+        let order = Order::new(&request, &loaded, Secrets::default(), "/work".as_ref(), None);
+        let mut line = serde_json::to_value(&order).unwrap();
+        line["version"] = "0.0.1".into();
+        writeln!(ours, "{line}").unwrap();
+        let told = Order::receive(&theirs).unwrap_err().to_string();
+        assert!(told.starts_with("this program was replaced while it ran: 0.0.1 began"), "{told}");
+    }
+
+    #[test]
+    fn what_inner_tells_is_heard_outside_as_it_was_told() {
+        let mistake = Mistake {
+            severity: Severity::Warning,
+            path: "a.toml".into(),
+            line: 1,
+            column: 2,
+            message: "odd".into(),
+            label: None,
+            help: Some("leave it out".into()),
+            rendered: "warning: odd".into(),
+        };
+        let tell = |monitor: Monitor<'_>| {
+            let stage = monitor.stage("make the disk");
+            stage.waiting("a reply", Duration::from_secs(1), Duration::from_secs(2));
+            let bytes = monitor.bytes("writing", 3 * STEP);
+            bytes.add(STEP);
+            bytes.add(2 * STEP);
+            drop(bytes);
+            monitor.note("so");
+            monitor.warning("but");
+            monitor.mistake(&mistake);
+        };
+        let cancel = CancellationToken::new();
+        let (direct, through) = (Recorder::default(), Recorder::default());
+        tell(Monitor::new(&direct, &cancel));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let teller = Teller::new(theirs);
+        tell(Monitor::new(&teller, &cancel));
+        teller.tell(&Told::Failed(Record::from(&Error::cancelled().context("building"))));
+        drop(teller);
+        let mut last = None;
+        for line in BufReader::new(ours).lines() {
+            let told: Told = serde_json::from_str(&line.unwrap()).unwrap();
+            last = told.tell(&through);
+        }
+        let error = last.unwrap().unwrap_err();
+        assert_eq!(
+            (error.kind(), format!("{error:#}").as_str()),
+            (ErrorKind::Cancelled, "building: stopped on request")
+        );
+        // All but how long the stage took.
+        let said = |recorder: Recorder| {
+            let all = recorder.0.into_inner().unwrap();
+            all.into_iter().filter(|line| !line.starts_with("StageEnded")).collect::<Vec<_>>()
+        };
+        assert_eq!(said(through), said(direct));
+    }
+}

@@ -1,0 +1,40 @@
+//! `goldimg`: builds, audits, seals, boots and uploads golden disk images.
+//!
+//! ```text
+//! recipe ─► golden ─────────────► image ─► audit ─► trial ─► glance ─► an image of a cloud
+//!           base, steps, seal,    qcow2,   rules    boots    hash compared,
+//!           disk, outputs         raw      over it  of it    then published
+//!                                   │
+//!                                   └────► seal ─► what must not be cloned is gone
+//! ```
+//!
+//! All of it reads and writes disks with [`image_core`]. Nothing here knows a terminal, a command line or an exit code:
+//! what long work tells goes to a [`Reporter`], what stops it is a [`CancellationToken`], and what it needs of the
+//! caller's machine (folders, variables, credentials) are values.
+
+pub mod audit;
+mod entry;
+pub mod error;
+pub mod facts;
+pub mod glance;
+pub mod golden;
+mod links;
+pub mod mistake;
+pub mod monitor;
+pub mod nearest;
+mod os_text;
+pub mod printable;
+pub mod programs;
+pub mod properties;
+mod reexec;
+pub mod seal;
+pub mod size;
+pub mod target_name;
+pub mod trial;
+pub mod upload;
+pub mod variables;
+
+pub use entry::run_as_helper;
+pub use error::{Error, ErrorKind, Result};
+pub use monitor::{CancellationToken, Event, Monitor, Reporter};
+pub use variables::Variables;
