@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, MemoryDisk, ZeroMode};
 use image_core::convert::{Piece, Sink, Zeroes};
-use image_core::qcow2::check::{Repair, check, repair};
+use image_core::qcow2::check::check;
+use image_core::qcow2::repair::{Repair, repair};
 use image_core::qcow2::write::{
     BitmapChange, NewSnapshot, PackedSink, apply_snapshot, change_bitmaps, create_snapshot, delete_snapshot,
 };

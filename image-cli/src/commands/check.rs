@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use image_core::ErrorKind;
 use image_core::format::{Medium, Member};
-use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check, repair};
+use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
+use image_core::qcow2::repair::{Repair, Repaired, Step, repair};
 use serde_json::json;
 
 use super::image::{ImageArgs, human_size, unless_shared};

@@ -5,7 +5,8 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::read::{Qcow2, Treatment};
+use super::image::Qcow2;
+use super::runs::Treatment;
 use crate::block::{BlockRead, ByteRange};
 
 /// What is brought in one go, of one file.

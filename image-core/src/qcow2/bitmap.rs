@@ -17,9 +17,9 @@ pub use bits::{Bits, GRANULARITY_BITS, MAX_BITMAP_LEN};
 use zerocopy::IntoBytes;
 
 use super::corrupt::{Corrupt, Region};
-use super::geometry::HostOffset;
 use super::header::{Header, TablePlace};
 use super::layout::{BITMAP_AUTO, BITMAP_DIRTY_TRACKING, BITMAP_IN_USE, BitmapHead};
+use super::offset::HostOffset;
 use super::snapshot::Entries;
 use crate::block::BlockRead;
 use crate::error::{Doing, Result};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::geometry::{GuestOffset, HostOffset};
+use super::offset::{GuestOffset, HostOffset};
 use crate::error::{Error, ErrorKind};
 
 /// A structure that has a place of its own in the file.

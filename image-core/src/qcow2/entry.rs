@@ -14,11 +14,12 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::corrupt::{Corrupt, Unsupported};
-use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::geometry::Geometry;
 use super::layout::{
     COMPRESSED_SECTOR, COPIED, L1_OFFSET, L1_RESERVED, L2_COMPRESSED, L2_DESCRIPTOR, L2_OFFSET, L2_RESERVED,
     L2_ZERO, MAX_HOST_OFFSET,
 };
+use super::offset::{GuestOffset, HostOffset};
 
 /// A cluster (or L2 table) in the image file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,13 +12,13 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::Corrupt;
-use super::geometry::HostOffset;
 use super::layout::{
     AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, BitmapsExtension, COMPATIBLE_LAZY_REFCOUNTS,
     EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_DATA_FILE, EXTENSION_END, EXTENSION_FEATURE_NAMES,
     ExtensionHead, FeatureNameEntry, HEADER_ALIGNMENT, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT,
     INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, INCOMPATIBLE_EXTENDED_L2,
 };
+use super::offset::HostOffset;
 
 /// One header extension.
 #[derive(Debug, Clone, PartialEq, Eq)]

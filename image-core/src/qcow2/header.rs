@@ -15,8 +15,9 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::{Corrupt, CryptMethod, Region, UnknownFeatures, Unsupported};
 use super::extension::{self, BitmapsPlace, Extension, FeatureKind, FeatureName};
-use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
+use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry};
 use super::layout::{self, HeaderV2, HeaderV3, HeaderV3More};
+use super::offset::HostOffset;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 

@@ -12,9 +12,9 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::{Corrupt, Region};
-use super::geometry::HostOffset;
 use super::header::{Header, MAX_L1_LEN, MAX_SNAPSHOT_TABLE_LEN, TablePlace};
 use super::layout::{SnapshotExtra, SnapshotHead};
+use super::offset::HostOffset;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 

@@ -27,9 +27,9 @@ use crate::error::{Doing, Error, Result};
 
 use super::compress::Packer;
 use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
-use super::geometry::{GuestOffset, HostOffset};
 use super::header::TablePlace;
 use super::new_image::{NewImage, SECTOR};
+use super::offset::{GuestOffset, HostOffset};
 use super::table::set_l2_entry;
 use space::HostSpace;
 

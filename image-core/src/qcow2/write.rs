@@ -33,7 +33,7 @@ pub use amend::{Amendment, Version2Rule, amend};
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps, copy_bitmaps};
 pub use layers::set_backing;
 pub use packed::PackedSink;
-pub(super) use snapshots::rewrite_snapshots;
+pub(super) use snapshots::tables::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use std::fmt;
@@ -41,11 +41,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::corrupt::{Corrupt, Region};
 use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
-use super::geometry::{GuestOffset, HostOffset};
 use super::header::{Header, Version};
+use super::image::Qcow2;
 use super::layout;
 use super::marks;
-use super::read::Qcow2;
+use super::offset::{GuestOffset, HostOffset};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, ErrorKind, Result};
 use allocate::Allocator;

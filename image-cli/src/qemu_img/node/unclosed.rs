@@ -4,7 +4,7 @@
 use image_core::ErrorKind;
 use image_core::format::Member;
 use image_core::qcow2::Header;
-use image_core::qcow2::check::{Repair, Step, repair};
+use image_core::qcow2::repair::{Repair, Step, repair};
 
 use super::Node;
 use crate::qemu_img::failure::Failure;

@@ -22,7 +22,7 @@ const MAX_PAGES_REBUILDING: usize = 2048;
 
 /// Counts of one pass.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(in super::super) struct Counts {
     pages: BTreeMap<u64, Box<[u16]>>,
     /// What counts over 65,535 have more; few, for each stands for 65,535 references.
     more: HashMap<u64, u64>,
@@ -35,7 +35,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Nothing counted yet; the first pass begins.
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self {
             pages: BTreeMap::new(),
             more: HashMap::new(),
@@ -47,17 +47,17 @@ impl Counts {
     }
 
     /// Nothing counted yet, and room for all that is going to be, except in extreme files.
-    pub(super) fn for_rebuilding() -> Self {
+    pub(in super::super) fn for_rebuilding() -> Self {
         Self { max_pages: MAX_PAGES_REBUILDING, ..Self::new() }
     }
 
     /// Whether something was left for another pass.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(in super::super) fn is_partial(&self) -> bool {
         self.end_page != u64::MAX
     }
 
     /// Forgets what was counted and turns to what was left; `false` if nothing was.
-    pub(super) fn next_pass(&mut self) -> bool {
+    pub(in super::super) fn next_pass(&mut self) -> bool {
         if self.end_page == u64::MAX {
             return false;
         }
@@ -69,18 +69,18 @@ impl Counts {
     }
 
     /// The clusters of this pass.
-    pub(super) fn window(&self) -> Range<u64> {
+    pub(in super::super) fn window(&self) -> Range<u64> {
         let cluster = |page: u64| page.saturating_mul(1 << PAGE_BITS);
         cluster(self.first_page)..cluster(self.end_page)
     }
 
     /// One more than the highest cluster that is referenced.
-    pub(super) fn end(&self) -> u64 {
+    pub(in super::super) fn end(&self) -> u64 {
         self.end
     }
 
     /// Counts `weight` more references to `cluster`.
-    pub(super) fn add(&mut self, cluster: u64, weight: u64) {
+    pub(in super::super) fn add(&mut self, cluster: u64, weight: u64) {
         self.end = self.end.max(cluster.saturating_add(1));
         let page = cluster.wrapping_shr(PAGE_BITS);
         if page < self.first_page || page >= self.end_page || !self.make_room(page) {
@@ -113,7 +113,7 @@ impl Counts {
     }
 
     /// How often `cluster`, which is of this pass, was counted.
-    pub(super) fn count(&self, cluster: u64) -> u64 {
+    pub(in super::super) fn count(&self, cluster: u64) -> u64 {
         let page = self.pages.get(&cluster.wrapping_shr(PAGE_BITS));
         let count = page.and_then(|page| page.get((cluster & 0xffff) as usize)).copied().unwrap_or_default();
         match count {
@@ -123,7 +123,7 @@ impl Counts {
     }
 
     /// The parts of `clusters` that have a page, ascending.
-    pub(super) fn touched(&self, clusters: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(in super::super) fn touched(&self, clusters: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let (first, last) =
             (clusters.start.wrapping_shr(PAGE_BITS), clusters.end.saturating_sub(1).wrapping_shr(PAGE_BITS));
         let pages = (!clusters.is_empty()).then(|| self.pages.range(first..=last)).into_iter().flatten();

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
+use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
 
 /// Counts references to clusters.

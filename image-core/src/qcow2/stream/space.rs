@@ -7,8 +7,9 @@
 
 use super::super::corrupt::Unsupported;
 use super::super::entry::CompressedPlace;
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
+use super::super::offset::HostOffset;
 use super::refcounts::Refcounts;
 use super::stored::{Key, StoredPlaces};
 use crate::block::{BlockWrite, ByteRange, Filesystem, InFile, ZeroMode};

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 
 use super::super::entry::CompressedPlace;
-use super::super::geometry::HostOffset;
+use super::super::offset::HostOffset;
 
 /// How many places are remembered: 5 MiB at most, however large the image is.
 const MAX_PLACES: usize = 1 << 16;

@@ -25,9 +25,10 @@ mod area;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::corrupt::{Corrupt, Region};
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::layout::{COMPRESSED_SECTOR, REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
+use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
 use super::super::table::for_each_u64;
 use crate::block::{BlockRead, BlockWrite, ByteRange};

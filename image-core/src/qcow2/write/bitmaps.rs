@@ -16,11 +16,11 @@ pub use copied::copy_bitmaps;
 
 use super::super::bitmap::{self, Bitmap, Bits, MAX_BITMAP_NAME_LEN};
 use super::super::extension::{BitmapsPlace, Extension};
-use super::super::geometry::HostOffset;
 use super::super::header::{Header, MAX_BITMAP_DIRECTORY_LEN, TablePlace, Version};
 use super::super::layout::{
     AUTOCLEAR_BITMAPS, BITMAP_AUTO, BITMAP_ENTRY_ALL_ONES, BITMAP_ENTRY_OFFSET, BITMAP_IN_USE,
 };
+use super::super::offset::HostOffset;
 use super::super::table::for_each_u64;
 use super::late;
 use super::switch::{Switch, switch, table_range};

@@ -9,8 +9,9 @@
 //! A cluster without extended L2 entries is treated as one that has a single subcluster.
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
-use super::super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::Version;
+use super::super::offset::{GuestOffset, HostOffset};
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, ByteRange, ZeroMode, is_zero};
 use crate::error::Result;

@@ -10,9 +10,9 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::super::check::{Repair, repair};
 use super::super::header::Header;
 use super::super::marks;
+use super::super::repair::{Repair, repair};
 use super::{Qcow2Writer, State};
 use crate::block::BlockWrite;
 use crate::error::{Doing, Error, Result};

@@ -16,7 +16,7 @@ use std::sync::PoisonError;
 use super::super::compress::{Codec, Packer};
 use super::super::corrupt::Unsupported;
 use super::super::entry::{CompressedPlace, Mapping};
-use super::super::geometry::GuestOffset;
+use super::super::offset::GuestOffset;
 use super::bitmaps::Which;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, ByteRange};

@@ -15,7 +15,7 @@
 use std::sync::PoisonError;
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
-use super::super::geometry::{GuestOffset, HostOffset};
+use super::super::offset::{GuestOffset, HostOffset};
 use super::bitmaps::Which;
 use super::cluster::Sharing;
 use super::{Qcow2Writer, State};

@@ -11,9 +11,9 @@ use zerocopy::IntoBytes;
 
 use super::super::corrupt::Unsupported;
 use super::super::entry::L1Entry;
-use super::super::geometry::GuestOffset;
 use super::super::header::{Header, MAX_L1_LEN, TablePlace, Version};
 use super::super::layout;
+use super::super::offset::GuestOffset;
 use super::{Qcow2Writer, State, allocate};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, ErrorKind, Result};

@@ -17,8 +17,9 @@
 use zerocopy::IntoBytes;
 
 use super::super::corrupt::Region;
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::{Header, TablePlace};
+use super::super::offset::HostOffset;
 use super::super::unused::Unused;
 use super::super::{layout, marks};
 use super::allocate::{Allocator, write_growing};

@@ -3,7 +3,7 @@
 use super::{Allocator, MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use crate::block::BlockRead;
 use crate::error::{Error, Result};
-use crate::qcow2::geometry::HostOffset;
+use crate::qcow2::offset::HostOffset;
 
 impl Allocator {
     /// The cluster behind the last one that is used.

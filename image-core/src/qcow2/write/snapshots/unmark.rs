@@ -10,11 +10,12 @@
 use std::collections::BTreeMap;
 
 use super::super::super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
-use super::super::super::geometry::{GuestOffset, HostOffset};
 use super::super::super::header::{Header, TablePlace};
+use super::super::super::offset::{GuestOffset, HostOffset};
 use super::super::super::table::{l2_entry, set_l2_entry};
 use super::super::switch::table_range;
-use super::{Change, change, tables};
+use super::change;
+use super::tables::{Change, tables};
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Result};
 

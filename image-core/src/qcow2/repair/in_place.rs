@@ -1,9 +1,10 @@
 //! Refcounts set where they are: one block in memory at a time.
 
-use super::super::super::geometry::{Geometry, HostOffset};
-use super::super::super::header::Header;
-use super::super::super::refcount::RefcountBlock;
-use super::super::super::unused::Unused;
+use super::super::geometry::Geometry;
+use super::super::header::Header;
+use super::super::offset::HostOffset;
+use super::super::refcount::RefcountBlock;
+use super::super::unused::Unused;
 use crate::block::BlockWrite;
 use crate::error::{Doing, Result};
 

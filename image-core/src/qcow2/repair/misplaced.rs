@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::corrupt::Corrupt;
-use super::super::super::entry::L2Entry;
-use super::super::super::geometry::{GuestOffset, HostOffset};
-use super::super::super::header::{Header, Version};
-use super::super::super::layout::L2_ZERO;
-use super::super::super::snapshot;
-use super::super::super::table::{l2_entry, read_l1};
-use super::super::{Finding, Image, l1_place};
+use super::super::check::{Finding, Image, l1_place};
+use super::super::corrupt::Corrupt;
+use super::super::entry::L2Entry;
+use super::super::header::{Header, Version};
+use super::super::layout::L2_ZERO;
+use super::super::offset::{GuestOffset, HostOffset};
+use super::super::snapshot;
+use super::super::table::{l2_entry, read_l1};
 use super::{Repaired, Step};
 use crate::block::BlockWrite;
 use crate::error::{Doing, Result};

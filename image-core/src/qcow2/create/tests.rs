@@ -3,9 +3,10 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::*;
+use crate::ErrorKind;
 use crate::block::{BlockRead, ExtentKind, MemoryDisk};
 use crate::qcow2::check::check;
-use crate::qcow2::{Corrupt, Qcow2};
+use crate::qcow2::{Codec, Corrupt, Geometry, Qcow2, Version};
 
 const SIZE: u64 = 5 << 20;
 

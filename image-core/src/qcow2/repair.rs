@@ -18,12 +18,12 @@ mod in_place;
 mod misplaced;
 mod rebuild;
 
-use super::super::corrupt::Corrupt;
-use super::super::header::Header;
-use super::super::write::rewrite_snapshots;
-use super::super::{layout, marks};
-use super::refcounts::Refcounts;
-use super::{CheckResult, Finding, Image, Severity, check, copied, missing_table, references};
+use super::check::refcounts::Refcounts;
+use super::check::{CheckResult, Finding, Image, Severity, check, copied, missing_table, references};
+use super::corrupt::Corrupt;
+use super::header::Header;
+use super::write::rewrite_snapshots;
+use super::{layout, marks};
 use crate::block::{BlockRead, BlockWrite};
 use crate::error::{Doing, Error, Result};
 use in_place::InPlace;
@@ -68,7 +68,7 @@ pub struct Repaired {
 /// # Errors
 /// [`Refused`](crate::ErrorKind::Refused) if the refcounts must be rebuilt and only leaks may be repaired;
 /// [`Unsupported`](crate::ErrorKind::Unsupported) if the image is too large for rebuilding; as
-/// [`check`](super::check()).
+/// [`check`](super::check::check()).
 pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>)) -> Result<Repaired> {
     let (mut header, _) = Header::read_to_repair(file)?;
     let known = layout::AUTOCLEAR_BITMAPS | layout::AUTOCLEAR_DATA_FILE_RAW;

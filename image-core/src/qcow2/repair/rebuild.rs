@@ -14,15 +14,16 @@ use std::collections::BTreeMap;
 
 use zerocopy::IntoBytes;
 
-use super::super::super::corrupt::Unsupported;
-use super::super::super::geometry::{Geometry, HostOffset};
-use super::super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
-use super::super::super::layout::{self, RefcountTableField};
-use super::super::super::refcount::RefcountBlock;
-use super::super::super::unused::Unused;
-use super::super::count::Counts;
-use super::super::refcounts::Refcounts;
-use super::super::{Finding, Image, Named, Walk};
+use super::super::check::count::Counts;
+use super::super::check::refcounts::Refcounts;
+use super::super::check::{Finding, Image, Named, Walk};
+use super::super::corrupt::Unsupported;
+use super::super::geometry::Geometry;
+use super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
+use super::super::layout::{self, RefcountTableField};
+use super::super::offset::HostOffset;
+use super::super::refcount::RefcountBlock;
+use super::super::unused::Unused;
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
 

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::super::super::layout::{
+use super::super::layout::{
     COPIED, INCOMPATIBLE_DIRTY, INCOMPATIBLE_FEATURES_OFFSET, L1_OFFSET, REFCOUNT_TABLE_FIELD_OFFSET,
 };
-use super::super::super::snapshot;
-use super::super::super::write::tests::{Kind, SIZE, content, crash, open};
-use super::super::super::write::{BitmapChange, NewSnapshot, change_bitmaps, create_snapshot};
-use super::super::super::{Qcow2, Version};
+use super::super::snapshot;
+use super::super::write::tests::{Kind, SIZE, content, crash, open};
+use super::super::write::{BitmapChange, NewSnapshot, change_bitmaps, create_snapshot};
+use super::super::{Qcow2, Version};
 use super::*;
 use crate::block::MemoryDisk;
 
