@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ambiguity::{refuse_ambiguous, refuse_disguise};
+use super::image::open_backing;
 use super::reference::Chain;
-use super::{Describe, Format, Medium, Reference, References, Share, open_backing, probe};
+use super::{Describe, Format, Medium, Reference, References, Share, probe};
 use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, Result};
 use crate::qcow2::{Header, Qcow2Writer};
