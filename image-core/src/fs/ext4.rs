@@ -32,11 +32,14 @@ mod index;
 mod inode;
 mod journal;
 mod layout;
+mod lookup;
 mod mapping;
 mod names;
 mod nokey;
 mod path;
+mod read_directory;
 mod rule;
+mod run;
 mod scrub;
 mod superblock;
 mod times;
@@ -53,10 +56,10 @@ pub use attributes::Attribute;
 pub use census::Finding;
 pub use change::{Changes, New};
 pub use content::Content;
-pub use directory::{DirectoryEntry, ReadDirectory};
 pub use features::Features;
 pub use inode::{Inode, NodeKind, Time};
 pub use journal::Replayed;
+pub use read_directory::{DirectoryEntry, ReadDirectory};
 pub use rule::{Ext4Rule, Summed};
 pub use scrub::{scrub, wipe_content};
 pub use superblock::Superblock;
@@ -189,7 +192,7 @@ impl Files for Ext4 {
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         let found = self.resolve(path.as_os_str().as_bytes(), true)?;
         let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(None) };
-        super::check_limit(path, inode.size, limit)?;
+        super::files::check_limit(path, inode.size, limit)?;
         self.read(&inode, limit).map(Some).doing(|| format!("reading {}", path.display()))
     }
 

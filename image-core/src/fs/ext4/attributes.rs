@@ -14,8 +14,8 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{field, u16_at, u32_at};
 use super::inode::{FLAG_EA_INODE, Inode};
-use super::mapping;
 use super::rule::{Ext4Rule, Summed};
+use super::run;
 use super::{Ext4, features};
 use crate::block::ByteRange;
 use crate::error::{Doing, Error, Result};
@@ -156,7 +156,7 @@ impl Ext4 {
         if number == 0 {
             return Ok(None);
         }
-        mapping::check(self, inode, number, 1)?;
+        run::check(self, inode, number, 1)?;
         let block = self.blocks().block(number)?;
         // One block of header and entries: the third field is how many blocks there are.
         if !block.starts_with(&MAGIC) || u32_at(&block, 8) != 1 {

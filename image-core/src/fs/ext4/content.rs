@@ -10,8 +10,9 @@
 use std::ops::Range;
 
 use super::inode::{FLAG_INLINE_DATA, Inode, NodeKind};
-use super::mapping::{Place, Runs};
+use super::mapping::Runs;
 use super::rule::Ext4Rule;
+use super::run::Place;
 use super::{Ext4, features};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile};
 use crate::error::{Doing, Error, Result};

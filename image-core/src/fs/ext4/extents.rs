@@ -17,8 +17,8 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{u16_at, u32_at, wide};
 use super::inode::Inode;
-use super::mapping::{Leaf, Part, Place, Run, Visit, check};
 use super::rule::{Ext4Rule, Summed};
+use super::run::{Leaf, Part, Place, Run, Visit, check};
 use super::{Ext4, features};
 use crate::error::{Error, Result};
 

@@ -16,16 +16,15 @@ mod log;
 mod tags;
 
 use super::Ext4;
-use super::blocks::Copy;
+use super::blocks::{Copy, JOURNAL_MAGIC};
 use super::checksum::{START, crc32c};
 use super::field::{be32_at, field};
 use super::inode::NodeKind;
-use super::mapping::{Place, Run, Runs};
+use super::mapping::Runs;
 use super::rule::{Ext4Rule, Summed};
+use super::run::{Place, Run};
 use crate::error::{Doing, Error, Result};
 
-/// Each block of the journal's own begins with it.
-pub(super) const MAGIC: u32 = 0xc03b_3998;
 /// The journal's superblock has this many bytes.
 const SUPERBLOCK_LEN: usize = 1024;
 /// More pieces than a journal lies in.
@@ -124,7 +123,7 @@ impl<'a> Journal<'a> {
         let inode = fs.inode(fs.superblock().journal_inode)?;
         let block_size = fs.superblock().block_size;
         if inode.kind != NodeKind::File || inode.links == 0 {
-            return Err(wrong("inode", u64::from(inode.number)));
+            return Err(Ext4Rule::in_journal("inode", u64::from(inode.number)));
         }
         let count = inode.size.checked_div(block_size).unwrap_or(0);
         let mut runs = Vec::new();
@@ -155,11 +154,11 @@ impl<'a> Journal<'a> {
     fn believe(&mut self, bytes: &[u8]) -> Result<()> {
         let value = |at| be32_at(bytes, at);
         let kind = value(0x04);
-        if value(0) != MAGIC || !matches!(kind, 3 | 4) {
-            return Err(wrong("mark", u64::from(value(0))));
+        if value(0) != JOURNAL_MAGIC || !matches!(kind, 3 | 4) {
+            return Err(Ext4Rule::in_journal("mark", u64::from(value(0))));
         }
         if u64::from(value(0x0c)) != self.fs.superblock().block_size {
-            return Err(wrong("block size", u64::from(value(0x0c))));
+            return Err(Ext4Rule::in_journal("block size", u64::from(value(0x0c))));
         }
         // The first version has no features.
         if kind == 4 {
@@ -184,19 +183,20 @@ impl<'a> Journal<'a> {
         }
         let len = value(0x10);
         if len > self.last || len < 2 {
-            return Err(wrong("length", u64::from(len)));
+            return Err(Ext4Rule::in_journal("length", u64::from(len)));
         }
         (self.first, self.last) = (value(0x14), len);
         if self.incompatible & FAST_COMMIT != 0 {
             let fast = if value(0x54) == 0 { FAST_BLOCKS } else { value(0x54) };
-            self.last =
-                len.checked_sub(fast).ok_or_else(|| wrong("number of fast blocks", u64::from(fast)))?;
+            self.last = len
+                .checked_sub(fast)
+                .ok_or_else(|| Ext4Rule::in_journal("number of fast blocks", u64::from(fast)))?;
             self.fast = Some((self.last.saturating_add(1), len));
         }
         (self.sequence, self.start) = (value(0x18), value(0x1c));
         let is_ring = self.first > 0 && self.first < self.last;
         if !is_ring || self.start != 0 && !(self.first..self.last).contains(&self.start) {
-            return Err(wrong("start", u64::from(self.start)));
+            return Err(Ext4Rule::in_journal("start", u64::from(self.start)));
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl<'a> Journal<'a> {
             Some(Run { first, place: Place::Data(block), .. }) if *first <= index => {
                 Ok(block.saturating_add(index.saturating_sub(*first)))
             }
-            _ => Err(wrong("block that is not stored", index)),
+            _ => Err(Ext4Rule::in_journal("block that is not stored", index)),
         }
     }
 
@@ -237,8 +237,4 @@ impl<'a> Journal<'a> {
         let next = index.saturating_add(1);
         if next >= self.last { self.first } else { next }
     }
-}
-
-fn wrong(field: &'static str, value: u64) -> Error {
-    Error::corrupt(Ext4Rule::Journal { field, value })
 }

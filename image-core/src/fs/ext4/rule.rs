@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::error::Error;
+
 /// A structure with a checksum of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -161,4 +163,11 @@ pub enum Ext4Rule {
         /// Its value.
         value: u64,
     },
+}
+
+impl Ext4Rule {
+    /// The error of a field of the journal that makes no sense.
+    pub(super) fn in_journal(field: &'static str, value: u64) -> Error {
+        Error::corrupt(Self::Journal { field, value })
+    }
 }

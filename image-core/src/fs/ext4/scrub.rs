@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use super::census::Census;
 use super::inode::NodeKind;
-use super::mapping::{self, Part, Place};
+use super::mapping;
+use super::run::{Part, Place};
 use super::{Ext4, change};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode};
 use crate::error::{Doing, Error, Result};

@@ -11,9 +11,9 @@
 use std::collections::HashMap;
 
 use super::Ext4;
-use super::directory::{Cursor, DirectoryEntry};
 use super::field::{u16_at, u32_at};
 use super::inode::{Inode, NodeKind};
+use super::read_directory::{Cursor, DirectoryEntry};
 use super::rule::Ext4Rule;
 use crate::error::{Doing, Error, Result};
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Finding;
 use crate::error::Result;
-use crate::fs::ext4::directory::{Areas, Cursor, entry_at, wrong};
+use crate::fs::ext4::directory::{Areas, entry_at, wrong};
 use crate::fs::ext4::field::{u16_at, u32_at};
 use crate::fs::ext4::inode::{FLAG_INLINE_DATA, Inode, NodeKind, ROOT};
+use crate::fs::ext4::read_directory::Cursor;
 use crate::fs::ext4::{Ext4, features};
 
 /// Inodes whose counts are kept together.

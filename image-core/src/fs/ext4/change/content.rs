@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u32_at};
 use crate::fs::ext4::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, FLAG_VERITY, Inode, NodeKind};
-use crate::fs::ext4::mapping::{Part, Place, Run, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place, Run};
 
 /// More is not held at once.
 const CONTENT_MAX: usize = 16 << 20;

@@ -15,10 +15,11 @@ use crate::fs::ext4::checksum::crc32c;
 use crate::fs::ext4::directory::{Areas, TAIL_LEN, entry_at, names_of, wrong};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::put;
-use crate::fs::ext4::index;
 use crate::fs::ext4::inode::{FLAG_INLINE_DATA, Inode, NodeKind};
-use crate::fs::ext4::mapping::{Place, leaf_of};
+use crate::fs::ext4::lookup;
+use crate::fs::ext4::mapping::leaf_of;
 use crate::fs::ext4::nokey::NoKey;
+use crate::fs::ext4::run::Place;
 
 /// Where a name is.
 struct Found {
@@ -69,7 +70,7 @@ impl Changes {
 
     /// Where `name` is in the directory `parent`.
     fn find(&self, parent: &Inode, name: &[u8]) -> Result<Option<Found>> {
-        if let Some(found) = index::find_block(&self.fs, parent, name)? {
+        if let Some(found) = lookup::find_block(&self.fs, parent, name)? {
             let Some(number) = found else { return Ok(None) };
             let block = crate::fs::ext4::directory::block_of(&self.fs, parent, number)?;
             let area = names_of(&self.fs, parent, number, block)?;

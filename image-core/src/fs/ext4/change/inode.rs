@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u16_at, u32_at};
 use crate::fs::ext4::inode::{FLAG_HUGE_FILE, Inode, NodeKind, OLD_LEN, Time, checksum_fields};
-use crate::fs::ext4::mapping::{Part, Place, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place};
 use crate::fs::ext4::superblock::Superblock;
 
 /// Where an inode has a time, and the rest of it.

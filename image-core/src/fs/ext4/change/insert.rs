@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::fs::ext4::directory::{Areas, TAIL_LEN, entry_at, wrong};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u16_at, u32_at};
-use crate::fs::ext4::index;
 use crate::fs::ext4::inode::{FLAG_CASEFOLD, FLAG_INLINE_DATA, Inode};
-use crate::fs::ext4::mapping::Place;
+use crate::fs::ext4::lookup;
+use crate::fs::ext4::run::Place;
 
 /// The longest name.
 const NAME_MAX: usize = 255;
@@ -77,7 +77,7 @@ impl Changes {
     /// Puts `entry` into the directory `parent`.
     pub(super) fn insert(&mut self, parent: &Inode, entry: &NewEntry<'_>) -> Result<()> {
         self.fs.remembered().forget();
-        if index::is_used(&self.fs, parent) {
+        if lookup::is_used(&self.fs, parent) {
             return self.insert_by_index(parent, entry);
         }
         let mut areas = Areas::new(&self.fs, parent);

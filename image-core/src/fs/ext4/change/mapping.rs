@@ -17,7 +17,8 @@ use crate::fs::ext4::extents::{DEPTH_LIMIT, ENTRY_LEN, WRITTEN_MAX};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{copy, put, u16_at, u32_at, wide};
 use crate::fs::ext4::inode::{FLAG_EXTENTS, Inode};
-use crate::fs::ext4::mapping::{Part, Place, Run, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place, Run};
 
 /// Where an inode has its map, and how long that is.
 pub(super) const MAP_AT: usize = 0x28;

@@ -14,7 +14,8 @@ use crate::fs::ext4::checksum::crc32c;
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u32_at};
 use crate::fs::ext4::inode::{FLAG_INLINE_DATA, NodeKind};
-use crate::fs::ext4::mapping::{Part, Place, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place};
 
 /// Behind the numbers in a block of the orphan file: mark and checksum.
 const TAIL_LEN: usize = 8;

@@ -12,7 +12,8 @@ use super::Changes;
 use crate::error::{Doing, Error, Result};
 use crate::fs::ext4::field::{field, put, u16_at, u32_at};
 use crate::fs::ext4::inode::{FLAG_EA_INODE, Inode, ROOT};
-use crate::fs::ext4::mapping::{Place, leaf_of};
+use crate::fs::ext4::mapping::leaf_of;
+use crate::fs::ext4::run::Place;
 
 const BLOCK: u64 = 1024;
 /// Of users, groups, projects.

@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::fs::ext4::directory::{block_of, entry_at, names_of, wrong};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u32_at};
-use crate::fs::ext4::index::{self, ENTRY_LEN, Node, Way};
+use crate::fs::ext4::index::{self, ENTRY_LEN};
 use crate::fs::ext4::inode::Inode;
+use crate::fs::ext4::lookup::{self, Node, Way};
 
 /// A name with its hash.
 struct Hashed {
@@ -34,7 +35,7 @@ impl Hashed {
 
 impl Changes {
     pub(super) fn insert_by_index(&mut self, parent: &Inode, entry: &NewEntry<'_>) -> Result<()> {
-        let way = index::way_to(&self.fs, parent, entry.name)?
+        let way = lookup::way_to(&self.fs, parent, entry.name)?
             .ok_or_else(|| Error::unsupported("the directory has an index that is not known here"))?;
         let area = names_of(&self.fs, parent, way.leaf, block_of(&self.fs, parent, way.leaf)?)?;
         if let Some(gap) = self.gap(parent, way.leaf, &area, entry.len())? {
@@ -46,7 +47,7 @@ impl Changes {
             return self.insert_by_index(&parent, entry);
         };
         let mut names = self.names_with_hashes(parent, &area, &way)?;
-        let hash = way.hash.of(&index::folded(parent, entry.name)).0;
+        let hash = way.hash.of(&lookup::folded(parent, entry.name)).0;
         names.push(Hashed { hash, name: entry.name.to_vec(), inode: entry.inode, kind: entry.kind });
         names.sort_by_key(|name| name.hash);
         let half = middle(&names).ok_or_else(|| Error::unsupported("too many names have one hash"))?;
@@ -69,8 +70,8 @@ impl Changes {
         while at < area.len() {
             let entry = entry_at(&self.fs, parent, area, at).map_err(|what| wrong(parent, way.leaf, what))?;
             if entry.inode != 0 {
-                let folded = index::folded(parent, entry.name);
-                if folded.len() != entry.name.len() || !entry.name.is_ascii() && index::is_folded(parent) {
+                let folded = lookup::folded(parent, entry.name);
+                if folded.len() != entry.name.len() || !entry.name.is_ascii() && lookup::is_folded(parent) {
                     return Err(Error::unsupported("names that are not ASCII would have to be moved"));
                 }
                 names.push(Hashed {

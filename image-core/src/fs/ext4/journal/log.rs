@@ -10,9 +10,10 @@
 use std::collections::HashMap;
 
 use super::tags::Form;
-use super::{ASYNC_COMMIT, COMPATIBLE_CHECKSUM, Journal, MAGIC, wrong};
+use super::{ASYNC_COMMIT, COMPATIBLE_CHECKSUM, Journal};
 use crate::error::{Error, Result};
 use crate::fs::ext4::blocks::Copy;
+use crate::fs::ext4::blocks::JOURNAL_MAGIC;
 use crate::fs::ext4::checksum::{START, crc32_be, crc32c};
 use crate::fs::ext4::field::{be32_at, field};
 use crate::fs::ext4::rule::{Ext4Rule, Summed};
@@ -109,7 +110,7 @@ impl Log<'_> {
             left = rest;
             let index = at;
             let block = self.journal.read(index)?;
-            if be32_at(&block, 0) != MAGIC || be32_at(&block, 8) != sequence {
+            if be32_at(&block, 0) != JOURNAL_MAGIC || be32_at(&block, 8) != sequence {
                 break;
             }
             at = self.journal.after(at);
@@ -223,7 +224,7 @@ impl Log<'_> {
         let blocks = fs.blocks().disk().size().checked_div(fs.superblock().block_size).unwrap_or(0);
         for (block, place) in waiting.copies {
             if block >= blocks {
-                return Err(wrong("block", block));
+                return Err(Ext4Rule::in_journal("block", block));
             }
             self.copies.insert(block, place);
         }

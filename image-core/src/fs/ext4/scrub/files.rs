@@ -10,7 +10,8 @@ use crate::fs::ext4::extents::ENTRY_LEN;
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::u16_at;
 use crate::fs::ext4::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, FLAG_VERITY, Inode, NodeKind, ROOT};
-use crate::fs::ext4::mapping::{Part, Place, Run, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place, Run};
 
 /// The journal's superblock.
 const JOURNAL_SUPERBLOCK: u64 = 1024;
