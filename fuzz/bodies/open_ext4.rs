@@ -49,6 +49,6 @@ fn read(ext4: &Ext4, inode: &Inode) {
     for at in [0, inode.size / 3, inode.size.saturating_sub(PIECE)] {
         let len = (inode.size - at).min(PIECE) as usize;
         let _ = content.read_at(&mut buf[..len], at);
-        let _ = content.in_file(ByteRange::between(at, at + len as u64));
+        let _ = content.file_range(ByteRange::between(at, at + len as u64));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use image_core::ErrorKind;
-use image_core::block::NoDisk;
+use image_core::block::NotADisk;
 use image_core::format::{Foreign, ForeignKind, ReferenceRule};
 use image_core::new_file::{PlaceError, PlaceRule};
 
@@ -115,13 +115,13 @@ fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
     if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = within(error) {
         return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
     }
-    if let Some(no_disk) = within::<NoDisk>(error) {
+    if let Some(no_disk) = within::<NotADisk>(error) {
         let hint = match no_disk {
-            NoDisk::Pipe | NoDisk::Unsized | NoDisk::MadeWhileRead => {
+            NotADisk::Pipe | NotADisk::Unsized | NotADisk::MadeWhileRead => {
                 "put all of it into a file first: cat THAT > disk.raw"
             }
-            NoDisk::Folder => "name the image in it",
-            NoDisk::CharacterDevice | NoDisk::Socket => return None,
+            NotADisk::Folder => "name the image in it",
+            NotADisk::CharacterDevice | NotADisk::Socket => return None,
         };
         return Some(hint.to_owned());
     }
@@ -152,7 +152,7 @@ fn hint_of_foreign(foreign: &Foreign) -> String {
     // Of a second image, or of one that is written to, other options say it.
     let raw =
         "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
-    match (foreign.kind, foreign.unpacked_by, foreign.name) {
+    match (foreign.kind, foreign.decompressor, foreign.name) {
         (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
         (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
         (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),

@@ -113,7 +113,7 @@ impl Share {
     /// What is done with a file of `format`.
     fn access(self, format: Format) -> Access {
         match (self, format) {
-            (Self::Writers, _) | (Self::RawWriters, Format::Raw) => Access::LOOK,
+            (Self::Writers, _) | (Self::RawWriters, Format::Raw) => Access::READ_SHARED,
             _ => Access::READ,
         }
     }

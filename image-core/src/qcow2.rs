@@ -24,7 +24,6 @@
 //! - damage is an error with the guest offset, never zeroes;
 //! - no other file is opened because an image names it: a backing file and a data file are handed in.
 
-mod ahead;
 pub mod bitmap;
 mod cache;
 pub mod check;
@@ -43,6 +42,7 @@ mod marks;
 mod new_image;
 mod offset;
 mod preallocated;
+mod prefetch;
 mod read;
 pub mod refcount;
 pub mod repair;

@@ -9,7 +9,7 @@
 //! Deleted files, and what an installation wrote and removed: a quarter of a disk that was lived in. Only ext4 is looked
 //! into, and only where its bitmaps are sure (see [`unused_ranges`]); everything else is in use.
 
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile, Window};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange, Window};
 use crate::error::{ErrorKind, Result};
 use crate::fs::{detect, unused_ranges};
 use crate::partition::PartitionTable;
@@ -117,16 +117,16 @@ impl<D: BlockRead> BlockRead for UsedOnly<D> {
         Ok(extents)
     }
 
-    fn will_read(&self, range: ByteRange) {
-        self.disk.will_read(range);
+    fn prefetch(&self, range: ByteRange) {
+        self.disk.prefetch(range);
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         let end = self.unused_in(range).next().map_or(range.end(), |unused| unused.offset());
         if end <= range.offset() {
             return Ok(None);
         }
-        self.disk.in_file(ByteRange::between(range.offset(), end))
+        self.disk.file_range(ByteRange::between(range.offset(), end))
     }
 }
 

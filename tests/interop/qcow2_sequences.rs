@@ -8,7 +8,9 @@ use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, ZeroMode};
 use image_core::convert::{Piece, Sink, Zeroes};
 use image_core::format::{ImageWriter, Member, References, WriteOptions};
 use image_core::qcow2::Version;
-use image_core::qcow2::write::{NewSnapshot, PackedSink, apply_snapshot, create_snapshot, delete_snapshot};
+use image_core::qcow2::write::{
+    CompressedSink, NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot,
+};
 
 use super::qcow2_check::Bench;
 
@@ -135,13 +137,13 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kin
 
 /// Stores `range`, whole clusters of `byte`, compressed.
 fn pack(writer: &ImageWriter, range: ByteRange, byte: u8) {
-    let mut sink = PackedSink::new(writer.as_qcow2().unwrap(), None, Zeroes::Write).unwrap();
+    let mut sink = CompressedSink::new(writer.as_qcow2().unwrap(), None, Zeroes::Write).unwrap();
     let mut packed = Vec::new();
     let unit = vec![byte; sink.unit_size() as usize];
     assert!(sink.encoder().unwrap().unwrap().encode(&unit, &mut packed).unwrap());
     for start in (range.offset()..range.end()).step_by(unit.len()) {
         let part = ByteRange::between(start, (start + unit.len() as u64).min(range.end()));
-        sink.put(part, Piece::Packed(&packed)).unwrap();
+        sink.put(part, Piece::Compressed(&packed)).unwrap();
     }
 }
 

@@ -115,17 +115,17 @@ fn copy_down(
     let mut bytes = Vec::new();
     while at < top.size() {
         let step = ByteRange::between(at, at.saturating_add(64 * STEP).min(top.size()));
-        for stretch in top.stretches(step)? {
-            if stretch.depth >= depth || !stretch.present {
+        for entry in top.map_entries(step)? {
+            if entry.depth >= depth || !entry.present {
                 continue;
             }
-            if stretch.zero {
-                base.write_zeroes(stretch.range, ZeroMode::Punch)?;
+            if entry.zero {
+                base.write_zeroes(entry.range, ZeroMode::Punch)?;
                 continue;
             }
-            let mut from = stretch.range.offset();
-            while from < stretch.range.end() {
-                let len = stretch.range.end().saturating_sub(from).min(STEP);
+            let mut from = entry.range.offset();
+            while from < entry.range.end() {
+                let len = entry.range.end().saturating_sub(from).min(STEP);
                 bytes.resize(len as usize, 0);
                 top.read_at(&mut bytes, from)?;
                 base.write_at(&bytes, from)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::reference::Chain;
 use super::{Format, Medium, OpenOptions, Reference, probe};
-use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
+use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, FileRange, MapEntry};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::{Header, Qcow2, snapshot};
 use crate::raw::Raw;
@@ -132,7 +132,7 @@ pub(super) fn open_backing(
 ) -> Result<Option<Arc<dyn BlockRead>>> {
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
     let reference = chain.described(reference);
-    let file = chain.open(&reference, image, Access::LOOK)?;
+    let file = chain.open(&reference, image, Access::READ_SHARED)?;
     let name = file.path().display().to_string();
     let disk = open_medium(file, reference.format(), chain)
         .doing(|| format!("opening the backing file {name:?}"))?;
@@ -158,20 +158,20 @@ impl BlockRead for Image {
         self.inner().extents(range).doing(|| format!("mapping {}", self.path.display()))
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        self.inner().stretches(range).doing(|| format!("mapping {}", self.path.display()))
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
+        self.inner().map_entries(range).doing(|| format!("mapping {}", self.path.display()))
     }
 
-    fn will_read(&self, range: ByteRange) {
-        self.inner().will_read(range);
+    fn prefetch(&self, range: ByteRange) {
+        self.inner().prefetch(range);
     }
 
     fn as_file(&self) -> Option<&FileDisk> {
         self.inner().as_file()
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.inner().in_file(range).doing(|| format!("mapping {}", self.path.display()))
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
+        self.inner().file_range(range).doing(|| format!("mapping {}", self.path.display()))
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         forget();
         let image = Image::open(&path, OpenOptions::default()).unwrap();
         let before = read_from_storage();
-        image.will_read(ByteRange::between(1 << 20, 3 << 20));
+        image.prefetch(ByteRange::between(1 << 20, 3 << 20));
         assert_eq!(read_from_storage() - before, 2 << 20);
         image.read_at(&mut vec![0; 2 << 20], 1 << 20).unwrap();
         assert_eq!(read_from_storage() - before, 2 << 20, "it was there already");

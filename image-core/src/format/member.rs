@@ -110,7 +110,7 @@ impl Member {
             let reference = chain.described(reference);
             let image = members.last().map(|member| member.file.path().to_owned()).unwrap_or_default();
             let file = chain
-                .open(&reference, &image, Access::LOOK)
+                .open(&reference, &image, Access::READ_SHARED)
                 .doing(|| format!("opening {}", image.display()))?;
             members.push(Self::in_medium(file, reference.format(), options.share)?);
         }

@@ -55,8 +55,8 @@ pub struct Foreign {
     pub name: &'static str,
     /// What kind of thing that is.
     pub kind: ForeignKind,
-    /// The program that takes it apart, where it is packed.
-    pub unpacked_by: Option<&'static str>,
+    /// The program that takes it apart, where it is compressed.
+    pub decompressor: Option<&'static str>,
 }
 
 impl fmt::Display for Foreign {
@@ -74,15 +74,15 @@ impl From<Foreign> for Error {
 }
 
 const fn image(name: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Image, unpacked_by: None }
+    Foreign { name, kind: ForeignKind::Image, decompressor: None }
 }
 
 const fn compressed(name: &'static str, by: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Compressed, unpacked_by: Some(by) }
+    Foreign { name, kind: ForeignKind::Compressed, decompressor: Some(by) }
 }
 
 const fn archive(name: &'static str, by: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Archive, unpacked_by: Some(by) }
+    Foreign { name, kind: ForeignKind::Archive, decompressor: Some(by) }
 }
 
 /// What QEMU's programs recognise too: where, which bytes, whose.
@@ -120,7 +120,7 @@ const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 17] = [
     (0, b"!<arch>\n", archive("an ar archive", "ar x")),
     (0, b"MSWIM\0\0\0", archive("a WIM file", "wimlib-imagex extract")),
     (0, b"\x1f\x9d\x90", compressed("a compress (.Z) file", "uncompress")),
-    (0, b"\x1f\xa0", compressed("a pack (.z) file", "gunzip")),
+    (0, b"\x1f\xa0", compressed("a compress (.z) file", "gunzip")),
 ];
 
 /// Which format `file` has. Whatever looks like nothing else is raw.
@@ -135,7 +135,7 @@ pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
         let descriptor = bytes_at(file, DESCRIPTOR_OFFSET, DESCRIPTOR_LEN).doing(doing)?;
         if is_disc(&start, &descriptor, file.size()) {
             let kind = ForeignKind::Disc;
-            return Err(Foreign { name: "ISO 9660 (a CD or DVD)", kind, unpacked_by: None }.into());
+            return Err(Foreign { name: "ISO 9660 (a CD or DVD)", kind, decompressor: None }.into());
         }
         let end = bytes_at(file, file.size().saturating_sub(FOOTER_LEN), FOOTER_LEN).doing(doing)?;
         if let Some(foreign) = known_end(&end, file.size()) {

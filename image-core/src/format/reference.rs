@@ -275,7 +275,7 @@ impl Chain {
         }
         self.opened.push(identity);
         let access =
-            if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
+            if self.share == Share::Writers && access == Access::READ { Access::READ_SHARED } else { access };
         disk.lock(access)?;
         Ok(Medium::from(disk).with_probing(self.probing))
     }

@@ -19,7 +19,7 @@ use super::violation::Refusal;
 use super::wire::{
     CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO,
 };
-use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, MapEntry, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
 /// The most bytes whose status is asked for at once.
@@ -236,14 +236,14 @@ impl BlockRead for Export {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let file: std::sync::Arc<Path> = self.name.as_path().into();
-        let mut list: Vec<Stretch> = Vec::new();
+        let mut list: Vec<MapEntry> = Vec::new();
         let told = self.statuses(range, |range, flags| {
             let (zero, data) = (flags & STATE_ZERO != 0, flags & STATE_HOLE == 0);
             let present = zero || data;
             let host = present.then(|| HostPlace { file: Some(file.clone()), offset: range.offset() });
-            let next = Stretch { present, zero, data, host, ..Stretch::nothing(range) };
+            let next = MapEntry { present, zero, data, host, ..MapEntry::nothing(range) };
             match list.last_mut().map_or(Err(next.clone()), |last| last.join(next)) {
                 Ok(()) => {}
                 Err(next) => list.push(next),

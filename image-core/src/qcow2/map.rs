@@ -1,7 +1,7 @@
 //! Where the guest's bytes come from: this image, or one below it, and where in which file.
 //!
 //! ```text
-//! run         ┌─ nothing there ─► the backing file's stretches, one deeper; past its end zeroes that nobody wrote
+//! run         ┌─ nothing there ─► the backing file's entries, one deeper; past its end zeroes that nobody wrote
 //! of the    ──┼─ zero ──────────► zero, with the place that is set aside
 //! active L1   ├─ plain ─────────► data, with its place; zero too, where only metadata was preallocated
 //!             └─ compressed ────► data without a place
@@ -17,13 +17,13 @@ use std::sync::Arc;
 use super::image::Qcow2;
 use super::offset::{GuestOffset, HostOffset};
 use super::runs::{Run, Treatment};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, HostPlace, Stretch};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, HostPlace, MapEntry};
 use crate::error::Result;
 
-/// What a stretch is, apart from where.
-const NOTHING: Stretch = Stretch::nothing(ByteRange::EMPTY);
+/// What an entry says, apart from where.
+const NOTHING: MapEntry = MapEntry::nothing(ByteRange::EMPTY);
 
-/// The names of the files, made once for many stretches.
+/// The names of the files, made once for many entries.
 struct Files {
     clusters: Option<Arc<Path>>,
 }
@@ -34,8 +34,8 @@ impl Files {
     }
 }
 
-/// The stretches of `range`, which is on the disk.
-pub(super) fn stretches(image: &Qcow2, range: ByteRange) -> Result<Vec<Stretch>> {
+/// The entries of `range`, which is on the disk.
+pub(super) fn map_entries(image: &Qcow2, range: ByteRange) -> Result<Vec<MapEntry>> {
     let files = Files { clusters: image.cluster_file().as_file().map(|file| file.path().into()) };
     let mut list = Vec::new();
     for run in image.runs(range) {
@@ -44,7 +44,7 @@ pub(super) fn stretches(image: &Qcow2, range: ByteRange) -> Result<Vec<Stretch>>
         match run.treatment {
             Treatment::Zero(aside) => {
                 let host = aside.map(|host| files.place(host));
-                list.push(Stretch { range, present: true, zero: true, host, ..NOTHING });
+                list.push(MapEntry { range, present: true, zero: true, host, ..NOTHING });
             }
             Treatment::Plain(host) => {
                 image.plain_range(guest, host, range.len())?;
@@ -52,7 +52,7 @@ pub(super) fn stretches(image: &Qcow2, range: ByteRange) -> Result<Vec<Stretch>>
             }
             Treatment::Compressed(place) => {
                 image.compressed_range(guest, place)?;
-                list.push(Stretch { range, present: true, data: true, compressed: true, ..NOTHING });
+                list.push(MapEntry { range, present: true, data: true, compressed: true, ..NOTHING });
             }
             Treatment::Backing(aside) => {
                 backing(image, range, aside.map(|host| files.place(host)), &mut list)?
@@ -63,7 +63,7 @@ pub(super) fn stretches(image: &Qcow2, range: ByteRange) -> Result<Vec<Stretch>>
 }
 
 /// Where only metadata was preallocated, clusters are data that was never written: holes of the file.
-fn plain(image: &Qcow2, files: &Files, run: Run, host: HostOffset, list: &mut Vec<Stretch>) -> Result<()> {
+fn plain(image: &Qcow2, files: &Files, run: Run, host: HostOffset, list: &mut Vec<MapEntry>) -> Result<()> {
     let there = ByteRange::new(host.0, run.range.len())?;
     let extents = match image.is_metadata_preallocated() {
         true => image.cluster_file().extents(there)?,
@@ -74,26 +74,31 @@ fn plain(image: &Qcow2, files: &Files, run: Run, host: HostOffset, list: &mut Ve
         let range = ByteRange::new(at, extent.range.len())?;
         let place = files.place(HostOffset(extent.range.offset()));
         let zero = extent.kind.reads_as_zero();
-        list.push(Stretch { range, present: true, data: true, zero, host: Some(place), ..NOTHING });
+        list.push(MapEntry { range, present: true, data: true, zero, host: Some(place), ..NOTHING });
         at = range.end();
     }
     Ok(())
 }
 
-fn backing(image: &Qcow2, range: ByteRange, aside: Option<HostPlace>, list: &mut Vec<Stretch>) -> Result<()> {
+fn backing(
+    image: &Qcow2,
+    range: ByteRange,
+    aside: Option<HostPlace>,
+    list: &mut Vec<MapEntry>,
+) -> Result<()> {
     let mut at = range.offset();
     if let Some(backing) = image.backing()
         && let Some(covered) = range.intersection(ByteRange::whole(backing.size()))
     {
-        let deeper = |stretch: Stretch| Stretch { depth: stretch.depth.saturating_add(1), ..stretch };
-        list.extend(backing.stretches(covered)?.into_iter().map(deeper));
+        let deeper = |entry: MapEntry| MapEntry { depth: entry.depth.saturating_add(1), ..entry };
+        list.extend(backing.map_entries(covered)?.into_iter().map(deeper));
         at = covered.end();
     }
     let beyond = ByteRange::between(at, range.end());
     if !beyond.is_empty() {
         let skipped = at.saturating_sub(range.offset());
         let host = aside.map(|host| HostPlace { offset: host.offset.saturating_add(skipped), ..host });
-        list.push(Stretch { range: beyond, zero: true, host, ..NOTHING });
+        list.push(MapEntry { range: beyond, zero: true, host, ..NOTHING });
     }
     Ok(())
 }

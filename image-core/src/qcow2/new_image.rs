@@ -173,7 +173,7 @@ impl NewImage {
     }
 
     /// The codec of a conversion that compresses.
-    pub(super) fn packs_with(&self) -> Option<Codec> {
+    pub(super) fn compression_codec(&self) -> Option<Codec> {
         self.compress.then_some(self.codec)
     }
 

@@ -9,15 +9,15 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::ahead;
 use super::corrupt::Corrupt;
-use super::decompress::Decoder;
+use super::decompress::Decompressor;
 use super::entry::CompressedPlace;
 use super::image::Qcow2;
 use super::map;
 use super::offset::{GuestOffset, HostOffset};
+use super::prefetch;
 use super::runs::{Run, Treatment};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile, Stretch};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange, MapEntry};
 use crate::error::{Doing, Result};
 
 impl BlockRead for Qcow2 {
@@ -54,26 +54,26 @@ impl BlockRead for Qcow2 {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         range.check_within(self.size())?;
-        map::stretches(self, range)
+        map::map_entries(self, range)
     }
 
-    fn will_read(&self, range: ByteRange) {
-        ahead::will_read(self, range);
+    fn prefetch(&self, range: ByteRange) {
+        prefetch::prefetch(self, range);
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         range.check_within(self.size())?;
         let Some(run) = self.runs(range).next().transpose()? else { return Ok(None) };
         match run.treatment {
             Treatment::Plain(host) => {
                 let host = self.plain_range(GuestOffset(range.offset()), host, run.range.len())?;
-                self.cluster_file().in_file(host)
+                self.cluster_file().file_range(host)
             }
             Treatment::Backing(_) => match &self.backing {
                 Some(backing) => match run.range.intersection(ByteRange::whole(backing.size())) {
-                    Some(covered) => backing.in_file(covered).doing(|| "reading the backing file"),
+                    Some(covered) => backing.file_range(covered).doing(|| "reading the backing file"),
                     None => Ok(None),
                 },
                 None => Ok(None),
@@ -126,19 +126,21 @@ impl Qcow2 {
             copy_part(buf, &cluster, from);
             return Ok(());
         }
-        let mut packed = Decoder::packed_buffer(len);
-        self.file.read_at(packed.get_mut(..len).unwrap_or_default(), host.0)?;
-        let decode = |packed, out: &mut [u8]| {
-            Decoder::with(|decoder| decoder.decode(self.compression, packed, len, out)).map_err(|why| {
-                let guest = GuestOffset(geometry.cluster_start(guest.0));
-                Corrupt::CompressedData { guest, host, len: place.len, why }.into()
-            })
+        let mut compressed = Decompressor::compressed_buffer(len);
+        self.file.read_at(compressed.get_mut(..len).unwrap_or_default(), host.0)?;
+        let decode = |compressed, out: &mut [u8]| {
+            Decompressor::with(|decoder| decoder.decode(self.compression, compressed, len, out)).map_err(
+                |why| {
+                    let guest = GuestOffset(geometry.cluster_start(guest.0));
+                    Corrupt::CompressedData { guest, host, len: place.len, why }.into()
+                },
+            )
         };
         if is_whole {
-            return decode(packed, buf);
+            return decode(compressed, buf);
         }
         let mut cluster = vec![0; geometry.cluster_size() as usize];
-        decode(packed, &mut cluster)?;
+        decode(compressed, &mut cluster)?;
         copy_part(buf, &cluster, from);
         // The next one to ask mostly asks for what is beside it.
         self.decoded.put(key, cluster.into());

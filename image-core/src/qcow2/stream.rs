@@ -21,11 +21,11 @@ mod refcounts;
 mod space;
 mod stored;
 
-use crate::block::{BlockWrite, ByteRange, Filesystem, InFile};
-use crate::convert::{Copies, Encoder, Piece, Sink};
+use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem};
+use crate::convert::{CopyOffload, Encoder, Piece, Sink};
 use crate::error::{Doing, Error, Result};
 
-use super::compress::Packer;
+use super::compress::Compressor;
 use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
 use super::header::TablePlace;
 use super::new_image::{NewImage, SECTOR};
@@ -118,8 +118,8 @@ impl<D: BlockWrite> Qcow2Sink<D> {
         Ok(())
     }
 
-    fn put_packed(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
-        let place = self.space.store_packed(bytes)?;
+    fn put_compressed(&mut self, range: ByteRange, bytes: &[u8]) -> Result<()> {
+        let place = self.space.store_compressed(bytes)?;
         self.map(range.offset(), Mapping::Compressed(place))
     }
 
@@ -146,9 +146,9 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     }
 }
 
-impl Encoder for Packer {
-    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
-        self.pack(unit, packed)
+impl Encoder for Compressor {
+    fn encode(&mut self, unit: &[u8], compressed: &mut Vec<u8>) -> Result<bool> {
+        self.compress(unit, compressed)
     }
 }
 
@@ -158,9 +158,9 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
     }
 
     fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
-        let Some(codec) = self.image.packs_with() else { return Ok(None) };
+        let Some(codec) = self.image.compression_codec() else { return Ok(None) };
         let cluster_size = self.image.geometry().cluster_size() as usize;
-        Ok(Some(Box::new(Packer::new(codec, cluster_size)?)))
+        Ok(Some(Box::new(Compressor::new(codec, cluster_size)?)))
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
@@ -175,21 +175,21 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
                 let first = self.place_plain(range)?;
                 self.space.write(first, bytes)
             }
-            Piece::Packed(bytes) => self.put_packed(range, bytes),
+            Piece::Compressed(bytes) => self.put_compressed(range, bytes),
         }
     }
 
-    fn copies(&self) -> Option<Copies> {
+    fn copy_offload(&self) -> Option<CopyOffload> {
         if self.image.has_data_file() {
             return None;
         }
         let filesystem = self.space.filesystem()?;
-        let worth_a_call = self.unit_size() >= LEAST_COPIED || filesystem.shares;
-        let Filesystem { device, shares } = filesystem;
-        worth_a_call.then_some(Copies { device, find_zeroes: true, shares })
+        let worth_a_call = self.unit_size() >= LEAST_COPIED || filesystem.reflinks;
+        let Filesystem { device, reflinks } = filesystem;
+        worth_a_call.then_some(CopyOffload { device, find_zeroes: true, reflinks })
     }
 
-    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+    fn put_copy(&mut self, range: ByteRange, from: FileRange<'_>) -> Result<()> {
         range.check_within(self.image.size())?;
         let first = self.place_plain(range)?;
         self.space.copy(first, from)

@@ -21,9 +21,9 @@ mod amend;
 mod bitmaps;
 mod cluster;
 mod commit;
+mod compressed;
 mod late;
 mod layers;
-mod packed;
 mod preallocate;
 mod resize;
 mod snapshots;
@@ -31,8 +31,8 @@ mod switch;
 
 pub use amend::{Amendment, Version2Rule, amend};
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps, copy_bitmaps};
+pub use compressed::CompressedSink;
 pub use layers::set_backing;
-pub use packed::PackedSink;
 pub(super) use snapshots::tables::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, ByteRange, Concatenated, Excerpt, RateLimited, Salvage, Window};
+use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited, Salvage, Window};
 use image_core::format::Image;
 use image_core::unused::{UsedOnly, survey};
 
@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
 }
 
 /// The blocks of `disk` that are wanted.
-fn part(disk: Box<dyn BlockRead>, excerpt: &Excerpt) -> anyhow::Result<Box<dyn BlockRead>> {
+fn part(disk: Box<dyn BlockRead>, excerpt: &DdRange) -> anyhow::Result<Box<dyn BlockRead>> {
     let size = disk.size();
     let range = excerpt.range(size).ok_or_else(|| {
         anyhow!("skip={} of {} bytes each is behind the end of {size} bytes", excerpt.skip, excerpt.block_len)

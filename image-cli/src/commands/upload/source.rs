@@ -116,7 +116,7 @@ impl Source {
 fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
     let doing = || format!("uploading {}", path.display());
     match probe(&FileDisk::open(path)?, Probing::Everything) {
-        Err(error) => match error.cause::<Foreign>().and_then(|foreign| foreign.unpacked_by) {
+        Err(error) => match error.cause::<Foreign>().and_then(|foreign| foreign.decompressor) {
             Some(program) => Err(error).with_context(doing).hint(|| {
                 format!("unpack it first ({program}); --disk-format raw sends it as the bytes of a disk")
             }),

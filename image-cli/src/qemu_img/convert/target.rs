@@ -1,6 +1,6 @@
 //! What a conversion writes to.
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, Stretch, Window, is_zero};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, MapEntry, Preallocation, Window, is_zero};
 use image_core::convert::{Encoder, Piece, Sink};
 use image_core::format::{Format, ImageWriter, Medium};
 use image_core::map::Map;
@@ -150,15 +150,15 @@ pub(super) fn copy_own(
 ) -> image_core::Result<()> {
     let mut encoder = sink.encoder()?;
     let unit = if encoder.is_some() { sink.unit_size() } else { 1 };
-    let is_below = |stretch: &image_core::Result<_>| stretch.as_ref().is_ok_and(|it: &Stretch| it.depth > 0);
-    let mut stretches = Map::new(source).peekable();
+    let is_below = |stretch: &image_core::Result<_>| stretch.as_ref().is_ok_and(|it: &MapEntry| it.depth > 0);
+    let mut map_entries = Map::new(source).peekable();
     let mut at = 0;
-    while let Some(stretch) = stretches.next() {
+    while let Some(stretch) = map_entries.next() {
         let stretch = stretch?;
         let (before, mut end) = (at, stretch.range.end());
         // Whatever there is below is one.
         while stretch.depth > 0
-            && let Some(next) = stretches.next_if(is_below)
+            && let Some(next) = map_entries.next_if(is_below)
         {
             end = next?.range.end();
         }
@@ -203,7 +203,7 @@ fn put_data(
         packed.clear();
         let piece = match encoder.encode(bytes, &mut packed)? {
             _ if is_zero(bytes) => Piece::Zero,
-            true => Piece::Packed(&packed),
+            true => Piece::Compressed(&packed),
             false => Piece::Plain(&bytes[..part.len() as usize]),
         };
         sink.put(part, piece)?;

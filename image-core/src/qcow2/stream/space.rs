@@ -12,7 +12,7 @@ use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::offset::HostOffset;
 use super::refcounts::Refcounts;
 use super::stored::{Key, StoredPlaces};
-use crate::block::{BlockWrite, ByteRange, Filesystem, InFile, ZeroMode};
+use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem, ZeroMode};
 use crate::error::Result;
 
 /// Small writes are collected up to so many bytes; what is as large is written at once.
@@ -115,9 +115,9 @@ impl<D: BlockWrite> HostSpace<D> {
     }
 
     /// Stores the bytes of a compressed cluster, or has them shared with an earlier one that is equal.
-    pub(super) fn store_packed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
+    pub(super) fn store_compressed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
         if self.stored.is_none() {
-            return self.append_packed(bytes);
+            return self.append_compressed(bytes);
         }
         let key = Key::of(bytes);
         if let Some(place) = self.stored.as_ref().and_then(|stored| stored.find(key))
@@ -125,14 +125,14 @@ impl<D: BlockWrite> HostSpace<D> {
         {
             return Ok(place);
         }
-        let place = self.append_packed(bytes)?;
+        let place = self.append_compressed(bytes)?;
         if let Some(stored) = &mut self.stored {
             stored.remember(key, place);
         }
         Ok(place)
     }
 
-    fn append_packed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
+    fn append_compressed(&mut self, bytes: &[u8]) -> Result<CompressedPlace> {
         let len = bytes.len() as u64;
         let offset = self.take_bytes(len)?;
         self.write(offset, bytes)?;
@@ -247,7 +247,7 @@ impl<D: BlockWrite> HostSpace<D> {
     }
 
     /// Copies `from` to `offset`.
-    pub(super) fn copy(&mut self, offset: HostOffset, from: InFile<'_>) -> Result<()> {
+    pub(super) fn copy(&mut self, offset: HostOffset, from: FileRange<'_>) -> Result<()> {
         let end = offset.0 + from.range.len();
         self.grow_to(end)?;
         if end > self.room_to {
@@ -327,14 +327,14 @@ mod tests {
     fn bytes_are_compared_before_they_are_shared() {
         let geometry = Geometry::new(16, 4, false).unwrap();
         let mut space = HostSpace::new(MemoryDisk::new(0), geometry, true).unwrap();
-        let first = space.store_packed(&[1; 1000]).unwrap();
+        let first = space.store_compressed(&[1; 1000]).unwrap();
         for flushed in [false, true] {
             // As if both had the same hash.
             space.stored.as_mut().unwrap().remember(Key::of(&[2; 1000]), first);
             space.stored.as_mut().unwrap().remember(Key::of(&[1; 999]), first);
-            assert_ne!(space.store_packed(&[2; 1000]).unwrap(), first, "flushed: {flushed}");
-            assert_ne!(space.store_packed(&[1; 999]).unwrap(), first, "flushed: {flushed}");
-            assert_eq!(space.store_packed(&[1; 1000]).unwrap(), first, "flushed: {flushed}");
+            assert_ne!(space.store_compressed(&[2; 1000]).unwrap(), first, "flushed: {flushed}");
+            assert_ne!(space.store_compressed(&[1; 999]).unwrap(), first, "flushed: {flushed}");
+            assert_eq!(space.store_compressed(&[1; 1000]).unwrap(), first, "flushed: {flushed}");
             space.flush().unwrap();
         }
     }

@@ -28,11 +28,11 @@ fn written(bytes: &[u8], image: &NewImage, threads: usize) -> Vec<u8> {
 struct Apart {
     content: Vec<u8>,
     plain: usize,
-    packed: usize,
-    /// Where packed clusters begin: fewer than those where some are shared.
+    compressed: usize,
+    /// Where compressed clusters begin: fewer than those where some are shared.
     places: BTreeSet<u64>,
-    /// Bytes of packed clusters, whole sectors, shared ones once.
-    packed_len: usize,
+    /// Bytes of compressed clusters, whole sectors, shared ones once.
+    compressed_len: usize,
 }
 
 /// Reads `file`, and compares every refcount with the references there are.
@@ -52,7 +52,7 @@ fn take_apart(file: &[u8]) -> Apart {
         refer(range.offset(), range.len());
     }
     let content = vec![0; header.size as usize];
-    let mut apart = Apart { content, plain: 0, packed: 0, places: BTreeSet::new(), packed_len: 0 };
+    let mut apart = Apart { content, plain: 0, compressed: 0, places: BTreeSet::new(), compressed_len: 0 };
     for l1_index in 0..header.l1.count as usize {
         let guest = l1_index as u64 * geometry.l2_coverage();
         let l1_entry = L1Entry(entry(header.l1.offset.0 as usize + l1_index * 8));
@@ -72,9 +72,9 @@ fn take_apart(file: &[u8]) -> Apart {
                 }
                 Mapping::Compressed(place) => {
                     refer(place.offset.0, place.len);
-                    apart.packed += 1;
+                    apart.compressed += 1;
                     if apart.places.insert(place.offset.0) {
-                        apart.packed_len += place.len as usize;
+                        apart.compressed_len += place.len as usize;
                     }
                     unpack(
                         &file[place.offset.0 as usize..][..place.len as usize],
@@ -138,7 +138,7 @@ fn unpack(bytes: &[u8], cluster_size: usize, compression: Compression) -> Vec<u8
     cluster
 }
 
-/// A disk of zeroes, text that packs well and noise that does not, in runs of whole `grain`s.
+/// A disk of zeroes, text that compresses well and noise that does not, in runs of whole `grain`s.
 fn disk(runs: &[(u8, usize)], grain: usize, rest: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut bytes = Vec::new();
@@ -181,9 +181,9 @@ proptest! {
         prop_assert!(apart.content[bytes.len()..].iter().all(|byte| *byte == 0));
         prop_assert_eq!(file.len() % 512, 0);
         let used = bytes.chunks(1 << bits).filter(|cluster| cluster.iter().any(|byte| *byte != 0)).count();
-        prop_assert_eq!(apart.plain + apart.packed, used);
-        prop_assert!(method.is_some() || apart.packed == 0);
-        prop_assert!(dedup || apart.places.len() == apart.packed);
+        prop_assert_eq!(apart.plain + apart.compressed, used);
+        prop_assert!(method.is_some() || apart.compressed == 0);
+        prop_assert!(dedup || apart.places.len() == apart.compressed);
         for threads in [2, 3, 8] {
             prop_assert!(written(&bytes, &image, threads) == file, "{threads} workers write something else");
         }
@@ -192,15 +192,18 @@ proptest! {
 
 #[test]
 fn gaps_beside_plain_clusters_are_filled() {
-    // Text and noise by turns: each plain cluster leaves a gap that the next packed clusters fill.
+    // Text and noise by turns: each plain cluster leaves a gap that the next compressed clusters fill.
     let bytes = disk(&[(1, 1), (2, 1)].repeat(200), 65536, 0);
     let apart_file = written(&bytes, &new_image(bytes.len(), 16, 4, Some(Compression::Zstd)), 2);
     let apart = take_apart(&apart_file);
-    assert_eq!((apart.plain, apart.packed), (200, 200));
+    assert_eq!((apart.plain, apart.compressed), (200, 200));
     // Were they not filled, it would be 400 clusters.
     let clusters = apart_file.len().div_ceil(65536);
-    let packed_clusters = apart.packed_len.div_ceil(65536);
-    assert!(clusters <= 200 + packed_clusters + 5, "{clusters} clusters, {packed_clusters} of them packed");
+    let compressed_clusters = apart.compressed_len.div_ceil(65536);
+    assert!(
+        clusters <= 200 + compressed_clusters + 5,
+        "{clusters} clusters, {compressed_clusters} of them compressed"
+    );
 }
 
 #[test]
@@ -298,7 +301,7 @@ fn images_are_exactly_so_long() {
     bytes.resize(bytes.len() + 65_536, 0);
     let found = |method| {
         let file = written(&bytes, &new_image(bytes.len(), 16, 4, method), 2);
-        (file.len(), take_apart(&file).packed_len)
+        (file.len(), take_apart(&file).compressed_len)
     };
     assert_eq!(found(None), (524_800, 0), "qemu-img: 589,824");
     assert_eq!(found(Some(Compression::Deflate)), (328_192, 49_468), "qemu-img: 377,344");

@@ -7,7 +7,7 @@
 
 use std::sync::PoisonError;
 
-use super::super::compress::Packer;
+use super::super::compress::Compressor;
 use super::super::corrupt::Corrupt;
 use super::super::extension::Extension;
 use super::super::header::{Header, Version};
@@ -36,7 +36,7 @@ impl Qcow2Writer {
         compress: bool,
         done: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        let mut packer = if compress { Some(self.packer(None)?) } else { None };
+        let mut compressor = if compress { Some(self.compressor(None)?) } else { None };
         let step = STEP.max(self.image.geometry().cluster_size());
         let mut at = 0;
         while at < self.size() {
@@ -47,7 +47,7 @@ impl Qcow2Writer {
                 self.begin(state, Which::Enabled)?;
                 let runs = self.image.runs(range).collect::<Result<Vec<_>>>()?;
                 for run in runs.into_iter().filter(|run| matches!(run.treatment, Treatment::Backing(_))) {
-                    self.settle_run(state, run.range, new, packer.as_mut())?;
+                    self.settle_run(state, run.range, new, compressor.as_mut())?;
                 }
                 self.write_staged(state)?;
                 self.commit_if_large(state)?;
@@ -64,7 +64,7 @@ impl Qcow2Writer {
         state: &mut State,
         range: ByteRange,
         new: Option<&dyn BlockRead>,
-        mut packer: Option<&mut Packer>,
+        mut compressor: Option<&mut Compressor>,
     ) -> Result<()> {
         let nothing = |disk: Option<&dyn BlockRead>| match disk {
             Some(disk) => match range.intersection(ByteRange::whole(disk.size())) {
@@ -89,7 +89,7 @@ impl Qcow2Writer {
             let (old, behind) = old_rest.split_at_checked(within.len() as usize).unwrap_or_default();
             let (new, new_behind) = new_rest.split_at_checked(within.len() as usize).unwrap_or_default();
             (old_rest, new_rest) = (behind, new_behind);
-            self.settle_cluster(state, guest, within.offset(), (old, new), packer.as_deref_mut())
+            self.settle_cluster(state, guest, within.offset(), (old, new), compressor.as_deref_mut())
         })
     }
 
@@ -101,16 +101,16 @@ impl Qcow2Writer {
         guest: GuestOffset,
         in_cluster: u64,
         (old, new): (&[u8], &[u8]),
-        packer: Option<&mut Packer>,
+        compressor: Option<&mut Compressor>,
     ) -> Result<()> {
         let geometry = self.image.geometry();
         let has_zeroes = self.image.header().version == Version::V3;
         let there = geometry.cluster_size().min(self.size().saturating_sub(guest.0));
-        if let Some(packer) = packer.filter(|_| old.len() as u64 == there)
+        if let Some(compressor) = compressor.filter(|_| old.len() as u64 == there)
             && old != new
             && !(has_zeroes && is_zero(old))
         {
-            return self.store_compressed(state, guest, old, packer);
+            return self.store_compressed(state, guest, old, compressor);
         }
         // A run ends where a subcluster does: each part of a cluster is of whole ones.
         let unit = geometry.subcluster_size() as usize;

@@ -31,7 +31,7 @@ fn equal_clusters_are_stored_once() {
         let file = written(&bytes, &image(&bytes, 4, method), 2);
         let apart = take_apart(&file);
         assert!(apart.content == bytes);
-        assert_eq!((apart.packed, apart.places.len()), (210, 3));
+        assert_eq!((apart.compressed, apart.places.len()), (210, 3));
         assert_eq!(file, written(&bytes, &image(&bytes, 4, method), 1));
     }
 }
@@ -41,7 +41,7 @@ fn plain_clusters_are_never_shared() {
     let noise = disk(&[(2, 1)], CLUSTER, 0);
     let bytes = [&noise[..], &noise, &noise].concat();
     let apart = take_apart(&written(&bytes, &image(&bytes, 4, Compression::Zstd), 2));
-    assert_eq!((apart.plain, apart.packed), (3, 0));
+    assert_eq!((apart.plain, apart.compressed), (3, 0));
 }
 
 #[test]
@@ -77,19 +77,19 @@ fn what_a_written_refcount_block_counts_is_stored_again() {
         Qcow2Sink::new(&file, new_image(size as usize, 9, 6, Some(Compression::Zstd)).with_dedup(true))
             .unwrap();
     let text = [b'x'; 512];
-    let mut packed = Vec::new();
-    assert!(sink.encoder().unwrap().unwrap().encode(&text, &mut packed).unwrap());
+    let mut compressed = Vec::new();
+    assert!(sink.encoder().unwrap().unwrap().encode(&text, &mut compressed).unwrap());
     let mut put = |offset: u64, len: u64, piece: Piece<'_>| {
         sink.put(ByteRange::new(offset, len).unwrap(), piece).unwrap();
         offset + len
     };
-    let at = put(0, 512, Piece::Packed(&packed));
+    let at = put(0, 512, Piece::Compressed(&compressed));
     let at = put(at, far, Piece::Plain(&vec![9; far as usize]));
-    let at = put(at, 512, Piece::Packed(&packed));
-    put(at, 512, Piece::Packed(&packed));
+    let at = put(at, 512, Piece::Compressed(&compressed));
+    put(at, 512, Piece::Compressed(&compressed));
     sink.finish().unwrap();
     let apart = take_apart(&file.to_bytes());
-    assert_eq!((apart.packed, apart.places.len()), (3, 2));
+    assert_eq!((apart.compressed, apart.places.len()), (3, 2));
     assert!(apart.content.starts_with(&text) && apart.content.ends_with(&[b'x'; 1024]));
 }
 

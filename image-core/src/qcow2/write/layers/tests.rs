@@ -54,7 +54,7 @@ fn kinds() -> Vec<(Kind, bool)> {
 }
 
 /// How many clusters of the disk are compressed.
-fn packed_clusters(writer: &Qcow2Writer) -> usize {
+fn compressed_clusters(writer: &Qcow2Writer) -> usize {
     let starts = (0..SIZE).step_by(writer.image().geometry().cluster_size() as usize);
     let mappings = starts.map(|start| writer.image().mapping(GuestOffset(start)).unwrap());
     mappings.filter(|mapping| matches!(mapping, Mapping::Compressed(_))).count()
@@ -76,7 +76,7 @@ fn a_rebase_that_is_cut_off_leaves_the_disk_as_it_was() {
             let name = with_new.then_some((&b"new"[..], Some("raw")));
             let target = with_new.then_some(&*new as &dyn BlockRead);
             writer.settle(target, compress, &mut |_| Ok(())).unwrap();
-            assert_eq!(packed_clusters(&writer) > 0, compress);
+            assert_eq!(compressed_clusters(&writer) > 0, compress);
             writer.close_with_backing(name).unwrap();
             let named = |header: &Header| match header.backing_name.as_deref() {
                 Some(b"old") => Some(old.clone()),

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// Why a file is no disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoDisk {
+pub enum NotADisk {
     /// A folder.
     #[error("it is a folder, neither a regular file nor a block device")]
     Folder,
@@ -32,8 +32,8 @@ pub enum NoDisk {
     MadeWhileRead,
 }
 
-impl From<NoDisk> for Error {
-    fn from(source: NoDisk) -> Self {
+impl From<NotADisk> for Error {
+    fn from(source: NotADisk) -> Self {
         Self::invalid(source)
     }
 }
@@ -51,29 +51,29 @@ const MADE_BY_THE_KERNEL: [i64; 8] = [
 ];
 
 /// Refuses what is neither a regular file nor a block device.
-pub(super) fn check_kind(kind: FileType) -> Result<(), NoDisk> {
+pub(super) fn check_kind(kind: FileType) -> Result<(), NotADisk> {
     if kind.is_file() || kind.is_block_device() {
         return Ok(());
     }
     Err(match kind {
-        _ if kind.is_dir() => NoDisk::Folder,
-        _ if kind.is_fifo() => NoDisk::Pipe,
-        _ if kind.is_char_device() => NoDisk::CharacterDevice,
-        _ => NoDisk::Socket,
+        _ if kind.is_dir() => NotADisk::Folder,
+        _ if kind.is_fifo() => NotADisk::Pipe,
+        _ if kind.is_char_device() => NotADisk::CharacterDevice,
+        _ => NotADisk::Socket,
     })
 }
 
 /// Refuses a regular file that holds more or less than its size says.
-pub(super) fn check_size(file: &File, metadata: &Metadata) -> Result<(), NoDisk> {
+pub(super) fn check_size(file: &File, metadata: &Metadata) -> Result<(), NotADisk> {
     if !metadata.is_file() {
         return Ok(());
     }
     let made_by_kernel = fstatfs(file).is_ok_and(|system| MADE_BY_THE_KERNEL.contains(&system.f_type));
     match metadata.len() {
-        0 if made_by_kernel => Err(NoDisk::Unsized),
+        0 if made_by_kernel => Err(NotADisk::Unsized),
         // Other filesystems of that kind: what is read now decides. A file that is open for writing alone has nothing yet.
-        0 if file.read_at(&mut [0], 0).is_ok_and(|len| len > 0) => Err(NoDisk::Unsized),
-        1.. if made_by_kernel => Err(NoDisk::MadeWhileRead),
+        0 if file.read_at(&mut [0], 0).is_ok_and(|len| len > 0) => Err(NotADisk::Unsized),
+        1.. if made_by_kernel => Err(NotADisk::MadeWhileRead),
         _ => Ok(()),
     }
 }

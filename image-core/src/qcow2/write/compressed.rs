@@ -5,7 +5,7 @@
 //!                    └─ no shorter ─► stored as it is
 //! ```
 //!
-//! Nothing is packed over what was there: packed bytes always get a new place, so that snapshots keep the old one and
+//! Nothing is compressed over what was there: compressed bytes always get a new place, so that snapshots keep the old one and
 //! a crash leaves either. The order is that of all clusters (see `commit.rs`): bytes and counts, then the entry.
 //! Section: "Compressed Clusters Descriptor".
 
@@ -13,7 +13,7 @@
 
 use std::sync::PoisonError;
 
-use super::super::compress::{Codec, Packer};
+use super::super::compress::{Codec, Compressor};
 use super::super::corrupt::Unsupported;
 use super::super::entry::{CompressedPlace, Mapping};
 use super::super::offset::GuestOffset;
@@ -24,17 +24,17 @@ use crate::convert::{DiskSink, Encoder, Piece, Sink, Zeroes};
 use crate::error::{Error, Result};
 
 impl Qcow2Writer {
-    /// What packs clusters for this image, with an effort of `level` or the default one of its compression.
+    /// What compresses clusters for this image, with an effort of `level` or the default one of its compression.
     ///
     /// # Errors
     /// As [`Codec::new`].
-    pub(super) fn packer(&self, level: Option<u8>) -> Result<Packer> {
+    pub(super) fn compressor(&self, level: Option<u8>) -> Result<Compressor> {
         let codec = Codec::new(self.image.header().compression, level)?;
-        Packer::new(codec, self.image.geometry().cluster_size() as usize)
+        Compressor::new(codec, self.image.geometry().cluster_size() as usize)
     }
 
-    /// Stores `packed`, which stands for the whole cluster at `guest`.
-    fn write_packed(&self, guest: GuestOffset, packed: &[u8]) -> Result<()> {
+    /// Stores `compressed`, which stands for the whole cluster at `guest`.
+    fn write_compressed(&self, guest: GuestOffset, compressed: &[u8]) -> Result<()> {
         let geometry = self.image.geometry();
         let range =
             ByteRange::between(guest.0, self.size().min(guest.0.saturating_add(geometry.cluster_size())));
@@ -45,7 +45,7 @@ impl Qcow2Writer {
         let state = &mut *self.state();
         self.begin(state, Which::Enabled)?;
         state.recorder.record(range);
-        self.store_packed(state, guest, packed)?;
+        self.store_compressed_bytes(state, guest, compressed)?;
         self.write_staged(state)?;
         self.commit_if_large(state)
     }
@@ -58,44 +58,44 @@ impl Qcow2Writer {
         }
     }
 
-    /// Stores `packed` for the whole cluster at `guest`.
-    fn store_packed(&self, state: &mut State, guest: GuestOffset, packed: &[u8]) -> Result<()> {
+    /// Stores `compressed` for the whole cluster at `guest`.
+    fn store_compressed_bytes(&self, state: &mut State, guest: GuestOffset, compressed: &[u8]) -> Result<()> {
         // Its table first, as for any other cluster.
         self.own_l2_table(state, guest)?;
-        let len = packed.len() as u64;
+        let len = compressed.len() as u64;
         let offset = state.allocator.allocate_bytes(&*self.file, len)?;
-        self.stage(state, guest, offset.0, packed)?;
+        self.stage(state, guest, offset.0, compressed)?;
         self.free_cluster(state, guest)?;
         self.set_mapping(state, guest, Mapping::Compressed(CompressedPlace { offset, len }))
     }
 
-    /// Stores `bytes`, all that the disk has of the cluster at `guest`: packed if that is shorter.
+    /// Stores `bytes`, all that the disk has of the cluster at `guest`: compressed if that is shorter.
     pub(super) fn store_compressed(
         &self,
         state: &mut State,
         guest: GuestOffset,
         bytes: &[u8],
-        packer: &mut Packer,
+        compressor: &mut Compressor,
     ) -> Result<()> {
         self.refuse_data_file(guest)?;
         let mut unit = bytes.to_vec();
         unit.resize(self.image.geometry().cluster_size() as usize, 0);
-        let mut packed = Vec::new();
-        match packer.pack(&unit, &mut packed)? {
-            true => self.store_packed(state, guest, &packed),
+        let mut compressed = Vec::new();
+        match compressor.compress(&unit, &mut compressed)? {
+            true => self.store_compressed_bytes(state, guest, &compressed),
             false => self.store(state, guest, 0, bytes),
         }
     }
 }
 
 /// Onto an image that is there, compressed: each cluster that becomes shorter by it.
-pub struct PackedSink<'a> {
+pub struct CompressedSink<'a> {
     image: &'a Qcow2Writer,
     level: Option<u8>,
     plain: DiskSink<&'a Qcow2Writer>,
 }
 
-impl<'a> PackedSink<'a> {
+impl<'a> CompressedSink<'a> {
     /// Onto `image`, which must be at least as large as the source; with an effort of `level` (see [`Codec::new`]).
     ///
     /// # Errors
@@ -106,22 +106,22 @@ impl<'a> PackedSink<'a> {
     }
 }
 
-impl Sink for PackedSink<'_> {
+impl Sink for CompressedSink<'_> {
     fn unit_size(&self) -> u64 {
         self.image.image().geometry().cluster_size()
     }
 
     fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
-        Ok(Some(Box::new(self.image.packer(self.level)?)))
+        Ok(Some(Box::new(self.image.compressor(self.level)?)))
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
         let guest = GuestOffset(range.offset());
-        if let Piece::Packed(_) | Piece::Plain(_) = piece {
+        if let Piece::Compressed(_) | Piece::Plain(_) = piece {
             self.image.refuse_data_file(guest)?;
         }
         match piece {
-            Piece::Packed(bytes) => self.image.write_packed(guest, bytes),
+            Piece::Compressed(bytes) => self.image.write_compressed(guest, bytes),
             piece => self.plain.put(range, piece),
         }
     }

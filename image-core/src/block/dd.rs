@@ -9,7 +9,7 @@ use super::ByteRange;
 
 /// Which blocks of a disk are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Excerpt {
+pub struct DdRange {
     /// The bytes of a block; at least 1.
     pub block_len: u64,
     /// The blocks in front of it.
@@ -18,7 +18,7 @@ pub struct Excerpt {
     pub count: Option<u64>,
 }
 
-impl Excerpt {
+impl DdRange {
     /// Where it lies on a disk of `size` bytes, as far as that reaches; `None` if it begins behind its end.
     pub fn range(&self, size: u64) -> Option<ByteRange> {
         let start = self.skip.checked_mul(self.block_len).filter(|&start| start <= size)?;
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn blocks_are_cut_at_the_end_of_the_disk() {
-        let range = |block_len, skip, count| Excerpt { block_len, skip, count }.range(1000);
+        let range = |block_len, skip, count| DdRange { block_len, skip, count }.range(1000);
         assert_eq!(range(512, 0, None), Some(ByteRange::between(0, 1000)));
         assert_eq!(range(512, 1, Some(1)), Some(ByteRange::between(512, 1000)));
         assert_eq!(range(3, 7, Some(2)), Some(ByteRange::between(21, 27)));

@@ -16,7 +16,7 @@ pub struct HostPlace {
 
 /// A range, and where its bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
+pub struct MapEntry {
     /// Where on the disk.
     pub range: ByteRange,
     /// How far down the chain of backing files: 0 is the disk itself.
@@ -33,7 +33,7 @@ pub struct Stretch {
     pub host: Option<HostPlace>,
 }
 
-impl Stretch {
+impl MapEntry {
     /// Of which nothing is known, not even that it reads as zeroes.
     pub const fn nothing(range: ByteRange) -> Self {
         Self { range, depth: 0, present: false, zero: false, data: false, compressed: false, host: None }
@@ -54,14 +54,14 @@ impl Stretch {
     }
 
     /// Of a file's extents: in a file all of it is present, and lies at its own offset.
-    pub(super) fn in_file(path: &Path, extents: &Extents) -> Vec<Self> {
+    pub(super) fn of_file(path: &Path, extents: &Extents) -> Vec<Self> {
         let file: Arc<Path> = path.into();
-        let stretch = |extent: super::Extent| Self {
+        let entry = |extent: super::Extent| Self {
             present: true,
             host: Some(HostPlace { file: Some(file.clone()), offset: extent.range.offset() }),
             ..Self::of(extent.range, extent.kind)
         };
-        extents.iter().map(stretch).collect()
+        extents.iter().map(entry).collect()
     }
 
     /// The same, `distance` bytes nearer to the start of the disk.
@@ -82,7 +82,7 @@ impl Stretch {
         flags(self) == flags(other)
     }
 
-    /// Makes it longer by `next`, which follows it, if one stretch says all of both; else gives `next` back.
+    /// Makes it longer by `next`, which follows it, if one entry says all of both; else gives `next` back.
     pub fn join(&mut self, next: Self) -> Result<(), Self> {
         let contiguous = match (&self.host, &next.host) {
             (Some(one), Some(other)) => {

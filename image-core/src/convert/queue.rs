@@ -1,4 +1,4 @@
-//! The line in which batches wait for their turn at the sink.
+//! The queue in which batches wait for their turn at the sink.
 //!
 //! ```text
 //!            committed │ waiting for their turn        │ taken
@@ -26,7 +26,7 @@ pub(super) struct Totals {
 }
 
 /// What all workers share.
-pub(super) struct Line<'a> {
+pub(super) struct OrderedQueue<'a> {
     state: Mutex<State<'a>>,
     changed: Condvar,
     target: Mutex<Target<'a>>,
@@ -51,8 +51,8 @@ struct State<'a> {
     failed: Option<Error>,
 }
 
-impl<'a> Line<'a> {
-    /// A line from `planner` to `target` for one worker.
+impl<'a> OrderedQueue<'a> {
+    /// A queue from `planner` to `target` for one worker.
     pub(super) fn new(
         planner: Planner<'a>,
         target: Target<'a>,
@@ -81,7 +81,7 @@ impl<'a> Line<'a> {
     }
 
     /// Makes room for so many workers; returns encoders for all but the first. After a failure none.
-    pub(super) fn widen(&self, threads: usize) -> Vec<Option<Box<dyn Encoder>>> {
+    pub(super) fn add_workers(&self, threads: usize) -> Vec<Option<Box<dyn Encoder>>> {
         let encoders: Result<Vec<_>> = {
             let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
             (1..threads).map(|_| target.encoder()).collect()
@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
     }
 
     /// Takes the batch back, worked on or failed; gives to the sink what can be given.
-    pub(super) fn deliver(&self, ticket: u64, done: Result<Batch>) {
+    pub(super) fn complete(&self, ticket: u64, done: Result<Batch>) {
         let mut state = self.lock();
         let position = (ticket - state.committed) as usize;
         state.waiting[position] = Some(done);
@@ -191,7 +191,7 @@ impl<'a> Line<'a> {
 
     /// Ends the line if the thread panics while the returned value lives.
     pub(super) fn end_on_panic(&self) -> impl Drop {
-        struct EndOnPanic<'b, 'a>(&'b Line<'a>);
+        struct EndOnPanic<'b, 'a>(&'b OrderedQueue<'a>);
         impl Drop for EndOnPanic<'_, '_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {

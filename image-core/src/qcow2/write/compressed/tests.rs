@@ -22,8 +22,8 @@ pub(crate) fn clusters_around(at: u64, len: u64, size: u64, disk_size: u64) -> s
     start..(at + len).next_multiple_of(size).clamp(start, disk_size)
 }
 
-/// Bytes that pack into some, many or all of their length.
-pub(crate) fn packable(byte: u8, len: u64) -> Vec<u8> {
+/// Bytes that compress into some, many or all of their length.
+pub(crate) fn compressible(byte: u8, len: u64) -> Vec<u8> {
     let mut random = u64::from(byte);
     let bytes = (0..len).map(|index| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -33,15 +33,15 @@ pub(crate) fn packable(byte: u8, len: u64) -> Vec<u8> {
 }
 
 /// Stores `bytes`, whole clusters, compressed where that is shorter.
-pub(crate) fn pack(writer: &Qcow2Writer, bytes: &[u8], at: u64) {
-    let mut sink = PackedSink::new(writer, None, Zeroes::Write).unwrap();
+pub(crate) fn compress(writer: &Qcow2Writer, bytes: &[u8], at: u64) {
+    let mut sink = CompressedSink::new(writer, None, Zeroes::Write).unwrap();
     let (mut encoder, size) = (sink.encoder().unwrap().unwrap(), sink.unit_size() as usize);
     for (index, unit) in bytes.chunks(size).enumerate() {
         let range = ByteRange::new(at + (index * size) as u64, unit.len() as u64).unwrap();
-        let (mut whole, mut packed) = (unit.to_vec(), Vec::new());
+        let (mut whole, mut compressed) = (unit.to_vec(), Vec::new());
         whole.resize(size, 0);
-        let piece = match encoder.encode(&whole, &mut packed).unwrap() {
-            true => Piece::Packed(&packed),
+        let piece = match encoder.encode(&whole, &mut compressed).unwrap() {
+            true => Piece::Compressed(&compressed),
             false => Piece::Plain(unit),
         };
         sink.put(range, piece).unwrap();
@@ -49,7 +49,7 @@ pub(crate) fn pack(writer: &Qcow2Writer, bytes: &[u8], at: u64) {
     sink.finish().unwrap();
 }
 
-/// Bytes that do not pack, then `byte`s: a cluster that packs into a bit more than `len` bytes.
+/// Bytes that do not compress, then `byte`s: a cluster that compresses into a bit more than `len` bytes.
 fn cluster(len: usize, byte: u8) -> Vec<u8> {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(byte);
     let mut bytes = vec![byte; CLUSTER];
@@ -78,7 +78,7 @@ fn they_follow_each_other_byte_by_byte() {
     let file = KIND.image(SIZE);
     let writer = open(&file, None);
     for (number, len) in [(0, 20_000), (1, 30_000), (2, 25_000), (3, 100)] {
-        pack(&writer, &cluster(len, number as u8 + 1), number * CLUSTER as u64);
+        compress(&writer, &cluster(len, number as u8 + 1), number * CLUSTER as u64);
     }
     writer.flush().unwrap();
     let places: Vec<_> = (0..4).map(|number| place(writer.image(), number)).collect();
@@ -103,7 +103,7 @@ fn no_count_is_raised_past_its_limit() {
         let file = Kind { refcount_order, ..KIND }.image(SIZE);
         let writer = open(&file, None);
         for number in 0..8 {
-            pack(&writer, &cluster(100, number as u8 + 1), number * CLUSTER as u64);
+            compress(&writer, &cluster(100, number as u8 + 1), number * CLUSTER as u64);
         }
         let hosts: Vec<_> = (0..8).map(|number| place(writer.image(), number).0 / CLUSTER as u64).collect();
         let most_shared = hosts.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
@@ -117,18 +117,18 @@ fn no_count_is_raised_past_its_limit() {
 fn a_host_cluster_that_became_free_is_not_written_into_its_rest() {
     let file = KIND.image(SIZE);
     let writer = open(&file, None);
-    pack(&writer, &cluster(20_000, 1), 0);
+    compress(&writer, &cluster(20_000, 1), 0);
     let (host, _) = place(writer.image(), 0);
     writer.flush().unwrap();
     writer.write_zeroes(ByteRange::whole(CLUSTER as u64), crate::block::ZeroMode::Punch).unwrap();
     writer.flush().unwrap();
     assert_eq!(count(&writer, host), 0);
-    // It becomes a plain cluster; what is packed next must not go behind 20,000 bytes of it.
+    // It becomes a plain cluster; what is compressed next must not go behind 20,000 bytes of it.
     let plain = vec![7; CLUSTER];
     writer.write_at(&plain, 0).unwrap();
     assert!(matches!(writer.image().mapping(GuestOffset(0)).unwrap(),
         Mapping::Allocated(cluster) if cluster.offset == HostOffset(host)));
-    pack(&writer, &cluster(20_000, 2), CLUSTER as u64);
+    compress(&writer, &cluster(20_000, 2), CLUSTER as u64);
     writer.close().unwrap();
     assert!(content(&open(&file, None))[..CLUSTER] == plain);
     assert_eq!(faults(&*file), (0, 0));
@@ -139,7 +139,7 @@ fn whatever_was_there_before_is_freed_and_a_snapshot_keeps_it() {
     let file = KIND.image(SIZE);
     let writer = open(&file, None);
     let before: Vec<u8> = [cluster(9000, 1), cluster(70, 2), cluster(CLUSTER, 3)].concat();
-    pack(&writer, &before, 0);
+    compress(&writer, &before, 0);
     assert!(matches!(
         writer.image().mapping(GuestOffset(2 * CLUSTER as u64)).unwrap(),
         Mapping::Allocated(_)
@@ -150,8 +150,8 @@ fn whatever_was_there_before_is_freed_and_a_snapshot_keeps_it() {
     let after: Vec<u8> = [cluster(5000, 4), cluster(CLUSTER, 5), cluster(60, 6)].concat();
     let writer = open(&file, None);
     // Twice: what is replaced was shared at first, and is its own then.
-    pack(&writer, &before, 0);
-    pack(&writer, &after, 0);
+    compress(&writer, &before, 0);
+    compress(&writer, &after, 0);
     writer.close().unwrap();
     assert_eq!(faults(&*file), (0, 0));
     assert!(content(&open(&file, None))[..3 * CLUSTER] == after);
@@ -167,14 +167,14 @@ fn every_crash_leaves_the_old_or_the_new() {
         let file = kind.image(SIZE);
         let writer = open(&file, None);
         let old: Vec<u8> = [cluster(9000, 1), cluster(70, 2), cluster(30_000, 3)].concat();
-        pack(&writer, &old, 0);
+        compress(&writer, &old, 0);
         writer.close().unwrap();
         let start = file.to_bytes();
         file.record();
         let writer = open(&file, None);
         let new: Vec<u8> = [cluster(7000, 4), cluster(40_000, 5), cluster(80, 6)].concat();
         for at in (0..new.len()).step_by(CLUSTER) {
-            pack(&writer, &new[at..at + CLUSTER], at as u64);
+            compress(&writer, &new[at..at + CLUSTER], at as u64);
             writer.flush().unwrap();
         }
         writer.close().unwrap();
@@ -202,7 +202,7 @@ fn the_compression_is_that_of_the_image() {
         let image = image.with_codec(Codec::new(compression, None).unwrap(), false).unwrap();
         Qcow2Sink::new(file.clone(), image).unwrap().finish().unwrap();
         let writer = open(&file, None);
-        let mut sink = PackedSink::new(&writer, None, Zeroes::Write).unwrap();
+        let mut sink = CompressedSink::new(&writer, None, Zeroes::Write).unwrap();
         convert(&source, &mut sink, &Options::default()).unwrap();
         assert!(content(&writer) == disk, "{compression}");
         assert_eq!(writer.image().mapping(GuestOffset(4 * CLUSTER as u64)).unwrap(), Mapping::Unallocated);
@@ -211,7 +211,7 @@ fn the_compression_is_that_of_the_image() {
         assert_eq!(faults(&*file), (0, 0));
         assert_eq!(Header::read(&*file).unwrap().compression, compression);
         assert!(content(&open(&file, None)) == disk, "{compression}");
-        let error = PackedSink::new(&open(&file, None), Some(99), Zeroes::Write).err().unwrap();
+        let error = CompressedSink::new(&open(&file, None), Some(99), Zeroes::Write).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }
@@ -223,9 +223,9 @@ fn nothing_is_compressed_into_a_data_file() {
     image.create(file.clone(), Some(data.clone()), Preallocation::Off).unwrap();
     let header = Header::read(&*file).unwrap();
     let writer = Qcow2Writer::new(file.clone(), header, None, Some(data)).unwrap();
-    let mut sink = PackedSink::new(&writer, None, Zeroes::Write).unwrap();
+    let mut sink = CompressedSink::new(&writer, None, Zeroes::Write).unwrap();
     let first = ByteRange::new(CLUSTER as u64, CLUSTER as u64).unwrap();
-    for piece in [Piece::Packed(&[1; 100]), Piece::Plain(&[1; CLUSTER])] {
+    for piece in [Piece::Compressed(&[1; 100]), Piece::Plain(&[1; CLUSTER])] {
         let error = sink.put(first, piece).unwrap_err();
         let guest = GuestOffset(CLUSTER as u64);
         assert_eq!(error.cause(), Some(&Unsupported::CompressedInDataFile { guest }));
@@ -235,10 +235,10 @@ fn nothing_is_compressed_into_a_data_file() {
 }
 
 #[test]
-fn tables_are_not_packed_over() {
+fn tables_are_not_compressed_over() {
     let file = KIND.image(SIZE);
     let writer = open(&file, None);
-    pack(&writer, &cluster(100, 1), 0);
+    compress(&writer, &cluster(100, 1), 0);
     writer.close().unwrap();
     // As if nothing were where the L1 table is.
     let header = Header::read(&*file).unwrap();
@@ -248,9 +248,9 @@ fn tables_are_not_packed_over() {
     file.write_at(&[0; 2], u64::from_be_bytes(block) + 2 * l1).unwrap();
     let before = file.to_bytes();
     let writer = open(&file, None);
-    let mut sink = PackedSink::new(&writer, None, Zeroes::Write).unwrap();
+    let mut sink = CompressedSink::new(&writer, None, Zeroes::Write).unwrap();
     let second = ByteRange::new(CLUSTER as u64, CLUSTER as u64).unwrap();
-    let error = sink.put(second, Piece::Packed(&[1; 100])).unwrap_err();
+    let error = sink.put(second, Piece::Compressed(&[1; 100])).unwrap_err();
     assert!(
         matches!(error.cause(), Some(Corrupt::ClusterInRegion { region: Region::L1Table, .. })),
         "{error:?}"

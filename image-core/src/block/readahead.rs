@@ -15,7 +15,7 @@ const STEP: u64 = 512 * 1024;
 
 /// Has the kernel begin to read `range` of `file`, and does not wait for it; 3 µs for a MiB that is there
 /// (`posix_fadvise(2)`, POSIX_FADV_WILLNEED).
-pub(super) fn bring(file: &File, range: ByteRange) {
+pub(super) fn readahead(file: &File, range: ByteRange) {
     let mut at = range.offset();
     while at < range.end() {
         let len = (range.end() - at).min(STEP);

@@ -22,26 +22,26 @@ impl Piece<'_> {
         if touches {
             self.range = ByteRange::between(self.range.offset(), next.end().max(self.range.end()));
         } else {
-            self.file.will_read(self.range);
+            self.file.prefetch(self.range);
             self.range = next;
         }
     }
 }
 
 /// Has the files of `image` bring what `range` of the disk is in. What is wrong there, reading tells.
-pub(super) fn will_read(image: &Qcow2, range: ByteRange) {
+pub(super) fn prefetch(image: &Qcow2, range: ByteRange) {
     let mut plain = Piece { file: image.cluster_file(), range: ByteRange::EMPTY };
-    let mut packed = Piece { file: &**image.file(), range: ByteRange::EMPTY };
+    let mut compressed = Piece { file: &**image.file(), range: ByteRange::EMPTY };
     for run in image.runs(range) {
         let Ok(run) = run else { break };
         let (piece, host, len) = match run.treatment {
             Treatment::Plain(host) => (&mut plain, host, run.range.len()),
-            Treatment::Compressed(place) => (&mut packed, place.offset, place.len),
+            Treatment::Compressed(place) => (&mut compressed, place.offset, place.len),
             Treatment::Backing(_) => {
                 if let Some(backing) = image.backing()
                     && let Some(covered) = run.range.intersection(ByteRange::whole(backing.size()))
                 {
-                    backing.will_read(covered);
+                    backing.prefetch(covered);
                 }
                 continue;
             }
@@ -51,8 +51,8 @@ pub(super) fn will_read(image: &Qcow2, range: ByteRange) {
             piece.add(host);
         }
     }
-    for piece in [plain, packed] {
-        piece.file.will_read(piece.range);
+    for piece in [plain, compressed] {
+        piece.file.prefetch(piece.range);
     }
 }
 
@@ -68,10 +68,10 @@ mod tests {
     use crate::convert::{Options, convert};
     use crate::qcow2::{Codec, Header, NewImage, Qcow2Sink};
 
-    /// Remembers what is announced of it and what is read.
+    /// Remembers what is prefetched of it and what is read.
     struct Watched {
         disk: MemoryDisk,
-        announced: Mutex<Vec<ByteRange>>,
+        prefetched: Mutex<Vec<ByteRange>>,
         read: Mutex<Vec<ByteRange>>,
     }
 
@@ -86,16 +86,16 @@ mod tests {
         fn extents(&self, range: ByteRange) -> Result<Extents> {
             self.disk.extents(range)
         }
-        fn will_read(&self, range: ByteRange) {
+        fn prefetch(&self, range: ByteRange) {
             if !range.is_empty() {
-                self.announced.lock().unwrap().push(range);
+                self.prefetched.lock().unwrap().push(range);
             }
         }
     }
 
     fn watched(bytes: Vec<u8>) -> Arc<Watched> {
         let disk = MemoryDisk::from_bytes(bytes);
-        Arc::new(Watched { disk, announced: Mutex::default(), read: Mutex::default() })
+        Arc::new(Watched { disk, prefetched: Mutex::default(), read: Mutex::default() })
     }
 
     /// In order, those that touch as one.
@@ -114,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn exactly_what_is_read_is_announced_in_fewer_pieces() {
-        // Holes, clusters that pack, and some that do not: runs of eight each.
+    fn exactly_what_is_read_is_prefetched_in_fewer_pieces() {
+        // Holes, clusters that compress, and some that do not: runs of eight each.
         let mut noise = 1_u64;
         let bytes: Vec<u8> = (0..6 << 20_u32)
             .map(|at| {
@@ -138,18 +138,18 @@ mod tests {
         let image = Qcow2::new(file.clone(), header, Some(backing.clone()), None).unwrap();
 
         let range = ByteRange::between(100_000, bytes.len() as u64 - 100_000);
-        image.will_read(range);
+        image.prefetch(range);
         file.read.lock().unwrap().clear();
         image.read_at(&mut vec![0; range.len() as usize], range.offset()).unwrap();
         for watched in [file, backing] {
-            let (announced, read) = (watched.announced.lock().unwrap(), watched.read.lock().unwrap());
+            let (prefetched, read) = (watched.prefetched.lock().unwrap(), watched.read.lock().unwrap());
             assert!(
-                !read.is_empty() && announced.len() <= read.len(),
+                !read.is_empty() && prefetched.len() <= read.len(),
                 "{} for {}",
-                announced.len(),
+                prefetched.len(),
                 read.len()
             );
-            assert_eq!(joined(announced.clone()), joined(read.clone()));
+            assert_eq!(joined(prefetched.clone()), joined(read.clone()));
         }
     }
 
