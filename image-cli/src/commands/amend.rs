@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use image_core::block::BlockWrite;
 use image_core::format::Member;
 use image_core::qcow2::Version;
-use image_core::qcow2::write::{Amendment, amend, set_backing};
+use image_core::qcow2::write::{Amendment, amend, change_backing_file};
 
 use super::image::{WriteArgs, advised};
 use super::image_options::ImageOptions;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     if let Some(backing) = &options.backing_file {
         let format = options.backing_format.map(|format| format.to_string());
         let new = (!backing.is_empty()).then_some((backing.as_slice(), format.as_deref()));
-        set_backing(&*file, &header, new).with_context(|| format!("amending {name}"))?;
+        change_backing_file(&*file, &header, new).with_context(|| format!("amending {name}"))?;
     }
     unclosed.tell(ui);
     if has_bitmaps && header.version == Version::V2 {

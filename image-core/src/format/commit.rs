@@ -69,7 +69,7 @@ fn put_down<B: BlockWrite>(
     copy_down(top.image(), depth, &base, done)?;
     close(base)?;
     if empties {
-        top.clear().doing(|| "emptying the image")?;
+        top.make_empty().doing(|| "emptying the image")?;
     }
     top.close()
 }

@@ -13,7 +13,7 @@ use super::medium::address;
 use super::{Format, Image, ImageWriter, Medium, Member, OpenOptions, WriteOptions};
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
-use crate::qcow2::write::set_backing;
+use crate::qcow2::write::change_backing_file;
 
 /// A backing file as an image names it.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub fn rebase(
     let Some(Differences { compress, done }) = stored else {
         let member = Member::in_medium_to_write(medium.again(true)?, options.format)?;
         let header = member.header.as_ref().ok_or_else(raw)?;
-        return set_backing(&member.file, header, recorded).map(drop).doing(doing);
+        return change_backing_file(&member.file, header, recorded).map(drop).doing(doing);
     };
     let image = ImageWriter::in_medium(medium.again(true)?, options)?.into_qcow2().ok_or_else(raw)?;
     let new = match new {
@@ -78,5 +78,8 @@ pub fn rebase(
         None => None,
     };
     let new = new.as_ref().map(|new| new as &dyn BlockRead);
-    image.settle(new, compress, done).and_then(|()| image.close_with_backing(recorded)).doing(doing)
+    image
+        .copy_from_backing(new, compress, done)
+        .and_then(|()| image.close_with_backing_file(recorded))
+        .doing(doing)
 }

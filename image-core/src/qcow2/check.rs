@@ -14,16 +14,16 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 pub(super) mod copied;
-pub(super) mod count;
 mod finding;
 pub(super) mod refcounts;
+pub(super) mod reference_counts;
 
 use std::collections::BTreeMap;
 
 pub use finding::{CheckResult, Finding, Severity};
 
-use self::count::Counts;
 use self::refcounts::Refcounts;
+use self::reference_counts::ReferenceCounts;
 use super::bitmap::Bitmap;
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
@@ -99,9 +99,9 @@ pub(super) fn references(
     refcounts: &mut Refcounts,
     told: &mut dyn FnMut(Finding),
 ) -> Result<Totals> {
-    let named = Named::read(image)?;
+    let named = SnapshotsAndBitmaps::read(image)?;
     let mut totals = Totals { statistics: Statistics::default(), highest: 0 };
-    let mut counts = Counts::new();
+    let mut counts = ReferenceCounts::new();
     loop {
         let first = counts.window().start == 0;
         let tell: &mut dyn FnMut(Finding) = if first { told } else { &mut |_| {} };
@@ -117,13 +117,13 @@ pub(super) fn references(
 }
 
 /// What the header names that names more.
-pub(super) struct Named {
+pub(super) struct SnapshotsAndBitmaps {
     snapshots: Vec<Snapshot>,
     snapshot_table: ByteRange,
     bitmaps: Vec<Bitmap>,
 }
 
-impl Named {
+impl SnapshotsAndBitmaps {
     pub(super) fn read(image: &Image<'_>) -> Result<Self> {
         let (snapshots, snapshot_table) = snapshot::list_to_check(image.file, image.header)?;
         Ok(Self { snapshots, snapshot_table, bitmaps: bitmap::list(image.file, image.header)? })
@@ -199,18 +199,26 @@ struct Uses {
 /// One pass over all references.
 pub(super) struct Walk<'a, 'b> {
     image: Image<'a>,
-    counts: &'b mut Counts,
+    counts: &'b mut ReferenceCounts,
     statistics: Statistics,
     tell: &'b mut dyn FnMut(Finding),
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
-    pub(super) fn new(image: Image<'a>, counts: &'b mut Counts, tell: &'b mut dyn FnMut(Finding)) -> Self {
+    pub(super) fn new(
+        image: Image<'a>,
+        counts: &'b mut ReferenceCounts,
+        tell: &'b mut dyn FnMut(Finding),
+    ) -> Self {
         Self { image, counts, statistics: Statistics::default(), tell }
     }
 
     /// One pass over all references, those of the refcount structures included if they are given.
-    pub(super) fn everything(mut self, named: &Named, refcounts: Option<&Refcounts>) -> Result<Statistics> {
+    pub(super) fn everything(
+        mut self,
+        named: &SnapshotsAndBitmaps,
+        refcounts: Option<&Refcounts>,
+    ) -> Result<Statistics> {
         let (header, geometry) = (self.image.header, self.image.geometry);
         self.tables(&named.snapshots)?;
         self.region(Region::SnapshotTable, named.snapshot_table);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::header::Header;
 use super::new_image::NewImage;
-use super::stream::Qcow2Sink;
+use super::sink::Qcow2Sink;
 use super::write::Qcow2Writer;
 use crate::block::{BlockWrite, ByteRange, Preallocation};
 use crate::error::{Error, Result};

@@ -53,7 +53,7 @@ pub struct Qcow2 {
     l1: RwLock<L1Table>,
     l2_cache: TableCache,
     /// Compressed clusters of which a part was read.
-    pub(super) decoded: ClusterCache<CompressedKey>,
+    pub(super) decompressed: ClusterCache<CompressedKey>,
     /// Changes when a place may hold another cluster than before.
     state: AtomicU64,
     metadata_preallocated: OnceLock<bool>,
@@ -89,7 +89,7 @@ impl Qcow2 {
         Ok(Self {
             l1: RwLock::new(L1Table::read(&*file, &header)?),
             l2_cache: TableCache::new(header.geometry),
-            decoded: ClusterCache::new(DECODED_BYTES, header.geometry),
+            decompressed: ClusterCache::new(DECODED_BYTES, header.geometry),
             state: AtomicU64::new(0),
             file,
             backing,
@@ -246,7 +246,7 @@ impl Qcow2 {
     }
 
     /// Makes what is kept of compressed clusters unknown: their places may be used for others.
-    pub(super) fn places_are_free(&self) {
+    pub(super) fn forget_decompressed(&self) {
         self.state.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::image::Qcow2;
 use super::offset::{GuestOffset, HostOffset};
-use super::runs::{Run, Treatment};
+use super::runs::{Run, RunKind};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, HostPlace, MapEntry};
 use crate::error::Result;
 
@@ -41,22 +41,20 @@ pub(super) fn map_entries(image: &Qcow2, range: ByteRange) -> Result<Vec<MapEntr
     for run in image.runs(range) {
         let run = run?;
         let (range, guest) = (run.range, GuestOffset(run.range.offset()));
-        match run.treatment {
-            Treatment::Zero(aside) => {
+        match run.kind {
+            RunKind::Zero(aside) => {
                 let host = aside.map(|host| files.place(host));
                 list.push(MapEntry { range, present: true, zero: true, host, ..NOTHING });
             }
-            Treatment::Plain(host) => {
+            RunKind::Plain(host) => {
                 image.plain_range(guest, host, range.len())?;
                 plain(image, &files, run, host, &mut list)?;
             }
-            Treatment::Compressed(place) => {
+            RunKind::Compressed(place) => {
                 image.compressed_range(guest, place)?;
                 list.push(MapEntry { range, present: true, data: true, compressed: true, ..NOTHING });
             }
-            Treatment::Backing(aside) => {
-                backing(image, range, aside.map(|host| files.place(host)), &mut list)?
-            }
+            RunKind::Backing(aside) => backing(image, range, aside.map(|host| files.place(host)), &mut list)?,
         }
     }
     Ok(list)

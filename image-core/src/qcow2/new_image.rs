@@ -91,7 +91,7 @@ impl NewImage {
         Self { dedup, ..self }
     }
 
-    /// With the permission to update refcounts late, or without it.
+    /// With lazy refcounts, or without.
     ///
     /// # Errors
     /// As [`with_version`](Self::with_version).

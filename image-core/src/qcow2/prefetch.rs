@@ -6,7 +6,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::image::Qcow2;
-use super::runs::Treatment;
+use super::runs::RunKind;
 use crate::block::{BlockRead, ByteRange};
 
 /// What is brought in one go, of one file.
@@ -34,10 +34,10 @@ pub(super) fn prefetch(image: &Qcow2, range: ByteRange) {
     let mut compressed = Piece { file: &**image.file(), range: ByteRange::EMPTY };
     for run in image.runs(range) {
         let Ok(run) = run else { break };
-        let (piece, host, len) = match run.treatment {
-            Treatment::Plain(host) => (&mut plain, host, run.range.len()),
-            Treatment::Compressed(place) => (&mut compressed, place.offset, place.len),
-            Treatment::Backing(_) => {
+        let (piece, host, len) = match run.kind {
+            RunKind::Plain(host) => (&mut plain, host, run.range.len()),
+            RunKind::Compressed(place) => (&mut compressed, place.offset, place.len),
+            RunKind::Backing(_) => {
                 if let Some(backing) = image.backing()
                     && let Some(covered) = run.range.intersection(ByteRange::whole(backing.size()))
                 {
@@ -45,7 +45,7 @@ pub(super) fn prefetch(image: &Qcow2, range: ByteRange) {
                 }
                 continue;
             }
-            Treatment::Zero(_) => continue,
+            RunKind::Zero(_) => continue,
         };
         if let Ok(host) = ByteRange::new(host.0, len) {
             piece.add(host);
@@ -177,11 +177,11 @@ mod tests {
         assert_eq!(reads_of(&image, 70_000, 100), 1);
         assert_eq!((reads_of(&image, 5000, 100), reads_of(&image, 70_100, 100)), (0, 0));
         assert!(reads_of(&open(), 0, 100) > 0, "another image has clusters of its own");
-        image.places_are_free();
+        image.forget_decompressed();
         assert_eq!(reads_of(&image, 5000, 100), 1, "another cluster may be there");
         // A cluster that does not decode is not kept.
         let run = image.runs(ByteRange::between(0, 100)).next().unwrap().unwrap();
-        let Treatment::Compressed(place) = run.treatment else { panic!("{run:?}") };
+        let RunKind::Compressed(place) = run.kind else { panic!("{run:?}") };
         let mut broken = disk.to_bytes();
         let place = place.offset.0 as usize;
         broken[place..place + 64].fill(0xff);

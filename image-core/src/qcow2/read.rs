@@ -16,7 +16,7 @@ use super::image::Qcow2;
 use super::map;
 use super::offset::{GuestOffset, HostOffset};
 use super::prefetch;
-use super::runs::{Run, Treatment};
+use super::runs::{Run, RunKind};
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange, MapEntry};
 use crate::error::{Doing, Result};
 
@@ -44,11 +44,11 @@ impl BlockRead for Qcow2 {
         for run in self.runs(range) {
             let run = run?;
             let end = run.range.end();
-            match run.treatment {
-                Treatment::Zero(_) => extents.push_until(end, ExtentKind::Zero),
-                Treatment::Compressed(_) => extents.push_until(end, ExtentKind::Data),
-                Treatment::Plain(host) => self.plain_extents(&mut extents, host, run.range)?,
-                Treatment::Backing(_) => self.backing_extents(&mut extents, run.range)?,
+            match run.kind {
+                RunKind::Zero(_) => extents.push_until(end, ExtentKind::Zero),
+                RunKind::Compressed(_) => extents.push_until(end, ExtentKind::Data),
+                RunKind::Plain(host) => self.plain_extents(&mut extents, host, run.range)?,
+                RunKind::Backing(_) => self.backing_extents(&mut extents, run.range)?,
             }
         }
         Ok(extents)
@@ -66,33 +66,33 @@ impl BlockRead for Qcow2 {
     fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         range.check_within(self.size())?;
         let Some(run) = self.runs(range).next().transpose()? else { return Ok(None) };
-        match run.treatment {
-            Treatment::Plain(host) => {
+        match run.kind {
+            RunKind::Plain(host) => {
                 let host = self.plain_range(GuestOffset(range.offset()), host, run.range.len())?;
                 self.cluster_file().file_range(host)
             }
-            Treatment::Backing(_) => match &self.backing {
+            RunKind::Backing(_) => match &self.backing {
                 Some(backing) => match run.range.intersection(ByteRange::whole(backing.size())) {
                     Some(covered) => backing.file_range(covered).doing(|| "reading the backing file"),
                     None => Ok(None),
                 },
                 None => Ok(None),
             },
-            Treatment::Zero(_) | Treatment::Compressed(_) => Ok(None),
+            RunKind::Zero(_) | RunKind::Compressed(_) => Ok(None),
         }
     }
 }
 
 impl Qcow2 {
     fn read_run(&self, buf: &mut [u8], run: Run) -> Result<()> {
-        match run.treatment {
-            Treatment::Zero(_) => {
+        match run.kind {
+            RunKind::Zero(_) => {
                 buf.fill(0);
                 Ok(())
             }
-            Treatment::Backing(_) => self.read_backing(buf, run.range.offset()),
-            Treatment::Plain(host) => self.read_plain(buf, GuestOffset(run.range.offset()), host),
-            Treatment::Compressed(place) => self.read_compressed(buf, GuestOffset(run.range.offset()), place),
+            RunKind::Backing(_) => self.read_backing(buf, run.range.offset()),
+            RunKind::Plain(host) => self.read_plain(buf, GuestOffset(run.range.offset()), host),
+            RunKind::Compressed(place) => self.read_compressed(buf, GuestOffset(run.range.offset()), place),
         }
     }
 
@@ -122,7 +122,7 @@ impl Qcow2 {
         let is_whole = buf.len() as u64 == geometry.cluster_size();
         let key = self.compressed_key(place);
         let from = geometry.in_cluster(guest.0) as usize;
-        if !is_whole && let Some(cluster) = self.decoded.find(key) {
+        if !is_whole && let Some(cluster) = self.decompressed.find(key) {
             copy_part(buf, &cluster, from);
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl Qcow2 {
         decode(compressed, &mut cluster)?;
         copy_part(buf, &cluster, from);
         // The next one to ask mostly asks for what is beside it.
-        self.decoded.put(key, cluster.into());
+        self.decompressed.put(key, cluster.into());
         Ok(())
     }
     /// Allocated clusters may be holes of the file they are in, after a preallocation or a discard.

@@ -14,19 +14,19 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-mod in_place;
-mod misplaced;
 mod rebuild;
+mod set_refcounts;
+mod unaligned;
 
 use super::check::refcounts::Refcounts;
 use super::check::{CheckResult, Finding, Image, Severity, check, copied, missing_table, references};
 use super::corrupt::Corrupt;
 use super::header::Header;
 use super::write::rewrite_snapshots;
-use super::{layout, marks};
+use super::{feature_bits, layout};
 use crate::block::{BlockRead, BlockWrite};
 use crate::error::{Doing, Error, Result};
-use in_place::InPlace;
+use set_refcounts::RefcountWriter;
 
 /// What may be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +72,10 @@ pub struct Repaired {
 pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>)) -> Result<Repaired> {
     let (mut header, _) = Header::read_to_repair(file)?;
     let known = layout::AUTOCLEAR_BITMAPS | layout::AUTOCLEAR_DATA_FILE_RAW;
-    marks::keep_autoclear(file, &mut header, known)?;
+    feature_bits::keep_autoclear(file, &mut header, known)?;
     let mut repaired = Repaired::default();
     if what == Repair::All {
-        misplaced::mend(file, &header, &mut repaired, tell)?;
+        unaligned::clear(file, &header, &mut repaired, tell)?;
     }
     let mut found = Found::look(file, &header, tell)?;
     if found.needs_rebuild(what) {
@@ -107,7 +107,7 @@ pub fn repair(file: &dyn BlockWrite, what: Repair, tell: &mut dyn FnMut(Step<'_>
         repaired.left = check(file, &header, &mut |finding| tell(Step::Found(finding)))?;
     }
     if (repaired.left.check_errors, repaired.left.corruptions) == (0, 0) {
-        marks::mark_consistent(file, &mut header)?;
+        feature_bits::mark_consistent(file, &mut header)?;
     }
     Ok(repaired)
 }
@@ -196,7 +196,7 @@ fn set_refcounts(
     let image = Image::new(file, header);
     let mut left = CheckResult::default();
     let mut refcounts = Refcounts::read(file, header)?;
-    let mut writer = InPlace::new(file, header, refcounts.places());
+    let mut writer = RefcountWriter::new(file, header, refcounts.places());
     let mut done = Ok(());
     let totals = references(&image, &mut refcounts, &mut |finding| {
         let Finding::Refcount { host, references, .. } = finding else { return left.count(&finding) };

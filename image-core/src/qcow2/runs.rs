@@ -18,7 +18,7 @@ use crate::error::Result;
 
 /// How a run of guest bytes is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Treatment {
+pub(crate) enum RunKind {
     /// From the backing file, or as zeroes; with the place set aside (subclusters of an allocated cluster).
     Backing(Option<HostOffset>),
     /// As zeroes; with the place set aside for them.
@@ -29,27 +29,27 @@ pub(crate) enum Treatment {
     Compressed(CompressedPlace),
 }
 
-/// Guest bytes with one treatment.
+/// Guest bytes of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) range: ByteRange,
-    pub(crate) treatment: Treatment,
+    pub(crate) kind: RunKind,
 }
 
 impl Run {
-    /// This run with `next`, which follows it, if one treatment does for both.
+    /// This run with `next`, which follows it, if both are of one kind.
     fn joined(self, next: Run) -> Option<Run> {
-        use Treatment::{Backing, Plain, Zero};
-        let alike = match (self.treatment, next.treatment) {
+        use RunKind::{Backing, Plain, Zero};
+        let alike = match (self.kind, next.kind) {
             (Plain(one), Plain(other))
             | (Backing(Some(one)), Backing(Some(other)))
             | (Zero(Some(one)), Zero(Some(other))) => one.0.checked_add(self.range.len()) == Some(other.0),
-            (Treatment::Compressed(_), Treatment::Compressed(_)) => false,
+            (RunKind::Compressed(_), RunKind::Compressed(_)) => false,
             (one, other) => one == other,
         };
         alike.then(|| Run {
             range: ByteRange::between(self.range.offset(), next.range.end()),
-            treatment: self.treatment,
+            kind: self.kind,
         })
     }
 }
@@ -82,33 +82,33 @@ impl Runs<'_> {
         }
         let Some((_, Some(table))) = &self.table else {
             let covered = l1_index.saturating_add(1).saturating_mul(geometry.l2_coverage());
-            return Ok(self.run_until(covered, Treatment::Backing(None)));
+            return Ok(self.run_until(covered, RunKind::Backing(None)));
         };
         let entry = l2_entry(table, geometry.l2_index(guest), geometry);
         let cluster = geometry.cluster_start(self.at);
         let cluster_end = cluster.saturating_add(geometry.cluster_size());
         let in_cluster = geometry.in_cluster(self.at);
         let place = |cluster: HostCluster| HostOffset(cluster.offset.0.saturating_add(in_cluster));
-        let (end, treatment) = match entry.decode(self.image.entry_format(), GuestOffset(cluster))? {
-            Mapping::Unallocated => (cluster_end, Treatment::Backing(None)),
-            Mapping::Zero(set_aside) => (cluster_end, Treatment::Zero(set_aside.map(place))),
-            Mapping::Allocated(cluster) => (cluster_end, Treatment::Plain(place(cluster))),
-            Mapping::Compressed(place) => (cluster_end, Treatment::Compressed(place)),
-            Mapping::Divided { cluster: set_aside, subclusters } => {
+        let (end, kind) = match entry.decode(self.image.entry_format(), GuestOffset(cluster))? {
+            Mapping::Unallocated => (cluster_end, RunKind::Backing(None)),
+            Mapping::Zero(set_aside) => (cluster_end, RunKind::Zero(set_aside.map(place))),
+            Mapping::Allocated(cluster) => (cluster_end, RunKind::Plain(place(cluster))),
+            Mapping::Compressed(place) => (cluster_end, RunKind::Compressed(place)),
+            Mapping::Subclusters { cluster: set_aside, subclusters } => {
                 let (len, kind) = subclusters_from(geometry, subclusters, in_cluster);
-                let treatment = match (kind, set_aside) {
-                    (Subcluster::Allocated, Some(cluster)) => Treatment::Plain(place(cluster)),
-                    (Subcluster::Zero, set_aside) => Treatment::Zero(set_aside.map(place)),
-                    (_, set_aside) => Treatment::Backing(set_aside.map(place)),
+                let kind = match (kind, set_aside) {
+                    (Subcluster::Allocated, Some(cluster)) => RunKind::Plain(place(cluster)),
+                    (Subcluster::Zero, set_aside) => RunKind::Zero(set_aside.map(place)),
+                    (_, set_aside) => RunKind::Backing(set_aside.map(place)),
                 };
-                (self.at.saturating_add(len), treatment)
+                (self.at.saturating_add(len), kind)
             }
         };
-        Ok(self.run_until(end, treatment))
+        Ok(self.run_until(end, kind))
     }
 
-    fn run_until(&self, end: u64, treatment: Treatment) -> Run {
-        Run { range: ByteRange::between(self.at, end.min(self.end)), treatment }
+    fn run_until(&self, end: u64, kind: RunKind) -> Run {
+        Run { range: ByteRange::between(self.at, end.min(self.end)), kind }
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::layout::{REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
 use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
 use super::super::table::for_each_u64;
-use super::count::Counts;
+use super::reference_counts::ReferenceCounts;
 use super::{Finding, Image};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
@@ -102,7 +102,7 @@ impl Refcounts {
     pub(in super::super) fn compare(
         &mut self,
         image: &Image<'_>,
-        counts: &Counts,
+        counts: &ReferenceCounts,
         tell: &mut dyn FnMut(Finding),
     ) -> Result<u64> {
         self.shared_blocks(counts, tell);
@@ -145,7 +145,7 @@ impl Refcounts {
     }
 
     /// Blocks of this pass that are referenced by more than their entry.
-    fn shared_blocks(&self, counts: &Counts, tell: &mut dyn FnMut(Finding)) {
+    fn shared_blocks(&self, counts: &ReferenceCounts, tell: &mut dyn FnMut(Finding)) {
         let window = counts.window();
         for (index, entry) in self.table_entries() {
             let cluster = self.geometry.cluster_index(entry);
@@ -163,7 +163,7 @@ impl Refcounts {
 
 /// Compares clusters whose refcounts are all 0, for want of a block; returns the highest that is referenced.
 fn without_block(
-    counts: &Counts,
+    counts: &ReferenceCounts,
     clusters: Range<u64>,
     geometry: Geometry,
     tell: &mut dyn FnMut(Finding),

@@ -14,16 +14,16 @@ use std::collections::BTreeMap;
 
 use zerocopy::IntoBytes;
 
-use super::super::check::count::Counts;
 use super::super::check::refcounts::Refcounts;
-use super::super::check::{Finding, Image, Named, Walk};
+use super::super::check::reference_counts::ReferenceCounts;
+use super::super::check::{Finding, Image, SnapshotsAndBitmaps, Walk};
 use super::super::corrupt::Unsupported;
+use super::super::discard::Discards;
 use super::super::geometry::Geometry;
 use super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::layout::{self, RefcountTableField};
 use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
-use super::super::unused::Unused;
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
 
@@ -32,8 +32,8 @@ use crate::error::{Doing, Error, Result};
 pub(super) fn rebuild(file: &dyn BlockWrite, header: &mut Header) -> Result<Vec<Finding>> {
     let image = Image::new(file, header);
     let refcounts = Refcounts::read(file, header)?;
-    let mut counts = Counts::for_rebuilding();
-    let named = Named::read(&image)?;
+    let mut counts = ReferenceCounts::for_rebuilding();
+    let named = SnapshotsAndBitmaps::read(&image)?;
     Walk::new(image, &mut counts, &mut |_| {}).everything(&named, Some(&refcounts))?;
     if counts.is_partial() {
         return Err(Error::unsupported("the file has more clusters than are rebuilt at a time"));
@@ -43,7 +43,7 @@ pub(super) fn rebuild(file: &dyn BlockWrite, header: &mut Header) -> Result<Vec<
     let table = plan.place()?;
     plan.write(file, table, &old)?;
     header.refcount_table = table;
-    plan.unused(&old).give_back(file)?;
+    plan.discards(&old).process(file)?;
     Ok(plan.left_behind(&old))
 }
 
@@ -65,7 +65,7 @@ fn old_structures(image: &Image<'_>, refcounts: &Refcounts) -> BTreeMap<u64, u64
 struct Plan {
     geometry: Geometry,
     /// References, the old and the new structures among them.
-    counts: Counts,
+    counts: ReferenceCounts,
     /// The cluster of each block, by index.
     blocks: BTreeMap<u64, u64>,
     /// No cluster before it is free.
@@ -200,12 +200,12 @@ impl Plan {
     }
 
     /// The clusters that only the old structures used.
-    fn unused(&self, old: &BTreeMap<u64, u64>) -> Unused {
-        let mut unused = Unused::default();
+    fn discards(&self, old: &BTreeMap<u64, u64>) -> Discards {
+        let mut discards = Discards::default();
         for (&cluster, _) in old.iter().filter(|&(&cluster, &times)| self.counts.count(cluster) == times) {
-            unused.add(cluster, self.geometry);
+            discards.add(cluster, self.geometry);
         }
-        unused
+        discards
     }
 }
 

@@ -10,17 +10,17 @@
 //!    a table that is too short moves to the end of the file, with the blocks that count its new place behind it
 //!
 //!    compressed clusters follow each other byte by byte; each raises the count of every cluster that it touches
-//!    │ packed ▓▓▓▓▓▓▓│▓▓▓ packed ▓▓▓ packed ▓▓│ plain        │
+//!    │ compressed ▓▓▓│▓▓▓ compressed ▓▓▓▓▓▓▓▓▓│ plain        │
 //!    │ 1             │ 3             ▲         │ 1            │     the last one's cluster is open for more until
 //!                                    └ open                        its count is at its limit, or falls to none
 //! ```
 //!
-//! Counts only rise here at once; they fall when [`commit`](super::commit) says that nothing on disk refers to the
+//! Counts only rise here at once; they fall when [`flush`](super::flush) says that nothing on disk refers to the
 //! cluster any more. Section: "Host cluster management".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-mod area;
+mod contiguous;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
 //! Compressed clusters in an image that is written in place.
 //!
 //! ```text
-//! cluster ─► packed ─┬─ shorter ──► behind the last compressed cluster, byte by byte ─► its old place is freed
-//!                    └─ no shorter ─► stored as it is
+//! cluster ─► compressed ─┬─ shorter ──► behind the last compressed cluster, byte by byte ─► its old place is freed
+//!                        └─ no shorter ─► stored as it is
 //! ```
 //!
 //! Nothing is compressed over what was there: compressed bytes always get a new place, so that snapshots keep the old one and
-//! a crash leaves either. The order is that of all clusters (see `commit.rs`): bytes and counts, then the entry.
+//! a crash leaves either. The order is that of all clusters (see `flush.rs`): bytes and counts, then the entry.
 //! Section: "Compressed Clusters Descriptor".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
@@ -17,7 +17,7 @@ use super::super::compress::{Codec, Compressor};
 use super::super::corrupt::Unsupported;
 use super::super::entry::{CompressedPlace, Mapping};
 use super::super::offset::GuestOffset;
-use super::bitmaps::Which;
+use super::bitmaps::Recording;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, ByteRange};
 use crate::convert::{DiskSink, Encoder, Piece, Sink, Zeroes};
@@ -43,11 +43,11 @@ impl Qcow2Writer {
         }
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
+        self.begin(state, Recording::Enabled)?;
         state.recorder.record(range);
         self.store_compressed_bytes(state, guest, compressed)?;
         self.write_staged(state)?;
-        self.commit_if_large(state)
+        self.flush_if_large(state)
     }
 
     /// Refuses to compress, or to try, where there is a data file.

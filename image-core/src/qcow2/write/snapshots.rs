@@ -1,4 +1,4 @@
-//! Internal snapshots: taken, gone back to, and deleted, each at one moment (see `switch.rs`).
+//! Internal snapshots: taken, gone back to, and deleted, each at one moment (see `transaction.rs`).
 //!
 //! ```text
 //!          active L1 ─► L2 ─► clusters          create: the snapshot's L1 leads to the same L2 tables
@@ -11,15 +11,15 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+mod expand_zero_clusters;
 pub(super) mod tables;
-mod unmark;
 
-pub(super) use unmark::unmark_zeroes;
+pub(super) use expand_zero_clusters::expand_zero_clusters;
 
 use super::super::header::Header;
 use super::super::snapshot::{self, Snapshot};
-use super::late;
-use super::switch::table_range;
+use super::lazy_refcounts;
+use super::transaction::table_range;
 use crate::block::BlockWrite;
 use crate::error::{Doing, Error, Result};
 use tables::{Change, change_list};
@@ -89,9 +89,9 @@ pub fn apply_snapshot(file: &dyn BlockWrite, header: &Header, index: usize) -> R
         let old = change.active()?;
         let l1 = change.take_over(snapshot.l1)?;
         change.drop_tree(&old)?;
-        change.switch.remove(table_range(header.l1)?)?;
-        change.switch.header.size = then.size;
-        change.switch.header.l1 = l1;
+        change.transaction.remove(table_range(header.l1)?)?;
+        change.transaction.header.size = then.size;
+        change.transaction.header.l1 = l1;
         Ok(true)
     })
     .doing(|| "applying a snapshot")
@@ -107,7 +107,7 @@ pub fn delete_snapshot(file: &dyn BlockWrite, header: &Header, index: usize) -> 
         snapshots.remove(index);
         let tree = change.read_l1(l1)?;
         change.drop_tree(&tree)?;
-        change.switch.remove(table_range(l1)?)?;
+        change.transaction.remove(table_range(l1)?)?;
         change.own_what_is_left()?;
         Ok(true)
     })
@@ -135,7 +135,7 @@ fn change(
     if header.has_data_file() {
         return Err(Error::unsupported("guest clusters are in a data file, which has no snapshots"));
     }
-    let header = &late::counted(file, header)?;
+    let header = &lazy_refcounts::repair_if_dirty(file, header)?;
     change_list(file, header, snapshot::list(file, header)?, with)
 }
 

@@ -130,7 +130,7 @@ impl Log<'_> {
                 COMMIT => match self.commit(index, &block)? {
                     Verdict::End => break,
                     Verdict::Counts => {
-                        self.settle(sequence)?;
+                        self.copy_from_backing(sequence)?;
                         sequence = sequence.wrapping_add(1);
                     }
                 },
@@ -217,7 +217,7 @@ impl Log<'_> {
     }
 
     /// What waited counts.
-    fn settle(&mut self, sequence: u32) -> Result<()> {
+    fn copy_from_backing(&mut self, sequence: u32) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         // The filesystem may have been made larger.
         let fs = self.journal.fs;

@@ -13,7 +13,7 @@ use crate::qcow2::layout::COPIED;
 use crate::qcow2::offset::{GuestOffset, HostOffset};
 use crate::qcow2::snapshot::{self, Snapshot};
 use crate::qcow2::table::{l2_entry, read_l1, set_l2_entry};
-use crate::qcow2::write::switch::{Switch, switch, table_range};
+use crate::qcow2::write::transaction::{Transaction, table_range, transaction};
 
 /// Writes the snapshot table anew, with all that version 3 requires of it, and no more extra data than are read.
 pub(in crate::qcow2) fn rewrite_snapshots(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
@@ -28,29 +28,29 @@ pub(super) fn change_list(
     (mut snapshots, old_table): (Vec<Snapshot>, ByteRange),
     with: impl FnOnce(&mut Change<'_, '_>, &mut Vec<Snapshot>) -> Result<bool>,
 ) -> Result<Header> {
-    switch(file, header, |switch| {
+    transaction(file, header, |transaction| {
         let format = EntryFormat {
             geometry: header.geometry,
             zero_flag: header.version == Version::V3,
             data_file: false,
         };
-        if !with(&mut Change { switch, format }, &mut snapshots)? {
+        if !with(&mut Change { transaction, format }, &mut snapshots)? {
             return Ok(());
         }
         let bytes = snapshot::to_bytes(&snapshots, header.size);
         if snapshots.len() > MAX_SNAPSHOT_COUNT as usize || bytes.len() as u64 > MAX_SNAPSHOT_TABLE_LEN {
             return Err(Error::unsupported("there would be more snapshots than an image can have"));
         }
-        let offset = switch.put(&bytes)?;
-        switch.remove(old_table)?;
-        switch.header.snapshots = TablePlace { offset, count: snapshots.len() as u32 };
+        let offset = transaction.put(&bytes)?;
+        transaction.remove(old_table)?;
+        transaction.header.snapshots = TablePlace { offset, count: snapshots.len() as u32 };
         Ok(())
     })
 }
 
 /// Tables that are being changed.
 pub(super) struct Change<'a, 'b> {
-    pub(super) switch: &'a mut Switch<'b>,
+    pub(super) transaction: &'a mut Transaction<'b>,
     pub(super) format: EntryFormat,
 }
 
@@ -62,12 +62,12 @@ pub(super) struct L2Table {
 
 impl Change<'_, '_> {
     pub(super) fn active(&self) -> Result<Vec<L1Entry>> {
-        self.read_l1(self.switch.header.l1)
+        self.read_l1(self.transaction.header.l1)
     }
 
     /// An L1 table, of which no two entries lead to the same L2 table.
     pub(super) fn read_l1(&self, place: TablePlace) -> Result<Vec<L1Entry>> {
-        let entries = read_l1(self.switch.file(), place)?;
+        let entries = read_l1(self.transaction.file(), place)?;
         let mut seen = BTreeMap::new();
         for (index, entry) in entries.iter().enumerate() {
             entry.decode(self.format.geometry, self.guest(index))?;
@@ -75,7 +75,7 @@ impl Change<'_, '_> {
         for (index, table) in tables(&entries) {
             let guest = self.guest(index);
             let host = table.offset;
-            if let Some(region) = self.switch.metadata_in(self.table_cluster(table)?) {
+            if let Some(region) = self.transaction.metadata_in(self.table_cluster(table)?) {
                 return Err(Corrupt::L2TableInRegion { guest, host, region }.into());
             }
             if let Some(other) = seen.insert(table.offset, guest) {
@@ -91,7 +91,7 @@ impl Change<'_, '_> {
     }
 
     pub(super) fn read_l2(&self, index: usize, table: HostCluster) -> Result<L2Table> {
-        let (geometry, file) = (self.format.geometry, self.switch.file());
+        let (geometry, file) = (self.format.geometry, self.transaction.file());
         let (guest, host) = (self.guest(index), table.offset);
         let range = self.table_cluster(table)?;
         let file_size = file.size();
@@ -108,7 +108,7 @@ impl Change<'_, '_> {
             }
             let guest = GuestOffset(guest.0.saturating_add(index.saturating_mul(geometry.cluster_size())));
             let Some(place) = self.place(entry.decode(self.format, guest)?)? else { continue };
-            if let Some(region) = self.switch.metadata_in(place) {
+            if let Some(region) = self.transaction.metadata_in(place) {
                 return Err(
                     Corrupt::ClusterInRegion { guest, host: HostOffset(place.offset()), region }.into()
                 );
@@ -123,7 +123,7 @@ impl Change<'_, '_> {
         let cluster = match mapping {
             Mapping::Compressed(place) => return ByteRange::new(place.offset.0, place.len).map(Some),
             Mapping::Unallocated => None,
-            Mapping::Zero(cluster) | Mapping::Divided { cluster, .. } => cluster,
+            Mapping::Zero(cluster) | Mapping::Subclusters { cluster, .. } => cluster,
             Mapping::Allocated(cluster) => Some(cluster),
         };
         let size = self.format.geometry.cluster_size();
@@ -134,7 +134,7 @@ impl Change<'_, '_> {
     pub(super) fn set_flags(
         &mut self,
         bytes: &mut [u8],
-        mut is_copied: impl FnMut(&mut Switch<'_>, HostOffset) -> Result<bool>,
+        mut is_copied: impl FnMut(&mut Transaction<'_>, HostOffset) -> Result<bool>,
     ) -> Result<bool> {
         let geometry = self.format.geometry;
         let mut changed = false;
@@ -143,7 +143,7 @@ impl Change<'_, '_> {
             if entry.is_compressed() || entry.host().0 == 0 {
                 continue;
             }
-            let flag = if is_copied(self.switch, entry.host())? { COPIED } else { 0 };
+            let flag = if is_copied(self.transaction, entry.host())? { COPIED } else { 0 };
             let descriptor = entry.descriptor & !COPIED | flag;
             if descriptor != entry.descriptor {
                 set_l2_entry(bytes, index, L2Entry { descriptor, ..entry }, geometry);
@@ -159,31 +159,31 @@ impl Change<'_, '_> {
 
     pub(super) fn put_l1(&mut self, entries: &[L1Entry]) -> Result<TablePlace> {
         let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.0.to_be_bytes()).collect();
-        Ok(TablePlace { offset: self.switch.put(&bytes)?, count: entries.len() as u32 })
+        Ok(TablePlace { offset: self.transaction.put(&bytes)?, count: entries.len() as u32 })
     }
 
     /// Counts all that the active L1 table leads to once more, for a copy of it, which is returned.
     pub(super) fn share_active(&mut self) -> Result<TablePlace> {
         let mut entries = self.active()?;
-        let old = self.switch.header.l1;
+        let old = self.transaction.header.l1;
         for (index, table) in tables(&entries.clone()) {
             let mut l2 = self.read_l2(index, table)?;
             for &place in &l2.places {
-                self.switch.add(place)?;
+                self.transaction.add(place)?;
             }
             let mut offset = table.offset;
             if self.set_flags(&mut l2.bytes, |_, _| Ok(false))? {
-                offset = self.switch.put(&l2.bytes)?;
-                self.switch.remove(self.table_cluster(table)?)?;
+                offset = self.transaction.put(&l2.bytes)?;
+                self.transaction.remove(self.table_cluster(table)?)?;
             }
-            self.switch.add(self.table_cluster(HostCluster { offset, ..table })?)?;
+            self.transaction.add(self.table_cluster(HostCluster { offset, ..table })?)?;
             if let Some(entry) = entries.get_mut(index) {
                 *entry = L1Entry::new(HostCluster { offset, copied: false });
             }
         }
         let snapshot = self.put_l1(&entries)?;
-        self.switch.header.l1 = self.put_l1(&entries)?;
-        self.switch.remove(table_range(old)?)?;
+        self.transaction.header.l1 = self.put_l1(&entries)?;
+        self.transaction.remove(table_range(old)?)?;
         Ok(snapshot)
     }
 
@@ -193,15 +193,15 @@ impl Change<'_, '_> {
         for (index, table) in tables(&entries.clone()) {
             let mut l2 = self.read_l2(index, table)?;
             for &place in &l2.places {
-                self.switch.add(place)?;
+                self.transaction.add(place)?;
             }
             let mut own = table;
             if self.set_flags(&mut l2.bytes, |_, _| Ok(false))? {
                 // Flags that a snapshot's table should not have stay there, where nobody writes.
-                own = HostCluster { offset: self.switch.put(&l2.bytes)?, copied: true };
+                own = HostCluster { offset: self.transaction.put(&l2.bytes)?, copied: true };
             } else {
                 own.copied = false;
-                self.switch.add(self.table_cluster(own)?)?;
+                self.transaction.add(self.table_cluster(own)?)?;
             }
             if let Some(entry) = entries.get_mut(index) {
                 *entry = L1Entry::new(own);
@@ -215,9 +215,9 @@ impl Change<'_, '_> {
         for (index, table) in tables(entries) {
             let l2 = self.read_l2(index, table)?;
             for &place in &l2.places {
-                self.switch.remove(place)?;
+                self.transaction.remove(place)?;
             }
-            self.switch.remove(self.table_cluster(table)?)?;
+            self.transaction.remove(self.table_cluster(table)?)?;
         }
         Ok(())
     }
@@ -227,13 +227,13 @@ impl Change<'_, '_> {
         let old = self.active()?;
         let mut entries = old.clone();
         for (index, table) in tables(&old) {
-            let copied = self.switch.count(table.offset)? == 1;
+            let copied = self.transaction.count(table.offset)? == 1;
             let mut own = HostCluster { copied, ..table };
             if copied {
                 let mut l2 = self.read_l2(index, table)?;
-                if self.set_flags(&mut l2.bytes, |switch, host| Ok(switch.count(host)? == 1))? {
-                    own.offset = self.switch.put(&l2.bytes)?;
-                    self.switch.remove(self.table_cluster(table)?)?;
+                if self.set_flags(&mut l2.bytes, |transaction, host| Ok(transaction.count(host)? == 1))? {
+                    own.offset = self.transaction.put(&l2.bytes)?;
+                    self.transaction.remove(self.table_cluster(table)?)?;
                 }
             }
             if let Some(entry) = entries.get_mut(index) {
@@ -241,9 +241,9 @@ impl Change<'_, '_> {
             }
         }
         if entries != old {
-            let place = self.switch.header.l1;
-            self.switch.header.l1 = self.put_l1(&entries)?;
-            self.switch.remove(table_range(place)?)?;
+            let place = self.transaction.header.l1;
+            self.transaction.header.l1 = self.put_l1(&entries)?;
+            self.transaction.remove(table_range(place)?)?;
         }
         Ok(())
     }

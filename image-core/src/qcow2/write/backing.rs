@@ -1,8 +1,8 @@
 //! What an image says itself, and what it leaves to its backing file: made more, or made nothing.
 //!
 //! ```text
-//! settle    │ own │ old ≠ new: stored │ old = new: left │ own │      before a new backing file takes the old one's place
-//! clear     │     │                   │                 │     │      after all that it said went to its backing file
+//! copy_from_backing │ own │ old ≠ new: stored │ old = new: left │ own │      before a new backing file takes the old one's place
+//! make_empty        │     │                   │                 │     │      after all that it said went to its backing file
 //! ```
 
 use std::sync::PoisonError;
@@ -10,13 +10,13 @@ use std::sync::PoisonError;
 use super::super::compress::Compressor;
 use super::super::corrupt::Corrupt;
 use super::super::extension::Extension;
+use super::super::feature_bits;
 use super::super::header::{Header, Version};
 use super::super::layout::MAX_BACKING_NAME_LEN;
-use super::super::marks;
 use super::super::offset::GuestOffset;
-use super::super::runs::Treatment;
-use super::bitmaps::Which;
-use super::{Qcow2Writer, State, late};
+use super::super::runs::RunKind;
+use super::bitmaps::Recording;
+use super::{Qcow2Writer, State, lazy_refcounts};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode, is_zero};
 use crate::error::{Doing, Error, Result};
 
@@ -30,7 +30,7 @@ impl Qcow2Writer {
     ///
     /// # Errors
     /// Whatever reading the backing files and writing says, and what `done` says.
-    pub fn settle(
+    pub fn copy_from_backing(
         &self,
         new: Option<&dyn BlockRead>,
         compress: bool,
@@ -44,13 +44,13 @@ impl Qcow2Writer {
             {
                 let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
                 let state = &mut *self.state();
-                self.begin(state, Which::Enabled)?;
+                self.begin(state, Recording::Enabled)?;
                 let runs = self.image.runs(range).collect::<Result<Vec<_>>>()?;
-                for run in runs.into_iter().filter(|run| matches!(run.treatment, Treatment::Backing(_))) {
-                    self.settle_run(state, run.range, new, compressor.as_mut())?;
+                for run in runs.into_iter().filter(|run| matches!(run.kind, RunKind::Backing(_))) {
+                    self.copy_run_from_backing(state, run.range, new, compressor.as_mut())?;
                 }
                 self.write_staged(state)?;
-                self.commit_if_large(state)?;
+                self.flush_if_large(state)?;
             }
             done(range.len())?;
             at = range.end();
@@ -59,7 +59,7 @@ impl Qcow2Writer {
     }
 
     /// Stores the parts of `range`, which shows the backing file, that `new` has otherwise.
-    fn settle_run(
+    fn copy_run_from_backing(
         &self,
         state: &mut State,
         range: ByteRange,
@@ -135,26 +135,26 @@ impl Qcow2Writer {
     ///
     /// # Errors
     /// Whatever the storage says. What was dropped before an error stays so.
-    pub fn clear(&self) -> Result<()> {
+    pub fn make_empty(&self) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
+        self.begin(state, Recording::Enabled)?;
         let mapped = self.image.l1().count().saturating_mul(self.image.geometry().l2_coverage());
         self.drop_mappings(state, ByteRange::whole(mapped))?;
         // The first commit drops, the second one writes down what is free.
-        self.commit(state)?;
-        self.commit(state)?;
+        self.flush_metadata(state)?;
+        self.flush_metadata(state)?;
         self.cut_end(state)
     }
 
     /// Completes the image and puts another backing file's name, or none, into its header. What the image reads as may
-    /// change by that: see [`settle`](Self::settle).
+    /// change by that: see [`copy_from_backing`](Self::copy_from_backing).
     ///
     /// # Errors
-    /// As [`set_backing`].
-    pub fn close_with_backing(self, backing: Option<(&[u8], Option<&str>)>) -> Result<()> {
+    /// As [`change_backing_file`].
+    pub fn close_with_backing_file(self, backing: Option<(&[u8], Option<&str>)>) -> Result<()> {
         let header = self.complete()?;
-        set_backing(&*self.file, &header, backing).map(drop)
+        change_backing_file(&*self.file, &header, backing).map(drop)
     }
 }
 
@@ -164,12 +164,12 @@ impl Qcow2Writer {
 /// [`Invalid`](crate::ErrorKind::Invalid) for a name of no bytes or more than 1023, and beside a raw data file;
 /// [`Unsupported`](crate::ErrorKind::Unsupported) if the first cluster has no room for it;
 /// [`Refused`](crate::ErrorKind::Refused) for images that must be repaired; whatever the storage says.
-pub fn set_backing(
+pub fn change_backing_file(
     file: &dyn BlockWrite,
     header: &Header,
     backing: Option<(&[u8], Option<&str>)>,
 ) -> Result<Header> {
-    let mut header = late::counted(file, header)?;
+    let mut header = lazy_refcounts::repair_if_dirty(file, header)?;
     header.extensions.retain(|extension| !matches!(extension, Extension::BackingFormat(_)));
     header.backing_name = None;
     if let Some((name, format)) = backing {
@@ -185,7 +185,7 @@ pub fn set_backing(
             header.extensions.insert(0, Extension::BackingFormat(format.as_bytes().to_vec()));
         }
     }
-    marks::rewrite(file, &header)?;
+    feature_bits::update_header(file, &header)?;
     Ok(header)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::super::layout;
 use super::super::tests::{Kind, SIZE, Step, apply, content, faults, for_each_crash, make_lazy, open};
 use super::super::{
-    Amendment, BitmapChange, NewSnapshot, amend, change_bitmaps, create_snapshot, set_backing,
+    Amendment, BitmapChange, NewSnapshot, amend, change_backing_file, change_bitmaps, create_snapshot,
 };
 use super::*;
 use crate::ErrorKind;
@@ -132,7 +132,7 @@ fn who_changes_metadata_repairs_first() {
             let disk: Arc<dyn BlockWrite> = file.clone();
             amend(&disk, header, Amendment { refcount_bits: Some(64), ..Amendment::default() })
         },
-        |file, header| set_backing(&**file, header, None),
+        |file, header| change_backing_file(&**file, header, None),
     ];
     for change in changes {
         let (file, header, model) = dirty();

@@ -1,8 +1,8 @@
 //! The space of a file that only grows: where clusters and compressed bytes go, and the writing of them.
 //!
 //! ```text
-//! │ plain  │ packed▓▓▓░░░░│ plain  │ packed▓▓▓▓▓▓▓│▓▓▓▓▓▓░░░│
-//!                   └ gap                            └ open: may run on into new clusters   end
+//! │ plain  │ compressed▓▓▓░░░░│ plain  │ compressed▓▓▓▓▓▓▓│▓▓▓▓▓▓░░░│
+//!                       └ gap                                └ open: may run on into new clusters   end
 //! ```
 
 use super::super::corrupt::Unsupported;
@@ -10,8 +10,8 @@ use super::super::entry::CompressedPlace;
 use super::super::geometry::Geometry;
 use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::offset::HostOffset;
+use super::dedup::{DedupIndex, Key};
 use super::refcounts::Refcounts;
-use super::stored::{Key, StoredPlaces};
 use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem, ZeroMode};
 use crate::error::Result;
 
@@ -35,14 +35,14 @@ const GROWTH: u64 = 1024 * 1024;
 const ROOM_LEN: u64 = 16 * 1024 * 1024;
 
 /// The image file from the point of view of its clusters.
-pub(super) struct HostSpace<D> {
+pub(super) struct AppendOnlyFile<D> {
     file: D,
     geometry: Geometry,
     refcounts: Refcounts,
     /// So many clusters before the last keep counts that may change.
     open_clusters: u64,
     /// What may be shared; `None`: nothing.
-    stored: Option<StoredPlaces>,
+    stored: Option<DedupIndex>,
     /// The first byte behind all clusters that are taken.
     end: u64,
     /// Unused ends of clusters that hold compressed bytes.
@@ -57,7 +57,7 @@ pub(super) struct HostSpace<D> {
     pending_at: u64,
 }
 
-impl<D: BlockWrite> HostSpace<D> {
+impl<D: BlockWrite> AppendOnlyFile<D> {
     /// All of `file` but the first cluster, which is zeroed and stays so until it is written. `dedup`: equal compressed
     /// clusters share their bytes.
     pub(super) fn new(file: D, geometry: Geometry, dedup: bool) -> Result<Self> {
@@ -72,7 +72,7 @@ impl<D: BlockWrite> HostSpace<D> {
             geometry,
             refcounts: Refcounts::new(geometry),
             open_clusters: open_blocks * geometry.refcounts_per_block(),
-            stored: dedup.then(StoredPlaces::default),
+            stored: dedup.then(DedupIndex::default),
             end: 0,
             gaps: Vec::new(),
             file_size,
@@ -81,12 +81,12 @@ impl<D: BlockWrite> HostSpace<D> {
             pending: Vec::new(),
             pending_at: 0,
         };
-        space.take_clusters(1)?;
+        space.allocate_clusters(1)?;
         Ok(space)
     }
 
     /// Takes `count` clusters that follow each other.
-    pub(super) fn take_clusters(&mut self, count: u64) -> Result<HostOffset> {
+    pub(super) fn allocate_clusters(&mut self, count: u64) -> Result<HostOffset> {
         let offset = self.append_clusters(count);
         // A block that is so far behind changes no more: written, it takes no memory. It is counted in a later one.
         let keep = self.open_clusters;
@@ -188,7 +188,7 @@ impl<D: BlockWrite> HostSpace<D> {
         if in_open > 0 {
             self.refcounts.add(self.geometry.cluster_index(offset));
         }
-        self.take_clusters(self.geometry.clusters_for(len - in_open))?;
+        self.allocate_clusters(self.geometry.clusters_for(len - in_open))?;
         // Behind the bytes, wherever the refcount blocks that were written meanwhile lie.
         self.leave_gap(offset + len, self.geometry.round_up(offset + len));
         Ok(HostOffset(offset))
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn bytes_are_compared_before_they_are_shared() {
         let geometry = Geometry::new(16, 4, false).unwrap();
-        let mut space = HostSpace::new(MemoryDisk::new(0), geometry, true).unwrap();
+        let mut space = AppendOnlyFile::new(MemoryDisk::new(0), geometry, true).unwrap();
         let first = space.store_compressed(&[1; 1000]).unwrap();
         for flushed in [false, true] {
             // As if both had the same hash.

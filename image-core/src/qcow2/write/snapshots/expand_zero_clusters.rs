@@ -13,7 +13,7 @@ use super::super::super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
 use super::super::super::header::{Header, TablePlace};
 use super::super::super::offset::{GuestOffset, HostOffset};
 use super::super::super::table::{l2_entry, set_l2_entry};
-use super::super::switch::table_range;
+use super::super::transaction::table_range;
 use super::change;
 use super::tables::{Change, tables};
 use crate::block::{BlockWrite, ByteRange};
@@ -24,19 +24,19 @@ use crate::error::{Doing, Result};
 ///
 /// # Errors
 /// As [`create_snapshot`](super::create_snapshot).
-pub(in super::super) fn unmark_zeroes(
+pub(in super::super) fn expand_zero_clusters(
     file: &dyn BlockWrite,
     header: &Header,
     over_backing: bool,
 ) -> Result<Header> {
     change(file, header, |change, snapshots| {
         let (mut replaced, mut snapshot_changed) = (BTreeMap::new(), false);
-        let active = change.switch.header.l1;
-        if let Some(l1) = change.unmark(active, over_backing, &mut replaced)? {
-            change.switch.header.l1 = l1;
+        let active = change.transaction.header.l1;
+        if let Some(l1) = change.expand(active, over_backing, &mut replaced)? {
+            change.transaction.header.l1 = l1;
         }
         for snapshot in snapshots {
-            if let Some(l1) = change.unmark(snapshot.l1, over_backing, &mut replaced)? {
+            if let Some(l1) = change.expand(snapshot.l1, over_backing, &mut replaced)? {
                 snapshot.l1 = l1;
                 snapshot_changed = true;
             }
@@ -60,7 +60,7 @@ struct Replacement {
 impl Change<'_, '_> {
     /// Replaces the L2 tables with marks that the L1 table at `place` leads to; returns the new L1 table, if there are
     /// any.
-    fn unmark(
+    fn expand(
         &mut self,
         place: TablePlace,
         over_backing: bool,
@@ -74,15 +74,15 @@ impl Change<'_, '_> {
                 // Another L1 table leads to it: all counts that it had from this one too.
                 Some(known) => {
                     if let Some(offset) = known.table {
-                        self.switch.add(self.table_cluster(HostCluster { offset, ..table })?)?;
-                        known.added.iter().try_for_each(|&cluster| self.switch.add(cluster))?;
-                        known.removed.iter().try_for_each(|&cluster| self.switch.remove(cluster))?;
-                        self.switch.remove(self.table_cluster(table)?)?;
+                        self.transaction.add(self.table_cluster(HostCluster { offset, ..table })?)?;
+                        known.added.iter().try_for_each(|&cluster| self.transaction.add(cluster))?;
+                        known.removed.iter().try_for_each(|&cluster| self.transaction.remove(cluster))?;
+                        self.transaction.remove(self.table_cluster(table)?)?;
                     }
                     known.table
                 }
                 None => {
-                    let is_shared = self.switch.count(table.offset)? > 1;
+                    let is_shared = self.transaction.count(table.offset)? > 1;
                     let replacement = self.unmark_table(index, table, over_backing, is_shared)?;
                     let offset = replacement.table;
                     if is_shared {
@@ -99,7 +99,7 @@ impl Change<'_, '_> {
             return Ok(None);
         }
         let l1 = self.put_l1(&new)?;
-        self.switch.remove(table_range(place)?)?;
+        self.transaction.remove(table_range(place)?)?;
         Ok(Some(l1))
     }
 
@@ -122,7 +122,7 @@ impl Change<'_, '_> {
             is_marked = true;
             let mut new = Mapping::Unallocated;
             if over_backing {
-                let offset = self.switch.put(&zeroes)?;
+                let offset = self.transaction.put(&zeroes)?;
                 new = Mapping::Allocated(HostCluster { offset, copied: table.copied });
                 if is_shared {
                     replacement.added.push(ByteRange::new(offset.0, geometry.cluster_size())?);
@@ -130,7 +130,7 @@ impl Change<'_, '_> {
             }
             if let Some(cluster) = set_aside {
                 let cluster = ByteRange::new(cluster.offset.0, geometry.cluster_size())?;
-                self.switch.remove(cluster)?;
+                self.transaction.remove(cluster)?;
                 if is_shared {
                     replacement.removed.push(cluster);
                 }
@@ -138,8 +138,8 @@ impl Change<'_, '_> {
             set_l2_entry(&mut bytes, index, L2Entry::encode(new, self.format)?, geometry);
         }
         if is_marked {
-            replacement.table = Some(self.switch.put(&bytes)?);
-            self.switch.remove(self.table_cluster(table)?)?;
+            replacement.table = Some(self.transaction.put(&bytes)?);
+            self.transaction.remove(self.table_cluster(table)?)?;
         }
         Ok(replacement)
     }

@@ -1,28 +1,28 @@
 //! Refcounts set where they are: one block in memory at a time.
 
+use super::super::discard::Discards;
 use super::super::geometry::Geometry;
 use super::super::header::Header;
 use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
-use super::super::unused::Unused;
 use crate::block::BlockWrite;
 use crate::error::{Doing, Result};
 
 /// Sets refcounts of ascending clusters.
-pub(super) struct InPlace<'a> {
+pub(super) struct RefcountWriter<'a> {
     file: &'a dyn BlockWrite,
     geometry: Geometry,
     /// Where the blocks are, by index; 0 for none.
     places: Vec<u64>,
     /// The block that is being changed.
     block: Option<(u64, RefcountBlock)>,
-    unused: Unused,
+    discards: Discards,
 }
 
-impl<'a> InPlace<'a> {
+impl<'a> RefcountWriter<'a> {
     /// For the image whose refcount blocks are at `places`.
     pub(super) fn new(file: &'a dyn BlockWrite, header: &Header, places: Vec<u64>) -> Self {
-        Self { file, geometry: header.geometry, places, block: None, unused: Unused::default() }
+        Self { file, geometry: header.geometry, places, block: None, discards: Discards::default() }
     }
 
     /// Sets the refcount of the cluster at `host`; `false` if so many cannot be written down.
@@ -48,7 +48,7 @@ impl<'a> InPlace<'a> {
             block.set_count(cluster.checked_rem(per_block).unwrap_or_default(), count);
         }
         if count == 0 {
-            self.unused.add(cluster, self.geometry);
+            self.discards.add(cluster, self.geometry);
         }
         Ok(true)
     }
@@ -64,6 +64,6 @@ impl<'a> InPlace<'a> {
     /// file say after a crash.
     pub(super) fn finish(mut self) -> Result<()> {
         self.write_block()?;
-        self.unused.give_back(self.file)
+        self.discards.process(self.file)
     }
 }

@@ -30,13 +30,13 @@ impl Key {
 
 /// Places of compressed clusters.
 #[derive(Debug, Default)]
-pub(super) struct StoredPlaces {
+pub(super) struct DedupIndex {
     places: HashMap<Key, CompressedPlace>,
     /// The same in the order in which they were stored.
     order: VecDeque<(Key, HostOffset)>,
 }
 
-impl StoredPlaces {
+impl DedupIndex {
     /// Where bytes of this hash were stored last.
     pub(super) fn find(&self, key: Key) -> Option<CompressedPlace> {
         self.places.get(&key).copied()
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_last_places_are_remembered_and_no_more() {
-        let mut stored = StoredPlaces::default();
+        let mut stored = DedupIndex::default();
         let key = |number: u64| Key::of(&number.to_le_bytes());
         let count = MAX_PLACES as u64;
         for number in 0..count {

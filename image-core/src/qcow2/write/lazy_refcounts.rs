@@ -1,4 +1,4 @@
-//! Refcounts that are written late, and what makes up for it after a crash.
+//! Lazy refcounts: written when an image is closed, and what makes up for it after a crash.
 //!
 //! ```text
 //! lazy refcounts   first change ─► dirty bit ─► tables, without counts … ─► close: counts ─► bit cleared
@@ -10,22 +10,22 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+use super::super::feature_bits;
 use super::super::header::Header;
-use super::super::marks;
 use super::super::repair::{Repair, repair};
 use super::{Qcow2Writer, State};
 use crate::block::BlockWrite;
 use crate::error::{Doing, Error, Result};
 
 /// The header of the image in `file`, which `header` describes, once its refcounts are right: an image that was not
-/// closed with late refcounts is repaired, as QEMU does when it opens one for writing.
+/// closed with lazy refcounts is repaired, as QEMU does when it opens one for writing.
 ///
 /// # Errors
 /// [`Refused`](crate::ErrorKind::Refused) for an image that is marked corrupt, or that has other damage beside wrong
 /// refcounts; as [`repair`].
-pub(super) fn counted(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
+pub(super) fn repair_if_dirty(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
     if !header.is_dirty() || header.is_corrupt() {
-        marks::refuse_unsound(header)?;
+        feature_bits::refuse_unsound(header)?;
         return Ok(header.clone());
     }
     let doing = || "repairing the image, which was not closed";
@@ -42,7 +42,7 @@ pub(super) fn counted(file: &dyn BlockWrite, header: &Header) -> Result<Header> 
 
 impl Qcow2Writer {
     /// Whether counts wait until the image is closed.
-    pub(super) fn counts_are_late(&self) -> bool {
+    pub(super) fn refcounts_are_lazy(&self) -> bool {
         self.image.header().has_lazy_refcounts()
     }
 
@@ -52,7 +52,7 @@ impl Qcow2Writer {
         if header.is_dirty() || !state.allocator.is_changed() {
             return Ok(());
         }
-        marks::mark_dirty(&*self.file, &mut header)?;
+        feature_bits::mark_dirty(&*self.file, &mut header)?;
         self.image.set_header(header);
         Ok(())
     }
@@ -61,7 +61,7 @@ impl Qcow2Writer {
     pub(super) fn mark_clean(&self) -> Result<()> {
         let mut header = Header::clone(&self.image.header());
         if header.is_dirty() {
-            marks::mark_consistent(&*self.file, &mut header)?;
+            feature_bits::mark_consistent(&*self.file, &mut header)?;
             self.image.set_header(header);
         }
         Ok(())

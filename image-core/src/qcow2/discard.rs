@@ -6,11 +6,11 @@ use crate::error::Result;
 
 /// Clusters that nothing refers to, neighbours joined.
 #[derive(Debug, Default)]
-pub(super) struct Unused {
+pub(super) struct Discards {
     places: Vec<ByteRange>,
 }
 
-impl Unused {
+impl Discards {
     /// Adds a cluster by its number.
     pub(super) fn add(&mut self, cluster: u64, geometry: Geometry) {
         let start = cluster.saturating_mul(geometry.cluster_size());
@@ -22,7 +22,7 @@ impl Unused {
     }
 
     /// Gives all of them back, as far as they are in the file. Nothing on disk may refer to them by now.
-    pub(super) fn give_back(&self, file: &dyn BlockWrite) -> Result<()> {
+    pub(super) fn process(&self, file: &dyn BlockWrite) -> Result<()> {
         for place in &self.places {
             if let Some(there) = place.intersection(ByteRange::whole(file.size())) {
                 file.discard(there)?;

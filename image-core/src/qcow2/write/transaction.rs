@@ -1,4 +1,4 @@
-//! New metadata beside the old, and one write to the header that turns to all of it.
+//! A transaction: new metadata beside the old, and one write to the header that turns to all of it.
 //!
 //! ```text
 //!            in use, untouched until the end         behind everything that is in use
@@ -17,11 +17,11 @@
 use zerocopy::IntoBytes;
 
 use super::super::corrupt::Region;
+use super::super::discard::Discards;
 use super::super::geometry::Geometry;
 use super::super::header::{Header, TablePlace};
 use super::super::offset::HostOffset;
-use super::super::unused::Unused;
-use super::super::{layout, marks};
+use super::super::{feature_bits, layout};
 use super::allocate::{Allocator, write_growing};
 use crate::block::{BlockWrite, ByteRange};
 use crate::error::{Doing, Error, Result};
@@ -32,32 +32,32 @@ use crate::error::{Doing, Error, Result};
 ///
 /// # Errors
 /// Whatever `prepare` says; the image is as before then. Whatever the storage says.
-pub(super) fn switch(
+pub(super) fn transaction(
     file: &dyn BlockWrite,
     header: &Header,
-    prepare: impl FnOnce(&mut Switch<'_>) -> Result<()>,
+    prepare: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
 ) -> Result<Header> {
-    marks::refuse_unsound(header)?;
+    feature_bits::refuse_unsound(header)?;
     let mut header = header.clone();
     // Guest content stays the same where metadata change: bitmaps stay right.
     let known = layout::AUTOCLEAR_BITMAPS | layout::AUTOCLEAR_DATA_FILE_RAW;
-    marks::keep_autoclear(file, &mut header, known)?;
+    feature_bits::keep_autoclear(file, &mut header, known)?;
     let file_size = file.size();
     let mut allocator = Allocator::read(file, &header)?;
     allocator.start_behind_all(file)?;
-    let mut switch = Switch {
+    let mut transaction = Transaction {
         file,
         allocator,
         geometry: header.geometry,
         header: header.clone(),
-        unused: Unused::default(),
+        discards: Discards::default(),
     };
-    let prepared = prepare(&mut switch);
-    if prepared.is_ok() && switch.header == header && !switch.allocator.is_changed() {
+    let prepared = prepare(&mut transaction);
+    if prepared.is_ok() && transaction.header == header && !transaction.allocator.is_changed() {
         return Ok(header);
     }
-    let prepared = prepared.and_then(|()| switch.write_refcounts());
-    let bytes = match prepared.and_then(|()| header_bytes(&header, &switch.header)) {
+    let prepared = prepared.and_then(|()| transaction.write_refcounts());
+    let bytes = match prepared.and_then(|()| header_bytes(&header, &transaction.header)) {
         Ok(bytes) => bytes,
         Err(error) => {
             if file.size() > file_size {
@@ -67,15 +67,15 @@ pub(super) fn switch(
             return Err(error);
         }
     };
-    if switch.header.extensions == header.extensions {
-        file.write_at(switch.header.tables_field().as_bytes(), layout::TABLES_FIELD_OFFSET)
+    if transaction.header.extensions == header.extensions {
+        file.write_at(transaction.header.tables_field().as_bytes(), layout::TABLES_FIELD_OFFSET)
             .doing(|| "writing the places of the tables")?;
     } else {
         file.write_at(&bytes, 0).doing(|| "writing the header")?;
     }
     file.flush()?;
-    switch.unused.give_back(file)?;
-    Ok(switch.header)
+    transaction.discards.process(file)?;
+    Ok(transaction.header)
 }
 
 /// The bytes of the header `new`, as far as they or those of `old` go.
@@ -86,16 +86,16 @@ fn header_bytes(old: &Header, new: &Header) -> Result<Vec<u8>> {
 }
 
 /// Metadata that are being prepared.
-pub(super) struct Switch<'a> {
+pub(super) struct Transaction<'a> {
     file: &'a dyn BlockWrite,
     allocator: Allocator,
     geometry: Geometry,
     /// What the header will say.
     pub(super) header: Header,
-    unused: Unused,
+    discards: Discards,
 }
 
-impl<'a> Switch<'a> {
+impl<'a> Transaction<'a> {
     /// The file.
     pub(super) fn file(&self) -> &'a dyn BlockWrite {
         self.file
@@ -137,7 +137,7 @@ impl<'a> Switch<'a> {
             let left = self.allocator.count(self.file, cluster)?.saturating_sub(1);
             self.allocator.set(self.file, cluster, left)?;
             if left == 0 {
-                self.unused.add(cluster, self.geometry);
+                self.discards.add(cluster, self.geometry);
             }
         }
         Ok(())
@@ -170,7 +170,7 @@ impl<'a> Switch<'a> {
         let old = Allocator::read(self.file, &self.header)?;
         for place in self.allocator.move_changed(self.file, &old)? {
             for cluster in self.clusters(place) {
-                self.unused.add(cluster, self.geometry);
+                self.discards.add(cluster, self.geometry);
             }
         }
         self.allocator.write_blocks(self.file)?;

@@ -37,7 +37,7 @@ pub(super) fn keep_autoclear(file: &dyn BlockWrite, header: &mut Header, kept: u
 ///
 /// # Errors
 /// [`Unsupported`](crate::ErrorKind::Unsupported) if they do not fit into it; whatever the storage says.
-pub(super) fn rewrite(file: &dyn BlockWrite, header: &Header) -> Result<()> {
+pub(super) fn update_header(file: &dyn BlockWrite, header: &Header) -> Result<()> {
     let named = header.extensions.iter().any(|extension| matches!(extension, Extension::FeatureNames(_)));
     // Names that another program gave are kept, where there is room.
     let mut bytes = match header.version == Version::V3 && named {

@@ -16,7 +16,7 @@ use crate::block::BlockWrite;
 use crate::error::{Doing, Result};
 
 /// Takes misplaced places out of the entries of all L2 tables that can be written.
-pub(super) fn mend(
+pub(super) fn clear(
     file: &dyn BlockWrite,
     header: &Header,
     repaired: &mut Repaired,
@@ -33,14 +33,14 @@ pub(super) fn mend(
             let Some(place) = l1_place(entry, image.geometry) else { continue };
             if image.is_place_of_table(place.host) && seen.insert(place.host.0) {
                 let guest = GuestOffset(index.saturating_mul(image.geometry.l2_coverage()));
-                mend_table(file, &image, (place.host, guest), repaired, tell)?;
+                clear_in_table(file, &image, (place.host, guest), repaired, tell)?;
             }
         }
     }
     Ok(())
 }
 
-fn mend_table(
+fn clear_in_table(
     file: &dyn BlockWrite,
     image: &Image<'_>,
     (table, first_guest): (HostOffset, GuestOffset),
@@ -59,10 +59,10 @@ fn mend_table(
             continue;
         }
         let descriptor = if geometry.extended_l2() { 0 } else { L2_ZERO };
-        let mended = L2Entry { descriptor, ..entry };
+        let cleared = L2Entry { descriptor, ..entry };
         // The bits of subclusters stay as they are.
         let at = table.0.saturating_add(index.saturating_mul(geometry.l2_entry_len()));
-        file.write_at(&mended.descriptor.to_be_bytes(), at)
+        file.write_at(&cleared.descriptor.to_be_bytes(), at)
             .doing(|| format!("writing an entry of the L2 table at {table}"))?;
         repaired.corruptions_fixed = repaired.corruptions_fixed.saturating_add(1);
         let guest = first_guest.0.saturating_add(index.saturating_mul(geometry.cluster_size()));

@@ -34,7 +34,7 @@ fn layered(kind: Kind, lazy: bool, old: &Arc<MemoryDisk>) -> (Arc<MemoryDisk>, V
     if lazy {
         make_lazy(&file);
     }
-    set_backing(&*file, &Header::read(&*file).unwrap(), Some((b"old", Some("raw")))).unwrap();
+    change_backing_file(&*file, &Header::read(&*file).unwrap(), Some((b"old", Some("raw")))).unwrap();
     let writer = open(&file, Some(old));
     writer.write_at(&[1; 30_000], 300_000).unwrap();
     writer.write_zeroes(ByteRange::new(0, 131_072).unwrap(), ZeroMode::Punch).unwrap();
@@ -75,9 +75,9 @@ fn a_rebase_that_is_cut_off_leaves_the_disk_as_it_was() {
             let writer = open(&file, Some(&old));
             let name = with_new.then_some((&b"new"[..], Some("raw")));
             let target = with_new.then_some(&*new as &dyn BlockRead);
-            writer.settle(target, compress, &mut |_| Ok(())).unwrap();
+            writer.copy_from_backing(target, compress, &mut |_| Ok(())).unwrap();
             assert_eq!(compressed_clusters(&writer) > 0, compress);
-            writer.close_with_backing(name).unwrap();
+            writer.close_with_backing_file(name).unwrap();
             let named = |header: &Header| match header.backing_name.as_deref() {
                 Some(b"old") => Some(old.clone()),
                 Some(b"new") => Some(new.clone()),
@@ -99,7 +99,7 @@ fn an_image_that_is_emptied_over_what_it_said_stays_the_same_disk() {
         let backing = Arc::new(MemoryDisk::from_bytes(model.clone()));
         file.record();
         let writer = open(&file, Some(&backing));
-        writer.clear().unwrap();
+        writer.make_empty().unwrap();
         writer.close().unwrap();
         every_crash(&start, &file.operations(), |_| Some(backing.clone()), &model);
         assert_eq!(faults(&*file), (0, 0));

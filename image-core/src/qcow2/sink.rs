@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ┌──────┬───────────────────────────────┬────┬──────── ─ ─┬────┬──────────┬──────────┬────┐
-//! │ zero │ data, packed and plain         │ L2 │ data …     │ L2 │ refcount │ refcount │ L1 │
+//! │ zero │ data, compressed and plain     │ L2 │ data …     │ L2 │ refcount │ refcount │ L1 │
 //! │      │ ▓▓░▓▓▓▓░░│████████│▓▓▓▒▒▒      │    │            │    │ blocks   │ table    │    │
 //! └──▲───┴───────────────────────────────┴────┴──────── ─ ─┴────┴──────────┴──────────┴────┘
 //!    └ the header, last of all
@@ -17,9 +17,9 @@
 //! - The first cluster stays zeroes until everything else is in place, so an unfinished file is not an image.
 //! - What is written depends on nothing but the pieces: no time, no name, no number of workers.
 
+mod append;
+mod dedup;
 mod refcounts;
-mod space;
-mod stored;
 
 use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem};
 use crate::convert::{CopyOffload, Encoder, Piece, Sink};
@@ -31,7 +31,7 @@ use super::header::TablePlace;
 use super::new_image::{NewImage, SECTOR};
 use super::offset::{GuestOffset, HostOffset};
 use super::table::set_l2_entry;
-use space::HostSpace;
+use append::AppendOnlyFile;
 
 /// Smaller clusters are cheaper to read, all of them, than to look at one by one.
 const LEAST_COPIED: u64 = 16 * 1024;
@@ -39,7 +39,7 @@ const LEAST_COPIED: u64 = 16 * 1024;
 /// Writes a new qcow2 image.
 pub struct Qcow2Sink<D> {
     image: NewImage,
-    space: HostSpace<D>,
+    space: AppendOnlyFile<D>,
     /// Entries before the part of the disk that is being written; later ones are zero.
     l1: Vec<L1Entry>,
     l2: L2Table,
@@ -59,7 +59,7 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     /// Whatever the storage says.
     pub fn new(file: D, image: NewImage) -> Result<Self> {
         let cluster_size = image.geometry().cluster_size();
-        let space = HostSpace::new(file, image.geometry(), image.dedups())?;
+        let space = AppendOnlyFile::new(file, image.geometry(), image.dedups())?;
         let l2 = L2Table { l1_index: 0, bytes: vec![0; cluster_size as usize], used: false };
         Ok(Self { image, space, l1: Vec::new(), l2 })
     }
@@ -83,7 +83,7 @@ impl<D: BlockWrite> Qcow2Sink<D> {
         if !self.l2.used {
             return Ok(());
         }
-        let offset = self.space.take_clusters(1)?;
+        let offset = self.space.allocate_clusters(1)?;
         self.space.write(offset, &self.l2.bytes)?;
         self.l1.resize(self.l2.l1_index as usize, L1Entry::default());
         self.l1.push(L1Entry::new(HostCluster { offset, copied: true }));
@@ -95,7 +95,7 @@ impl<D: BlockWrite> Qcow2Sink<D> {
     /// Takes clusters for plain bytes, and maps them.
     fn place_plain(&mut self, range: ByteRange) -> Result<HostOffset> {
         let geometry = self.image.geometry();
-        let first = self.space.take_clusters(geometry.clusters_for(range.len()))?;
+        let first = self.space.allocate_clusters(geometry.clusters_for(range.len()))?;
         let step = geometry.cluster_size() as usize;
         for (guest, host) in (range.offset()..range.end()).step_by(step).zip((first.0..).step_by(step)) {
             self.map(guest, Mapping::Allocated(HostCluster { offset: HostOffset(host), copied: true }))?;

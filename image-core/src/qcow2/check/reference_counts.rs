@@ -22,7 +22,7 @@ const MAX_PAGES_REBUILDING: usize = 2048;
 
 /// Counts of one pass.
 #[derive(Debug)]
-pub(in super::super) struct Counts {
+pub(in super::super) struct ReferenceCounts {
     pages: BTreeMap<u64, Box<[u16]>>,
     /// What counts over 65,535 have more; few, for each stands for 65,535 references.
     more: HashMap<u64, u64>,
@@ -33,7 +33,7 @@ pub(in super::super) struct Counts {
     max_pages: usize,
 }
 
-impl Counts {
+impl ReferenceCounts {
     /// Nothing counted yet; the first pass begins.
     pub(in super::super) fn new() -> Self {
         Self {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn counts_over_16_bits_are_exact() {
-        let mut counts = Counts::new();
+        let mut counts = ReferenceCounts::new();
         counts.add(5, 65_535);
         assert_eq!(counts.count(5), 65_535);
         counts.add(5, 1);
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn passes_together_count_everything_once() {
         let clusters: Vec<u64> = (0..100).map(|index| (index * 37 % 100) << PAGE_BITS | index).collect();
-        let mut counts = Counts { max_pages: 7, ..Counts::new() };
+        let mut counts = ReferenceCounts { max_pages: 7, ..ReferenceCounts::new() };
         let (mut seen, mut passes) = (0, 0);
         loop {
             for &cluster in &clusters {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_touched_is_cut_to_the_range() {
-        let mut counts = Counts::new();
+        let mut counts = ReferenceCounts::new();
         counts.add(10, 1);
         counts.add(3 << PAGE_BITS, 1);
         let ranges: Vec<_> = counts.touched(5..(3 << PAGE_BITS) + 2).collect();

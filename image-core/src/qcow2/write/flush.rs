@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Within a step any part may be lost or late. A step that has nothing to write has no flush. With lazy refcounts the
-//! header says first that counts are not right (see `late.rs`); they and step 2 then wait until the image is closed.
+//! header says first that counts are not right (see `lazy_refcounts.rs`); they and step 2 then wait until the image is closed.
 
 use std::collections::BTreeSet;
 
@@ -51,23 +51,23 @@ impl Pending {
 
 impl Qcow2Writer {
     /// Brings everything to the file, in order; but for the counts where they may be late.
-    pub(super) fn commit(&self, state: &mut State) -> Result<()> {
-        self.commit_all(state, self.counts_are_late())
+    pub(super) fn flush_metadata(&self, state: &mut State) -> Result<()> {
+        self.flush_all(state, self.refcounts_are_lazy())
     }
 
     /// Brings everything to the file, in order, the counts too.
-    pub(super) fn commit_counted(&self, state: &mut State) -> Result<()> {
-        self.commit_all(state, false)
+    pub(super) fn flush_with_refcounts(&self, state: &mut State) -> Result<()> {
+        self.flush_all(state, false)
     }
 
-    fn commit_all(&self, state: &mut State, counts_are_late: bool) -> Result<()> {
+    fn flush_all(&self, state: &mut State, refcounts_are_lazy: bool) -> Result<()> {
         self.write_staged(state)?;
         self.guard_refcounts(state)?;
         let file = &*self.file;
-        if counts_are_late {
+        if refcounts_are_lazy {
             self.mark_dirty(state)?;
         }
-        if !counts_are_late || state.allocator.holds_much() {
+        if !refcounts_are_lazy || state.allocator.holds_much() {
             state.allocator.write_blocks(file)?;
         }
         // Overwritten guest bytes are not counted as changes, so this one is never left out.
@@ -75,25 +75,25 @@ impl Qcow2Writer {
         if let Some(data_file) = &self.data_file {
             data_file.flush()?;
         }
-        if !counts_are_late {
-            self.commit_refcount_table(state)?;
+        if !refcounts_are_lazy {
+            self.flush_refcount_table(state)?;
         }
-        self.commit_l2()?;
-        self.commit_l1(state)?;
+        self.flush_l2()?;
+        self.flush_l1(state)?;
         self.free(state)
     }
 
     /// Commits early when much has changed.
-    pub(super) fn commit_if_large(&self, state: &mut State) -> Result<()> {
+    pub(super) fn flush_if_large(&self, state: &mut State) -> Result<()> {
         let count = self.image.tables().changed().len() as u64;
         let changed = count.saturating_mul(self.image.geometry().cluster_size());
         if changed > MOST_CHANGED || state.pending.freed.len() > MOST_FREED {
-            self.commit(state)?;
+            self.flush_metadata(state)?;
         }
         Ok(())
     }
 
-    fn commit_l2(&self) -> Result<()> {
+    fn flush_l2(&self) -> Result<()> {
         let tables = self.image.tables();
         for (host, bytes) in &*tables.changed() {
             allocate::write_growing(&*self.file, bytes, host.0)
@@ -106,7 +106,7 @@ impl Qcow2Writer {
         self.file.flush()
     }
 
-    fn commit_refcount_table(&self, state: &mut State) -> Result<()> {
+    fn flush_refcount_table(&self, state: &mut State) -> Result<()> {
         let file = &*self.file;
         if state.allocator.write_table(file)? {
             file.flush()?;
@@ -129,7 +129,7 @@ impl Qcow2Writer {
         Ok(())
     }
 
-    fn commit_l1(&self, state: &mut State) -> Result<()> {
+    fn flush_l1(&self, state: &mut State) -> Result<()> {
         let file = &*self.file;
         if state.pending.l1.is_empty() {
             return Ok(());
@@ -149,10 +149,10 @@ impl Qcow2Writer {
     fn free(&self, state: &mut State) -> Result<()> {
         let file = &*self.file;
         let geometry = self.image.geometry();
-        let mut unused = ByteRange::whole(0);
+        let mut discards = ByteRange::whole(0);
         let freed = std::mem::take(&mut state.pending.freed);
         if !freed.is_empty() {
-            self.image.places_are_free();
+            self.image.forget_decompressed();
         }
         for place in freed {
             let last = geometry.cluster_index(place.end().saturating_sub(1));
@@ -162,15 +162,15 @@ impl Qcow2Writer {
                 }
                 let start = cluster.saturating_mul(geometry.cluster_size());
                 let range = ByteRange::new(start, geometry.cluster_size())?;
-                if unused.end() == range.offset() {
-                    unused = ByteRange::between(unused.offset(), range.end());
+                if discards.end() == range.offset() {
+                    discards = ByteRange::between(discards.offset(), range.end());
                 } else {
-                    self.punch(unused)?;
-                    unused = range;
+                    self.punch(discards)?;
+                    discards = range;
                 }
             }
         }
-        self.punch(unused)
+        self.punch(discards)
     }
 
     fn punch(&self, range: ByteRange) -> Result<()> {
