@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use image_core::ErrorKind;
 use image_core::block::NotADisk;
-use image_core::format::{Foreign, ForeignKind, ReferenceRule};
+use image_core::format::{ReferenceRule, UnsupportedFormat, UnsupportedKind};
 use image_core::new_file::{PlaceError, PlaceRule};
 
 use crate::interrupt;
@@ -109,7 +109,7 @@ fn hint_of_cause(error: &anyhow::Error) -> Option<String> {
     if let Some(PlaceError { path, rule }) = within(error) {
         return hint_of_place(&path.display().to_string(), *rule);
     }
-    if let Some(foreign) = within::<Foreign>(error) {
+    if let Some(foreign) = within::<UnsupportedFormat>(error) {
         return Some(hint_of_foreign(foreign));
     }
     if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = within(error) {
@@ -148,16 +148,16 @@ fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
     })
 }
 
-fn hint_of_foreign(foreign: &Foreign) -> String {
+fn hint_of_foreign(foreign: &UnsupportedFormat) -> String {
     // Of a second image, or of one that is written to, other options say it.
     let raw =
         "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
     match (foreign.kind, foreign.decompressor, foreign.name) {
         (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
-        (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
+        (UnsupportedKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
         (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),
         (.., "an Android sparse image") => format!("unpack it first (simg2img); {raw}"),
-        (ForeignKind::Image, None, name) if name != "an Apple sparse image" => {
+        (UnsupportedKind::Image, None, name) if name != "an Apple sparse image" => {
             format!("convert it first with a program that reads it (qemu-img convert -O qcow2); {raw}")
         }
         _ => raw.to_owned(),

@@ -1,11 +1,11 @@
 //! Images by name: which format a file has, and opening it with all that belongs to it.
 //!
 //! ```text
-//! name ─► medium ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
-//!         file, or                    └─ qcow2: header ─┬─ backing file? ─┐      ▲
-//!         an export                                     └─ data file? ────┤      │
-//!                                                           the gate (reference) │
-//!                                           refused · ignored · opened beneath ──┘
+//! name ─► protocol ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
+//!         file, or                      └─ qcow2: header ─┬─ backing file? ─┐      ▲
+//!         an export                                       └─ data file? ────┤      │
+//!                                                             the gate (reference) │
+//!                                             refused · ignored · opened beneath ──┘
 //! ```
 //!
 //! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
@@ -14,9 +14,9 @@
 mod ambiguity;
 mod commit;
 mod image;
-mod medium;
-mod member;
+mod node;
 mod probe;
+mod protocol;
 mod rebase;
 mod reference;
 mod writer;
@@ -27,11 +27,11 @@ use std::str::FromStr;
 pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
 pub use image::{Disk, Image};
-pub use medium::{Medium, NullDriver};
-pub use member::Member;
-pub use probe::{Foreign, ForeignKind, Probing, probe};
+pub use node::FormatNode;
+pub use probe::{Probing, UnsupportedFormat, UnsupportedKind, probe};
+pub use protocol::{NullDriver, ProtocolNode};
 pub use rebase::{Differences, NewBacking, rebase};
-pub use reference::{Describe, Described, MAX_CHAIN_DEPTH, Reference, ReferenceRule};
+pub use reference::{MAX_CHAIN_DEPTH, ParseFilename, ParsedFilename, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
 use crate::block::Access;
@@ -129,7 +129,7 @@ pub struct OpenOptions {
     /// What others may do meanwhile, with the image and with what it names.
     pub share: Share,
     /// What names mean that are no paths; `None`: nothing.
-    pub describe: Option<Describe>,
+    pub parse_filename: Option<ParseFilename>,
 }
 
 #[cfg(test)]

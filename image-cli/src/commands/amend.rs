@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use image_core::block::BlockWrite;
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::Version;
 use image_core::qcow2::write::{Amendment, amend, change_backing_file};
 
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let path = &args.image.path;
     let name = printable(&path.display().to_string());
     let unclosed = args.image.unclosed();
-    let member = advised(Member::open_writable(path, args.image.format))?;
+    let member = advised(FormatNode::open_writable(path, args.image.format))?;
     let header = member.header.ok_or_else(|| anyhow!("{name}: a raw image has no options"));
     let header = header.hint(|| format!("goldimg convert -O qcow2 {name} OUTPUT"))?;
     let amendment = Amendment {

@@ -96,7 +96,10 @@ fn measure(args: &Args, workload: Workload, ui: &Ui) -> anyhow::Result<Duration>
 
 fn writer(path: &Path, args: &Args, share: Share) -> anyhow::Result<ImageWriter> {
     let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
-    Ok(ImageWriter::open(path, WriteOptions { format: args.format, references, share, describe: None })?)
+    Ok(ImageWriter::open(
+        path,
+        WriteOptions { format: args.format, references, share, parse_filename: None },
+    )?)
 }
 
 fn show(args: &Args, took: Duration, ui: &Ui) -> anyhow::Result<()> {

@@ -161,7 +161,7 @@ fn writer(node: &Node) -> Result<ImageWriter, Failure> {
     node.refuse_part()?;
     node.repair_unclosed(&node.glance()?)?;
     let options = WriteOptions { share: Share::default(), ..node.write_options() };
-    let image = ImageWriter::in_medium(node.medium_to_write()?, options);
+    let image = ImageWriter::open_node(node.medium_to_write()?, options);
     let image = image.map_err(|error| node.failed_to_open(&error))?;
     if image.format() == Format::Raw {
         say(&node.warning_of_probing());

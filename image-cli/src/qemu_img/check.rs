@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use image_core::ErrorKind;
 
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
 use image_core::qcow2::repair::{Repair, Repaired, Step};
 use image_core::qcow2::{Corrupt, Geometry, Header, HostOffset, snapshot};
@@ -98,7 +98,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 }
 
 /// Refuses to check, or to free leaks, where a snapshot has more extra data than are read.
-fn refuse_too_much_extra(call: &Call, member: &Member, header: &Header) -> Result<(), Failure> {
+fn refuse_too_much_extra(call: &Call, member: &FormatNode, header: &Header) -> Result<(), Failure> {
     let listed = snapshot::list(&member.file, header);
     let Some(Corrupt::SnapshotExtra { index, .. }) = listed.as_ref().err().and_then(image_core::Error::cause)
     else {

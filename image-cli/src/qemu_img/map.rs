@@ -54,7 +54,8 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
     if matches!(node.layer(), Layer::File | Layer::Part { .. }) {
         return Ok(vec![above]);
     }
-    let members = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let members =
+        node.member()?.with_backing_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut names = Vec::new();
     for member in members {
         let header = member.header.as_ref();

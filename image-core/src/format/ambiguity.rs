@@ -5,7 +5,7 @@
 //! could be both, and a disk that was taken for raw never gets the first sector of anything else.
 
 use super::probe::{PROBE_LEN, probe_start};
-use super::{Format, Medium};
+use super::{Format, ProtocolNode};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
@@ -67,7 +67,7 @@ pub(super) fn refuse_ambiguous(file: &dyn BlockRead, format: Format) -> Result<(
 ///
 /// # Errors
 /// [`ProbeRule::Disguise`]; whatever reading says.
-pub(super) fn refuse_disguise(file: &Medium, buf: &[u8], offset: u64) -> Result<()> {
+pub(super) fn refuse_disguise(file: &ProtocolNode, buf: &[u8], offset: u64) -> Result<()> {
     if offset >= PROBE_LEN || buf.is_empty() {
         return Ok(());
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::reference::Chain;
-use super::{Format, Medium, OpenOptions, Reference, probe};
+use super::reference::ChainOpener;
+use super::{Format, OpenOptions, ProtocolNode, Reference, probe};
 use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, FileRange, MapEntry};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::{Header, Qcow2, snapshot};
@@ -27,7 +27,7 @@ pub enum Disk {
 }
 
 impl Image {
-    /// Opens the image at `path` (or the address of an export: [`Medium::open`]) for reading.
+    /// Opens the image at `path` (or the address of an export: [`ProtocolNode::open`]) for reading.
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) (cause: [`ReferenceRule`](super::ReferenceRule)) if it names files that are not allowed;
@@ -35,20 +35,20 @@ impl Image {
     /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Unsupported`](crate::ErrorKind::Unsupported) or
     /// [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::in_medium(Medium::open(path.as_ref())?, options)
+        Self::open_node(ProtocolNode::open(path.as_ref())?, options)
     }
 
-    /// Opens the image in `medium` for reading.
+    /// Opens the image in `node` for reading.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn in_medium(medium: Medium, options: OpenOptions) -> Result<Self> {
-        let path = medium.path().to_owned();
-        let mut chain = Chain::starting_with(&medium, options.references)?
+    pub fn open_node(node: ProtocolNode, options: OpenOptions) -> Result<Self> {
+        let path = node.path().to_owned();
+        let mut chain = ChainOpener::starting_with(&node, options.references)?
             .sharing(options.share)
-            .describing(options.describe);
-        let disk = open_medium(medium, options.format, &mut chain)
-            .doing(|| format!("opening {}", path.display()))?;
+            .parsing_filenames(options.parse_filename);
+        let disk =
+            open_format(node, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
         Ok(Self { path, disk })
     }
 
@@ -100,8 +100,8 @@ impl Image {
     }
 }
 
-/// Opens an image whose medium is open; what it names, by way of `chain`.
-fn open_medium(file: Medium, format: Option<Format>, chain: &mut Chain) -> Result<Disk> {
+/// Opens an image whose protocol node is open; what it names, by way of `chain`.
+fn open_format(file: ProtocolNode, format: Option<Format>, chain: &mut ChainOpener) -> Result<Disk> {
     let path = file.path().to_owned();
     let probed = match format {
         Some(format) => format,
@@ -128,13 +128,13 @@ fn open_medium(file: Medium, format: Option<Format>, chain: &mut Chain) -> Resul
 pub(super) fn open_backing(
     header: &Header,
     image: &Path,
-    chain: &mut Chain,
+    chain: &mut ChainOpener,
 ) -> Result<Option<Arc<dyn BlockRead>>> {
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
-    let reference = chain.described(reference);
+    let reference = chain.parsed(reference);
     let file = chain.open(&reference, image, Access::READ_SHARED)?;
     let name = file.path().display().to_string();
-    let disk = open_medium(file, reference.format(), chain)
+    let disk = open_format(file, reference.format(), chain)
         .doing(|| format!("opening the backing file {name:?}"))?;
     Ok(Some(match disk {
         Disk::Raw(raw) => Arc::new(raw),

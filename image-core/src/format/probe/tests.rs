@@ -19,7 +19,7 @@ fn name_of(pieces: &[(u64, &[u8])], probing: Probing) -> &'static str {
             assert_eq!(format, Format::Raw);
             ""
         }
-        Err(error) => error.cause::<Foreign>().unwrap().name,
+        Err(error) => error.cause::<UnsupportedFormat>().unwrap().name,
     }
 }
 

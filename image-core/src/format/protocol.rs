@@ -1,4 +1,4 @@
-//! What an image lies in: a file or device of the host, or an export of an NBD server.
+//! Protocol nodes: what an image lies in, a file or device of the host, or an export of an NBD server.
 //!
 //! Only the caller of this library names an export, or says that an image may: what an image names is opened by the gate
 //! (`reference`).
@@ -12,9 +12,9 @@ use crate::block::{Access, BlockRead, BlockWrite, FileDisk, NullDisk, read_as, w
 use crate::error::{Error, Result};
 use crate::nbd::{Address, Export, ExportOptions, Refusal};
 
-/// What an image lies in, and its name.
+/// What an image lies in, and its name: QEMU's protocol node.
 #[derive(Clone)]
-pub struct Medium {
+pub struct ProtocolNode {
     disk: Arc<dyn BlockWrite>,
     /// The same disk, if it is an export.
     export: Option<Arc<Export>>,
@@ -50,20 +50,20 @@ impl NullDriver {
     }
 }
 
-impl fmt::Debug for Medium {
+impl fmt::Debug for ProtocolNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Medium").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ProtocolNode").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl From<FileDisk> for Medium {
+impl From<FileDisk> for ProtocolNode {
     fn from(file: FileDisk) -> Self {
         let name = file.path().to_owned();
         Self { disk: Arc::new(file), export: None, null: None, name, probing: Probing::default() }
     }
 }
 
-impl From<Arc<Export>> for Medium {
+impl From<Arc<Export>> for ProtocolNode {
     fn from(export: Arc<Export>) -> Self {
         let name = export.name().to_owned();
         let disk = Arc::clone(&export) as Arc<dyn BlockWrite>;
@@ -71,7 +71,7 @@ impl From<Arc<Export>> for Medium {
     }
 }
 
-impl Medium {
+impl ProtocolNode {
     /// Opens what `name` means, for reading: the address of an export ([`Address`]), or the path of a file. A file whose
     /// name looks like an address is meant by `./name`.
     ///
@@ -111,7 +111,7 @@ impl Medium {
     ///
     /// # Errors
     /// As [`FileDisk::open`]; [`Refusal::ReadOnly`].
-    pub fn again(&self, writes: bool) -> Result<Self> {
+    pub fn reopen(&self, writes: bool) -> Result<Self> {
         match &self.export {
             Some(export) if writes && export.is_read_only() => {
                 Err(Error::from(Refusal::ReadOnly).doing(format!("opening {}", self.name.display())))
@@ -184,10 +184,10 @@ pub(super) fn address(name: &Path) -> Result<Option<Address>> {
     }
 }
 
-impl BlockRead for Medium {
+impl BlockRead for ProtocolNode {
     read_as!(self => self.disk);
 }
 
-impl BlockWrite for Medium {
+impl BlockWrite for ProtocolNode {
     write_as!(self => self.disk);
 }

@@ -1,19 +1,19 @@
-//! The images of a chain, as they are: what is named by what, without opening any of them as a disk.
+//! Format nodes: the images of a chain, as they are, and what is named by what, without opening any of them as a disk.
 
 use std::path::{Path, PathBuf};
 
 use super::ambiguity::refuse_ambiguous;
-use super::reference::Chain;
-use super::{Format, Medium, OpenOptions, Reference, Share, probe};
+use super::reference::ChainOpener;
+use super::{Format, OpenOptions, ProtocolNode, Reference, Share, probe};
 use crate::block::{Access, BlockRead};
 use crate::error::{Doing, Result};
 use crate::qcow2::Header;
 
-/// An image, alone or in a chain.
+/// An image, alone or in a chain, with its header: QEMU's format node.
 #[derive(Debug)]
-pub struct Member {
+pub struct FormatNode {
     /// What it lies in: its file.
-    pub file: Medium,
+    pub file: ProtocolNode,
     /// Its format.
     pub format: Format,
     /// Whether the format was probed, not chosen by the caller or recorded by the image before.
@@ -22,13 +22,13 @@ pub struct Member {
     pub header: Option<Header>,
 }
 
-impl Member {
-    /// Opens the image at `path` (or the address of an export: [`Medium::open`]) and reads its header; what it names is not opened, whatever `options` allow.
+impl FormatNode {
+    /// Opens the image at `path` (or the address of an export: [`ProtocolNode::open`]) and reads its header; what it names is not opened, whatever `options` allow.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::in_medium(Medium::open(path.as_ref())?, options.format, options.share)
+        Self::open_node(ProtocolNode::open(path.as_ref())?, options.format, options.share)
     }
 
     /// Opens the file at `path` for changing what it says of itself: its snapshots, its bitmaps, its refcounts. What it
@@ -37,7 +37,7 @@ impl Member {
     /// # Errors
     /// As [`ImageWriter::open`](super::ImageWriter::open), but names of other files are no reason to refuse it.
     pub fn open_writable(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
-        Self::in_medium_to_write(Medium::open_writable(path.as_ref())?, format)
+        Self::open_node_to_write(ProtocolNode::open_writable(path.as_ref())?, format)
     }
 
     /// As [`open`](Self::open), for a check: the header may lack a refcount table, and its L1 table may lie past the end
@@ -46,87 +46,87 @@ impl Member {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_to_check(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::in_medium_to_check(Medium::open(path.as_ref())?, options.format, options.share)
+        Self::open_node_to_check(ProtocolNode::open(path.as_ref())?, options.format, options.share)
     }
 
-    /// As [`open_to_check`](Self::open_to_check), in a medium that is open already.
+    /// As [`open_to_check`](Self::open_to_check), in a node that is open already.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn in_medium_to_check(medium: Medium, format: Option<Format>, share: Share) -> Result<Self> {
-        Self::open_shared(medium, format, share, |file| Ok(Header::read_to_check(file)?.0))
+    pub fn open_node_to_check(node: ProtocolNode, format: Option<Format>, share: Share) -> Result<Self> {
+        Self::open_shared(node, format, share, |file| Ok(Header::read_to_check(file)?.0))
     }
 
-    /// As [`open_writable`](Self::open_writable), in a medium that is open for writing.
+    /// As [`open_writable`](Self::open_writable), in a node that is open for writing.
     ///
     /// # Errors
     /// As [`open_writable`](Self::open_writable).
-    pub fn in_medium_to_write(medium: Medium, format: Option<Format>) -> Result<Self> {
-        Self::open_alone(medium, format, Header::read)
+    pub fn open_node_to_write(node: ProtocolNode, format: Option<Format>) -> Result<Self> {
+        Self::open_alone(node, format, Header::read)
     }
 
-    /// As [`in_medium_to_write`](Self::in_medium_to_write), for a repair: the header may lack a refcount table
+    /// As [`open_node_to_write`](Self::open_node_to_write), for a repair: the header may lack a refcount table
     /// ([`Header::read_to_repair`]).
     ///
     /// # Errors
     /// As [`open_writable`](Self::open_writable).
-    pub fn in_medium_to_repair(medium: Medium, format: Option<Format>) -> Result<Self> {
-        Self::open_alone(medium, format, |file| Ok(Header::read_to_repair(file)?.0))
+    pub fn open_node_to_repair(node: ProtocolNode, format: Option<Format>) -> Result<Self> {
+        Self::open_alone(node, format, |file| Ok(Header::read_to_repair(file)?.0))
     }
 
     fn open_alone(
-        medium: Medium,
+        node: ProtocolNode,
         format: Option<Format>,
         read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
     ) -> Result<Self> {
-        medium.lock(Access::WRITE)?;
-        let member = Self::parse(medium, format, read)?;
-        if member.probed && member.format != Format::Raw {
-            let doing = || format!("opening {}", member.file.path().display());
-            refuse_ambiguous(&member.file, member.format).doing(doing)?;
+        node.lock(Access::WRITE)?;
+        let node = Self::parse(node, format, read)?;
+        if node.probed && node.format != Format::Raw {
+            let doing = || format!("opening {}", node.file.path().display());
+            refuse_ambiguous(&node.file, node.format).doing(doing)?;
         }
-        Ok(member)
+        Ok(node)
     }
 
     /// The image at `path` and the backing files below it, which must be beneath its folder unless `options` allow all.
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open).
-    pub fn chain(path: impl AsRef<Path>, options: OpenOptions) -> Result<Vec<Self>> {
-        Self::open(path, options)?.with_chain(options)
+    pub fn backing_chain(path: impl AsRef<Path>, options: OpenOptions) -> Result<Vec<Self>> {
+        Self::open(path, options)?.with_backing_chain(options)
     }
 
-    /// This image, as [`chain`](Self::chain).
+    /// This image, as [`backing_chain`](Self::backing_chain).
     ///
     /// # Errors
     /// As [`Image::open`](super::Image::open).
-    pub fn with_chain(self, options: OpenOptions) -> Result<Vec<Self>> {
+    pub fn with_backing_chain(self, options: OpenOptions) -> Result<Vec<Self>> {
         let first = self;
-        let chain = Chain::starting_with(&first.file, options.references.at_least_beneath())?;
-        let mut chain = chain.describing(options.describe);
-        let mut members = vec![first];
-        while let Some(header) = members.last().and_then(|member| member.header.as_ref()) {
+        let chain = ChainOpener::starting_with(&first.file, options.references.at_least_beneath())?;
+        let mut chain = chain.parsing_filenames(options.parse_filename);
+        let mut nodes = vec![first];
+        while let Some(header) = nodes.last().and_then(|node| node.header.as_ref()) {
             let Some(reference) = Reference::to_backing_file(header)? else { break };
-            let reference = chain.described(reference);
-            let image = members.last().map(|member| member.file.path().to_owned()).unwrap_or_default();
+            let reference = chain.parsed(reference);
+            let image = nodes.last().map(|node| node.file.path().to_owned()).unwrap_or_default();
             let file = chain
                 .open(&reference, &image, Access::READ_SHARED)
                 .doing(|| format!("opening {}", image.display()))?;
-            members.push(Self::in_medium(file, reference.format(), options.share)?);
+            nodes.push(Self::open_node(file, reference.format(), options.share)?);
         }
-        Ok(members)
+        Ok(nodes)
     }
 
-    /// As [`open`](Self::open), in a medium that is open already.
+    /// As [`open`](Self::open), in a node that is open already.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn in_medium(medium: Medium, format: Option<Format>, share: Share) -> Result<Self> {
-        Self::open_shared(medium, format, share, Header::read)
+    pub fn open_node(node: ProtocolNode, format: Option<Format>, share: Share) -> Result<Self> {
+        Self::open_shared(node, format, share, Header::read)
     }
 
     fn open_shared(
-        file: Medium,
+        file: ProtocolNode,
         format: Option<Format>,
         share: Share,
         read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
@@ -137,14 +137,14 @@ impl Member {
             None => probe(&file, file.probing()).doing(doing)?,
         };
         file.lock(share.access(found))?;
-        let mut member = Self::parse(file, Some(found), read)?;
-        member.probed = format.is_none();
-        Ok(member)
+        let mut node = Self::parse(file, Some(found), read)?;
+        node.probed = format.is_none();
+        Ok(node)
     }
 
     /// Reads the header of a file that is locked.
     fn parse(
-        file: Medium,
+        file: ProtocolNode,
         format: Option<Format>,
         read: impl FnOnce(&dyn BlockRead) -> Result<Header>,
     ) -> Result<Self> {
@@ -206,17 +206,17 @@ mod tests {
         image(&path("top"), Some("middle"));
         image(&path("middle"), Some("bottom"));
         std::fs::write(path("bottom"), [0; 100]).unwrap();
-        let chain = Member::chain(path("top"), OpenOptions::default()).unwrap();
-        let formats: Vec<_> = chain.iter().map(|member| (member.format, member.virtual_size())).collect();
+        let chain = FormatNode::backing_chain(path("top"), OpenOptions::default()).unwrap();
+        let formats: Vec<_> = chain.iter().map(|node| (node.format, node.virtual_size())).collect();
         assert_eq!(formats, [(Format::Qcow2, 4096), (Format::Qcow2, 4096), (Format::Raw, 100)]);
         assert_eq!(chain[0].backing_path(), Some(path("middle")));
         image(&path("bottom"), Some("top"));
         assert_eq!(
-            Member::chain(path("top"), OpenOptions::default()).unwrap_err().kind(),
+            FormatNode::backing_chain(path("top"), OpenOptions::default()).unwrap_err().kind(),
             ErrorKind::Corrupt
         );
         let raw = OpenOptions { format: Some(Format::Raw), ..OpenOptions::default() };
-        assert!(Member::open(path("top"), OpenOptions::default()).unwrap().header.is_some());
-        assert!(Member::open(path("top"), raw).unwrap().header.is_none());
+        assert!(FormatNode::open(path("top"), OpenOptions::default()).unwrap().header.is_some());
+        assert!(FormatNode::open(path("top"), raw).unwrap().header.is_none());
     }
 }
