@@ -1,4 +1,4 @@
-//! A cipher that anybody could break, between two ends of a socket.
+//! A session that anybody could decrypt, between two ends of a socket.
 
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -22,14 +22,14 @@ struct Mixed {
 #[derive(Debug)]
 struct Mixing;
 
-impl Credentials for Mixing {
-    fn begin(&self) -> io::Result<Box<dyn Cipher>> {
+impl TlsCredentials for Mixing {
+    fn begin(&self) -> io::Result<Box<dyn TlsSession>> {
         let (heard, plain) = (Vec::new(), Vec::new());
         Ok(Box::new(Mixed { heard, greeted: false, plain, unsent: HELLO.to_vec() }))
     }
 }
 
-impl Cipher for Mixed {
+impl TlsSession for Mixed {
     fn is_negotiating(&self) -> bool {
         self.heard.len() < HELLO.len() || !self.greeted
     }
@@ -73,7 +73,7 @@ impl Cipher for Mixed {
 /// It negotiates for ever, and decrypts nothing.
 struct Endless;
 
-impl Cipher for Endless {
+impl TlsSession for Endless {
     fn is_negotiating(&self) -> bool {
         true
     }
@@ -95,9 +95,9 @@ impl Cipher for Endless {
     }
 }
 
-fn channel(stream: UnixStream, patience: Duration) -> Channel {
+fn channel(stream: UnixStream, timeout: Duration) -> Channel {
     let socket = Socket::Unix(stream);
-    socket.prepare(patience).unwrap();
+    socket.prepare(timeout).unwrap();
     Channel::plain(socket)
 }
 
@@ -126,7 +126,8 @@ fn one_thread_reads_while_another_one_writes() {
     let other = thread::spawn(move || echo(theirs));
     let (reading, writing, socket) =
         channel(ours, PATIENCE).encrypt(&Mixing, PATIENCE).unwrap().split().unwrap();
-    let (mut reading, mut writing) = (Timed::new(reading, PATIENCE), Timed::new(writing, PATIENCE));
+    let (mut reading, mut writing) =
+        (TimeoutStream::new(reading, PATIENCE), TimeoutStream::new(writing, PATIENCE));
     // Many times as much as a socket holds.
     let bytes: Vec<u8> = (0..5_000_000_u32).map(|at| b'a' + (at % 26) as u8).collect();
     thread::scope(|scope| {
@@ -178,14 +179,14 @@ fn nobody_waits_for_a_cipher_that_comes_to_nothing() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    let patience = Duration::from_millis(200);
-    let mut slow = channel(ours, patience);
-    let negotiated = agree(&mut Endless, Timed::new(&mut slow.socket, patience));
+    let timeout = Duration::from_millis(200);
+    let mut slow = channel(ours, timeout);
+    let negotiated = agree(&mut Endless, TimeoutStream::new(&mut slow.socket, timeout));
     assert_eq!(negotiated.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
-    let cipher: Box<dyn Cipher> = Box::new(Endless);
-    let cipher = Arc::new(Mutex::new(cipher));
-    slow.encrypted = Some(Encrypted { cipher, received: Received::nothing(), unsent: Vec::new() });
-    let mut slow = Timed::new(slow, patience);
+    let session: Box<dyn TlsSession> = Box::new(Endless);
+    let session = Arc::new(Mutex::new(session));
+    slow.encrypted = Some(Encrypted { session, received: Received::nothing(), unsent: Vec::new() });
+    let mut slow = TimeoutStream::new(slow, timeout);
     let error = slow.read_exact(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     drop(slow);

@@ -1,23 +1,23 @@
-//! Encryption: a stream that others cannot read, whoever makes it so.
+//! TLS: a stream that others cannot read, whoever makes it so.
 //!
 //! ```text
-//!              one thread reads           cipher           another one writes
+//!              one thread reads         TLS session         another one writes
 //! socket ─► received ─► take_in ─►  ┌──────────────┐ ◄─ encrypt ◄──────────── bytes
 //! bytes  ◄────────── decrypted ◄──  │ behind a lock│ ─► to_send ─► unsent ─► socket
 //!                                   └──────────────┘
 //! ```
 //!
-//! A [`Cipher`] does no I/O: it is TLS without a socket, and which library that is, and whom it trusts, is the caller's
+//! A [`TlsSession`] does no I/O: it is TLS without a socket, and which library that is, and whom it trusts, is the caller's
 //! affair. Its lock is held for a computation and never while the socket is waited for, so that one thread may wait for
 //! bytes while another one sends some. A call reads or writes the socket once: what needs more of it ends with
-//! `Interrupted`, so that whoever waits looks at the clock ([`Timed`]) and goes on.
+//! `Interrupted`, so that whoever waits looks at the clock ([`TimeoutStream`]) and goes on.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::socket::{Socket, Timed};
+use super::socket::{Socket, TimeoutStream};
 use super::violation::NotConnected;
 use crate::error::Result;
 
@@ -25,16 +25,16 @@ use crate::error::Result;
 const CHUNK: usize = 64 << 10;
 
 /// Whom a connection is encrypted for, and with what.
-pub trait Credentials: fmt::Debug + Send + Sync {
+pub trait TlsCredentials: fmt::Debug + Send + Sync {
     /// This side of a new connection.
     ///
     /// # Errors
     /// What the credentials are not good for.
-    fn begin(&self) -> io::Result<Box<dyn Cipher>>;
+    fn begin(&self) -> io::Result<Box<dyn TlsSession>>;
 }
 
 /// One side of an encrypted connection: bytes in, bytes out, no I/O.
-pub trait Cipher: Send {
+pub trait TlsSession: Send {
     /// Whether both sides have not agreed yet: until then nothing is encrypted or decrypted.
     fn is_negotiating(&self) -> bool;
 
@@ -71,7 +71,7 @@ pub(super) struct Channel {
 }
 
 struct Encrypted {
-    cipher: Arc<Mutex<Box<dyn Cipher>>>,
+    session: Arc<Mutex<Box<dyn TlsSession>>>,
     received: Received,
     unsent: Vec<u8>,
 }
@@ -98,49 +98,49 @@ impl Channel {
         Self { socket, encrypted: None }
     }
 
-    /// From here on encrypted, as both sides agree on within `patience`.
-    pub(super) fn encrypt(self, credentials: &dyn Credentials, patience: Duration) -> Result<Self> {
+    /// From here on encrypted, as both sides agree on within `timeout`.
+    pub(super) fn encrypt(self, credentials: &dyn TlsCredentials, timeout: Duration) -> Result<Self> {
         let Self { mut socket, .. } = self;
-        let mut cipher = credentials.begin().map_err(NotConnected::NotEncrypted)?;
-        let received = agree(&mut *cipher, Timed::new(&mut socket, patience))
-            .map_err(|error| Timed::<Socket>::failed(patience, error))?;
-        let cipher = Arc::new(Mutex::new(cipher));
-        Ok(Self { socket, encrypted: Some(Encrypted { cipher, received, unsent: Vec::new() }) })
+        let mut session = credentials.begin().map_err(NotConnected::NotEncrypted)?;
+        let received = agree(&mut *session, TimeoutStream::new(&mut socket, timeout))
+            .map_err(|error| TimeoutStream::<Socket>::failed(timeout, error))?;
+        let session = Arc::new(Mutex::new(session));
+        Ok(Self { socket, encrypted: Some(Encrypted { session, received, unsent: Vec::new() }) })
     }
 
     /// One to read and one to write, and the socket to end both. Nothing must be unsent.
     pub(super) fn split(self) -> io::Result<(Self, Self, Socket)> {
         let (other, socket) = (self.socket.try_clone()?, self.socket.try_clone()?);
         let encrypted = self.encrypted.as_ref().map(|encrypted| Encrypted {
-            cipher: Arc::clone(&encrypted.cipher),
+            session: Arc::clone(&encrypted.session),
             received: Received::nothing(),
             unsent: Vec::new(),
         });
         Ok((self, Self { socket: other, encrypted }, socket))
     }
 
-    /// Reads and writes end after `patience`.
-    pub(super) fn prepare(&self, patience: Duration) -> io::Result<()> {
-        self.socket.prepare(patience)
+    /// Reads and writes end after `timeout`.
+    pub(super) fn prepare(&self, timeout: Duration) -> io::Result<()> {
+        self.socket.prepare(timeout)
     }
 }
 
 /// Negotiates; returns what came behind it.
-fn agree<T: Read + Write>(cipher: &mut dyn Cipher, mut stream: T) -> io::Result<Received> {
+fn agree<T: Read + Write>(session: &mut dyn TlsSession, mut stream: T) -> io::Result<Received> {
     let (mut received, mut unsent) = (Received::nothing(), Vec::new());
     loop {
-        cipher.to_send(&mut unsent)?;
+        session.to_send(&mut unsent)?;
         stream.write_all(&unsent)?;
         unsent.clear();
-        if !cipher.is_negotiating() {
+        if !session.is_negotiating() {
             return Ok(received);
         }
         if received.rest.is_empty() && received.read_from(&mut stream)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Err(error) = received.give_to(cipher) {
+        if let Err(error) = received.give_to(session) {
             // The other side may be told why, and need not hear it.
-            let _ = cipher.to_send(&mut unsent).and_then(|()| stream.write_all(&unsent));
+            let _ = session.to_send(&mut unsent).and_then(|()| stream.write_all(&unsent));
             return Err(error);
         }
     }
@@ -159,8 +159,8 @@ impl Received {
         Ok(len)
     }
 
-    fn give_to(&mut self, cipher: &mut dyn Cipher) -> io::Result<()> {
-        match cipher.take_in(&self.bytes[self.rest.clone()])? {
+    fn give_to(&mut self, session: &mut dyn TlsSession) -> io::Result<()> {
+        match session.take_in(&self.bytes[self.rest.clone()])? {
             0 => Err(io::Error::new(io::ErrorKind::InvalidData, "nothing can be taken in")),
             taken => {
                 self.rest.start += taken;
@@ -171,38 +171,38 @@ impl Received {
 }
 
 /// A thread that panics while it holds the lock ends the connection by that: what comes next cannot be decrypted.
-fn locked(cipher: &Mutex<Box<dyn Cipher>>) -> MutexGuard<'_, Box<dyn Cipher>> {
-    cipher.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(session: &Mutex<Box<dyn TlsSession>>) -> MutexGuard<'_, Box<dyn TlsSession>> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Encrypted {
     /// What can be had without the socket.
     fn decrypt(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut cipher = locked(&self.cipher);
+        let mut session = locked(&self.session);
         loop {
-            if let Some(len) = cipher.decrypted(buf)? {
+            if let Some(len) = session.decrypted(buf)? {
                 return Ok(Some(len));
             }
             if self.received.rest.is_empty() {
                 return Ok(None);
             }
-            self.received.give_to(&mut **cipher)?;
+            self.received.give_to(&mut **session)?;
         }
     }
 
     /// Encrypts some of `bufs`, and says how many bytes.
     fn encrypt(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut cipher = locked(&self.cipher);
+        let mut session = locked(&self.session);
         let mut all = 0;
         for buf in bufs {
             let len = buf.len().min(CHUNK - all);
-            let taken = cipher.encrypt(&buf[..len])?;
+            let taken = session.encrypt(&buf[..len])?;
             all += taken;
             if taken < buf.len() {
                 break;
             }
         }
-        cipher.to_send(&mut self.unsent)?;
+        session.to_send(&mut self.unsent)?;
         Ok(all)
     }
 
