@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "new_file", &["block", "error"]),
     ("image-core", "partition", &["block", "error"]),
     ("image-core", "fs", &["block", "error"]),
-    ("image-core", "unused", &["block", "error", "fs", "partition"]),
+    ("image-core", "free_space", &["block", "error", "fs", "partition"]),
     ("image-cli", "size", &[]),
     ("image-cli", "printable", &[]),
     ("image-cli", "links", &[]),

@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
 pub use ext4::{
-    Attribute, Changes, Content, DirectoryEntry, Ext4, Ext4Rule, Features, Finding, Inode, Inodes, New,
-    NodeKind, ReadDirectory, Replayed, Step, Summed, Superblock, Time, Walk, clamp_inode_times,
-    scrub as scrub_ext4, unused_ranges, wipe_content as wipe_ext4_content,
+    Attribute, Checksummed, Content, DirectoryEntry, Ext4, Ext4Rule, Ext4Writer, Features, Finding, Inode,
+    Inodes, NewInode, NodeKind, ReadDirectory, Replayed, Superblock, Time, Walk, WalkEntry,
+    clamp_inode_times, free_ranges, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
 };
 pub use fat::{NewFat, NewFile, make_fat, remove_from_fat, scrub_fat};
 pub use files::{Entry, FileKind, Files, Metadata};

@@ -15,9 +15,9 @@ use super::checksum::crc32c;
 use super::field::{u16_at, u32_at};
 use super::inode::{FLAG_CASEFOLD, FLAG_ENCRYPTED, FLAG_INLINE_DATA, Inode, NodeKind};
 use super::mapping::leaf_of;
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use super::run::{Leaf, Place};
-use super::{Ext4, features, index};
+use super::{Ext4, features, htree};
 use crate::error::{Error, Result};
 
 /// Of an entry, without its name.
@@ -160,8 +160,8 @@ pub(super) fn names_of(fs: &Ext4, inode: &Inode, number: u64, block: Block) -> R
     if !fs.superblock().has(features::METADATA_CSUM) {
         return Ok(block);
     }
-    if index::is_node(inode, number, &block) {
-        index::check(fs, inode, number, &block)?;
+    if htree::is_node(inode, number, &block) {
+        htree::check(fs, inode, number, &block)?;
         return Ok(block);
     }
     let end = block.len().saturating_sub(TAIL_LEN);
@@ -170,7 +170,7 @@ pub(super) fn names_of(fs: &Ext4, inode: &Inode, number: u64, block: Block) -> R
         u32_at(tail, 0) == 0 && u16_at(tail, 4) == TAIL_LEN as u16 && tail.get(6..8) == Some(&[0, TAIL_KIND]);
     let names = block.part(0, end);
     if !is_tail || crc32c(inode.seed, &[&names]) != u32_at(tail, 8) {
-        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Names(inode.number, number))));
+        return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Names(inode.number, number))));
     }
     Ok(names)
 }

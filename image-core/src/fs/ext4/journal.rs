@@ -1,4 +1,4 @@
-//! The journal: what was promised to the filesystem, and is not in its place yet. It is played into memory, never onto the disk.
+//! The journal: what was promised to the filesystem, and is not in its place yet. It is replayed into memory, never onto the disk.
 //!
 //! ```text
 //! journal inode (8): superblock │ ring of blocks from `first` on ………………………………………………………… │ fast commits
@@ -11,7 +11,7 @@
 //! Linux kernel documentation, filesystems/ext4 ("Journal (jbd2)"). All numbers are big endian.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-mod fast;
+mod fast_commit;
 mod log;
 mod tags;
 
@@ -21,7 +21,7 @@ use super::checksum::{START, crc32c};
 use super::field::{be32_at, field};
 use super::inode::NodeKind;
 use super::mapping::Runs;
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use super::run::{Place, Run};
 use crate::error::{Doing, Error, Result};
 
@@ -44,7 +44,7 @@ const CRC32C: u8 = 4;
 /// Blocks of fast commits where a journal does not say how many it has.
 const FAST_BLOCKS: u32 = 256;
 
-/// What was played from a journal.
+/// What was replayed from a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replayed {
     /// Transactions that were not in their place yet.
@@ -72,9 +72,9 @@ struct Journal<'a> {
     seed: u32,
 }
 
-/// The copies that the journal of `fs` has of blocks, and what was played; `None` if there is nothing to play.
-pub(super) fn play(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
-    let doing = || "playing the ext4 journal";
+/// The copies that the journal of `fs` has of blocks, and what was replayed; `None` if there is nothing to play.
+pub(super) fn replay(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
+    let doing = || "replaying the ext4 journal";
     let superblock = fs.superblock();
     if superblock.journal_inode == 0 {
         let uuid = superblock.journal_uuid;
@@ -85,22 +85,19 @@ pub(super) fn play(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
     if journal.start == 0 {
         return Ok(None);
     }
-    let played = log::play(&journal).doing(doing)?;
+    let log = log::replay(&journal).doing(doing)?;
     if let Some((first, end)) = journal.fast {
-        let count = fast::count(&journal, first, end, played.next).doing(doing)?;
+        let count = fast_commit::count(&journal, first, end, log.next).doing(doing)?;
         if count > 0 {
             let what = format!(
-                "the journal has {count} fast commits that are not in the filesystem, which are not played here"
+                "the journal has {count} fast commits that are not in the filesystem, which are not replayed here"
             );
             return Err(Error::unsupported(what)).doing(doing);
         }
     }
-    let replayed = Replayed {
-        transactions: played.transactions,
-        blocks: played.copies.len(),
-        next: played.next.wrapping_add(1),
-    };
-    Ok(Some((played.copies, replayed)))
+    let replayed =
+        Replayed { transactions: log.transactions, blocks: log.copies.len(), next: log.next.wrapping_add(1) };
+    Ok(Some((log.copies, replayed)))
 }
 
 /// Has the journal's superblock say that nothing waits, and that the next transaction is number `sequence`.
@@ -177,7 +174,7 @@ impl<'a> Journal<'a> {
                 [bytes.get(..0xfc).unwrap_or_default(), &[0; 4], bytes.get(0x100..).unwrap_or_default()];
             let [kind] = field::<1>(bytes, 0x50);
             if kind != CRC32C || crc32c(START, &summed) != value(0xfc) {
-                return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Journal)));
+                return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Journal)));
             }
             self.seed = crc32c(START, &[&field::<16>(bytes, 0x30)]);
         }

@@ -5,9 +5,9 @@ use super::blocks::Block;
 use super::directory::{block_of, entry_at, names_of, wrong};
 use super::field::{field, u16_at, u32_at};
 use super::hash::NameHash;
-use super::index::{ENTRY_LEN, INFO_AT, NODE_ENTRIES, ROOT_ENTRIES, check, entries_at};
+use super::htree::{ENTRY_LEN, INFO_AT, NODE_ENTRIES, ROOT_ENTRIES, check, entries_at};
 use super::inode::{FLAG_CASEFOLD, FLAG_INDEX, FLAG_INLINE_DATA, Inode, NodeKind};
-use super::{Ext4, features, names};
+use super::{Ext4, features, name_cache};
 use crate::error::{Doing, Result};
 
 /// The levels between the root and the names; one more in large directories.
@@ -29,7 +29,7 @@ impl Ext4 {
         if let Some(found) = find(self, inode, name).doing(doing)? {
             return Ok(found);
         }
-        if let Some(found) = names::find(self, inode, name).doing(doing)? {
+        if let Some(found) = name_cache::find(self, inode, name).doing(doing)? {
             return Ok(found);
         }
         let mut other_case = None;
@@ -62,10 +62,10 @@ pub(super) fn folded(inode: &Inode, name: &[u8]) -> Vec<u8> {
 }
 
 /// The way to the block that a name belongs into.
-pub(super) struct Way {
+pub(super) struct HtreePath {
     pub(super) hash: NameHash,
     /// From the root on; at least that.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<HtreeNode>,
     pub(super) leaf: u64,
     /// Whether there may be one more level of nodes.
     pub(super) may_grow: bool,
@@ -73,7 +73,7 @@ pub(super) struct Way {
 
 /// A node on a way: the entry of it that leads on, how many it has and has room for.
 #[derive(Clone, Copy)]
-pub(super) struct Node {
+pub(super) struct HtreeNode {
     pub(super) number: u64,
     pub(super) entries_at: usize,
     pub(super) chosen: usize,
@@ -81,7 +81,7 @@ pub(super) struct Node {
     pub(super) limit: u16,
 }
 
-impl Node {
+impl HtreeNode {
     pub(super) fn is_full(&self) -> bool {
         self.count >= self.limit
     }
@@ -94,18 +94,18 @@ impl Node {
 }
 
 /// The way to the first block of the directory `inode` in which `name` may be; `None` for an index that makes no sense.
-pub(super) fn way_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Way>> {
+pub(super) fn path_to(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<HtreePath>> {
     let Some(Start { hash, major, levels, may_grow, mut frame }) = start(fs, inode, name)? else {
         return Ok(None);
     };
-    let mut nodes = vec![Node::of(0, &frame)];
+    let mut nodes = vec![HtreeNode::of(0, &frame)];
     for _ in 0..levels {
         let number = frame.below();
         let Some(next) = Frame::new(node(fs, inode, number)?, NODE_ENTRIES, major) else { return Ok(None) };
-        nodes.push(Node::of(number, &next));
+        nodes.push(HtreeNode::of(number, &next));
         frame = next;
     }
-    Ok(Some(Way { hash, nodes, leaf: frame.below(), may_grow }))
+    Ok(Some(HtreePath { hash, nodes, leaf: frame.below(), may_grow }))
 }
 
 /// The root of an index, from which a name is looked for.

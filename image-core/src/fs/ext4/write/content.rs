@@ -8,7 +8,7 @@
 //! Owner, rights, attributes and flags stay. Linux kernel documentation, filesystems/ext4 ("Inline Data").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::attributes::{clear_inline, inline_value};
 use super::inode::put_size;
 use super::mapping::{MAP_AT, MAP_LEN, put_empty};
@@ -22,7 +22,7 @@ use crate::fs::ext4::run::{Part, Place, Run};
 /// More is not held at once.
 const CONTENT_MAX: usize = 16 << 20;
 
-impl Changes {
+impl Ext4Writer {
     fn regular(&self, number: u32) -> Result<Inode> {
         let inode = self.fs.inode(number)?;
         if inode.kind != NodeKind::File || number < self.fs.superblock().first_inode {

@@ -6,7 +6,7 @@
 //! Linux kernel documentation, filesystems/ext4 ("Block and Inode Bitmaps", "Block Group Descriptors").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::error::{Error, Result};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u16_at};
@@ -29,7 +29,7 @@ fn put_halves(descriptor: &mut [u8], place: (usize, usize), value: u64) {
     }
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Changes the descriptor of group `number`, and makes its checksum.
     fn edit_group(&mut self, number: u64, edit: impl FnOnce(&mut [u8])) -> Result<()> {
         let superblock = self.fs.superblock();

@@ -8,7 +8,7 @@
 //! Linux kernel documentation, filesystems/ext4 ("Extent Tree", "Direct/Indirect Block Addressing").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::inode::put_sectors;
 use crate::error::{Error, Result};
 use crate::fs::ext4::blockmap::{DIRECT, LEVELS};
@@ -83,7 +83,7 @@ fn put_index(node: &mut [u8], first: u64, child: u64) {
     put(node, 2, &count.to_le_bytes());
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Takes all blocks from `inode`, and counts them for nobody.
     pub(super) fn take_blocks(&mut self, inode: &Inode) -> Result<()> {
         let clusters = self.clusters_of(inode)?;

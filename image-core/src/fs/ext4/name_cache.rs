@@ -20,7 +20,7 @@ const NAMES_MAX: usize = 100_000;
 
 /// The names of a directory, by its inode.
 #[derive(Debug, Default)]
-pub(super) struct Remembered {
+pub(super) struct NameCache {
     last: Mutex<Option<Arc<Names>>>,
 }
 
@@ -31,7 +31,7 @@ struct Names {
     inodes: Option<HashMap<Vec<u8>, u32>>,
 }
 
-impl Remembered {
+impl NameCache {
     /// Forgets all: a directory was changed.
     pub(super) fn forget(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -45,7 +45,7 @@ pub(super) fn find(fs: &Ext4, inode: &Inode, name: &[u8]) -> Result<Option<Optio
         return Ok(None);
     }
     // Nothing in there is ever half done.
-    let last = || fs.remembered().last.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = || fs.name_cache().last.lock().unwrap_or_else(PoisonError::into_inner);
     let known = last().clone().filter(|names| names.directory == inode.number);
     let names = match known {
         Some(names) => names,

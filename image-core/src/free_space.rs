@@ -1,59 +1,59 @@
-//! What a disk stores and nobody can read: blocks that the filesystems on it count as free, which become holes.
+//! Free space: blocks that the filesystems on a disk count as free, which become holes.
 //!
 //! ```text
 //! disk ─► partitions (or none) ─► ext4, unmounted ─► free blocks ─┐
 //!                                                                 ▼
-//! disk ───────────────────────────────────────────────────► UsedOnly ─► the same disk, with holes there
+//! disk ──────────────────────────────────────────► WithoutFreeSpace ─► the same disk, with holes there
 //! ```
 //!
 //! Deleted files, and what an installation wrote and removed: a quarter of a disk that was lived in. Only ext4 is looked
-//! into, and only where its bitmaps are sure (see [`unused_ranges`]); everything else is in use.
+//! into, and only where its bitmaps are sure (see [`free_ranges`]); everything else is in use.
 
 use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange, Window};
 use crate::error::{ErrorKind, Result};
-use crate::fs::{detect, unused_ranges};
+use crate::fs::{detect, free_ranges};
 use crate::partition::PartitionTable;
 
 /// What was found on a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
+pub struct FreeSpace {
     /// Free blocks: ascending, none overlaps another.
     pub unused: Vec<ByteRange>,
     /// Of filesystems that could not be believed: where they begin (bytes), and why.
-    pub doubted: Vec<(u64, String)>,
+    pub skipped: Vec<(u64, String)>,
 }
 
 /// Looks for free blocks on `disk`: in its partitions, or in the filesystem that it is.
 ///
 /// # Errors
-/// Of the disk, and of a broken partition table. A broken filesystem is only doubted.
-pub fn survey(disk: &dyn BlockRead) -> Result<Survey> {
+/// Of the disk, and of a broken partition table. A broken filesystem is only skipped.
+pub fn find_free_space(disk: &dyn BlockRead) -> Result<FreeSpace> {
     let mut places = match PartitionTable::read(disk)? {
         Some(table) => table.partitions.iter().map(|partition| partition.range).collect(),
         None => vec![ByteRange::whole(disk.size())],
     };
     places.sort_by_key(|place| place.offset());
-    let mut survey = Survey::default();
+    let mut found = FreeSpace::default();
     for place in places {
         // Partitions that overlap: nobody knows whose the blocks are.
-        if survey.unused.last().is_some_and(|last| last.end() > place.offset()) {
-            survey.doubted.push((place.offset(), "it overlaps another partition".to_owned()));
-            survey.unused.retain(|range| range.end() <= place.offset());
+        if found.unused.last().is_some_and(|last| last.end() > place.offset()) {
+            found.skipped.push((place.offset(), "it overlaps another partition".to_owned()));
+            found.unused.retain(|range| range.end() <= place.offset());
             continue;
         }
         let window = Window::new(disk, place)?;
         if !detect(&window)?.is_some_and(|found| found.kind.is_ext()) {
             continue;
         }
-        match unused_ranges(&window) {
-            Ok(free) => survey.unused.extend(free.iter().map(|range| {
+        match free_ranges(&window) {
+            Ok(free) => found.unused.extend(free.iter().map(|range| {
                 ByteRange::between(place.offset() + range.offset(), place.offset() + range.end())
             })),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-            Err(error) => survey.doubted.push((place.offset(), chain(&error))),
+            Err(error) => found.skipped.push((place.offset(), chain(&error))),
         }
     }
-    Ok(survey)
+    Ok(found)
 }
 
 /// An error and its causes, in a line.
@@ -64,15 +64,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// A disk whose unused blocks are holes, and read as zeroes.
 #[derive(Debug, Clone)]
-pub struct UsedOnly<D> {
+pub struct WithoutFreeSpace<D> {
     disk: D,
     unused: Vec<ByteRange>,
 }
 
-impl<D: BlockRead> UsedOnly<D> {
-    /// `disk` without what `survey` found unused on it.
-    pub fn new(disk: D, survey: Survey) -> Self {
-        Self { disk, unused: survey.unused }
+impl<D: BlockRead> WithoutFreeSpace<D> {
+    /// `disk` without what was found unused on it.
+    pub fn new(disk: D, found: FreeSpace) -> Self {
+        Self { disk, unused: found.unused }
     }
 
     /// What is unused of `range`, in ascending order.
@@ -82,7 +82,7 @@ impl<D: BlockRead> UsedOnly<D> {
     }
 }
 
-impl<D: BlockRead> BlockRead for UsedOnly<D> {
+impl<D: BlockRead> BlockRead for WithoutFreeSpace<D> {
     fn size(&self) -> u64 {
         self.disk.size()
     }
@@ -136,11 +136,11 @@ mod tests {
     use crate::block::{BlockWrite, MemoryDisk};
     use crate::convert::{DiskSink, Options, Zeroes, convert};
 
-    fn used_only() -> UsedOnly<MemoryDisk> {
+    fn used_only() -> WithoutFreeSpace<MemoryDisk> {
         let disk = MemoryDisk::new(1 << 20);
         disk.write_at(&[7; 200_000], 4096).unwrap();
         let unused = vec![ByteRange::between(8192, 12288), ByteRange::between(100_000, 300_000)];
-        UsedOnly::new(disk, Survey { unused, doubted: Vec::new() })
+        WithoutFreeSpace::new(disk, FreeSpace { unused, skipped: Vec::new() })
     }
 
     #[test]

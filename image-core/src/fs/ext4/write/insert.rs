@@ -7,7 +7,7 @@
 //! Linux kernel documentation, filesystems/ext4 ("Directory Entries").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::directory::{entry_len, put_names_checksum};
 use super::inode::put_size;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl NewEntry<'_> {
     }
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Refuses a name that cannot be put into the directory `parent`.
     pub(super) fn check_name(&self, parent: &Inode, name: &[u8]) -> Result<()> {
         let is_fine = !name.is_empty()
@@ -76,7 +76,7 @@ impl Changes {
 
     /// Puts `entry` into the directory `parent`.
     pub(super) fn insert(&mut self, parent: &Inode, entry: &NewEntry<'_>) -> Result<()> {
-        self.fs.remembered().forget();
+        self.fs.name_cache().forget();
         if lookup::is_used(&self.fs, parent) {
             return self.insert_by_index(parent, entry);
         }

@@ -8,7 +8,7 @@
 //! their time of change and their version.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::error::{Error, Result};
 use crate::fs::ext4::attributes::{CONTENT, ENTRY_LEN, HEADER_LEN, MAGIC, SYSTEM, Value, entries, wrong};
 use crate::fs::ext4::checksum::crc32c;
@@ -84,7 +84,7 @@ fn inodes_in(inode: &Inode, area: &[u8], all: &[u8]) -> Result<Vec<u32>> {
     Ok(numbers.collect())
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Gives back what `inode` has of attributes. Answers with how many values of its are inodes.
     pub(super) fn release_attributes(&mut self, inode: &Inode) -> Result<i64> {
         let mut count = 0_usize;

@@ -1,17 +1,17 @@
 //! Files of an ext filesystem changed: removed, made empty, written anew, made; by inode and directory, and without a kernel.
 //!
 //! ```text
-//! disk ─► Ext4 (journal played) ─► Changes ─► orphans.rs   what a mount would do first: what was to go, goes
-//!            ▲                        │
-//!            │ new contents of blocks │   a name goes ─► directory.rs ─► inode.rs ─► mapping.rs ─► bitmap.rs
-//!            └──────── in memory ◄────┘   content     ─► content.rs ────────────────────┘
-//!                         │               a new name  ─► create.rs ─► insert.rs (split.rs)
-//!                         ▼               all of them ─► quota.rs, attributes.rs
+//! disk ─► Ext4 (journal replayed) ► Ext4Writer ► orphans.rs what a mount would do first: what was to go, goes
+//!            ▲                           │
+//!            │   new contents of blocks  │   a name goes ─► directory.rs ─► inode.rs ─► mapping.rs ─► bitmap.rs
+//!            └──────── in memory ◄───────┘   content     ─► content.rs ────────────────────┘
+//!                         │                  a new name  ─► create.rs ─► insert.rs (split.rs)
+//!                         ▼                  all of them ─► quota.rs, attributes.rs
 //! commit ─► what the journal had to say, changed blocks, the journal's end, counts of the superblock ─► disk
 //! ```
 //!
 //! A change is new contents of blocks over those of the disk, and the reader reads them as if they were there: so each change is made
-//! on what the changes before it left, and a mistake half-way leaves the disk as it was. Nothing is written before [`Changes::commit`].
+//! on what the changes before it left, and a mistake half-way leaves the disk as it was. Nothing is written before [`Ext4Writer::commit`].
 //! Whoever adds a change (a rename, other attributes, larger files) composes it from the same parts: an inode's bytes are edited in
 //! one place, which makes its checksum; so are a group's descriptor, a bitmap, and an area of names.
 //!
@@ -36,7 +36,7 @@ mod split;
 
 use std::sync::Arc;
 
-pub use create::New;
+pub use create::NewInode;
 
 use super::field::u32_at;
 use super::inode::{Inode, NodeKind, Time};
@@ -52,7 +52,7 @@ const MMP_CLEAN: u32 = 0xff4d_4d50;
 const DEPTH_MAX: usize = 1 << 14;
 
 /// An ext filesystem that is being changed.
-pub struct Changes {
+pub struct Ext4Writer {
     fs: Ext4,
     disk: Arc<dyn BlockWrite>,
     time: Time,
@@ -62,13 +62,13 @@ pub struct Changes {
     is_half_done: bool,
 }
 
-impl std::fmt::Debug for Changes {
+impl std::fmt::Debug for Ext4Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Changes").field("fs", &self.fs).field("time", &self.time).finish_non_exhaustive()
     }
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Opens the filesystem that is all of `disk` and that nobody else uses. What is changed gets `time`.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Changes {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a name that is there, or that no file can have;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a directory that takes no name here, and where there is no room.
-    pub fn create(&mut self, directory: u32, name: &[u8], new: &New<'_>) -> Result<u32> {
+    pub fn create(&mut self, directory: u32, name: &[u8], new: &NewInode<'_>) -> Result<u32> {
         let doing = || format!("making {} in inode {directory}", String::from_utf8_lossy(name));
         self.attempt(|changes| changes.make(directory, name, new)).doing(doing)
     }

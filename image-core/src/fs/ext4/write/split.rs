@@ -9,15 +9,15 @@
 //! one that has no room for one more is refused, as by Linux (fs/ext4/namei.c, ext4_dx_add_entry).
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::insert::{NewEntry, kind_at};
 use crate::error::{Error, Result};
 use crate::fs::ext4::directory::{block_of, entry_at, names_of, wrong};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u32_at};
-use crate::fs::ext4::index::{self, ENTRY_LEN};
+use crate::fs::ext4::htree::{self, ENTRY_LEN};
 use crate::fs::ext4::inode::Inode;
-use crate::fs::ext4::lookup::{self, Node, Way};
+use crate::fs::ext4::lookup::{self, HtreeNode, HtreePath};
 
 /// A name with its hash.
 struct Hashed {
@@ -33,21 +33,21 @@ impl Hashed {
     }
 }
 
-impl Changes {
+impl Ext4Writer {
     pub(super) fn insert_by_index(&mut self, parent: &Inode, entry: &NewEntry<'_>) -> Result<()> {
-        let way = lookup::way_to(&self.fs, parent, entry.name)?
+        let path = lookup::path_to(&self.fs, parent, entry.name)?
             .ok_or_else(|| Error::unsupported("the directory has an index that is not known here"))?;
-        let area = names_of(&self.fs, parent, way.leaf, block_of(&self.fs, parent, way.leaf)?)?;
-        if let Some(gap) = self.gap(parent, way.leaf, &area, entry.len())? {
-            return self.put_in_gap(parent, way.leaf, entry, gap);
+        let area = names_of(&self.fs, parent, path.leaf, block_of(&self.fs, parent, path.leaf)?)?;
+        if let Some(gap) = self.gap(parent, path.leaf, &area, entry.len())? {
+            return self.put_in_gap(parent, path.leaf, entry, gap);
         }
-        let Some(node) = way.nodes.last().filter(|node| !node.is_full()) else {
-            self.make_room(parent, &way)?;
+        let Some(node) = path.nodes.last().filter(|node| !node.is_full()) else {
+            self.make_room(parent, &path)?;
             let parent = self.fs.inode(parent.number)?;
             return self.insert_by_index(&parent, entry);
         };
-        let mut names = self.names_with_hashes(parent, &area, &way)?;
-        let hash = way.hash.of(&lookup::folded(parent, entry.name)).0;
+        let mut names = self.names_with_hashes(parent, &area, &path)?;
+        let hash = path.hash.of(&lookup::folded(parent, entry.name)).0;
         names.push(Hashed { hash, name: entry.name.to_vec(), inode: entry.inode, kind: entry.kind });
         names.sort_by_key(|name| name.hash);
         let half = middle(&names).ok_or_else(|| Error::unsupported("too many names have one hash"))?;
@@ -57,25 +57,26 @@ impl Changes {
         let entries: Vec<NewEntry<'_>> = upper.iter().map(Hashed::entry).collect();
         let new = self.append_names(parent, &entries)?;
         let parent = self.fs.inode(parent.number)?;
-        let block = self.directory_block(&parent, way.leaf)?;
+        let block = self.directory_block(&parent, path.leaf)?;
         let entries: Vec<NewEntry<'_>> = lower.iter().map(Hashed::entry).collect();
         self.put_names(&parent, block, &entries)?;
         self.point_to(&parent, node, first | u32::from(goes_on), new)
     }
 
-    fn names_with_hashes(&self, parent: &Inode, area: &[u8], way: &Way) -> Result<Vec<Hashed>> {
+    fn names_with_hashes(&self, parent: &Inode, area: &[u8], path: &HtreePath) -> Result<Vec<Hashed>> {
         let has_kinds = self.fs.superblock().has(features::FILETYPE);
         let mut names = Vec::new();
         let mut at = 0;
         while at < area.len() {
-            let entry = entry_at(&self.fs, parent, area, at).map_err(|what| wrong(parent, way.leaf, what))?;
+            let entry =
+                entry_at(&self.fs, parent, area, at).map_err(|what| wrong(parent, path.leaf, what))?;
             if entry.inode != 0 {
                 let folded = lookup::folded(parent, entry.name);
                 if folded.len() != entry.name.len() || !entry.name.is_ascii() && lookup::is_folded(parent) {
                     return Err(Error::unsupported("names that are not ASCII would have to be moved"));
                 }
                 names.push(Hashed {
-                    hash: way.hash.of(&folded).0,
+                    hash: path.hash.of(&folded).0,
                     name: entry.name.to_vec(),
                     inode: entry.inode,
                     kind: kind_at(area, at, has_kinds),
@@ -86,20 +87,20 @@ impl Changes {
         Ok(names)
     }
 
-    /// Brings room nearer to the last node of `way`, which has none: one full node is divided, or there is one more level.
-    fn make_room(&mut self, parent: &Inode, way: &Way) -> Result<()> {
-        let above = way.nodes.iter().rposition(|node| !node.is_full());
+    /// Brings room nearer to the last node of `path`, which has none: one full node is divided, or there is one more level.
+    fn make_room(&mut self, parent: &Inode, path: &HtreePath) -> Result<()> {
+        let above = path.nodes.iter().rposition(|node| !node.is_full());
         let below = above.map_or(0, |above| above.saturating_add(1));
-        let Some(full) = way.nodes.get(below) else { return Ok(()) };
-        match above.and_then(|above| way.nodes.get(above)) {
+        let Some(full) = path.nodes.get(below) else { return Ok(()) };
+        match above.and_then(|above| path.nodes.get(above)) {
             Some(above) => self.divide(parent, above, full),
-            None if way.may_grow => self.add_level(parent, full),
+            None if path.may_grow => self.add_level(parent, full),
             None => Err(Error::unsupported("the index of the directory is full")),
         }
     }
 
     /// Moves the upper half of `full` into a node of its own, to which `above`, which has room, leads too.
-    fn divide(&mut self, parent: &Inode, above: &Node, full: &Node) -> Result<()> {
+    fn divide(&mut self, parent: &Inode, above: &HtreeNode, full: &HtreeNode) -> Result<()> {
         let lower = full.count / 2;
         if lower == 0 {
             return Err(Error::unsupported("the index of the directory has nodes with room for one entry"));
@@ -111,13 +112,13 @@ impl Changes {
         let new = self.append_node(parent, &upper)?;
         self.edit_index_node(parent, full, |node| {
             node.get_mut(from..end).unwrap_or_default().fill(0);
-            index::put_count(node, full.entries_at, full.limit, lower);
+            htree::put_count(node, full.entries_at, full.limit, lower);
         })?;
         self.point_to(parent, above, u32_at(&upper, 0), new)
     }
 
     /// Moves all that `root` leads to into a node of its own, to which it leads from then on.
-    fn add_level(&mut self, parent: &Inode, root: &Node) -> Result<()> {
+    fn add_level(&mut self, parent: &Inode, root: &HtreeNode) -> Result<()> {
         let block = self.directory_block(parent, root.number)?;
         let begin = root.entries_at;
         let end = begin.saturating_add(usize::from(root.count).saturating_mul(ENTRY_LEN));
@@ -125,9 +126,9 @@ impl Changes {
         let new = self.append_node(parent, &entries)?;
         self.edit_index_node(parent, root, |node| {
             node.get_mut(begin..end).unwrap_or_default().fill(0);
-            index::put_count(node, begin, root.limit, 1);
+            htree::put_count(node, begin, root.limit, 1);
             put(node, begin.saturating_add(4), &(new as u32).to_le_bytes());
-            index::add_level(node);
+            htree::add_level(node);
         })
     }
 
@@ -139,28 +140,33 @@ impl Changes {
         let has_sums = self.fs.superblock().has(features::METADATA_CSUM);
         self.fs.blocks().change(block, |node| {
             node.fill(0);
-            let at = index::put_node(node, entries, has_sums);
+            let at = htree::put_node(node, entries, has_sums);
             if has_sums {
-                index::put_checksum(parent.seed, node, at);
+                htree::put_checksum(parent.seed, node, at);
             }
         })?;
         Ok(number)
     }
 
     /// Changes a node of the index of the directory `parent`, and makes its checksum.
-    fn edit_index_node(&mut self, parent: &Inode, node: &Node, edit: impl FnOnce(&mut [u8])) -> Result<()> {
+    fn edit_index_node(
+        &mut self,
+        parent: &Inode,
+        node: &HtreeNode,
+        edit: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
         let block = self.directory_block(parent, node.number)?;
         let has_sums = self.fs.superblock().has(features::METADATA_CSUM);
         self.fs.blocks().change(block, |bytes| {
             edit(bytes);
             if has_sums {
-                index::put_checksum(parent.seed, bytes, node.entries_at);
+                htree::put_checksum(parent.seed, bytes, node.entries_at);
             }
         })
     }
 
     /// Has `node` lead to block `new` for hashes from `hash` on.
-    fn point_to(&mut self, parent: &Inode, node: &Node, hash: u32, new: u64) -> Result<()> {
+    fn point_to(&mut self, parent: &Inode, node: &HtreeNode, hash: u32, new: u64) -> Result<()> {
         let at = |index: usize| node.entries_at.saturating_add(index.saturating_mul(ENTRY_LEN));
         self.edit_index_node(parent, node, |bytes| {
             let place = at(node.chosen.saturating_add(1));
@@ -170,7 +176,7 @@ impl Changes {
             }
             put(bytes, place, &hash.to_le_bytes());
             put(bytes, place.saturating_add(4), &(new as u32).to_le_bytes());
-            index::put_count(bytes, node.entries_at, node.limit, node.count.saturating_add(1));
+            htree::put_count(bytes, node.entries_at, node.limit, node.count.saturating_add(1));
         })
     }
 }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::block::BlockRead;
 use crate::error::Result;
 use crate::fs::ext4::Ext4;
@@ -24,7 +24,7 @@ const FREE_INODES: usize = 0x10;
 const WRITTEN: (usize, usize) = (0x30, 0x274);
 const LAST_ORPHAN: usize = 0xe8;
 
-impl Changes {
+impl Ext4Writer {
     pub(super) fn write_out(&mut self) -> Result<()> {
         let (blocks, inodes) = self.count_free()?;
         let superblock = self.fs.superblock();

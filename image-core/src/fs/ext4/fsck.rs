@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! groups ─► tables ────────────────┐
-//! inode bitmaps ─► inodes in use ──┼─► blocks ─► claims, each block once ─► held against the block bitmaps
+//! inode bitmaps ─► inodes in use ──┼─► blocks ─► used, each block once ─► held against the block bitmaps
 //!                     │            │
 //!                     └► directories ─► names of each inode ─► held against its links, `..` against where its name is
 //! ```
@@ -13,9 +13,9 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod bitmaps;
-pub(super) mod claims;
 mod finding;
 mod names;
+pub(super) mod used_blocks;
 
 use std::collections::HashMap;
 
@@ -31,8 +31,8 @@ use super::rule::Ext4Rule;
 use super::run::{Part, Place};
 use super::{Ext4, features};
 use crate::error::{Error, ErrorKind, Result};
-use claims::Claims;
 use names::Names;
+use used_blocks::UsedBlocks;
 
 /// So many findings are told; whoever repairs has them all told by e2fsck.
 const FINDINGS_MAX: usize = 20;
@@ -42,8 +42,8 @@ const RESIZE: u32 = 7;
 
 /// What was counted.
 #[derive(Debug, Default)]
-pub(super) struct Census {
-    pub(super) claims: Claims,
+pub(super) struct Fsck {
+    pub(super) used_blocks: UsedBlocks,
     pub(super) findings: Vec<Finding>,
     names: Names,
     /// How many users each block of attributes has, and counts.
@@ -59,7 +59,7 @@ impl Ext4 {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) for descriptors of groups that cannot be read, [`Unsupported`](crate::ErrorKind::Unsupported)
     /// for a list of bad blocks; whatever the disk says.
     pub fn check(&self) -> Result<Vec<Finding>> {
-        Ok(Census::take(self)?.findings)
+        Ok(Fsck::run(self)?.findings)
     }
 
     /// The inodes of `group` that are in use, by its bitmap.
@@ -75,34 +75,34 @@ impl Ext4 {
     }
 }
 
-impl Census {
+impl Fsck {
     /// Counts all of `fs`.
-    pub(super) fn take(fs: &Ext4) -> Result<Self> {
-        let mut census = Self::default();
+    pub(super) fn run(fs: &Ext4) -> Result<Self> {
+        let mut fsck = Self::default();
         let mut groups = Vec::new();
         for number in 0..fs.superblock().group_count() {
             let group = fs.group(number)?;
             for range in fs.superblock().tables_of(number, &group) {
-                census.claim(0, range.start, range.end.saturating_sub(range.start));
+                fsck.mark(0, range.start, range.end.saturating_sub(range.start));
             }
             groups.push(group);
         }
         if fs.superblock().mmp_block != 0 {
-            census.claim(0, fs.superblock().mmp_block, 1);
+            fsck.mark(0, fs.superblock().mmp_block, 1);
         }
         for (number, group) in (0..).zip(&groups) {
             for inode in fs.inodes_in_use(number, group)? {
-                let met = census.meet(fs, inode);
-                census.note(met)?;
+                let met = fsck.meet(fs, inode);
+                fsck.note(met)?;
             }
         }
         for (number, group) in (0..).zip(&groups) {
-            bitmaps::compare(fs, number, group, &mut census)?;
+            bitmaps::compare(fs, number, group, &mut fsck)?;
         }
-        census.compare_references();
-        let names = std::mem::take(&mut census.names);
-        names.compare(fs, &mut |finding| census.find(finding));
-        Ok(census)
+        fsck.compare_references();
+        let names = std::mem::take(&mut fsck.names);
+        names.compare(fs, &mut |finding| fsck.find(finding));
+        Ok(fsck)
     }
 
     fn find(&mut self, finding: Finding) {
@@ -125,8 +125,8 @@ impl Census {
         }
     }
 
-    fn claim(&mut self, inode: u32, first: u64, count: u64) {
-        if let Some(block) = self.claims.claim(first, count) {
+    fn mark(&mut self, inode: u32, first: u64, count: u64) {
+        if let Some(block) = self.used_blocks.mark(first, count) {
             self.find(Finding::BlockTwice { inode, block });
         }
     }
@@ -138,10 +138,10 @@ impl Census {
         let is_reserved = number < superblock.first_inode && number != ROOT;
         let map = bytes.get(0x28..0x64).unwrap_or_default();
         if number == RESIZE {
-            // All beneath it are blocks behind the descriptors, which are claimed.
+            // All beneath it are blocks behind the descriptors, which are used.
             let list = u64::from(u32_at(map, 52));
             if list != 0 && superblock.has_blocks(list, 1) {
-                self.claim(number, list, 1);
+                self.mark(number, list, 1);
             }
             return Ok(());
         }
@@ -164,7 +164,7 @@ impl Census {
             Ok(())
         })?;
         for (first, count) in claimed {
-            self.claim(number, first, count);
+            self.mark(number, first, count);
         }
         self.meet_attributes(fs, &inode, &bytes)?;
         if inode.has(FLAG_EA_INODE) {
@@ -201,7 +201,7 @@ impl Census {
             if let Some(known) = self.blocks.get_mut(&number) {
                 known.0 = known.0.saturating_add(1);
             } else {
-                self.claim(inode.number, number, 1);
+                self.mark(inode.number, number, 1);
                 self.blocks.insert(number, (1, u64::from(u32_at(&block, 4))));
                 note(block.get(HEADER_LEN..).unwrap_or_default(), &block)?;
             }

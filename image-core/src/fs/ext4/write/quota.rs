@@ -8,7 +8,7 @@
 //! QFMT_VFS_V1. An id that is not in its file yet cannot get anything here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::error::{Doing, Error, Result};
 use crate::fs::ext4::field::{field, put, u16_at, u32_at};
 use crate::fs::ext4::inode::{FLAG_EA_INODE, Inode, ROOT};
@@ -35,7 +35,7 @@ fn no_entry() -> Error {
     )
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Has whoever `inode` belongs to use so many bytes and inodes more.
     pub(super) fn charge(&mut self, inode: &Inode, space: i64, inodes: i64) -> Result<()> {
         let is_counted = inode.number == ROOT || inode.number >= self.fs.superblock().first_inode;

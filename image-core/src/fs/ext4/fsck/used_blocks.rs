@@ -1,4 +1,4 @@
-//! Which blocks are somebody's: a bit for each, and nothing at all for long stretches that are wholly somebody's.
+//! Which blocks are in use: a bit for each, and nothing at all for long ranges that are wholly in use.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ const WORDS: usize = 1 << 9;
 
 /// Blocks that are somebody's.
 #[derive(Debug, Default)]
-pub(in super::super) struct Claims {
+pub(in super::super) struct UsedBlocks {
     pieces: HashMap<u64, Piece>,
 }
 
@@ -19,9 +19,9 @@ enum Piece {
     Whole,
 }
 
-impl Claims {
-    /// Claims `count` blocks from `first` on. The first of them that was somebody's already, if there is one.
-    pub(super) fn claim(&mut self, first: u64, count: u64) -> Option<u64> {
+impl UsedBlocks {
+    /// Marks `count` blocks from `first` on as used. The first of them that was used already, if there is one.
+    pub(super) fn mark(&mut self, first: u64, count: u64) -> Option<u64> {
         let end = first.saturating_add(count);
         let mut twice = None;
         let mut at = first;
@@ -31,7 +31,7 @@ impl Claims {
             let upto = end.min(piece_end);
             let empty = || Piece::Part { words: Box::new([0; WORDS]), count: 0 };
             let piece = self.pieces.entry(number).or_insert_with(empty);
-            let found = piece.claim(at % PIECE, upto.saturating_sub(at));
+            let found = piece.mark(at % PIECE, upto.saturating_sub(at));
             twice = twice.or(found.map(|inside| number.saturating_mul(PIECE).saturating_add(inside)));
             at = upto;
         }
@@ -80,7 +80,7 @@ impl Claims {
 }
 
 impl Piece {
-    fn claim(&mut self, first: u64, len: u64) -> Option<u64> {
+    fn mark(&mut self, first: u64, len: u64) -> Option<u64> {
         let Self::Part { words, count } = self else { return Some(first) };
         let end = first.saturating_add(len);
         let mut twice = None;
@@ -111,16 +111,16 @@ mod tests {
 
     #[test]
     fn what_is_claimed_twice_is_told_and_what_is_left_is_found() {
-        let mut claims = Claims::default();
-        assert_eq!(claims.claim(10, 5), None);
-        assert_eq!(claims.claim(63, 130), None);
-        assert_eq!(claims.claim(0, 11), Some(10));
-        assert_eq!(claims.claim(192, 1), Some(192));
-        assert_eq!(claims.free_in(0..200), [(15, 48), (193, 7)]);
-        assert_eq!(claims.claim(193, PIECE * 3), None);
-        assert!(matches!(claims.pieces[&1], Piece::Whole));
-        assert_eq!(claims.claim(PIECE + 5, 1), Some(PIECE + 5));
-        assert_eq!(claims.free_in(0..PIECE * 3 + 200), [(15, 48), (PIECE * 3 + 193, 7)]);
-        assert_eq!(claims.free_in(PIECE * 9..PIECE * 9 + 3), [(PIECE * 9, 3)]);
+        let mut used_blocks = UsedBlocks::default();
+        assert_eq!(used_blocks.mark(10, 5), None);
+        assert_eq!(used_blocks.mark(63, 130), None);
+        assert_eq!(used_blocks.mark(0, 11), Some(10));
+        assert_eq!(used_blocks.mark(192, 1), Some(192));
+        assert_eq!(used_blocks.free_in(0..200), [(15, 48), (193, 7)]);
+        assert_eq!(used_blocks.mark(193, PIECE * 3), None);
+        assert!(matches!(used_blocks.pieces[&1], Piece::Whole));
+        assert_eq!(used_blocks.mark(PIECE + 5, 1), Some(PIECE + 5));
+        assert_eq!(used_blocks.free_in(0..PIECE * 3 + 200), [(15, 48), (PIECE * 3 + 193, 7)]);
+        assert_eq!(used_blocks.free_in(PIECE * 9..PIECE * 9 + 3), [(PIECE * 9, 3)]);
     }
 }

@@ -7,7 +7,7 @@
 //! As Linux does it (fs/ext4/namei.c, ext4_generic_delete_entry): an index stays as it is, for it leads to blocks and not to names.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::attributes::inline_value;
 use super::mapping::MAP_AT;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub(super) fn entry_len(len: usize, area_len: usize) -> [u8; 2] {
     said.to_le_bytes()
 }
 
-impl Changes {
+impl Ext4Writer {
     pub(super) fn remove_name(&mut self, directory: u32, name: &[u8]) -> Result<()> {
         let parent = self.directory_inode(directory)?;
         let found = self.find(&parent, name)?.ok_or_else(|| Error::invalid("there is no such name"))?;
@@ -59,7 +59,7 @@ impl Changes {
                 area.get_mut(found.at.saturating_add(6)..found.next).unwrap_or_default().fill(0);
             }
         })?;
-        self.fs.remembered().forget();
+        self.fs.name_cache().forget();
         if is_directory && parent.links > 2 {
             let links = parent.links.saturating_sub(1) as u16;
             self.edit_inode(directory, |_, bytes| put(bytes, 0x1a, &links.to_le_bytes()))?;

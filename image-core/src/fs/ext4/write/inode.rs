@@ -1,7 +1,7 @@
 //! The bytes of inodes: edited in one place, which makes their checksum; and the end of an inode, with all that is its.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::error::{Error, Result};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u16_at, u32_at};
@@ -59,7 +59,7 @@ pub(super) fn put_size(bytes: &mut [u8], size: u64) {
     put(bytes, 0x6c, &((size >> 32) as u32).to_le_bytes());
 }
 
-impl Changes {
+impl Ext4Writer {
     /// Changes the bytes of inode `number`, and makes its checksum.
     pub(super) fn edit_inode(
         &mut self,

@@ -12,7 +12,7 @@
 use super::checksum::crc32c;
 use super::field::{field, u16_at, u32_at};
 use super::inode::{FLAG_INDEX, Inode};
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use super::{Ext4, features};
 use crate::error::{Error, Result};
 
@@ -63,7 +63,7 @@ pub(super) fn check(fs: &Ext4, inode: &Inode, number: u64, block: &[u8]) -> Resu
     let used = block.get(..end(count)).unwrap_or_default();
     let sum = crc32c(inode.seed, &[used, tail.get(..4).unwrap_or_default(), &[0; 4]]);
     if tail.is_empty() || count > limit || sum != u32_at(tail, 4) {
-        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Index(inode.number, number))));
+        return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Index(inode.number, number))));
     }
     Ok(())
 }

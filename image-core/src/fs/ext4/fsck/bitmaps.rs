@@ -1,7 +1,7 @@
 //! What the bitmaps of a group and its counts say, held against what was counted.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::{Census, Finding};
+use super::{Finding, Fsck};
 use crate::error::Result;
 use crate::fs::ext4::Ext4;
 use crate::fs::ext4::field::u16_at;
@@ -9,17 +9,17 @@ use crate::fs::ext4::groups::Group;
 use crate::fs::ext4::layout::is_set;
 
 /// Compares group `number`.
-pub(super) fn compare(fs: &Ext4, number: u64, group: &Group, census: &mut Census) -> Result<()> {
+pub(super) fn compare(fs: &Ext4, number: u64, group: &Group, fsck: &mut Fsck) -> Result<()> {
     let superblock = fs.superblock();
     let bitmap = fs.block_bitmap(number, group)?;
     if group.has_block_bitmap && !superblock.is_bitmap_sound(group, &bitmap) {
-        census.find(Finding::Damaged(format!("the block bitmap of group {number} has another checksum")));
+        fsck.find(Finding::Damaged(format!("the block bitmap of group {number} has another checksum")));
     }
     let blocks = superblock.blocks_of(number);
     let per_cluster = superblock.blocks_per_cluster();
     let bits = blocks.end.saturating_sub(blocks.start).div_ceil(per_cluster);
     let mut used = vec![0_u8; bitmap.len()];
-    mark(census, blocks.start, blocks.end, per_cluster, &mut used);
+    mark(fsck, blocks.start, blocks.end, per_cluster, &mut used);
     let (mut free, mut free_but_used, mut used_but_free) = (0_u64, 0_u64, 0_u64);
     for bit in 0..bits {
         let (says, is) = (is_set(&bitmap, bit), is_set(&used, bit));
@@ -28,48 +28,48 @@ pub(super) fn compare(fs: &Ext4, number: u64, group: &Group, census: &mut Census
         used_but_free = used_but_free.saturating_add(u64::from(!says && is));
     }
     if free_but_used > 0 {
-        census.find(Finding::FreeButUsed { group: number, count: free_but_used });
+        fsck.find(Finding::FreeButUsed { group: number, count: free_but_used });
     }
     if used_but_free > 0 {
-        census.find(Finding::UsedButFree { group: number, count: used_but_free });
+        fsck.find(Finding::UsedButFree { group: number, count: used_but_free });
     }
-    count(census, number, "free blocks", group.free_blocks, free);
+    count(fsck, number, "free blocks", group.free_blocks, free);
     let inodes = fs.inodes_in_use(number, group)?;
     if group.has_inode_bitmap {
         let bitmap = fs.blocks().block(group.inode_bitmap)?;
         if !superblock.is_inode_bitmap_sound(group, &bitmap) {
-            census.find(Finding::Damaged(format!("the inode bitmap of group {number} has another checksum")));
+            fsck.find(Finding::Damaged(format!("the inode bitmap of group {number} has another checksum")));
         }
     }
     let free = superblock.inodes_per_group.saturating_sub(inodes.len() as u64);
-    count(census, number, "free inodes", group.free_inodes, free);
+    count(fsck, number, "free inodes", group.free_inodes, free);
     let mut directories = 0_u64;
     for inode in inodes {
         let is_one = u16_at(&fs.inode_bytes(inode)?, 0) >> 12 == 4;
         directories = directories.saturating_add(u64::from(is_one));
     }
-    count(census, number, "directories", group.directories, directories);
+    count(fsck, number, "directories", group.directories, directories);
     Ok(())
 }
 
 /// Sets the bits of clusters in which a block is somebody's.
-fn mark(census: &Census, start: u64, end: u64, per_cluster: u64, used: &mut [u8]) {
+fn mark(fsck: &Fsck, start: u64, end: u64, per_cluster: u64, used: &mut [u8]) {
     let mut at = start;
-    let claims = &census.claims;
+    let used_blocks = &fsck.used_blocks;
     let mut set = |from: u64, upto: u64| {
         let first = from.saturating_sub(start).checked_div(per_cluster).unwrap_or(0);
         let last = upto.saturating_sub(start).div_ceil(per_cluster);
         (first..last).for_each(|bit| crate::fs::ext4::layout::set(used, bit));
     };
-    for (first, count) in claims.free_in(start..end) {
+    for (first, count) in used_blocks.free_in(start..end) {
         set(at, first.max(at));
         at = first.saturating_add(count);
     }
     set(at, end.max(at));
 }
 
-fn count(census: &mut Census, group: u64, what: &'static str, says: u64, counted: u64) {
+fn count(fsck: &mut Fsck, group: u64, what: &'static str, says: u64, counted: u64) {
     if says != counted {
-        census.find(Finding::Count { group, what, says, counted });
+        fsck.find(Finding::Count { group, what, says, counted });
     }
 }

@@ -8,7 +8,7 @@
 //! ("Orphan Inodes").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use crate::error::{Error, Result};
 use crate::fs::ext4::checksum::crc32c;
 use crate::fs::ext4::features;
@@ -21,7 +21,7 @@ use crate::fs::ext4::run::{Part, Place};
 const TAIL_LEN: usize = 8;
 const MAGIC: u32 = 0x0b10_ca04;
 
-impl Changes {
+impl Ext4Writer {
     pub(super) fn free_orphans(&mut self) -> Result<()> {
         let mut next = self.fs.superblock().last_orphan;
         let mut left = self.fs.superblock().inode_count;

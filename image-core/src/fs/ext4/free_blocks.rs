@@ -23,7 +23,7 @@ use crate::error::{Doing, Error, Result};
 /// # Errors
 /// [`Unsupported`](crate::ErrorKind::Unsupported) for a journal that is not replayed, and recorded errors;
 /// [`Corrupt`](crate::ErrorKind::Corrupt) for impossible tables and bitmaps; whatever the disk says.
-pub fn unused_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>> {
+pub fn free_ranges(disk: &(impl BlockRead + ?Sized)) -> Result<Vec<ByteRange>> {
     let doing = || "looking for unused blocks";
     let superblock = Superblock::read(disk)?;
     if !superblock.is_clean {

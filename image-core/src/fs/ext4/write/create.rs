@@ -4,7 +4,7 @@
 //! Linux kernel documentation, filesystems/ext4 ("Index Nodes", "Symbolic Links").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::Changes;
+use super::Ext4Writer;
 use super::inode::{ACCESSED, CHANGED, CREATED, MODIFIED, put_size, put_time};
 use super::insert::NewEntry;
 use super::mapping::{MAP_AT, put_empty};
@@ -23,19 +23,19 @@ const TO_LINKS: u32 = 0xc0;
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum New<'a> {
+pub enum NewInode<'a> {
     /// An empty regular file with these permission bits.
     File(u16),
     /// A symbolic link to this target.
     Link(&'a [u8]),
 }
 
-impl Changes {
-    pub(super) fn make(&mut self, directory: u32, name: &[u8], new: &New<'_>) -> Result<u32> {
+impl Ext4Writer {
+    pub(super) fn make(&mut self, directory: u32, name: &[u8], new: &NewInode<'_>) -> Result<u32> {
         let parent = self.directory_inode(directory)?;
         self.check_name(&parent, name)?;
         let size = self.fs.superblock().block_size;
-        if let New::Link(target) = new
+        if let NewInode::Link(target) = new
             && (target.is_empty() || target.len() as u64 >= size.min(4096) || target.contains(&0))
         {
             return Err(Error::invalid("no link can lead there"));
@@ -45,20 +45,20 @@ impl Changes {
         self.put_new(number, &parent, new)?;
         let inode = self.fs.inode(number)?;
         self.charge(&inode, 0, 1)?;
-        if let New::Link(target) = new
+        if let NewInode::Link(target) = new
             && target.len() >= FAST_LEN
         {
             let runs = self.grow(number, 0, 1)?;
             self.fill(&runs, target)?;
         }
-        let kind = if matches!(new, New::File(_)) { 1 } else { 7 };
+        let kind = if matches!(new, NewInode::File(_)) { 1 } else { 7 };
         self.insert(&parent, &NewEntry { name, inode: number, kind })?;
         self.touch(directory)?;
         Ok(number)
     }
 
     /// Fills in inode `number`, which is all new.
-    fn put_new(&mut self, number: u32, parent: &Inode, new: &New<'_>) -> Result<()> {
+    fn put_new(&mut self, number: u32, parent: &Inode, new: &NewInode<'_>) -> Result<()> {
         self.zero_inode(number)?;
         let time = self.time;
         let superblock = self.fs.superblock();
@@ -69,23 +69,23 @@ impl Changes {
         let inherits = superblock.has(features::PROJECT) && parent.has(FLAG_PROJECT_INHERIT);
         self.edit_inode(number, |_, bytes| {
             let mode: u16 = match new {
-                New::File(mode) => 0o100_000 | mode & 0o7777,
-                New::Link(_) => 0o120_777,
+                NewInode::File(mode) => 0o100_000 | mode & 0o7777,
+                NewInode::Link(_) => 0o120_777,
             };
             put(bytes, 0x00, &mode.to_le_bytes());
             put(bytes, 0x1a, &[1, 0]);
             let fast = match new {
-                New::Link(target) if target.len() < FAST_LEN => Some(*target),
+                NewInode::Link(target) if target.len() < FAST_LEN => Some(*target),
                 _ => None,
             };
-            let mut flags = parent.flags & if matches!(new, New::File(_)) { TO_FILES } else { TO_LINKS };
+            let mut flags = parent.flags & if matches!(new, NewInode::File(_)) { TO_FILES } else { TO_LINKS };
             put_empty(bytes, has_extents && fast.is_none());
             if let Some(target) = fast {
                 put(bytes, MAP_AT, target);
             } else if has_extents {
                 flags |= FLAG_EXTENTS;
             }
-            if let New::Link(target) = new {
+            if let NewInode::Link(target) = new {
                 put_size(bytes, target.len() as u64);
             }
             put(bytes, 0x20, &flags.to_le_bytes());
