@@ -69,7 +69,9 @@ impl FromStr for Format {
         match name {
             "raw" => Ok(Self::Raw),
             "qcow2" => Ok(Self::Qcow2),
-            _ => Err(Error::unsupported(format!("image format {name:?}: raw and qcow2 are read"))),
+            _ => {
+                Err(Error::unsupported(format!("image format {name:?} is not supported: raw and qcow2 are")))
+            }
         }
     }
 }

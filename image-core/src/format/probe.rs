@@ -61,7 +61,7 @@ pub struct UnsupportedFormat {
 
 impl fmt::Display for UnsupportedFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it looks like {}, which is not read here; say so if it is a raw disk", self.name)
+        write!(f, "it looks like {}, which is not supported; use -f raw if it is a raw disk", self.name)
     }
 }
 

@@ -171,7 +171,7 @@ fn refuse_unread(superblock: &Superblock) -> Result<()> {
     let unread = superblock.features.unread();
     match unread == Features::default() {
         true => Ok(()),
-        false => Err(Error::unsupported(format!("it uses what is not read here: {unread}"))),
+        false => Err(Error::unsupported(format!("it has unsupported features: {unread}"))),
     }
 }
 

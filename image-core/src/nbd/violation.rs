@@ -114,7 +114,7 @@ pub enum Refusal {
     NeverEncrypted { code: u32, words: String },
     #[error("the server does not tell of {name:?}")]
     NoContext { name: String },
-    #[error("the server negotiates nothing, as those before 2011: it is not read here")]
+    #[error("the server negotiates nothing, as those before 2011 (oldstyle), which is not supported")]
     OldStyle,
     #[error("the server refuses option {option} with {code:#x}{}", quoted(words))]
     Option { option: u32, code: u32, words: String },

@@ -29,7 +29,7 @@ impl NewImage {
         // A cluster that is allocated hides the backing file; one with subclusters that are not does not.
         if self.is_backed() && preallocation != Preallocation::Off && !self.geometry().extended_l2() {
             return Err(Error::invalid(
-                "clusters that are set aside hide the backing file: only extended L2 entries allow both",
+                "preallocated clusters hide the backing file: only extended L2 entries allow both",
             ));
         }
         Qcow2Sink::new(&file, self.clone())?.complete()?;

@@ -32,7 +32,7 @@ pub(super) fn repair_if_dirty(file: &dyn BlockWrite, header: &Header) -> Result<
     let left = repair(file, Repair::All, &mut |_| {}).doing(doing)?.left;
     if (left.corruptions, left.check_errors) != (0, 0) {
         return Err(Error::refused(format!(
-            "{} faults are left that a repair does not mend: check the image",
+            "{} errors are left that a repair does not fix: check the image",
             left.corruptions.saturating_add(left.check_errors)
         ))
         .doing(doing()));

@@ -101,7 +101,7 @@ impl Qcow2Writer {
         if area.end() > old_len {
             self.file.resize(area.end())?;
         }
-        how.set_aside(&*self.file, area).doing(|| format!("setting storage aside (preallocation {how})"))?;
+        how.set_aside(&*self.file, area).doing(|| format!("preallocating storage (preallocation={how})"))?;
         // Zeroes too, as with QEMU: where storage is divided then does not depend on what they are.
         self.file.write_at(&moved, area.offset())?;
         // With it the place of the old table is free, for the L2 tables.
@@ -182,7 +182,7 @@ impl Qcow2Writer {
                 let guest = GuestOffset(run.offset().saturating_add(step));
                 self.set_place(state, guest, HostCluster { offset, copied: true }, false)?;
             }
-            self.set_aside(place, how).doing(|| format!("setting storage aside (preallocation {how})"))?;
+            self.set_aside(place, how).doing(|| format!("preallocating storage (preallocation={how})"))?;
             self.flush_if_large(state)?;
         }
         Ok(())

@@ -56,7 +56,7 @@ impl Ext4Writer {
         let file = self.fs.inode(file)?;
         let head = self.quota_block(&file, 0)?;
         if u32_at(&head, 0) != mark || u32_at(&head, 4) != VERSION {
-            return Err(Error::unsupported("it has another format than is known here"));
+            return Err(Error::unsupported("its format is not supported"));
         }
         let mut number = ROOT_BLOCK;
         for level in 0..LEVELS {

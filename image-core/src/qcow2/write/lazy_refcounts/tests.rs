@@ -159,7 +159,7 @@ fn damage_beside_wrong_counts_is_refused() {
     file.write_at(&(1_u64 << 40 | layout::COPIED).to_be_bytes(), l2 + 8).unwrap();
     let error = Qcow2Writer::new(file.clone(), header, None, None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
-    assert!(format!("{error:?}").contains("1 faults are left"), "{error:?}");
+    assert!(format!("{error:?}").contains("1 errors are left"), "{error:?}");
     assert!(Header::read(&*file).unwrap().is_dirty());
     // Marked corrupt as well, nothing is tried.
     let features = layout::INCOMPATIBLE_DIRTY | layout::INCOMPATIBLE_CORRUPT;

@@ -43,7 +43,7 @@ pub(in super::super) fn expand_zero_clusters(
         }
         Ok(snapshot_changed)
     })
-    .doing(|| "writing the zeroes that were marked")
+    .doing(|| "expanding zero clusters")
 }
 
 /// What takes the place of an L2 table that several L1 tables lead to.
