@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, MemoryDisk};
-use image_core::fs::{Changes, Ext4, New, NodeKind, Step, Time, scrub_ext4};
+use image_core::fs::{Ext4, Ext4Writer, NewInode, NodeKind, Time, WalkEntry, scrub_ext4};
 
 /// Names that are changed at most.
 const NAMES: usize = 40;
@@ -13,9 +13,11 @@ const NAMES: usize = 40;
 pub(crate) fn change_ext4(bytes: &[u8]) -> bool {
     let disk = Arc::new(MemoryDisk::from_bytes(bytes.to_vec()));
     let time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
-    let Ok(mut changes) = Changes::open(Arc::clone(&disk) as Arc<dyn BlockWrite>, time) else { return false };
+    let Ok(mut changes) = Ext4Writer::open(Arc::clone(&disk) as Arc<dyn BlockWrite>, time) else {
+        return false;
+    };
     let _ = changes.files().check();
-    let steps: Vec<Step> = match changes.files().root() {
+    let steps: Vec<WalkEntry> = match changes.files().root() {
         Ok(root) => changes.files().walk(root).take(NAMES * 3).flatten().collect(),
         Err(_) => Vec::new(),
     };
@@ -28,14 +30,14 @@ pub(crate) fn change_ext4(bytes: &[u8]) -> bool {
             0 => changes.remove_tree(folder.number, name),
             1 => changes.remove(folder.number, name),
             2 if step.kind == NodeKind::File => changes.write(step.inode, &vec![7; index * 100]),
-            3 => {
-                changes.create(folder.number, format!("new {index}").as_bytes(), &New::Link(b"x")).map(|_| ())
-            }
+            3 => changes
+                .create(folder.number, format!("new {index}").as_bytes(), &NewInode::Link(b"x"))
+                .map(|_| ()),
             _ => changes.truncate(step.inode),
         };
         // What fails half-way is not written: the rest is tried on what was.
         if done.and_then(|()| changes.commit()).is_err() {
-            let Ok(again) = Changes::open(Arc::clone(&disk) as Arc<dyn BlockWrite>, time) else { break };
+            let Ok(again) = Ext4Writer::open(Arc::clone(&disk) as Arc<dyn BlockWrite>, time) else { break };
             changes = again;
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, ByteRange, MemoryDisk};
-use image_core::fs::{Ext4, Files, Inode, unused_ranges};
+use image_core::fs::{Ext4, Files, Inode, free_ranges};
 
 /// Names that a walk goes on for.
 const NAMES: usize = 5_000;
@@ -15,7 +15,7 @@ const PIECE: u64 = 5_000;
 /// Reads `bytes` as a filesystem; says whether it was opened.
 pub(crate) fn open_ext4(bytes: &[u8]) -> bool {
     let disk: Arc<dyn BlockRead> = Arc::new(MemoryDisk::from_bytes(bytes.to_vec()));
-    let _ = unused_ranges(&disk);
+    let _ = free_ranges(&disk);
     let Ok(ext4) = Ext4::open(disk) else { return false };
     let _ = ext4.superblock().features.to_string();
     if let Ok(root) = ext4.root() {
@@ -49,6 +49,6 @@ fn read(ext4: &Ext4, inode: &Inode) {
     for at in [0, inode.size / 3, inode.size.saturating_sub(PIECE)] {
         let len = (inode.size - at).min(PIECE) as usize;
         let _ = content.read_at(&mut buf[..len], at);
-        let _ = content.in_file(ByteRange::between(at, at + len as u64));
+        let _ = content.file_range(ByteRange::between(at, at + len as u64));
     }
 }

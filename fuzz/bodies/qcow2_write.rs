@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, MemoryDisk, ZeroMode};
 use image_core::convert::{Piece, Sink, Zeroes};
-use image_core::qcow2::check::{Repair, check, repair};
+use image_core::qcow2::check::check;
+use image_core::qcow2::repair::{Repair, repair};
 use image_core::qcow2::write::{
-    BitmapChange, NewSnapshot, PackedSink, apply_snapshot, change_bitmaps, create_snapshot, delete_snapshot,
+    BitmapChange, CompressedSink, NewSnapshot, apply_snapshot, change_bitmaps, create_snapshot,
+    delete_snapshot,
 };
 use image_core::qcow2::{Geometry, Header, NewImage, Qcow2Sink, Qcow2Writer, Version};
 use image_core::{Error, Result};
@@ -152,7 +154,7 @@ fn own(file: &Arc<Bounded>, steps: &[u8], snapshots: bool) {
 /// Writes the cluster that `at` is in, compressed where that is shorter: noise, then a byte again and again. Returns where,
 /// and what.
 fn pack(writer: &Qcow2Writer, step: &Step, at: u64) -> Result<(usize, Vec<u8>)> {
-    let mut sink = PackedSink::new(writer, None, Zeroes::Write)?;
+    let mut sink = CompressedSink::new(writer, None, Zeroes::Write)?;
     let unit = sink.unit_size();
     let start = at / unit * unit;
     let mut state = step.at as u32 | 1;
@@ -167,7 +169,7 @@ fn pack(writer: &Qcow2Writer, step: &Step, at: u64) -> Result<(usize, Vec<u8>)> 
     let mut packed = Vec::new();
     let packs = sink.encoder()?.map_or(Ok(false), |mut encoder| encoder.encode(&bytes, &mut packed))?;
     bytes.truncate(there);
-    let piece = if packs { Piece::Packed(&packed) } else { Piece::Plain(&bytes) };
+    let piece = if packs { Piece::Compressed(&packed) } else { Piece::Plain(&bytes) };
     if there > 0 {
         sink.put(ByteRange::new(start, there as u64)?, piece)?;
     }

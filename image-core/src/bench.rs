@@ -34,7 +34,7 @@ pub struct Workload {
 
 /// What the requests do.
 #[derive(Clone, Copy)]
-pub enum Deed<'a> {
+pub enum Requests<'a> {
     /// They read.
     Read(&'a dyn BlockRead),
     /// They write.
@@ -50,7 +50,7 @@ pub enum Deed<'a> {
     },
 }
 
-impl Deed<'_> {
+impl Requests<'_> {
     fn size(self) -> u64 {
         match self {
             Self::Read(disk) => disk.size(),
@@ -75,7 +75,7 @@ impl Workload {
     ///
     /// # Errors
     /// Of the first request that fails; [`Invalid`](crate::ErrorKind::Invalid) for one that ends past the disk.
-    pub fn run(self, deed: Deed<'_>, progress: &dyn Progress) -> Result<Duration> {
+    pub fn run(self, requests: Requests<'_>, progress: &dyn Progress) -> Result<Duration> {
         let (next, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
         let failed = Mutex::new(None);
         // Held by requests, and alone by a flush that waits for them.
@@ -87,7 +87,7 @@ impl Workload {
                 if index >= self.count {
                     return;
                 }
-                if let Err(error) = self.request(deed, index, &mut buffer, &in_flight) {
+                if let Err(error) = self.request(requests, index, &mut buffer, &in_flight) {
                     stopped.store(true, Ordering::Relaxed);
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
@@ -111,11 +111,17 @@ impl Workload {
         }
     }
 
-    fn request(self, deed: Deed<'_>, index: u64, buffer: &mut [u8], in_flight: &RwLock<()>) -> Result<()> {
-        let place = self.place(index, deed.size());
-        match deed {
-            Deed::Read(disk) => disk.read_at(buffer, place),
-            Deed::Write { disk, pattern, flush_every, drain } => {
+    fn request(
+        self,
+        requests: Requests<'_>,
+        index: u64,
+        buffer: &mut [u8],
+        in_flight: &RwLock<()>,
+    ) -> Result<()> {
+        let place = self.place(index, requests.size());
+        match requests {
+            Requests::Read(disk) => disk.read_at(buffer, place),
+            Requests::Write { disk, pattern, flush_every, drain } => {
                 if flush_every.is_some_and(|every| index > 0 && index.is_multiple_of(every.get())) {
                     let _alone = drain.then(|| in_flight.write().unwrap_or_else(PoisonError::into_inner));
                     disk.flush()?;
@@ -143,8 +149,8 @@ mod tests {
         let disk = MemoryDisk::new(4096);
         disk.record();
         let flush_every = NonZeroU64::new(2);
-        let deed = Deed::Write { disk: &disk, pattern: 7, flush_every, drain: true };
-        workload(5, 1, 1024, 1536).run(deed, &()).unwrap();
+        let requests = Requests::Write { disk: &disk, pattern: 7, flush_every, drain: true };
+        workload(5, 1, 1024, 1536).run(requests, &()).unwrap();
         let places: Vec<_> = disk
             .operations()
             .into_iter()
@@ -163,8 +169,8 @@ mod tests {
     fn each_request_is_made_once_whatever_the_depth() {
         let disk = MemoryDisk::new(1 << 20);
         disk.record();
-        let deed = Deed::Write { disk: &disk, pattern: 1, flush_every: None, drain: true };
-        workload(1000, 8, 0, 512).run(deed, &()).unwrap();
+        let requests = Requests::Write { disk: &disk, pattern: 1, flush_every: None, drain: true };
+        workload(1000, 8, 0, 512).run(requests, &()).unwrap();
         assert_eq!(disk.operations().len(), 1000);
         assert_eq!(disk.to_bytes().iter().filter(|&&byte| byte == 1).count(), 512_000);
     }
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn what_fails_ends_it() {
         let disk = MemoryDisk::new(4096);
-        let error = workload(3, 2, 4000, 512).run(Deed::Read(&disk), &()).unwrap_err();
+        let error = workload(3, 2, 4000, 512).run(Requests::Read(&disk), &()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

@@ -10,39 +10,39 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
-mod ahead;
 mod concatenated;
 mod copy;
-mod excerpt;
+mod dd;
 mod extent;
 mod fiemap;
 mod file;
 mod lock;
+mod map_entry;
 mod memory;
-mod nature;
+mod not_a_disk;
 mod null;
 mod preallocate;
 mod rate;
+mod readahead;
 mod salvage;
 mod sparse;
 mod stream;
-mod stretch;
 mod window;
 
 pub use concatenated::Concatenated;
-pub use excerpt::Excerpt;
+pub use dd::DdRange;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
-pub use file::{FileDisk, Filesystem, InFile};
-pub use lock::{Access, Deed, FileInUse, InUse};
+pub use file::{FileDisk, FileRange, Filesystem};
+pub use lock::{Access, FileInUse, InUse, Permission};
+pub use map_entry::{HostPlace, MapEntry};
 pub use memory::{MemoryDisk, Operation};
-pub use nature::NoDisk;
+pub use not_a_disk::NotADisk;
 pub use null::NullDisk;
 pub use preallocate::Preallocation;
 pub use rate::RateLimited;
 pub use salvage::Salvage;
 pub use sparse::is_zero;
 pub use stream::Stream;
-pub use stretch::{HostPlace, Stretch};
 pub use window::Window;
 
 use std::sync::Arc;
@@ -76,13 +76,13 @@ pub trait BlockRead: Send + Sync {
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let extents = self.extents(range)?;
-        Ok(extents.iter().map(|extent| Stretch::of(extent.range, extent.kind)).collect())
+        Ok(extents.iter().map(|extent| MapEntry::of(extent.range, extent.kind)).collect())
     }
 
     /// Has `range`, which is about to be read, brought near while others work. A hint: nothing is known of it afterwards.
-    fn will_read(&self, _range: ByteRange) {}
+    fn prefetch(&self, _range: ByteRange) {}
 
     /// The file of the host that it is, byte for byte, where it is one.
     fn as_file(&self) -> Option<&FileDisk> {
@@ -94,7 +94,7 @@ pub trait BlockRead: Send + Sync {
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         range.check_within(self.size())?;
         Ok(None)
     }
@@ -177,20 +177,20 @@ macro_rules! read_as {
         fn extents(&$this, range: $crate::block::ByteRange) -> $crate::Result<$crate::block::Extents> {
             $disk.extents(range)
         }
-        fn stretches(&$this, range: $crate::block::ByteRange) -> $crate::Result<Vec<$crate::block::Stretch>> {
-            $disk.stretches(range)
+        fn map_entries(&$this, range: $crate::block::ByteRange) -> $crate::Result<Vec<$crate::block::MapEntry>> {
+            $disk.map_entries(range)
         }
-        fn will_read(&$this, range: $crate::block::ByteRange) {
-            $disk.will_read(range);
+        fn prefetch(&$this, range: $crate::block::ByteRange) {
+            $disk.prefetch(range);
         }
         fn as_file(&$this) -> Option<&$crate::block::FileDisk> {
             $disk.as_file()
         }
-        fn in_file(
+        fn file_range(
             &$this,
             range: $crate::block::ByteRange,
-        ) -> $crate::Result<Option<$crate::block::InFile<'_>>> {
-            $disk.in_file(range)
+        ) -> $crate::Result<Option<$crate::block::FileRange<'_>>> {
+            $disk.file_range(range)
         }
     };
 }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! - The planner asks for extents a window at a time and cuts what is data into batches of about 256 KiB, longer ones
-//!   where nothing is packed; holes are never read.
-//! - What comes next is announced to the source some megabytes ahead, so that a disk reads while batches are worked on.
+//!   where nothing is compressed; holes are never read.
+//! - What comes next is prefetched by the source some megabytes ahead, so that a disk reads while batches are worked on.
 //! - A worker takes a batch, reads it into a buffer that is used again and again, looks for zeroes and encodes.
 //! - The worker that completes the batch whose turn it is gives it, and those waiting behind it, to the sink.
 //!   So no thread only hands things on, and the sink sees pieces in ascending order, one at a time:
@@ -18,8 +18,8 @@
 
 mod batch;
 mod digests;
-mod line;
 mod planner;
+mod queue;
 mod sink;
 mod target;
 mod worker;
@@ -31,8 +31,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::progress::Progress;
 
-pub use sink::{Copies, Encoder, Piece, Sink};
-pub use target::{DiskSink, FilledSink, StreamSink, Zeroes};
+pub use sink::{CopyOffload, Encoder, Piece, Sink};
+pub use target::{DiskSink, NonSparseSink, StreamSink, Zeroes};
 
 /// How to convert.
 #[derive(Clone, Copy)]
@@ -101,26 +101,26 @@ pub fn convert_over(
     let encoder = sink.encoder()?;
     // The digests want to see the bytes, and so does who compares them.
     let unseen = options.digests.is_empty() && base.is_none() && begins_in_file(source);
-    let copies = if encoder.is_none() && unseen { sink.copies() } else { None };
+    let copies = if encoder.is_none() && unseen { sink.copy_offload() } else { None };
     let batch_len = batch::batch_len(unit, encoder.is_some(), copies);
-    let shares = copies.is_some_and(|copies| copies.shares);
-    let planner = planner::Planner::new(source, unit, batch_len, !shares);
+    let reflinks = copies.is_some_and(|copies| copies.reflinks);
+    let planner = planner::Planner::new(source, unit, batch_len, !reflinks);
     let worker = |encoder| worker::Worker { source, base, encoder, unit, batch_len, copies };
     let (totals, digests) = std::thread::scope(|scope| {
         let digests = digests::Digests::start(scope, options.digests);
         let target = batch::Target::new(sink, source, copies);
-        let line = line::Line::new(planner, target, &digests, options.progress);
+        let queue = queue::OrderedQueue::new(planner, target, &digests, options.progress);
         std::thread::scope(|scope| {
             let call_others = || {
                 let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
-                for encoder in line.widen(threads.map_or(1, NonZeroUsize::get)) {
-                    let (line, worker) = (&line, worker(encoder));
-                    scope.spawn(move || worker.run(line, || {}));
+                for encoder in queue.add_workers(threads.map_or(1, NonZeroUsize::get)) {
+                    let (queue, worker) = (&queue, worker(encoder));
+                    scope.spawn(move || worker.run(queue, || {}));
                 }
             };
-            worker(encoder).run(&line, call_others);
+            worker(encoder).run(&queue, call_others);
         });
-        line.finish().map(|totals| (totals, digests.finish()))
+        queue.finish().map(|totals| (totals, digests.finish()))
     })?;
     sink.finish()?;
     Ok(Summary { size: source.size(), read: totals.read, stored: totals.stored, digests })
@@ -129,7 +129,7 @@ pub fn convert_over(
 /// Whether the start of `source`, where a disk has its tables, is as it is in a file: then most of it is.
 fn begins_in_file(source: &dyn BlockRead) -> bool {
     // What is wrong there, reading tells.
-    source.size() > 0 && source.in_file(ByteRange::whole(1)).is_ok_and(|found| found.is_some())
+    source.size() > 0 && source.file_range(ByteRange::whole(1)).is_ok_and(|found| found.is_some())
 }
 
 #[cfg(test)]

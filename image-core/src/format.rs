@@ -1,11 +1,11 @@
 //! Images by name: which format a file has, and opening it with all that belongs to it.
 //!
 //! ```text
-//! name ─► medium ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
-//!         file, or                    └─ qcow2: header ─┬─ backing file? ─┐      ▲
-//!         an export                                     └─ data file? ────┤      │
-//!                                                           the gate (reference) │
-//!                                           refused · ignored · opened beneath ──┘
+//! name ─► protocol ─► chosen or probed ─┬─ raw ────────────────────────────────► Image
+//!         file, or                      └─ qcow2: header ─┬─ backing file? ─┐      ▲
+//!         an export                                       └─ data file? ────┤      │
+//!                                                             the gate (reference) │
+//!                                             refused · ignored · opened beneath ──┘
 //! ```
 //!
 //! What an image names is opened only if the caller allows it, and then only beneath the folder of the image that the
@@ -13,31 +13,29 @@
 
 mod ambiguity;
 mod commit;
-mod medium;
-mod member;
+mod image;
+mod node;
 mod probe;
+mod protocol;
 mod rebase;
 mod reference;
 mod writer;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 pub use ambiguity::ProbeRule;
 pub use commit::{Commit, commit};
-pub use medium::{Medium, NullDriver};
-pub use member::Member;
-pub use probe::{Foreign, ForeignKind, Probing, probe};
+pub use image::{Disk, Image};
+pub use node::FormatNode;
+pub use probe::{Probing, UnsupportedFormat, UnsupportedKind, probe};
+pub use protocol::{NullDriver, ProtocolNode};
 pub use rebase::{Differences, NewBacking, rebase};
-pub use reference::{Describe, Described, MAX_CHAIN_DEPTH, Reference, ReferenceRule};
+pub use reference::{MAX_CHAIN_DEPTH, ParseFilename, ParsedFilename, Reference, ReferenceRule};
 pub use writer::{ImageWriter, WriteOptions};
 
-use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, InFile, Stretch};
-use crate::error::{Doing, Error, Result};
-use crate::qcow2::{Header, Qcow2, snapshot};
-use crate::raw::Raw;
+use crate::block::Access;
+use crate::error::{Error, Result};
 
 /// A format that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +69,9 @@ impl FromStr for Format {
         match name {
             "raw" => Ok(Self::Raw),
             "qcow2" => Ok(Self::Qcow2),
-            _ => Err(Error::unsupported(format!("image format {name:?}: raw and qcow2 are read"))),
+            _ => {
+                Err(Error::unsupported(format!("image format {name:?} is not supported: raw and qcow2 are")))
+            }
         }
     }
 }
@@ -115,7 +115,7 @@ impl Share {
     /// What is done with a file of `format`.
     fn access(self, format: Format) -> Access {
         match (self, format) {
-            (Self::Writers, _) | (Self::RawWriters, Format::Raw) => Access::LOOK,
+            (Self::Writers, _) | (Self::RawWriters, Format::Raw) => Access::READ_SHARED,
             _ => Access::READ,
         }
     }
@@ -131,218 +131,16 @@ pub struct OpenOptions {
     /// What others may do meanwhile, with the image and with what it names.
     pub share: Share,
     /// What names mean that are no paths; `None`: nothing.
-    pub describe: Option<Describe>,
-}
-
-/// An open image of any format.
-#[derive(Debug)]
-pub struct Image {
-    path: PathBuf,
-    disk: Disk,
-}
-
-/// An image, by format.
-#[derive(Debug)]
-pub enum Disk {
-    /// A raw image.
-    Raw(Raw),
-    /// A qcow2 image.
-    Qcow2(Box<Qcow2>),
-}
-
-impl Image {
-    /// Opens the image at `path` (or the address of an export: [`Medium::open`]) for reading.
-    ///
-    /// # Errors
-    /// [`Refused`](crate::ErrorKind::Refused) (cause: [`ReferenceRule`]) if it names files that are not allowed;
-    /// [`InUse`](crate::ErrorKind::InUse) if another program writes to one of them, unless that is allowed;
-    /// [`Corrupt`](crate::ErrorKind::Corrupt), [`Unsupported`](crate::ErrorKind::Unsupported) or
-    /// [`Io`](crate::ErrorKind::Io).
-    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::in_medium(Medium::open(path.as_ref())?, options)
-    }
-
-    /// Opens the image in `medium` for reading.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn in_medium(medium: Medium, options: OpenOptions) -> Result<Self> {
-        let path = medium.path().to_owned();
-        let mut chain = reference::Chain::starting_with(&medium, options.references)?
-            .sharing(options.share)
-            .describing(options.describe);
-        let disk = open_medium(medium, options.format, &mut chain)
-            .doing(|| format!("opening {}", path.display()))?;
-        Ok(Self { path, disk })
-    }
-
-    /// The image as it was when the snapshot with this id or, where there is none, this name was taken.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if there is none; as [`open`](Self::open).
-    pub fn at_snapshot(&self, id_or_name: &str) -> Result<Self> {
-        let path = &self.path;
-        let none = || Error::invalid(format!("{} has no snapshot {id_or_name:?}", path.display()));
-        let image = self.as_qcow2().ok_or_else(none)?;
-        let (snapshots, _) = snapshot::list(&**image.file(), &image.header())?;
-        let snapshot = snapshot::find(&snapshots, id_or_name.as_bytes()).ok_or_else(none)?;
-        let doing = || format!("opening snapshot {id_or_name:?} of {}", path.display());
-        Ok(Self { path: path.clone(), disk: Disk::Qcow2(Box::new(image.at(snapshot).doing(doing)?)) })
-    }
-
-    /// Its format.
-    pub fn format(&self) -> Format {
-        match self.disk {
-            Disk::Raw(_) => Format::Raw,
-            Disk::Qcow2(_) => Format::Qcow2,
-        }
-    }
-
-    /// The image itself.
-    pub fn disk(&self) -> &Disk {
-        &self.disk
-    }
-
-    /// The qcow2 image, if it is one.
-    pub fn as_qcow2(&self) -> Option<&Qcow2> {
-        match &self.disk {
-            Disk::Qcow2(image) => Some(image),
-            Disk::Raw(_) => None,
-        }
-    }
-
-    /// What it was opened as.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn inner(&self) -> &dyn BlockRead {
-        match &self.disk {
-            Disk::Raw(raw) => raw,
-            Disk::Qcow2(image) => image.as_ref(),
-        }
-    }
-}
-
-/// Opens an image whose medium is open; what it names, by way of `chain`.
-fn open_medium(file: Medium, format: Option<Format>, chain: &mut reference::Chain) -> Result<Disk> {
-    let path = file.path().to_owned();
-    let probed = match format {
-        Some(format) => format,
-        None => probe(&file, file.probing())?,
-    };
-    file.lock(chain.share().access(probed))?;
-    let file: Arc<dyn BlockRead> = Arc::new(file);
-    if probed == Format::Raw {
-        return Ok(Disk::Raw(if format.is_some() { Raw::new(file) } else { Raw::assumed(file) }));
-    }
-    let header = Header::read(&*file)?;
-    let data_file = match Reference::to_data_file(&header)? {
-        Some(reference) => {
-            let data_file = chain.open(&reference, &path, Access::READ)?;
-            Some(Arc::new(data_file) as Arc<dyn BlockRead>)
-        }
-        None => None,
-    };
-    let backing = open_backing(&header, &path, chain)?;
-    Ok(Disk::Qcow2(Box::new(Qcow2::new(file, header, backing, data_file)?)))
-}
-
-/// Opens the backing file of the image at `image`, for reading, if it has one.
-fn open_backing(
-    header: &Header,
-    image: &Path,
-    chain: &mut reference::Chain,
-) -> Result<Option<Arc<dyn BlockRead>>> {
-    let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
-    let reference = chain.described(reference);
-    let file = chain.open(&reference, image, Access::LOOK)?;
-    let name = file.path().display().to_string();
-    let disk = open_medium(file, reference.format(), chain)
-        .doing(|| format!("opening the backing file {name:?}"))?;
-    Ok(Some(match disk {
-        Disk::Raw(raw) => Arc::new(raw),
-        Disk::Qcow2(image) => Arc::<Qcow2>::from(image),
-    }))
-}
-
-impl BlockRead for Image {
-    fn size(&self) -> u64 {
-        self.inner().size()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let len = buf.len();
-        self.inner()
-            .read_at(buf, offset)
-            .doing(|| format!("reading {len} bytes at guest offset {offset:#x} of {}", self.path.display()))
-    }
-
-    fn extents(&self, range: ByteRange) -> Result<Extents> {
-        self.inner().extents(range).doing(|| format!("mapping {}", self.path.display()))
-    }
-
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        self.inner().stretches(range).doing(|| format!("mapping {}", self.path.display()))
-    }
-
-    fn will_read(&self, range: ByteRange) {
-        self.inner().will_read(range);
-    }
-
-    fn as_file(&self) -> Option<&FileDisk> {
-        self.inner().as_file()
-    }
-
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.inner().in_file(range).doing(|| format!("mapping {}", self.path.display()))
-    }
+    pub parse_filename: Option<ParseFilename>,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
 
     #[test]
     fn formats_have_names() {
         assert!("vmdk".parse::<Format>().is_err());
         assert_eq!("qcow2".parse::<Format>().unwrap().to_string(), "qcow2");
-    }
-
-    /// The bytes that storage was asked for by this thread; none are counted where files are in memory only.
-    fn read_from_storage() -> u64 {
-        let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
-        let count = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
-        count.unwrap().parse().unwrap()
-    }
-
-    #[test]
-    fn what_is_announced_of_an_image_its_file_brings() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk.raw");
-        std::fs::write(&path, vec![7; 4 << 20]).unwrap();
-        let file = std::fs::File::open(&path).unwrap();
-        let forget = || {
-            file.sync_all().unwrap();
-            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        };
-        forget();
-        let before = read_from_storage();
-        file.read_at(&mut [0], 0).unwrap();
-        if read_from_storage() == before {
-            let required = std::env::var_os("GOLDIMG_PEERS").is_some_and(|value| value == "required");
-            assert!(!required, "a folder on a disk is needed: files are in memory here");
-            eprintln!("skipped: files are in memory here");
-            return;
-        }
-        forget();
-        let image = Image::open(&path, OpenOptions::default()).unwrap();
-        let before = read_from_storage();
-        image.will_read(ByteRange::between(1 << 20, 3 << 20));
-        assert_eq!(read_from_storage() - before, 2 << 20);
-        image.read_at(&mut vec![0; 2 << 20], 1 << 20).unwrap();
-        assert_eq!(read_from_storage() - before, 2 << 20, "it was there already");
     }
 }

@@ -22,6 +22,7 @@ pub mod deflate;
 pub mod digest;
 mod error;
 pub mod format;
+pub mod free_space;
 pub mod fs;
 pub mod map;
 pub mod measure;
@@ -31,6 +32,5 @@ pub mod partition;
 pub mod progress;
 pub mod qcow2;
 pub mod raw;
-pub mod unused;
 
 pub use error::{Doing, Error, ErrorKind, Result};

@@ -1,34 +1,34 @@
-//! The map of a disk: where the bytes of each part come from, in stretches as long as they can be.
+//! The map of a disk: where the bytes of each part come from, in entries as long as they can be.
 //!
 //! ```text
 //! 0                                                                    size
 //! │ depth 1, data, base.raw │ depth 0, data, top.qcow2 │ zero, nowhere    │
 //! ```
 //!
-//! Asked for a part at a time, so that a disk divided into millions of stretches needs no more memory than one that
+//! Asked for a part at a time, so that a disk divided into millions of entries needs no more memory than one that
 //! is whole.
 
-use crate::block::{BlockRead, ByteRange, Stretch};
+use crate::block::{BlockRead, ByteRange, MapEntry};
 use crate::error::{Doing, Result};
 
 /// How much is asked about at first.
 const FIRST_WINDOW: u64 = 64 << 20;
 /// How much is asked about at most: an empty disk of 2⁶² bytes is mapped in four million steps of this.
 const LARGEST_WINDOW: u64 = 1 << 40;
-/// Answers with fewer stretches make the next window larger, those with more make it smaller.
+/// Answers with fewer entries make the next window larger, those with more make it smaller.
 const FEW: usize = 1024;
 const MANY: usize = 8 * FEW;
 
-/// The stretches of a part of a disk, in ascending order; neighbours differ. After an error, none.
+/// The entries of a part of a disk, in ascending order; neighbours differ. After an error, none.
 pub struct Map<'a> {
     disk: &'a dyn BlockRead,
     at: u64,
     end: u64,
     window: u64,
     /// What was answered, the next one last.
-    answered: Vec<Stretch>,
+    answered: Vec<MapEntry>,
     /// Not yet given out: the next one may follow it without a seam.
-    pending: Option<Stretch>,
+    pending: Option<MapEntry>,
 }
 
 impl<'a> Map<'a> {
@@ -45,7 +45,7 @@ impl<'a> Map<'a> {
 
     fn ask(&mut self) -> Result<()> {
         let range = ByteRange::between(self.at, self.end.min(self.at.saturating_add(self.window)));
-        self.answered = self.disk.stretches(range).doing(|| {
+        self.answered = self.disk.map_entries(range).doing(|| {
             format!("asking what is in the {} bytes at guest offset {:#x}", range.len(), range.offset())
         })?;
         debug_assert_eq!(self.answered.iter().map(|it| it.range.len()).sum::<u64>(), range.len());
@@ -61,7 +61,7 @@ impl<'a> Map<'a> {
 }
 
 impl Iterator for Map<'_> {
-    type Item = Result<Stretch>;
+    type Item = Result<MapEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -117,11 +117,11 @@ pub fn exact(source: &dyn BlockRead, image: NewImage, options: &Options) -> Resu
 /// The clusters of a new image that would hold something else than zeroes.
 fn data_clusters(disk: &dyn BlockRead, geometry: Geometry) -> Result<u64> {
     let (mut count, mut counted_until) = (0, 0);
-    for stretch in Map::new(disk) {
-        let stretch = stretch?;
-        if stretch.data && !stretch.zero {
-            let first = geometry.cluster_index(stretch.range.offset()).max(counted_until);
-            let end = geometry.clusters_for(stretch.range.end());
+    for entry in Map::new(disk) {
+        let entry = entry?;
+        if entry.data && !entry.zero {
+            let first = geometry.cluster_index(entry.range.offset()).max(counted_until);
+            let end = geometry.clusters_for(entry.range.end());
             count += end.saturating_sub(first);
             counted_until = end;
         }

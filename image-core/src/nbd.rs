@@ -12,23 +12,23 @@
 //!
 //! - The server is not trusted: what it says is checked before anything is allocated, and what breaks a rule ends the
 //!   connection. Only an error that it reports leaves it of use.
-//! - Nobody waits for ever: see [`Patience`].
-//! - What is to be encrypted is never sent otherwise. An address alone cannot ask for it: it needs [`Credentials`].
+//! - Nobody waits for ever: see [`Timeouts`].
+//! - What is to be encrypted is never sent otherwise. An address alone cannot ask for it: it needs [`TlsCredentials`].
 
 mod address;
 mod connection;
-mod encryption;
 mod export;
 mod handshake;
 #[deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 mod reply;
 mod session;
 mod socket;
+mod tls;
 mod violation;
 mod wire;
 
 pub use address::{Address, AddressRule, Server};
-pub use connection::{ExportOptions, Patience};
-pub use encryption::{Cipher, Credentials};
+pub use connection::{ExportOptions, Timeouts};
 pub use export::Export;
-pub use violation::{Fault, NotConnected, Refusal, Violation};
+pub use tls::{TlsCredentials, TlsSession};
+pub use violation::{NotConnected, Refusal, ServerError, Violation};

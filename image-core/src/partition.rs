@@ -11,6 +11,7 @@
 
 mod gpt;
 mod mbr;
+mod sector;
 
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ pub use gpt::{GptRule, NewPartition, write_gpt};
 pub use mbr::{MbrRule, ProtectiveRule, check_protective};
 
 use crate::block::{BlockRead, ByteRange, Window};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 
 /// The size of a sector of the tables that are written, in bytes. 4096 is read too.
 pub const SECTOR_SIZE: u64 = 512;
@@ -134,31 +135,4 @@ impl Partition {
             PartitionKind::Mbr(_) => false,
         }
     }
-}
-
-/// `count` sectors from `first` on, as bytes within a disk of `size` bytes.
-fn sectors(first: u64, count: u64, sector_size: u64, size: u64) -> Option<ByteRange> {
-    let range = ByteRange::new(first.checked_mul(sector_size)?, count.checked_mul(sector_size)?).ok()?;
-    (!range.is_empty() && range.end() <= size).then_some(range)
-}
-
-/// `len` bytes at `offset`, or `None` where the disk ends before.
-fn read_bytes(disk: &(impl BlockRead + ?Sized), offset: u64, len: usize) -> Result<Option<Vec<u8>>> {
-    match ByteRange::new(offset, len as u64) {
-        Ok(range) if range.end() <= disk.size() => {
-            let mut bytes = vec![0; len];
-            disk.read_at(&mut bytes, offset)?;
-            Ok(Some(bytes))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// The bytes of `bytes` at `at`; zeroes past its end, which the callers rule out by length.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-}
-
-fn corrupt(rule: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::corrupt(rule)
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
+use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::fs::{
-    Ext4, FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, make_fat, open,
-    remove_from_fat, unused_ranges,
+    Ext4, FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, free_ranges,
+    make_fat, open, remove_from_fat,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
-use image_core::unused::{UsedOnly, survey};
 use uuid::{Uuid, uuid};
 
 const MIB: u64 = 1 << 20;
@@ -378,7 +378,7 @@ fn unused_blocks_are_those_that_dumpe2fs_calls_free() {
             let _ = judge(&debugfs, &["-w", "-R", &request, &path]);
         }
         let size: u64 = block_size.parse().expect("a number");
-        let ranges = unused_ranges(&disk).expect("a sound filesystem");
+        let ranges = free_ranges(&disk).expect("a sound filesystem");
         let ours: Vec<u64> =
             ranges.iter().flat_map(|range| range.offset() / size..range.end() / size).collect();
         let free = free_blocks(&judge(&dumpe2fs, &[&path]), if features == "bigalloc" { 16 } else { 1 });
@@ -387,7 +387,7 @@ fn unused_blocks_are_those_that_dumpe2fs_calls_free() {
         assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].offset()));
         // A journal that has something to replay may say otherwise.
         disk.write_at(&[0x46], 1024 + 0x60).expect("a flag");
-        assert!(unused_ranges(&disk).is_err());
+        assert!(free_ranges(&disk).is_err());
         std::fs::remove_file(&path).expect("a file");
     }
 }
@@ -423,8 +423,8 @@ fn free_blocks_of_ext4_become_holes_and_its_files_stay() {
         bytes.chunks_exact(4096).any(|block| block == &gone[8192..8192 + 4096])
     };
     assert!(has_gone(&path), "removing a file leaves its bytes");
-    let found = survey(&disk).expect("a survey");
-    assert_eq!(found.doubted, []);
+    let found = find_free_space(&disk).expect("a survey");
+    assert_eq!(found.skipped, []);
     let root = Window::new(&disk, ByteRange::between(68 * MIB, 127 * MIB)).expect("a partition");
     let superblock = Superblock::read(&root).expect("a superblock");
     // One group, whose bitmap is written.
@@ -432,7 +432,7 @@ fn free_blocks_of_ext4_become_holes_and_its_files_stay() {
     assert_eq!(free, superblock.free_block_count * 4096);
     let target = dir.path().join("used-only.raw");
     let sink_disk = FileDisk::create_new(&target, disk.size()).expect("a new disk");
-    let source = UsedOnly::new(&disk, found);
+    let source = WithoutFreeSpace::new(&disk, found);
     convert(&source, &mut DiskSink::new(&sink_disk, Zeroes::AlreadyThere), &Options::default())
         .expect("a copy");
     let target = target.to_str().expect("text");
@@ -461,10 +461,10 @@ fn bitmaps_that_cannot_be_believed_leave_everything_in_use() {
         for command in commands {
             judge(&debugfs, &["-w", "-R", command, &format!("{path}?offset=71303168")]);
         }
-        let found = survey(&disk).expect("a survey");
+        let found = find_free_space(&disk).expect("a survey");
         assert_eq!(found.unused, []);
         assert!(
-            matches!(&found.doubted[..], [(at, why)] if *at == 68 * MIB && why.contains(said)),
+            matches!(&found.skipped[..], [(at, why)] if *at == 68 * MIB && why.contains(said)),
             "{found:?}"
         );
     }
@@ -481,13 +481,13 @@ fn bitmaps_that_cannot_be_believed_leave_everything_in_use() {
     // One block in use is called free, and one that is free in use: the sum is right, the checksum is not.
     disk.write_at(&[0xfe], bitmap).expect("a write");
     let mut last = [0; 1];
-    let free = survey(&disk).expect("a survey");
+    let free = find_free_space(&disk).expect("a survey");
     assert_eq!(free.unused, [], "the number of free blocks is wrong too");
     let at = (0..1800).find(|at| {
         disk.read_at(&mut last, bitmap + at).expect("a bitmap");
         last == [0]
     });
     disk.write_at(&[1], bitmap + at.expect("free blocks")).expect("a write");
-    let found = survey(&disk).expect("a survey");
-    assert!(found.unused.is_empty() && found.doubted[0].1.contains("checksum"), "{found:?}");
+    let found = find_free_space(&disk).expect("a survey");
+    assert!(found.unused.is_empty() && found.skipped[0].1.contains("checksum"), "{found:?}");
 }

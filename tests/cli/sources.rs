@@ -100,7 +100,7 @@ const PACKED: [(&str, &str); 20] = [
 fn what_is_packed_or_another_programs_is_refused_by_its_name() {
     let Some(folder) = packed() else { return };
     for (name, what) in PACKED {
-        let told = format!("it looks like {what}, which is not read here; say so if it is a raw disk");
+        let told = format!("it looks like {what}, which is not supported; use -f raw if it is a raw disk");
         for words in [
             &["convert", name, "new.qcow2"][..],
             &["info", name],

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image_core::block::{BlockRead, ByteRange, ExtentKind, Stretch};
+use image_core::block::{BlockRead, ByteRange, ExtentKind, MapEntry};
 use image_core::format::{Format, Image, OpenOptions, References};
 use image_core::map::Map;
 
@@ -96,8 +96,8 @@ fn agrees_with_qemu(bench: &Bench, path: &Path) {
 }
 
 /// As `qemu-img map --output=json` shows it.
-fn as_json(stretch: &Stretch) -> serde_json::Value {
-    let Stretch { range, depth, present, zero, data, compressed, host } = stretch;
+fn as_json(stretch: &MapEntry) -> serde_json::Value {
+    let MapEntry { range, depth, present, zero, data, compressed, host } = stretch;
     let mut shown = serde_json::json!({
         "start": range.offset(), "length": range.len(), "depth": depth,
         "present": present, "zero": zero, "data": data, "compressed": compressed,

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use image_core::block::FileDisk;
 use image_core::qcow2::Header;
-use image_core::qcow2::check::{CheckResult, Repair, Repaired, repair};
+use image_core::qcow2::check::CheckResult;
+use image_core::qcow2::repair::{Repair, Repaired, repair};
 
 use super::qcow2_check::{Bench, COPIED, Tables, result_of};
 use crate::support::goldimg;

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, ZeroMode};
 use image_core::convert::{Piece, Sink, Zeroes};
-use image_core::format::{ImageWriter, Member, References, WriteOptions};
+use image_core::format::{FormatNode, ImageWriter, References, WriteOptions};
 use image_core::qcow2::Version;
-use image_core::qcow2::write::{NewSnapshot, PackedSink, apply_snapshot, create_snapshot, delete_snapshot};
+use image_core::qcow2::write::{
+    CompressedSink, NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot,
+};
 
 use super::qcow2_check::Bench;
 
@@ -17,7 +19,7 @@ const OPTIONS: WriteOptions = WriteOptions {
     format: None,
     references: References::AllowBeneath,
     share: image_core::format::Share::Readers,
-    describe: None,
+    parse_filename: None,
 };
 
 /// The size of a new disk, in bytes.
@@ -74,7 +76,8 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kin
     match random.below(14) {
         12 | 13 if kind.has_snapshots => {
             // Compressed clusters are whole ones. QEMU stores them only where nothing has a place.
-            let cluster = Member::open_writable(image, None).unwrap().header.unwrap().geometry.cluster_size();
+            let cluster =
+                FormatNode::open_writable(image, None).unwrap().header.unwrap().geometry.cluster_size();
             let (start, end) = (start / cluster * cluster, end.next_multiple_of(cluster).min(size));
             let whole = ByteRange::between(start, end / cluster * cluster);
             if kind.version == Version::V3 && !whole.is_empty() && random.below(2) == 0 {
@@ -135,19 +138,19 @@ fn step(bench: &Bench, image: &Path, model: &mut Model, random: &mut Random, kin
 
 /// Stores `range`, whole clusters of `byte`, compressed.
 fn pack(writer: &ImageWriter, range: ByteRange, byte: u8) {
-    let mut sink = PackedSink::new(writer.as_qcow2().unwrap(), None, Zeroes::Write).unwrap();
+    let mut sink = CompressedSink::new(writer.as_qcow2().unwrap(), None, Zeroes::Write).unwrap();
     let mut packed = Vec::new();
     let unit = vec![byte; sink.unit_size() as usize];
     assert!(sink.encoder().unwrap().unwrap().encode(&unit, &mut packed).unwrap());
     for start in (range.offset()..range.end()).step_by(unit.len()) {
         let part = ByteRange::between(start, (start + unit.len() as u64).min(range.end()));
-        sink.put(part, Piece::Packed(&packed)).unwrap();
+        sink.put(part, Piece::Compressed(&packed)).unwrap();
     }
 }
 
 /// Takes, applies or deletes a snapshot, if refcounts are wide enough.
 fn snapshots(image: &Path, model: &mut Model, random: &mut Random) {
-    let member = Member::open_writable(image, None).unwrap();
+    let member = FormatNode::open_writable(image, None).unwrap();
     let header = member.header.as_ref().unwrap();
     let index = random.below(model.saved.len() as u64) as usize;
     match (random.below(4), model.saved.get(index).cloned()) {

@@ -120,7 +120,7 @@ const UNCLOSED: &[Row] = &[
          Leaked cluster 6 refcount=1 reference=0\nRepairing cluster 6 refcount=1 reference=0\n\
          Repairing OFLAG_COPIED data cluster: l2_entry=8000000100000000 refcount=0\n\
          qemu-img: Could not open 'damaged.qcow2': opening damaged.qcow2 for writing: repairing the image, which was not \
-         closed: 1 faults are left that a repair does not mend: check the image\n",
+         closed: 1 errors are left that a repair does not fix: check the image\n",
         1,
     ),
 ];

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use image_core::block::BlockWrite;
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::Version;
-use image_core::qcow2::write::{Amendment, amend, set_backing};
+use image_core::qcow2::write::{Amendment, amend, change_backing_file};
 
 use super::image::{WriteArgs, advised};
 use super::image_options::ImageOptions;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let path = &args.image.path;
     let name = printable(&path.display().to_string());
     let unclosed = args.image.unclosed();
-    let member = advised(Member::open_writable(path, args.image.format))?;
+    let member = advised(FormatNode::open_writable(path, args.image.format))?;
     let header = member.header.ok_or_else(|| anyhow!("{name}: a raw image has no options"));
     let header = header.hint(|| format!("goldimg convert -O qcow2 {name} OUTPUT"))?;
     let amendment = Amendment {
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     if let Some(backing) = &options.backing_file {
         let format = options.backing_format.map(|format| format.to_string());
         let new = (!backing.is_empty()).then_some((backing.as_slice(), format.as_deref()));
-        set_backing(&*file, &header, new).with_context(|| format!("amending {name}"))?;
+        change_backing_file(&*file, &header, new).with_context(|| format!("amending {name}"))?;
     }
     unclosed.tell(ui);
     if has_bitmaps && header.version == Version::V2 {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use image_core::bench::{Deed, Workload};
+use image_core::bench::{Requests, Workload};
 use image_core::format::{Format, ImageWriter, References, Share, WriteOptions};
 use serde_json::json;
 
@@ -85,18 +85,21 @@ fn measure(args: &Args, workload: Workload, ui: &Ui) -> anyhow::Result<Duration>
     let watch = ui.bytes("measuring", workload.count.saturating_mul(workload.len as u64));
     if !args.write {
         let image = args.backing.open(&args.image, args.format, share, ui)?;
-        return Ok(workload.run(Deed::Read(&image), &watch)?);
+        return Ok(workload.run(Requests::Read(&image), &watch)?);
     }
     let image = writer(&args.image, args, share)?;
     let (pattern, flush_every, drain) = (args.pattern, args.flush_interval, !args.no_drain);
-    let took = workload.run(Deed::Write { disk: &image, pattern, flush_every, drain }, &watch)?;
+    let took = workload.run(Requests::Write { disk: &image, pattern, flush_every, drain }, &watch)?;
     image.close()?;
     Ok(took)
 }
 
 fn writer(path: &Path, args: &Args, share: Share) -> anyhow::Result<ImageWriter> {
     let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
-    Ok(ImageWriter::open(path, WriteOptions { format: args.format, references, share, describe: None })?)
+    Ok(ImageWriter::open(
+        path,
+        WriteOptions { format: args.format, references, share, parse_filename: None },
+    )?)
 }
 
 fn show(args: &Args, took: Duration, ui: &Ui) -> anyhow::Result<()> {

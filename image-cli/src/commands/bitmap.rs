@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use image_core::format::{Format, Member, OpenOptions};
+use image_core::format::{Format, FormatNode, OpenOptions};
 use image_core::qcow2::Header;
 use image_core::qcow2::bitmap::{self, Bitmap, Bits};
 use image_core::qcow2::write::{BitmapChange, change_bitmaps};
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         return list(args, ui);
     }
     let unclosed = Unclosed::look(&args.image.path, args.image.format);
-    let member = Member::open_writable(&args.image.path, args.image.format)?;
+    let member = FormatNode::open_writable(&args.image.path, args.image.format)?;
     let header = qcow2_header(&member, &name)?;
     change_bitmaps(&member.file, header, &changes)
         .hint(|| format!("goldimg bitmap {name}"))
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn qcow2_header<'a>(member: &'a Member, name: &str) -> anyhow::Result<&'a Header> {
+fn qcow2_header<'a>(member: &'a FormatNode, name: &str) -> anyhow::Result<&'a Header> {
     let header = member.header.as_ref();
     header.ok_or_else(|| anyhow!("{name}: a {} image has no bitmaps", member.format))
 }
@@ -122,7 +122,7 @@ fn granularity_bits(size: u64) -> anyhow::Result<u8> {
 fn other(file: &PathBuf, args: &Args, source: &str) -> anyhow::Result<Bits> {
     let name = printable(&file.display().to_string());
     let options = OpenOptions { format: args.source_format, ..args.image.options() };
-    let member = unless_shared(Member::open(file, options))?;
+    let member = unless_shared(FormatNode::open(file, options))?;
     let header = qcow2_header(&member, &name)?;
     let bitmaps = bitmap::list(&member.file, header)?;
     let found = bitmaps.iter().find(|bitmap| bitmap.name == source.as_bytes());
@@ -139,7 +139,7 @@ fn other(file: &PathBuf, args: &Args, source: &str) -> anyhow::Result<Bits> {
 }
 
 fn list(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let member = unless_shared(Member::open(&args.image.path, args.image.options()))?;
+    let member = unless_shared(FormatNode::open(&args.image.path, args.image.options()))?;
     let mut values = Vec::new();
     if let Some(header) = &member.header {
         for bitmap in bitmap::list(&member.file, header)? {

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::ValueEnum;
 use image_core::ErrorKind;
-use image_core::format::{Medium, Member};
-use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check, repair};
+use image_core::format::{FormatNode, ProtocolNode};
+use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
+use image_core::qcow2::repair::{Repair, Repaired, Step, repair};
 use serde_json::json;
 
 use super::image::{ImageArgs, human_size, unless_shared};
@@ -47,8 +48,11 @@ enum What {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let member = match args.repair {
-        Some(_) => Member::in_medium_to_repair(Medium::open_writable(&args.image.path)?, args.image.format)?,
-        None => unless_shared(Member::open_to_check(&args.image.path, args.image.options()))?,
+        Some(_) => FormatNode::open_node_to_repair(
+            ProtocolNode::open_writable(&args.image.path)?,
+            args.image.format,
+        )?,
+        None => unless_shared(FormatNode::open_to_check(&args.image.path, args.image.options()))?,
     };
     let name = printable(&args.image.path.display().to_string());
     let Some(header) = &member.header else {
@@ -86,7 +90,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn repaired(
-    member: &Member,
+    member: &FormatNode,
     what: What,
     name: &str,
     show: &mut dyn FnMut(String),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use image_core::block::BlockRead;
-use image_core::format::{Commit, Image, Medium, OpenOptions, commit};
+use image_core::format::{Commit, Image, OpenOptions, ProtocolNode, commit};
 use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         format: options.format,
         references: options.references,
         share: options.share,
-        describe: None,
+        parse_filename: None,
     };
     let size = advised(Image::open(path, open))?.size();
     let watch = ui.bytes("committing", size);
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     };
     let job = Commit { options, base: args.base.clone(), keep: args.keep };
     let unclosed = args.image.unclosed();
-    advised(commit(&Medium::open(path)?, &job, &mut done))?;
+    advised(commit(&ProtocolNode::open(path)?, &job, &mut done))?;
     unclosed.tell(ui);
     ui.note(&format!("{}: committed", printable(&path.display().to_string())));
     Ok(ExitCode::SUCCESS)

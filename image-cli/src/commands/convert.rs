@@ -18,11 +18,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, BlockWrite, Excerpt, FileDisk};
+use image_core::block::{BlockRead, BlockWrite, DdRange, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
 use image_core::format::{Image, Share};
-use image_core::qcow2::write::PackedSink;
+use image_core::qcow2::write::CompressedSink;
 use image_core::qcow2::{Header, Qcow2Sink};
 use serde::Serialize;
 
@@ -131,7 +131,7 @@ pub(crate) struct Args {
     pub(crate) target: PathBuf,
     /// Only this part of SOURCE.
     #[arg(skip)]
-    pub(crate) excerpt: Option<Excerpt>,
+    pub(crate) excerpt: Option<DdRange>,
 }
 
 impl Args {
@@ -303,7 +303,7 @@ fn share(args: &Args, source: &Source<'_>, output: &Output) -> anyhow::Result<bo
     let Some(file) = output.file().filter(|_| args.sparse_size.is_none()) else { return Ok(false) };
     let Some(path) = source.raw_file() else { return Ok(false) };
     let source = FileDisk::open(path).ok().filter(|again| again.size() == source.disk().size());
-    Ok(source.map_or(Ok(false), |source| file.share_all_of(&source))?)
+    Ok(source.map_or(Ok(false), |source| file.reflink(&source))?)
 }
 
 fn lost(source: &Source<'_>) -> Vec<Lost> {
@@ -355,7 +355,7 @@ impl Job {
             let zeroes = if output.reads_as_zeroes() { Zeroes::AlreadyThere } else { Zeroes::Write };
             if self.compresses() {
                 let image = image.as_qcow2().ok_or_else(|| anyhow!("a raw image cannot be compressed"))?;
-                return Ok(Box::new(PackedSink::new(image, self.level, zeroes)?));
+                return Ok(Box::new(CompressedSink::new(image, self.level, zeroes)?));
             }
             return self.disk_sink(image, zeroes);
         }

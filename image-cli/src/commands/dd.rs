@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use image_core::block::Excerpt;
+use image_core::block::DdRange;
 
 use super::convert::{self, options::Format};
 use super::image::Backing;
@@ -76,14 +76,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 struct Operands {
     input: PathBuf,
     output: PathBuf,
-    excerpt: Excerpt,
+    excerpt: DdRange,
 }
 
 impl Operands {
     /// Reads `words`; of two of a name the later one counts.
     fn parse(words: &[OsString]) -> anyhow::Result<Self> {
         let (mut input, mut output) = (None, None);
-        let mut excerpt = Excerpt { block_len: BLOCK_LEN, skip: 0, count: None };
+        let mut excerpt = DdRange { block_len: BLOCK_LEN, skip: 0, count: None };
         for word in words {
             let bytes = word.as_bytes();
             let at = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
@@ -151,7 +151,7 @@ mod tests {
     fn operands_are_those_of_dd() {
         let operands = parse("count=3 if=a=b bs=1M of=c skip=2 bs=4K").unwrap();
         assert_eq!((operands.input, operands.output), ("a=b".into(), "c".into()));
-        assert_eq!(operands.excerpt, Excerpt { block_len: 4096, skip: 2, count: Some(3) });
+        assert_eq!(operands.excerpt, DdRange { block_len: 4096, skip: 2, count: Some(3) });
         assert_eq!(parse("if=a of=b").unwrap().excerpt.block_len, 512);
         for (wrong, told) in [
             ("of=b", "there is no input"),

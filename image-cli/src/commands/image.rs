@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use image_core::ErrorKind;
 use image_core::format::{
-    Format, Image, ImageWriter, Member, OpenOptions, ProbeRule, ReferenceRule, References, Share,
+    Format, FormatNode, Image, ImageWriter, OpenOptions, ProbeRule, ReferenceRule, References, Share,
     WriteOptions,
 };
 use image_core::nbd::Address;
@@ -60,7 +60,7 @@ impl ImageArgs {
     pub(crate) fn options(&self) -> OpenOptions {
         // A raw image that somebody writes to is no riddle: what is shown of it are its sizes.
         let share = if self.force_share { Share::Writers } else { Share::RawWriters };
-        OpenOptions { format: self.format, references: References::Refuse, share, describe: None }
+        OpenOptions { format: self.format, references: References::Refuse, share, parse_filename: None }
     }
 }
 
@@ -82,7 +82,7 @@ impl WriteArgs {
     /// How it is opened.
     pub(crate) fn options(&self) -> WriteOptions {
         let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
-        WriteOptions { format: self.format, references, share: Share::RawWriters, describe: None }
+        WriteOptions { format: self.format, references, share: Share::RawWriters, parse_filename: None }
     }
 
     /// Opens it for writing.
@@ -113,9 +113,13 @@ impl Unclosed {
         if path.to_str().is_some_and(Address::is_meant_by) {
             return Self { name: None };
         }
-        let look =
-            OpenOptions { format, references: References::Refuse, share: Share::Writers, describe: None };
-        let header = Member::open(path, look).ok().and_then(|member| member.header);
+        let look = OpenOptions {
+            format,
+            references: References::Refuse,
+            share: Share::Writers,
+            parse_filename: None,
+        };
+        let header = FormatNode::open(path, look).ok().and_then(|member| member.header);
         let is_unclosed = header.is_some_and(|header| header.is_dirty() && !header.is_corrupt());
         Self { name: is_unclosed.then(|| printable(&path.display().to_string())) }
     }
@@ -178,7 +182,7 @@ impl Backing {
         ui: &Ui,
     ) -> anyhow::Result<Image> {
         let references = if self.allowed { References::AllowBeneath } else { References::Refuse };
-        let opened = Image::open(path, OpenOptions { format, references, share, describe: None });
+        let opened = Image::open(path, OpenOptions { format, references, share, parse_filename: None });
         let hint = match opened.as_ref().map_err(image_core::Error::kind) {
             Err(ErrorKind::Refused) if self.allowed => {
                 Some("move what it names beneath the folder of the image")

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use image_core::block::Preallocation;
-use image_core::format::{Format, Member, OpenOptions, Share};
+use image_core::format::{Format, FormatNode, OpenOptions, Share};
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
 use crate::failure::{Advise, USAGE};
@@ -137,7 +137,7 @@ pub(crate) fn look_at(image: &Path, name: &[u8], format: Option<Format>) -> anyh
     let path = folder.join(OsStr::from_bytes(name));
     let shown = printable(&path.display().to_string());
     let look = OpenOptions { format, share: Share::RawWriters, ..OpenOptions::default() };
-    let member = Member::open(&path, look);
+    let member = FormatNode::open(&path, look);
     let hint = match &member {
         Err(_) if !folder.as_os_str().is_empty() && !path.exists() => {
             Some("a relative name of a backing file starts at the folder of the image that names it")

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use image_core::block::BlockRead;
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::{Compression, Header, Version};
@@ -30,13 +30,13 @@ pub(crate) struct Args {
 
 /// An image and what is in it.
 struct Known {
-    member: Member,
+    member: FormatNode,
     snapshots: Vec<Snapshot>,
     bitmaps: Vec<Bitmap>,
 }
 
 impl Known {
-    fn of(member: Member) -> image_core::Result<Self> {
+    fn of(member: FormatNode) -> image_core::Result<Self> {
         let (snapshots, bitmaps) = match &member.header {
             Some(header) => (snapshot::list(&member.file, header)?.0, bitmap::list(&member.file, header)?),
             None => (Vec::new(), Vec::new()),
@@ -52,8 +52,8 @@ impl Known {
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let (path, options) = (&args.image.path, args.image.options());
     let members = unless_shared(match args.backing_chain {
-        true => Member::chain(path, options),
-        false => Member::open(path, options).map(|member| vec![member]),
+        true => FormatNode::backing_chain(path, options),
+        false => FormatNode::open(path, options).map(|member| vec![member]),
     })?;
     let known: Vec<Known> = members.into_iter().map(Known::of).collect::<Result<_, _>>()?;
     for one in &known {

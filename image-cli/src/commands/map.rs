@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use image_core::block::{BlockRead, ByteRange, Stretch};
+use image_core::block::{BlockRead, ByteRange, MapEntry};
 use image_core::map::Map;
 use serde_json::json;
 
@@ -57,11 +57,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn file_of(stretch: &Stretch) -> Option<String> {
+fn file_of(stretch: &MapEntry) -> Option<String> {
     stretch.host.as_ref()?.file.as_ref().map(|file| file.display().to_string())
 }
 
-fn as_json(stretch: &Stretch) -> String {
+fn as_json(stretch: &MapEntry) -> String {
     let mut value = json!({
         "start": stretch.range.offset(), "length": stretch.range.len(), "depth": stretch.depth,
         "present": stretch.present, "zero": stretch.zero, "data": stretch.data, "compressed": stretch.compressed,
@@ -79,13 +79,13 @@ fn heading() -> String {
     format!("{:>18} {:>12}  {:<24} {}", "guest offset", "length", "what", "where")
 }
 
-fn as_line(stretch: &Stretch) -> String {
+fn as_line(stretch: &MapEntry) -> String {
     let what = match stretch {
-        Stretch { compressed: true, .. } => "data, compressed",
-        Stretch { data: true, zero: true, .. } => "zero, set aside unwritten",
-        Stretch { data: true, .. } => "data",
-        Stretch { present: true, .. } => "zero",
-        Stretch { .. } => "nothing (zeroes)",
+        MapEntry { compressed: true, .. } => "data, compressed",
+        MapEntry { data: true, zero: true, .. } => "zero, set aside unwritten",
+        MapEntry { data: true, .. } => "data",
+        MapEntry { present: true, .. } => "zero",
+        MapEntry { .. } => "nothing (zeroes)",
     };
     let (offset, len) = (format!("{:#x}", stretch.range.offset()), human_size(stretch.range.len()));
     let mut line = format!("{offset:>18} {len:>12}  {what:<24}");

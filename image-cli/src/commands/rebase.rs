@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use image_core::block::BlockRead;
-use image_core::format::{Differences, Format, Image, Medium, NewBacking, OpenOptions, rebase};
+use image_core::format::{Differences, Format, Image, NewBacking, OpenOptions, ProtocolNode, rebase};
 use image_core::progress::Progress;
 
 use super::image::{WriteArgs, advised};
@@ -54,23 +54,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         (false, true, format) => {
             let format = format.ok_or_else(|| anyhow::anyhow!("the backing file's format is missing"));
             let format = format.hint(|| super::image_options::FORMAT_HINT).exit_code(USAGE)?;
-            Some(NewBacking { name, format: format.name(), read_as: Some(format), medium: None })
+            Some(NewBacking { name, format: format.name(), read_as: Some(format), node: None })
         }
         (false, false, format) => {
             let format = look_at(path, name, format)?.1;
-            Some(NewBacking { name, format: format.name(), read_as: Some(format), medium: None })
+            Some(NewBacking { name, format: format.name(), read_as: Some(format), node: None })
         }
     };
     let options = args.image.options();
     let unclosed = args.image.unclosed();
     if args.unchecked {
-        advised(rebase(&Medium::open(path)?, options, new, None))?;
+        advised(rebase(&ProtocolNode::open(path)?, options, new, None))?;
     } else {
         let open = OpenOptions {
             format: options.format,
             references: options.references,
             share: options.share,
-            describe: None,
+            parse_filename: None,
         };
         let size = advised(Image::open(path, open))?.size();
         let watch = ui.bytes("comparing backing files", size);
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
             if watch.is_cancelled() { Err(image_core::Error::cancelled()) } else { Ok(()) }
         };
         advised(rebase(
-            &Medium::open(path)?,
+            &ProtocolNode::open(path)?,
             options,
             new,
             Some(Differences { compress: args.compress, done: &mut done }),

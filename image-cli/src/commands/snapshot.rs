@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use image_core::format::{Format, Member};
+use image_core::format::{Format, FormatNode};
 use image_core::qcow2::Header;
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
@@ -84,8 +84,8 @@ impl Image<'_> {
         printable(&self.path.display().to_string())
     }
 
-    fn open_writable(&self) -> anyhow::Result<(Member, Header)> {
-        let mut member = Member::open_writable(self.path, self.format)?;
+    fn open_writable(&self) -> anyhow::Result<(FormatNode, Header)> {
+        let mut member = FormatNode::open_writable(self.path, self.format)?;
         let header = member.header.take();
         let header =
             header.ok_or_else(|| anyhow!("{}: a {} image has no snapshots", self.name(), member.format));
@@ -93,7 +93,7 @@ impl Image<'_> {
     }
 
     /// The place of a snapshot in the table.
-    fn find(&self, member: &Member, header: &Header, name: &str) -> anyhow::Result<usize> {
+    fn find(&self, member: &FormatNode, header: &Header, name: &str) -> anyhow::Result<usize> {
         let (snapshots, _) = snapshot::list(&member.file, header)?;
         let found = snapshot::find(&snapshots, name.as_bytes());
         let index = found.and_then(|found| snapshots.iter().position(|one| one == found));
@@ -110,7 +110,7 @@ fn now() -> (u32, u32) {
 }
 
 fn list(image: &Image<'_>, args: &Args, ui: &Ui) -> anyhow::Result<()> {
-    let member = unless_shared(Member::open(image.path, args.image.options()))?;
+    let member = unless_shared(FormatNode::open(image.path, args.image.options()))?;
     let snapshots = match &member.header {
         Some(header) => snapshot::list(&member.file, header)?.0,
         None => Vec::new(),

@@ -1,7 +1,7 @@
 //! What can be done about causes that any work may meet.
 
-use image_core::block::NoDisk;
-use image_core::format::{Foreign, ForeignKind, ReferenceRule};
+use image_core::block::NotADisk;
+use image_core::format::{ReferenceRule, UnsupportedFormat, UnsupportedKind};
 use image_core::new_file::{PlaceError, PlaceRule};
 
 use super::{Error, cause_of};
@@ -13,19 +13,19 @@ pub fn advice_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(PlaceError { path, rule }) = cause(error) {
         return hint_of_place(&path.display().to_string(), *rule);
     }
-    if let Some(foreign) = cause::<Foreign>(error) {
+    if let Some(foreign) = cause::<UnsupportedFormat>(error) {
         return Some(hint_of_foreign(foreign));
     }
     if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = cause(error) {
         return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
     }
-    if let Some(no_disk) = cause::<NoDisk>(error) {
+    if let Some(no_disk) = cause::<NotADisk>(error) {
         let hint = match no_disk {
-            NoDisk::Pipe | NoDisk::Unsized | NoDisk::MadeWhileRead => {
+            NotADisk::Pipe | NotADisk::Unsized | NotADisk::MadeWhileRead => {
                 "put all of it into a file first: cat THAT > disk.raw"
             }
-            NoDisk::Folder => "name the image in it",
-            NoDisk::CharacterDevice | NoDisk::Socket => return None,
+            NotADisk::Folder => "name the image in it",
+            NotADisk::CharacterDevice | NotADisk::Socket => return None,
         };
         return Some(hint.to_owned());
     }
@@ -52,16 +52,16 @@ fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
     })
 }
 
-fn hint_of_foreign(foreign: &Foreign) -> String {
+fn hint_of_foreign(foreign: &UnsupportedFormat) -> String {
     // Of a second image, or of one that is written to, other options say it.
     let raw =
         "given as raw (-f raw; of a second image as its own option says) it is taken as the bytes of a disk";
-    match (foreign.kind, foreign.unpacked_by, foreign.name) {
+    match (foreign.kind, foreign.decompressor, foreign.name) {
         (_, Some(program), _) => format!("unpack it first ({program}); {raw}"),
-        (ForeignKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
+        (UnsupportedKind::Disc, ..) => format!("{raw}; goldimg upload sends it as it is"),
         (.., "LUKS") => format!("open it first (cryptsetup open); {raw}"),
         (.., "an Android sparse image") => format!("unpack it first (simg2img); {raw}"),
-        (ForeignKind::Image, None, name) if name != "an Apple sparse image" => {
+        (UnsupportedKind::Image, None, name) if name != "an Apple sparse image" => {
             format!("convert it first with a program that reads it (qemu-img convert -O qcow2); {raw}")
         }
         _ => raw.to_owned(),

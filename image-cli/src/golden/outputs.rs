@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
+use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
-use image_core::unused::{UsedOnly, survey};
 
 use super::build::{stem, version};
 use super::manifest::{ImageFile, Manifest, Origin};
@@ -55,7 +55,7 @@ pub(crate) fn make(
     let disk = FileDisk::open(disk)?;
     let mut images = Vec::new();
     // What was written while the filesystem was made, and is free in the end, is not for shipping.
-    let source = UsedOnly::new(&disk, survey(&disk).context("looking for free blocks")?);
+    let source = WithoutFreeSpace::new(&disk, find_free_space(&disk).context("looking for free blocks")?);
     for format in &recipe.output.formats {
         let name = match format {
             OutputFormat::Qcow2 => format!("{stem}.qcow2"),

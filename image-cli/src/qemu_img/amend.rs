@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use image_core::block::BlockWrite;
-use image_core::format::Medium;
+use image_core::format::ProtocolNode;
 use image_core::qcow2::write::{Amendment, Version2Rule, amend};
 use image_core::qcow2::{Header, Version};
 
@@ -88,7 +88,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     done.map(|()| 0)
 }
 
-fn change(node: &Node, file: Medium, header: &Header, options: &FormatOptions) -> Result<(), Failure> {
+fn change(node: &Node, file: ProtocolNode, header: &Header, options: &FormatOptions) -> Result<(), Failure> {
     let amendment = amendment(header, options)?;
     if options.text("backing_file").is_some() || options.text("backing_fmt").is_some() {
         return Err(

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
-use image_core::bench::{Deed, Workload};
+use image_core::bench::{Requests, Workload};
 use image_core::format::{Format, ImageWriter, Share, WriteOptions};
 
 use super::failure::Failure;
@@ -143,14 +143,14 @@ fn begin(call: &Call, asked: &Asked, node: &Node) -> Result<u8, Failure> {
         let image = writer(node)?;
         call.print(&lines);
         let flush_every = NonZeroU64::new(asked.flush_every);
-        let deed = Deed::Write { disk: &image, pattern: asked.pattern, flush_every, drain: asked.drain };
+        let deed = Requests::Write { disk: &image, pattern: asked.pattern, flush_every, drain: asked.drain };
         let took = workload.run(deed, &()).map_err(failed)?;
         image.close().map_err(failed)?;
         took
     } else {
         let disk = node.disk()?;
         call.print(&lines);
-        workload.run(Deed::Read(&*disk), &()).map_err(failed)?
+        workload.run(Requests::Read(&*disk), &()).map_err(failed)?
     };
     call.print(&format!("Run completed in {:.3} seconds.\n", took.as_secs_f64()));
     Ok(0)
@@ -161,7 +161,7 @@ fn writer(node: &Node) -> Result<ImageWriter, Failure> {
     node.refuse_part()?;
     node.repair_unclosed(&node.glance()?)?;
     let options = WriteOptions { share: Share::default(), ..node.write_options() };
-    let image = ImageWriter::in_medium(node.medium_to_write()?, options);
+    let image = ImageWriter::open_node(node.medium_to_write()?, options);
     let image = image.map_err(|error| node.failed_to_open(&error))?;
     if image.format() == Format::Raw {
         say(&node.warning_of_probing());

@@ -1,6 +1,6 @@
 //! `qemu-img bitmap`: changes to a persistent bitmap, one after the other; those before one that fails stay made.
 
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::bitmap::{self, Bits};
 use image_core::qcow2::write::{BitmapChange, BitmapRule, change_bitmaps};
 use image_core::{Error, ErrorKind};
@@ -110,8 +110,8 @@ impl Chosen {
 
 /// Makes one change; what is wrong is said in QEMU's words.
 fn make(
-    image: &mut Member,
-    source: Option<&Member>,
+    image: &mut FormatNode,
+    source: Option<&FormatNode>,
     (shown, asked, granularity): (&str, &Asked, Option<u64>),
 ) -> Result<(), String> {
     let name = bytes::of_text(shown);
@@ -159,7 +159,7 @@ fn granularity_bits(size: Option<u64>) -> Result<Option<u8>, String> {
     }
 }
 
-fn bits_of(source: &Member, name: &str) -> Result<Bits, String> {
+fn bits_of(source: &FormatNode, name: &str) -> Result<Bits, String> {
     let missing = || format!("Dirty bitmap '{name}' not found");
     let header = source.header.as_ref().ok_or_else(missing)?;
     let bitmaps = bitmap::list(&source.file, header).map_err(|error| words::of_opening(&error))?;

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use image_core::ErrorKind;
 
-use image_core::format::Member;
-use image_core::qcow2::check::{CheckResult, Finding, Repair, Repaired, Severity, Step, check};
+use image_core::format::FormatNode;
+use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
+use image_core::qcow2::repair::{Repair, Repaired, Step};
 use image_core::qcow2::{Corrupt, Geometry, Header, HostOffset, snapshot};
 use serde_json::{Map, Value, json};
 
@@ -97,7 +98,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 }
 
 /// Refuses to check, or to free leaks, where a snapshot has more extra data than are read.
-fn refuse_too_much_extra(call: &Call, member: &Member, header: &Header) -> Result<(), Failure> {
+fn refuse_too_much_extra(call: &Call, member: &FormatNode, header: &Header) -> Result<(), Failure> {
     let listed = snapshot::list(&member.file, header);
     let Some(Corrupt::SnapshotExtra { index, .. }) = listed.as_ref().err().and_then(image_core::Error::cause)
     else {
@@ -113,7 +114,7 @@ fn refuse_too_much_extra(call: &Call, member: &Member, header: &Header) -> Resul
 fn run_repair(call: &Call, node: &Node, geometry: Geometry, what: Repair) -> Result<Repaired, Failure> {
     let file = node.file_to_write()?;
     let mut tell = |step: Step<'_>| call.talk.say(&line_of_step(&step, geometry));
-    image_core::qcow2::check::repair(&file, what, &mut tell).map_err(|error| match error.kind() {
+    image_core::qcow2::repair::repair(&file, what, &mut tell).map_err(|error| match error.kind() {
         ErrorKind::Refused => {
             call.talk.say("ERROR need to rebuild refcount structures\n");
             Failure::new("Check failed: Input/output error")

@@ -87,7 +87,8 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 /// The path of the backing file that is called `base`: a name with a protocol as an image of the chain has it, or a path,
 /// which may begin at the folder of any of them.
 fn find(node: &Node, base: &str, image: &str) -> Result<PathBuf, Failure> {
-    let chain = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let chain =
+        node.member()?.with_backing_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
     let real = |path: &str| std::fs::canonicalize(bytes::path(path)).ok();
     let mut above = node.path().to_owned();
     for member in &chain {

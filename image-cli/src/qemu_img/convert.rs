@@ -14,7 +14,7 @@ mod target;
 use image_core::block::{BlockRead, Concatenated, RateLimited, Salvage};
 use image_core::convert::{DiskSink, Options, Sink, Zeroes, convert};
 use image_core::qcow2::Unsupported;
-use image_core::qcow2::write::PackedSink;
+use image_core::qcow2::write::CompressedSink;
 
 use super::failure::Failure;
 use super::format_options::{self, FormatOptions, Kind};
@@ -202,7 +202,7 @@ fn copy(
                 false => Zeroes::Write,
             };
             let sink: Box<dyn Sink> = match writer.as_qcow2().filter(|_| asked.compress) {
-                Some(image) => Box::new(PackedSink::new(image, None, zeroes).map_err(failed)?),
+                Some(image) => Box::new(CompressedSink::new(image, None, zeroes).map_err(failed)?),
                 None => Box::new(asked.sparse_sink(DiskSink::new(writer, zeroes)).map_err(failed)?),
             };
             let mut sink = asked.filled(sink).map_err(failed)?;

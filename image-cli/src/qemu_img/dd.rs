@@ -2,7 +2,7 @@
 //!
 //! `count` is not counted from `skip` on, as dd(1) does, but from the first block: what is copied lies between the two.
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, Excerpt, MemoryDisk, Window};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, DdRange, MemoryDisk, Window};
 use image_core::convert::{DiskSink, Options, convert};
 use image_core::qcow2::{NewImage, Qcow2Sink};
 
@@ -82,7 +82,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let size = source.size().next_multiple_of(SECTOR);
     let until = operands.count.map_or(u64::MAX, |count| count.saturating_mul(operands.block_len));
     let until = until.min(size);
-    let excerpt = Excerpt { block_len: operands.block_len, skip: operands.skip, count: None };
+    let excerpt = DdRange { block_len: operands.block_len, skip: operands.skip, count: None };
     let range = excerpt.range(until);
     let target = Target::create(output, kind, range.map_or(0, |range| range.len()))?;
     let Some(range) = range else {

@@ -33,7 +33,8 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let member = node.member()?;
     let mut all = vec![Facts::of(&member, &node)?];
     if chain {
-        let members = member.with_chain(node.options()).map_err(|error| node.failed_to_open_chain(&error))?;
+        let members =
+            member.with_backing_chain(node.options()).map_err(|error| node.failed_to_open_chain(&error))?;
         for member in members.iter().skip(1) {
             // What is above it is there: it has a backing file.
             let Some(above) = all.last() else { break };

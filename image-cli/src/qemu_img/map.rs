@@ -1,6 +1,6 @@
 //! `qemu-img map`: where the bytes of an image come from.
 
-use image_core::block::{BlockRead, ByteRange, Stretch};
+use image_core::block::{BlockRead, ByteRange, MapEntry};
 use image_core::map::Map;
 
 use super::failure::Failure;
@@ -54,7 +54,8 @@ fn names(node: &Node) -> Result<Vec<String>, Failure> {
     if matches!(node.layer(), Layer::File | Layer::Part { .. }) {
         return Ok(vec![above]);
     }
-    let members = node.member()?.with_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
+    let members =
+        node.member()?.with_backing_chain(node.options()).map_err(|error| node.failed_to_open(&error))?;
     let mut names = Vec::new();
     for member in members {
         let header = member.header.as_ref();
@@ -86,7 +87,7 @@ impl Printer<'_> {
         }
     }
 
-    fn entry(&mut self, stretch: &Stretch) -> Result<(), Failure> {
+    fn entry(&mut self, stretch: &MapEntry) -> Result<(), Failure> {
         if self.text.len() > PIECE {
             self.print();
         }
@@ -117,7 +118,7 @@ impl Printer<'_> {
     fn tail(mut self, start: u64) {
         if self.output == Output::Json {
             if self.entries == 0 {
-                let nothing = Stretch::nothing(ByteRange::between(start, start));
+                let nothing = MapEntry::nothing(ByteRange::between(start, start));
                 self.text.push_str(&as_json(&nothing));
             }
             self.text.push_str("]\n");
@@ -131,8 +132,8 @@ impl Printer<'_> {
     }
 }
 
-fn as_json(stretch: &Stretch) -> String {
-    let Stretch { range, depth, present, zero, data, compressed, host } = stretch;
+fn as_json(stretch: &MapEntry) -> String {
+    let MapEntry { range, depth, present, zero, data, compressed, host } = stretch;
     let (start, len) = (range.offset(), range.len());
     let offset = host.as_ref().map(|host| format!(", \"offset\": {}", host.offset)).unwrap_or_default();
     format!(

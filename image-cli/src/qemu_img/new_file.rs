@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, BlockWrite, ByteRange, FileDisk, Preallocation};
 use image_core::convert::Zeroes;
-use image_core::format::Medium;
+use image_core::format::ProtocolNode;
 
 use super::failure::Failure;
 use super::format_options::{FormatOptions, Kind};
@@ -21,7 +21,7 @@ const MODE: u32 = 0o644;
 /// A new file. It stays if [`keep`](Self::keep) is called.
 #[derive(Debug)]
 pub(super) struct NewFile {
-    disk: Arc<Medium>,
+    disk: Arc<ProtocolNode>,
     path: String,
     kept: bool,
     /// Whether something was there before.
@@ -66,7 +66,7 @@ impl NewFile {
     }
 
     /// The file.
-    pub(super) fn disk(&self) -> &Arc<Medium> {
+    pub(super) fn disk(&self) -> &Arc<ProtocolNode> {
         &self.disk
     }
 
@@ -166,7 +166,7 @@ fn check_device(name: &str) -> Result<(), Failure> {
 }
 
 /// Takes a device for a new image: what began in its first sector is gone.
-fn begin_device(device: &Medium, preallocation: Preallocation, size: u64) -> Result<(), Failure> {
+fn begin_device(device: &ProtocolNode, preallocation: Preallocation, size: u64) -> Result<(), Failure> {
     if preallocation != Preallocation::Off {
         return Err(Failure::new(format!("Unsupported preallocation mode '{preallocation}'")));
     }

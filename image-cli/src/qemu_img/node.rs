@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use image_core::block::{Access, BlockRead, ByteRange, FileDisk, FileInUse, Window};
 use image_core::format::{
-    Format, Image, ImageWriter, Medium, Member, OpenOptions, Probing, ReferenceRule, References, Share,
-    WriteOptions,
+    Format, FormatNode, Image, ImageWriter, OpenOptions, Probing, ProtocolNode, ReferenceRule, References,
+    Share, WriteOptions,
 };
 use image_core::nbd::Address;
 use image_core::qcow2::{Header, Qcow2};
@@ -243,14 +243,14 @@ impl Node {
             format: self.format(),
             references: references(),
             share: self.share,
-            describe: Some(named::describe),
+            parse_filename: Some(named::describe),
         }
     }
 
     /// How to open it for writing, and what it names.
     pub(super) fn write_options(&self) -> WriteOptions {
-        let OpenOptions { format, references, share, describe } = self.options();
-        WriteOptions { format, references, share, describe }
+        let OpenOptions { format, references, share, parse_filename } = self.options();
+        WriteOptions { format, references, share, parse_filename }
     }
 
     /// Puts the name in front of what kept it from being opened.
@@ -310,25 +310,25 @@ impl Node {
     }
 
     /// Opens the file and reads its header; what it names is not opened.
-    pub(super) fn member(&self) -> Result<Member, Failure> {
-        self.member_by(Member::in_medium, self.share)
+    pub(super) fn member(&self) -> Result<FormatNode, Failure> {
+        self.member_by(FormatNode::open_node, self.share)
     }
 
     /// The same, whoever writes it meanwhile: for what does not depend on it, or opens it anew.
-    pub(super) fn glance(&self) -> Result<Member, Failure> {
-        self.member_by(Member::in_medium, Share::Writers)
+    pub(super) fn glance(&self) -> Result<FormatNode, Failure> {
+        self.member_by(FormatNode::open_node, Share::Writers)
     }
 
     /// The same for a check: its header may be without a refcount table.
-    pub(super) fn member_to_check(&self) -> Result<Member, Failure> {
-        self.member_by(Member::in_medium_to_check, self.share)
+    pub(super) fn member_to_check(&self) -> Result<FormatNode, Failure> {
+        self.member_by(FormatNode::open_node_to_check, self.share)
     }
 
     fn member_by(
         &self,
-        open: fn(Medium, Option<Format>, Share) -> image_core::Result<Member>,
+        open: fn(ProtocolNode, Option<Format>, Share) -> image_core::Result<FormatNode>,
         share: Share,
-    ) -> Result<Member, Failure> {
+    ) -> Result<FormatNode, Failure> {
         let member = open(self.medium()?, self.format(), share);
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         if let Some(fault) = &self.late {
@@ -361,7 +361,7 @@ impl Node {
     }
 
     /// Opens a part of a file for writing, if it is one.
-    pub(super) fn part_to_write(&self) -> Result<Option<Window<Medium>>, Failure> {
+    pub(super) fn part_to_write(&self) -> Result<Option<Window<ProtocolNode>>, Failure> {
         let Layer::Part { offset, size } = self.layer else { return Ok(None) };
         let file = self.file_to_write()?;
         let size = self.part(offset, size, file.size())?;
@@ -374,7 +374,7 @@ impl Node {
         // What a look at the file alone finds wrong is told first.
         let member = self.member()?;
         self.look_for_backing(&member)?;
-        let image = Image::in_medium(member.file, self.options());
+        let image = Image::open_node(member.file, self.options());
         let image = image.map_err(|error| self.failed_to_open(&error))?;
         let Layer::Part { offset, size } = self.layer else { return Ok(Box::new(image)) };
         let len = size.unwrap_or_else(|| image.size().saturating_sub(offset));
@@ -385,7 +385,7 @@ impl Node {
     /// Opens what a snapshot holds, whose header is `header`.
     pub(super) fn snapshot_disk(&self, header: &Header) -> Result<Box<dyn BlockRead>, Failure> {
         let failed = |error| self.failed_to_open(&error);
-        let image = Image::in_medium(self.medium()?, self.options()).map_err(failed)?;
+        let image = Image::open_node(self.medium()?, self.options()).map_err(failed)?;
         let Some(qcow2) = image.as_qcow2() else { return Ok(Box::new(image)) };
         let (file, backing) = (Arc::clone(qcow2.file()), qcow2.backing().cloned());
         Ok(Box::new(Qcow2::new(file, header.clone(), backing, None).map_err(failed)?))
@@ -400,12 +400,12 @@ impl Node {
         self.refuse_part()?;
         self.repair_unclosed(&member)?;
         drop(member);
-        ImageWriter::in_medium(self.medium_to_write()?, self.write_options())
+        ImageWriter::open_node(self.medium_to_write()?, self.write_options())
             .map_err(|error| self.failed_to_open(&error))
     }
 
     /// Whether the backing file is there, in the words for that; all else is told by who opens it.
-    fn look_for_backing(&self, member: &Member) -> Result<(), Failure> {
+    fn look_for_backing(&self, member: &FormatNode) -> Result<(), Failure> {
         let Some(name) = member.header.as_ref().and_then(|header| header.backing_name.as_ref()) else {
             return Ok(());
         };
@@ -435,19 +435,19 @@ impl Node {
     }
 
     /// Opens what the image lies in.
-    pub(super) fn medium(&self) -> Result<Medium, Failure> {
+    pub(super) fn medium(&self) -> Result<ProtocolNode, Failure> {
         if let Some(null) = &self.null {
             return Ok(null.medium(&self.path));
         }
         match &self.export {
             Some(export) => export.medium().map_err(|error| self.failed_to_open(&error)),
-            None => self.file().map(Medium::from),
+            None => self.file().map(ProtocolNode::from),
         }
         .map(as_qemu)
     }
 
     /// The same, for writing too.
-    pub(super) fn medium_to_write(&self) -> Result<Medium, Failure> {
+    pub(super) fn medium_to_write(&self) -> Result<ProtocolNode, Failure> {
         if let Some(null) = &self.null {
             return Ok(null.medium(&self.path));
         }
@@ -484,7 +484,7 @@ impl Node {
     }
 
     /// An image that is marked corrupt is not written.
-    pub(super) fn refuse_corrupt(&self, member: &Member) -> Result<(), Failure> {
+    pub(super) fn refuse_corrupt(&self, member: &FormatNode) -> Result<(), Failure> {
         match member.header.as_ref().is_some_and(Header::is_corrupt) {
             true => Err(self.failed("qcow2: Image is corrupt; cannot be opened read/write")),
             false => Ok(()),
@@ -516,10 +516,10 @@ impl Node {
     }
 
     /// Opens it for changing what it says of itself, alone; what it names is not opened.
-    pub(super) fn member_to_write(&self, call: &Call) -> Result<Member, Failure> {
+    pub(super) fn member_to_write(&self, call: &Call) -> Result<FormatNode, Failure> {
         self.check_writable()?;
         self.repair_unclosed(&self.glance()?)?;
-        let member = Member::in_medium_to_write(self.medium_to_write()?, self.format());
+        let member = FormatNode::open_node_to_write(self.medium_to_write()?, self.format());
         let member = member.map_err(|error| self.failed_to_open(&error))?;
         self.refuse_corrupt(&member)?;
         if member.header.is_none() {
@@ -529,15 +529,15 @@ impl Node {
     }
 
     /// Opens it for a repair, alone: its header may be without a refcount table.
-    pub(super) fn member_to_repair(&self) -> Result<Member, Failure> {
+    pub(super) fn member_to_repair(&self) -> Result<FormatNode, Failure> {
         self.check_writable()?;
         drop(self.medium()?);
-        let member = Member::in_medium_to_repair(self.medium_to_write()?, self.format());
+        let member = FormatNode::open_node_to_repair(self.medium_to_write()?, self.format());
         member.map_err(|error| self.failed_to_open(&error))
     }
 
     /// Opens the file for writing, alone.
-    pub(super) fn file_to_write(&self) -> Result<Medium, Failure> {
+    pub(super) fn file_to_write(&self) -> Result<ProtocolNode, Failure> {
         self.check_writable()?;
         drop(self.medium()?);
         let medium = self.medium_to_write()?;
@@ -547,7 +547,7 @@ impl Node {
 }
 
 /// What it is, where nobody says so, is what QEMU takes it for.
-fn as_qemu(medium: Medium) -> Medium {
+fn as_qemu(medium: ProtocolNode) -> ProtocolNode {
     medium.with_probing(Probing::AsQemu)
 }
 

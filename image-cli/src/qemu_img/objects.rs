@@ -15,7 +15,7 @@ mod x509;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image_core::nbd::Credentials;
+use image_core::nbd::TlsCredentials;
 
 use super::failure::Failure;
 use super::key_values;
@@ -68,7 +68,7 @@ static OBJECTS: Mutex<BTreeMap<String, Object>> = Mutex::new(BTreeMap::new());
 /// An object.
 #[derive(Debug, Clone)]
 enum Object {
-    Credentials(Arc<X509>),
+    TlsCredentials(Arc<X509>),
     /// Credentials for a server.
     OfServer,
     /// Credentials that are not used here, by their kind.
@@ -119,9 +119,9 @@ fn objects() -> std::sync::MutexGuard<'static, BTreeMap<String, Object>> {
 }
 
 /// The credentials called `id`, for a server that is to be `host`.
-pub(super) fn credentials(id: &str, host: Option<&str>) -> Result<Arc<dyn Credentials>, Failure> {
+pub(super) fn credentials(id: &str, host: Option<&str>) -> Result<Arc<dyn TlsCredentials>, Failure> {
     match objects().get(id) {
-        Some(Object::Credentials(x509)) => Ok(x509.for_host(host)),
+        Some(Object::TlsCredentials(x509)) => Ok(x509.for_host(host)),
         Some(Object::OfServer) => Err(Failure::new("Expected TLS credentials for a client endpoint")),
         Some(Object::Unused(kind)) => {
             Err(Failure::new(format!("goldimg does not use '{kind}': make credentials of 'tls-creds-x509'")))
@@ -156,7 +156,7 @@ fn x509(properties: &Properties) -> Result<Object, Failure> {
     let folder = properties.text("dir").ok_or_else(|| Failure::new("Missing 'dir' property value"))?;
     match of_server {
         true => Ok(Object::OfServer),
-        false => X509::load(folder, verify, sane).map(|x509| Object::Credentials(Arc::new(x509))),
+        false => X509::load(folder, verify, sane).map(|x509| Object::TlsCredentials(Arc::new(x509))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use image_core::format::{Differences, Medium, NewBacking, rebase};
+use image_core::format::{Differences, NewBacking, ProtocolNode, rebase};
 use image_core::progress::Progress;
 use image_core::qcow2::Unsupported;
 
@@ -69,7 +69,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     let new = match &name {
         Some(name) => {
             let format = format.as_deref().ok_or_else(|| changing("backing format must be specified"))?;
-            Some(NewBacking { name, format: drivers::recorded(format), read_as, medium: medium.as_ref() })
+            Some(NewBacking { name, format: drivers::recorded(format), read_as, node: medium.as_ref() })
         }
         None => None,
     };
@@ -124,7 +124,12 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Looks at the new backing file, unless only its name matters, and at its format, if that was given; returns what it lies
 /// in, if its name does not tell that.
-fn look(node: &Node, name: &str, format: Option<&str>, by_name: bool) -> Result<Option<Medium>, Failure> {
+fn look(
+    node: &Node,
+    name: &str,
+    format: Option<&str>,
+    by_name: bool,
+) -> Result<Option<ProtocolNode>, Failure> {
     if let Some(format) = format.filter(|format| !drivers::is_known(format)) {
         return Err(Failure::new(format!("Invalid format name: '{format}'")));
     }

@@ -1,7 +1,7 @@
 //! `qemu-img resize`: another virtual size.
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation};
-use image_core::format::{Format, ImageWriter, Medium};
+use image_core::format::{Format, ImageWriter, ProtocolNode};
 use image_core::qcow2::{Unsupported, Version, bitmap};
 
 use super::failure::Failure;
@@ -68,7 +68,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
 
 fn resize(
     image: &ImageWriter,
-    medium: &Medium,
+    medium: &ProtocolNode,
     new: u64,
     preallocation: Preallocation,
 ) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `qemu-img snapshot`: the internal snapshots of an image, listed, taken, gone back to, deleted.
 
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::Header;
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::write::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
@@ -70,7 +70,7 @@ pub(super) fn run(call: &mut Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn list(call: &Call, member: &Member, node: &Node) -> Result<u8, Failure> {
+fn list(call: &Call, member: &FormatNode, node: &Node) -> Result<u8, Failure> {
     let snapshots = match &member.header {
         Some(header) => snapshots_of(member, header).map_err(|error| node.failed_to_open(&error))?,
         None => Vec::new(),
@@ -81,7 +81,7 @@ fn list(call: &Call, member: &Member, node: &Node) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn snapshots_of(member: &Member, header: &Header) -> image_core::Result<Vec<Snapshot>> {
+fn snapshots_of(member: &FormatNode, header: &Header) -> image_core::Result<Vec<Snapshot>> {
     Ok(snapshot::list(&member.file, header)?.0)
 }
 
@@ -96,7 +96,7 @@ fn why(error: &Error) -> String {
     }
 }
 
-fn create(image: &Member, name: &str) -> Result<(), Failure> {
+fn create(image: &FormatNode, name: &str) -> Result<(), Failure> {
     let failed = |why: &str| Failure::new(format!("Could not create snapshot '{name}': {why}"));
     let header = image.header.as_ref().ok_or_else(|| failed("Operation not supported"))?;
     let now = jiff::Timestamp::now();
@@ -105,7 +105,7 @@ fn create(image: &Member, name: &str) -> Result<(), Failure> {
     create_snapshot(&image.file, header, new).map(drop).map_err(|error| failed(&why(&error)))
 }
 
-fn apply(image: &Member, name: &str) -> Result<(), Failure> {
+fn apply(image: &FormatNode, name: &str) -> Result<(), Failure> {
     let failed = |why: &str| Failure::new(format!("Could not apply snapshot '{name}': {why}"));
     let header = image.header.as_ref().ok_or_else(|| failed("Block driver does not support snapshots"))?;
     if header.bitmaps().is_some() {
@@ -119,7 +119,7 @@ fn apply(image: &Member, name: &str) -> Result<(), Failure> {
 }
 
 /// Only names are looked for, not ids.
-fn delete(image: &Member, name: &str) -> Result<(), Failure> {
+fn delete(image: &FormatNode, name: &str) -> Result<(), Failure> {
     let failed = |why: &str| Failure::new(format!("Could not delete snapshot '{name}': {why}"));
     let not_found = || failed("snapshot not found");
     let header = image.header.as_ref().ok_or_else(not_found)?;

@@ -7,7 +7,7 @@
 //! ```
 
 use image_core::Result;
-use image_core::block::{BlockRead, ByteRange, HostPlace, Stretch};
+use image_core::block::{BlockRead, ByteRange, HostPlace, MapEntry};
 
 /// Files are counted in units of so many bytes.
 const SECTOR: u64 = 512;
@@ -17,13 +17,13 @@ pub(super) struct WholeSectors<D>(pub(super) D);
 
 impl<D: BlockRead> WholeSectors<D> {
     /// What there is of the zeroes behind a file's end at `at`, which is none of a sector's ends.
-    fn rest_of_sector(&self, at: u64) -> Result<Option<Stretch>> {
+    fn rest_of_sector(&self, at: u64) -> Result<Option<MapEntry>> {
         let sector = ByteRange::between(at / SECTOR * SECTOR, at.next_multiple_of(SECTOR));
-        let before = self.0.stretches(ByteRange::between(sector.offset(), at.min(self.0.size())))?;
+        let before = self.0.map_entries(ByteRange::between(sector.offset(), at.min(self.0.size())))?;
         let last = before.into_iter().rev().find_map(|stretch| Some((stretch.host.clone()?, stretch)));
         Ok(last.map(|(host, stretch)| {
             let offset = host.offset + (at - stretch.range.offset());
-            Stretch {
+            MapEntry {
                 range: ByteRange::between(at, sector.end()),
                 present: true,
                 zero: true,
@@ -47,15 +47,15 @@ impl<D: BlockRead> BlockRead for WholeSectors<D> {
         if bytes.is_empty() { Ok(()) } else { self.0.read_at(bytes, offset) }
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let end = self.0.size();
         let mut found = Vec::new();
         if range.offset() < end {
-            found = self.0.stretches(ByteRange::between(range.offset(), range.end().min(end)))?;
+            found = self.0.map_entries(ByteRange::between(range.offset(), range.end().min(end)))?;
         }
         if range.end() > end {
             let rest = ByteRange::between(range.offset().max(end), range.end());
-            found.push(Stretch { zero: true, ..Stretch::nothing(rest) });
+            found.push(MapEntry { zero: true, ..MapEntry::nothing(rest) });
         }
         let mut whole = Vec::with_capacity(found.len());
         for stretch in found {
@@ -73,7 +73,7 @@ impl<D: BlockRead> BlockRead for WholeSectors<D> {
             rest.range = ByteRange::between(start, seam);
             whole.push(rest);
             if seam < stretch.range.end() {
-                whole.push(Stretch { range: ByteRange::between(seam, stretch.range.end()), ..stretch });
+                whole.push(MapEntry { range: ByteRange::between(seam, stretch.range.end()), ..stretch });
             }
         }
         Ok(whole)

@@ -37,8 +37,8 @@ pub(super) fn of_opening(error: &Error) -> String {
         return words;
     }
     match error.cause::<InUse>() {
-        Some(InUse::Does(deed)) => return format!("Failed to get shared \"{deed}\" lock"),
-        Some(InUse::Forbids(deed)) => return format!("Failed to get \"{deed}\" lock"),
+        Some(InUse::Taken(deed)) => return format!("Failed to get shared \"{deed}\" lock"),
+        Some(InUse::Unshared(deed)) => return format!("Failed to get \"{deed}\" lock"),
         None => {}
     }
     let known = match (error.cause::<Corrupt>(), error.cause::<Unsupported>()) {

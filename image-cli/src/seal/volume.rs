@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::fs::{
-    self, Changes, Ext4, Files, Finding, New, NodeKind, Time, scrub_ext4, scrub_fat, wipe_ext4_content,
+    self, Ext4, Ext4Writer, Files, Finding, NewInode, NodeKind, Time, scrub_ext4, scrub_fat,
+    wipe_ext4_content,
 };
 
 use super::overlay::Overlay;
@@ -86,7 +87,7 @@ impl Volume {
 
     /// Makes `changes`, in a filesystem that was consistent before.
     fn change(&self, changes: &[Change], time: Time, cancel: &CancellationToken) -> crate::Result<()> {
-        let mut files = Changes::open(Arc::clone(&self.disk) as Arc<dyn BlockWrite>, time)?;
+        let mut files = Ext4Writer::open(Arc::clone(&self.disk) as Arc<dyn BlockWrite>, time)?;
         refuse(&files.files().check()?)?;
         for change in changes {
             cancel.check()?;
@@ -116,7 +117,7 @@ fn wipe_swap(disk: &Arc<dyn BlockWrite>, path: &Path) -> crate::Result<u64> {
 }
 
 /// Makes one change. Its path leads through no link: whoever planned it followed those of the booted system.
-fn make(files: &mut Changes, change: &Change) -> crate::Result<()> {
+fn make(files: &mut Ext4Writer, change: &Change) -> crate::Result<()> {
     let path = change.path();
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { bail!("it has no name") };
     let found = files.files().resolve(folder.as_os_str().as_bytes(), false)?;
@@ -129,10 +130,10 @@ fn make(files: &mut Changes, change: &Change) -> crate::Result<()> {
         Change::Empty(_) => files.truncate(own()?)?,
         Change::Rewrite(_, content) => files.write(own()?, content)?,
         Change::Create(_) => {
-            files.create(folder.number, name, &New::File(READ_ONLY))?;
+            files.create(folder.number, name, &NewInode::File(READ_ONLY))?;
         }
         Change::Link(_, target) => {
-            files.create(folder.number, name, &New::Link(target.as_bytes()))?;
+            files.create(folder.number, name, &NewInode::Link(target.as_bytes()))?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
-use image_core::format::{Foreign, Probing, probe};
+use image_core::format::{Probing, UnsupportedFormat, probe};
 
 use super::Request;
 use crate::error::{Advise, Context};
@@ -115,7 +115,7 @@ impl Source {
 fn refuse_foreign(path: &Path) -> crate::Result<()> {
     let doing = || format!("uploading {}", path.display());
     match probe(&FileDisk::open(path)?, Probing::Everything) {
-        Err(error) => match error.cause::<Foreign>().and_then(|foreign| foreign.unpacked_by) {
+        Err(error) => match error.cause::<UnsupportedFormat>().and_then(|foreign| foreign.decompressor) {
             Some(program) => Err(error).with_context(doing).hint(|| {
                 format!("unpack it first ({program}); --disk-format raw sends it as the bytes of a disk")
             }),

@@ -1,6 +1,6 @@
 //! Several disks one behind the other as one disk.
 
-use super::{BlockRead, ByteRange, Extents, Stretch};
+use super::{BlockRead, ByteRange, Extents, MapEntry};
 use crate::error::{Error, Result};
 
 /// Each disk but the last is followed by zeroes up to a multiple of so many bytes.
@@ -106,15 +106,15 @@ impl<D: BlockRead> BlockRead for Concatenated<D> {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let mut list = Vec::new();
         for part in self.parts(range)? {
             match part.on {
                 Some((disk, on)) => {
                     let up = part.range.offset() - on.offset();
-                    list.extend(disk.stretches(on)?.into_iter().map(|stretch| stretch.moved_up(up)));
+                    list.extend(disk.map_entries(on)?.into_iter().map(|entry| entry.moved_up(up)));
                 }
-                None => list.push(Stretch::of(part.range, super::ExtentKind::Hole)),
+                None => list.push(MapEntry::of(part.range, super::ExtentKind::Hole)),
             }
         }
         Ok(list)
@@ -140,8 +140,8 @@ mod tests {
             assert!(bytes == expected[start..end], "{start}..{end}");
             let range = ByteRange::between(start as u64, end as u64);
             assert_eq!(all.extents(range).unwrap().range(), range);
-            let stretches = all.stretches(range).unwrap();
-            assert_eq!(stretches.iter().map(|it| it.range.len()).sum::<u64>(), range.len());
+            let map_entries = all.map_entries(range).unwrap();
+            assert_eq!(map_entries.iter().map(|it| it.range.len()).sum::<u64>(), range.len());
         }
         assert_eq!(all.extents(ByteRange::whole(1636)).unwrap().total(ExtentKind::Hole), 324);
         assert!(all.read_at(&mut [0], 1636).is_err());

@@ -21,7 +21,7 @@ use crate::error::Result;
 const CHUNK: usize = 256 * 1024;
 
 /// Whether the filesystem of `file` lets files share blocks. A file is no copy of itself, so that asking changes nothing.
-pub(super) fn can_share(file: &File) -> bool {
+pub(super) fn can_reflink(file: &File) -> bool {
     !matches!(
         ioctl_ficlone(file, file),
         Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::BADF)

@@ -10,8 +10,8 @@ use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::{
-    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, Stretch, ZeroMode, ahead, copy,
-    fiemap, lock, nature, sparse,
+    Access, BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, FileInUse, MapEntry, ZeroMode, copy,
+    fiemap, lock, not_a_disk, readahead, sparse,
 };
 use crate::error::{Doing, Error, Result};
 
@@ -20,7 +20,7 @@ const ZERO_CHUNK: usize = 64 * 1024;
 
 /// Bytes of a disk that are as they are in a file of the host.
 #[derive(Debug, Clone, Copy)]
-pub struct InFile<'a> {
+pub struct FileRange<'a> {
     /// The file: never a device.
     pub file: &'a FileDisk,
     /// Where in it.
@@ -33,7 +33,7 @@ pub struct Filesystem {
     /// The number of its device.
     pub device: u64,
     /// Whether its files may share blocks.
-    pub shares: bool,
+    pub reflinks: bool,
 }
 
 /// A regular file or block device.
@@ -46,7 +46,7 @@ pub struct FileDisk {
     /// Of the filesystem.
     device: u64,
     /// Whether that lets files share blocks, once somebody asked.
-    shares: OnceLock<bool>,
+    reflinks: OnceLock<bool>,
     /// Whether that is ext4, once somebody asked.
     ext4: OnceLock<bool>,
     /// What copies into it go through, while nobody copies.
@@ -68,7 +68,7 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) if it cannot be opened, [`Invalid`](crate::ErrorKind::Invalid) if it
-    /// is neither a regular file nor a block device, or holds something else than its size says (cause: [`NoDisk`](super::NoDisk)).
+    /// is neither a regular file nor a block device, or holds something else than its size says (cause: [`NotADisk`](super::NotADisk)).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path.as_ref(), OpenOptions::new().read(true))
     }
@@ -100,8 +100,8 @@ impl FileDisk {
         let path = path.into();
         let metadata = file.metadata().doing(|| format!("looking at {}", path.display()))?;
         let opening = || format!("opening {}", path.display());
-        nature::check_kind(metadata.file_type()).doing(opening)?;
-        nature::check_size(&file, &metadata).doing(opening)?;
+        not_a_disk::check_kind(metadata.file_type()).doing(opening)?;
+        not_a_disk::check_size(&file, &metadata).doing(opening)?;
         let block_device = metadata.file_type().is_block_device();
         let size = match block_device {
             true => seek(&file, SeekFrom::End(0)).doing(|| format!("measuring {}", path.display()))?,
@@ -113,7 +113,7 @@ impl FileDisk {
             size: AtomicU64::new(size),
             block_device,
             device: metadata.dev(),
-            shares: OnceLock::new(),
+            reflinks: OnceLock::new(),
             ext4: OnceLock::new(),
             pipe: Mutex::new(None),
             locked: AtomicBool::new(false),
@@ -124,7 +124,7 @@ impl FileDisk {
         // A fifo would block the open for ever: looked at first. A race here only costs a wait.
         let doing = || format!("opening {}", path.display());
         if let Ok(metadata) = std::fs::metadata(path) {
-            nature::check_kind(metadata.file_type()).doing(doing)?;
+            not_a_disk::check_kind(metadata.file_type()).doing(doing)?;
         }
         let file = options.open(path).doing(doing)?;
         Self::from_file(file, path)
@@ -180,7 +180,7 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) if the filesystem can and fails.
-    pub fn share_all_of(&self, source: &FileDisk) -> Result<bool> {
+    pub fn reflink(&self, source: &FileDisk) -> Result<bool> {
         if self.block_device || source.block_device {
             return Ok(false);
         }
@@ -202,8 +202,8 @@ impl FileDisk {
         *self.ext4.get_or_init(|| fiemap::is_ext4(&self.file))
     }
 
-    fn shares(&self) -> bool {
-        *self.shares.get_or_init(|| copy::can_share(&self.file))
+    fn reflinks(&self) -> bool {
+        *self.reflinks.get_or_init(|| copy::can_reflink(&self.file))
     }
 
     /// Copies what it can through a pipe, where that is the best there is; returns how many bytes.
@@ -251,21 +251,21 @@ impl BlockRead for FileDisk {
             .doing(|| format!("looking for holes in {}", self.path.display()))
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        Ok(Stretch::in_file(&self.path, &self.extents(range)?))
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
+        Ok(MapEntry::of_file(&self.path, &self.extents(range)?))
     }
 
-    fn will_read(&self, range: ByteRange) {
-        ahead::bring(&self.file, range);
+    fn prefetch(&self, range: ByteRange) {
+        readahead::readahead(&self.file, range);
     }
 
     fn as_file(&self) -> Option<&FileDisk> {
         Some(self)
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         range.check_within(self.size())?;
-        Ok((!self.block_device).then_some(InFile { file: self, range }))
+        Ok((!self.block_device).then_some(FileRange { file: self, range }))
     }
 }
 
@@ -311,7 +311,7 @@ impl BlockWrite for FileDisk {
     }
 
     fn filesystem(&self) -> Option<Filesystem> {
-        (!self.block_device).then(|| Filesystem { device: self.device, shares: self.shares() })
+        (!self.block_device).then(|| Filesystem { device: self.device, reflinks: self.reflinks() })
     }
 
     fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {
@@ -340,7 +340,7 @@ impl BlockWrite for FileDisk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NoDisk;
+    use super::super::NotADisk;
     use super::*;
     use crate::ErrorKind;
 
@@ -383,11 +383,11 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(format!("{error:?}").contains("past the disk's 512 bytes"), "{error:?}");
         assert_eq!(disk.write_at(&[0; 2], 511).unwrap_err().kind(), ErrorKind::Invalid);
-        let why = |path: &Path| FileDisk::open(path).unwrap_err().cause::<NoDisk>().copied();
-        assert_eq!(why("/dev/null".as_ref()), Some(NoDisk::CharacterDevice));
-        assert_eq!(why("/proc/self/stat".as_ref()), Some(NoDisk::Unsized));
-        assert_eq!(why("/sys/kernel/uevent_seqnum".as_ref()), Some(NoDisk::MadeWhileRead));
-        assert_eq!(why(dir.path()), Some(NoDisk::Folder));
+        let why = |path: &Path| FileDisk::open(path).unwrap_err().cause::<NotADisk>().copied();
+        assert_eq!(why("/dev/null".as_ref()), Some(NotADisk::CharacterDevice));
+        assert_eq!(why("/proc/self/stat".as_ref()), Some(NotADisk::Unsized));
+        assert_eq!(why("/sys/kernel/uevent_seqnum".as_ref()), Some(NotADisk::MadeWhileRead));
+        assert_eq!(why(dir.path()), Some(NotADisk::Folder));
         assert_eq!(FileDisk::create_new(dir.path().join("a.raw"), 1).unwrap_err().kind(), ErrorKind::Io);
     }
 }

@@ -1,13 +1,13 @@
-//! Locks that QEMU understands: what a program does with an image, and what it lets others do meanwhile.
+//! Locks that QEMU understands: which permissions a program has on an image, and which it shares with others.
 //!
 //! ```text
-//! byte 100 + n of the file   held by whoever does n
-//! byte 200 + n               held by whoever lets nobody else do n          n: 0 reads, 1 writes, 3 resizes
+//! byte 100 + n of the file   held by whoever has permission n
+//! byte 200 + n               held by whoever does not share n             n: 0 read, 1 write, 3 resize
 //! ```
 //!
 //! All of them are shared locks of the open file (`F_OFD_SETLK`), so any number of programs may hold the same byte, and
-//! they end when it is closed. Who wants to do n asks whether byte 200 + n could be locked exclusively;
-//! who forbids n asks so for byte 100 + n. First held, then asked: of two that come at once at most one stays. Where a
+//! they end when it is closed. Who wants permission n asks whether byte 200 + n could be locked exclusively;
+//! who does not share n asks so for byte 100 + n. First held, then asked: of two that come at once at most one stays. Where a
 //! filesystem has no locks there are none. Source: QEMU, `block/file-posix.c`, and what its programs hold while they run.
 
 use std::fmt;
@@ -20,17 +20,17 @@ use nix::libc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The byte of the first deed that somebody does.
-const DOES: libc::off_t = 100;
-/// The byte of the first deed that somebody forbids.
-const FORBIDS: libc::off_t = 200;
-/// More than the number of any deed.
-const DEEDS: libc::off_t = 100;
+/// The byte of the first permission that somebody has (QEMU: `RAW_LOCK_PERM_BASE`).
+const PERMISSIONS_AT: libc::off_t = 100;
+/// The byte of the first permission that somebody does not share (QEMU: `RAW_LOCK_SHARED_BASE`).
+const UNSHARED_AT: libc::off_t = 200;
+/// More than the number of any permission.
+const PERMISSION_LIMIT: libc::off_t = 100;
 
-/// Something that is done with an image; the number is that of QEMU's permission.
+/// What may be done with an image; the number is that of QEMU's `BLK_PERM_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
-pub enum Deed {
+pub enum Permission {
     /// Reads, and relies on what it reads.
     Read = 0,
     /// Writes.
@@ -39,7 +39,7 @@ pub enum Deed {
     Resize = 3,
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
@@ -49,32 +49,35 @@ impl fmt::Display for Deed {
     }
 }
 
-/// What is done with a file, and what nobody else may do with it meanwhile.
+/// The permissions on a file that are taken, and those that nobody else may have meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    does: &'static [Deed],
-    forbids: &'static [Deed],
+    permissions: &'static [Permission],
+    unshared: &'static [Permission],
 }
 
 impl Access {
     /// Reads what others may change meanwhile.
-    pub const LOOK: Self = Self { does: &[Deed::Read], forbids: &[] };
+    pub const READ_SHARED: Self = Self { permissions: &[Permission::Read], unshared: &[] };
     /// Reads what must stay as it is.
-    pub const READ: Self = Self { does: &[Deed::Read], forbids: &[Deed::Write, Deed::Resize] };
+    pub const READ: Self =
+        Self { permissions: &[Permission::Read], unshared: &[Permission::Write, Permission::Resize] };
     /// Writes, alone.
-    pub const WRITE: Self =
-        Self { does: &[Deed::Read, Deed::Write, Deed::Resize], forbids: &[Deed::Write, Deed::Resize] };
+    pub const WRITE: Self = Self {
+        permissions: &[Permission::Read, Permission::Write, Permission::Resize],
+        unshared: &[Permission::Write, Permission::Resize],
+    };
 }
 
 /// What another program that has the file open stands against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InUse {
-    /// It does what must not be done meanwhile.
+    /// It has a permission that is not shared with it.
     #[error("it is in use: another program has it open to {0} it")]
-    Does(Deed),
-    /// It lets nobody else do what is wanted.
+    Taken(Permission),
+    /// It does not share what is wanted.
     #[error("it is in use: another program has it open and lets nobody else {0} it")]
-    Forbids(Deed),
+    Unshared(Permission),
 }
 
 /// A file that is in use: of a chain of images it need not be the one that the caller named.
@@ -101,23 +104,24 @@ pub(super) fn hold(file: &File, access: Access) -> Result<()> {
     if is_free(file, 0).is_err() {
         return Ok(());
     }
-    for (deeds, base) in [(access.does, DOES), (access.forbids, FORBIDS)] {
-        for &deed in deeds {
-            match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(base + deed as i64, libc::F_RDLCK))) {
+    for (permissions, base) in [(access.permissions, PERMISSIONS_AT), (access.unshared, UNSHARED_AT)] {
+        for &permission in permissions {
+            match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(base + permission as i64, libc::F_RDLCK))) {
                 // Only somebody who does not lock as QEMU does has an exclusive lock.
-                Err(Errno::EAGAIN | Errno::EACCES) => return Err(InUse::Forbids(deed).into()),
+                Err(Errno::EAGAIN | Errno::EACCES) => return Err(InUse::Unshared(permission).into()),
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
                 Ok(_) => {}
             }
         }
     }
-    for deed in [Deed::Read, Deed::Write, Deed::Resize] {
-        let is_free = |base: libc::off_t| is_free(file, base + deed as i64).map_err(std::io::Error::from);
-        if access.does.contains(&deed) && !is_free(FORBIDS)? {
-            return Err(InUse::Forbids(deed).into());
+    for permission in [Permission::Read, Permission::Write, Permission::Resize] {
+        let is_free =
+            |base: libc::off_t| is_free(file, base + permission as i64).map_err(std::io::Error::from);
+        if access.permissions.contains(&permission) && !is_free(UNSHARED_AT)? {
+            return Err(InUse::Unshared(permission).into());
         }
-        if access.forbids.contains(&deed) && !is_free(DOES)? {
-            return Err(InUse::Does(deed).into());
+        if access.unshared.contains(&permission) && !is_free(PERMISSIONS_AT)? {
+            return Err(InUse::Taken(permission).into());
         }
     }
     Ok(())
@@ -125,7 +129,10 @@ pub(super) fn hold(file: &File, access: Access) -> Result<()> {
 
 /// Gives up all that [`hold`] took, whoever else has a descriptor of the open file.
 pub(super) fn release(file: &File) {
-    let all = libc::flock { l_len: FORBIDS + DEEDS - DOES, ..byte(DOES, libc::F_UNLCK) };
+    let all = libc::flock {
+        l_len: UNSHARED_AT + PERMISSION_LIMIT - PERMISSIONS_AT,
+        ..byte(PERMISSIONS_AT, libc::F_UNLCK)
+    };
     // Where it fails the locks end with the descriptor.
     let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&all));
 }
@@ -167,11 +174,11 @@ mod tests {
             hold(&other_file, other).map_err(|error| *error.cause::<InUse>().unwrap())
         };
         assert_eq!(both(Access::READ, Access::READ), Ok(()));
-        assert_eq!(both(Access::WRITE, Access::LOOK), Ok(()));
-        assert_eq!(both(Access::LOOK, Access::WRITE), Ok(()));
-        assert_eq!(both(Access::WRITE, Access::WRITE), Err(InUse::Forbids(Deed::Write)));
-        assert_eq!(both(Access::READ, Access::WRITE), Err(InUse::Forbids(Deed::Write)));
-        assert_eq!(both(Access::WRITE, Access::READ), Err(InUse::Does(Deed::Write)));
+        assert_eq!(both(Access::WRITE, Access::READ_SHARED), Ok(()));
+        assert_eq!(both(Access::READ_SHARED, Access::WRITE), Ok(()));
+        assert_eq!(both(Access::WRITE, Access::WRITE), Err(InUse::Unshared(Permission::Write)));
+        assert_eq!(both(Access::READ, Access::WRITE), Err(InUse::Unshared(Permission::Write)));
+        assert_eq!(both(Access::WRITE, Access::READ), Err(InUse::Taken(Permission::Write)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
+use super::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, MapEntry, ZeroMode};
 use crate::error::Result;
 
 /// A disk of nothing.
@@ -55,16 +55,16 @@ impl BlockRead for NullDisk {
         Ok(Extents::uniform(range, ExtentKind::Hole))
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         range.check_within(self.size)?;
         Ok(vec![match self.known_zeroes {
-            true => Stretch {
+            true => MapEntry {
                 present: true,
                 zero: true,
                 host: Some(HostPlace { file: None, offset: range.offset() }),
-                ..Stretch::nothing(range)
+                ..MapEntry::nothing(range)
             },
-            false => Stretch::nothing(range),
+            false => MapEntry::nothing(range),
         }])
     }
 }
@@ -95,12 +95,15 @@ mod tests {
         let mut bytes = [1; 4096];
         disk.read_at(&mut bytes, 0).unwrap();
         assert_eq!(bytes, [0; 4096]);
-        let stretch = disk.stretches(ByteRange::between(512, 1024)).unwrap().remove(0);
-        assert!(stretch.zero && stretch.present && !stretch.data);
-        assert_eq!(stretch.host.unwrap().offset, 512);
+        let entry = disk.map_entries(ByteRange::between(512, 1024)).unwrap().remove(0);
+        assert!(entry.zero && entry.present && !entry.data);
+        assert_eq!(entry.host.unwrap().offset, 512);
         let unknown = NullDisk::default();
         assert_eq!(unknown.size(), 1 << 30);
-        assert_eq!(unknown.stretches(ByteRange::whole(9)).unwrap(), [Stretch::nothing(ByteRange::whole(9))]);
+        assert_eq!(
+            unknown.map_entries(ByteRange::whole(9)).unwrap(),
+            [MapEntry::nothing(ByteRange::whole(9))]
+        );
     }
 
     #[test]

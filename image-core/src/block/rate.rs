@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{BlockRead, ByteRange, Extents, Stretch};
+use super::{BlockRead, ByteRange, Extents, MapEntry};
 use crate::error::Result;
 
 /// After a pause, so much may be read at once.
@@ -52,8 +52,8 @@ impl<D: BlockRead> BlockRead for RateLimited<D> {
         self.disk.extents(range)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
-        self.disk.stretches(range)
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
+        self.disk.map_entries(range)
     }
 }
 

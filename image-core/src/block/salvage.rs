@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{BlockRead, ByteRange, ExtentKind, Extents, Stretch};
+use super::{BlockRead, ByteRange, ExtentKind, Extents, MapEntry};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What cannot be read is found out in pieces of so many bytes.
@@ -97,9 +97,9 @@ impl<D: BlockRead> BlockRead for Salvage<'_, D> {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let extents = self.extents(range)?;
-        Ok(extents.iter().map(|extent| Stretch::of(extent.range, extent.kind)).collect())
+        Ok(extents.iter().map(|extent| MapEntry::of(extent.range, extent.kind)).collect())
     }
 }
 

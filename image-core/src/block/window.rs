@@ -1,6 +1,6 @@
 //! A part of a disk as a disk of its own: a partition.
 
-use super::{BlockRead, BlockWrite, ByteRange, Extents, InFile, Stretch, ZeroMode};
+use super::{BlockRead, BlockWrite, ByteRange, Extents, FileRange, MapEntry, ZeroMode};
 use crate::error::Result;
 
 /// The bytes of `range` of another disk, seen from 0 on.
@@ -51,20 +51,20 @@ impl<D: BlockRead> BlockRead for Window<D> {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let outer = self.outer(range.offset(), range.len())?;
-        let stretches = self.disk.stretches(outer)?;
-        Ok(stretches.into_iter().map(|stretch| stretch.moved_down(self.range.offset())).collect())
+        let map_entries = self.disk.map_entries(outer)?;
+        Ok(map_entries.into_iter().map(|entry| entry.moved_down(self.range.offset())).collect())
     }
 
-    fn will_read(&self, range: ByteRange) {
+    fn prefetch(&self, range: ByteRange) {
         if let Ok(outer) = self.outer(range.offset(), range.len()) {
-            self.disk.will_read(outer);
+            self.disk.prefetch(outer);
         }
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.disk.in_file(self.outer(range.offset(), range.len())?)
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
+        self.disk.file_range(self.outer(range.offset(), range.len())?)
     }
 }
 

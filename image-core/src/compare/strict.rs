@@ -1,11 +1,11 @@
 //! The strict comparison: whether two disks are stored alike, not only whether they read alike.
 
-use crate::block::{BlockRead, Stretch};
+use crate::block::{BlockRead, MapEntry};
 use crate::error::Result;
 use crate::map::Map;
 
 /// The first byte before `until` of which the maps of the disks differ: in what is allocated, zero, data, compressed or
-/// has a place, or in where the last stretch begins. Where the places are and how deep makes no difference.
+/// has a place, or in where the last entry begins. Where the places are and how deep makes no difference.
 ///
 /// # Errors
 /// Whatever the disks say.
@@ -35,9 +35,9 @@ pub fn first_difference_of_maps(
     Ok(None)
 }
 
-/// What QEMU's block layer calls the status of a stretch.
-fn status(stretch: &Stretch, size: u64) -> (bool, bool, bool, bool, bool, bool) {
-    let last = stretch.depth == 0 && stretch.range.end() == size;
-    let Stretch { present, zero, data, compressed, .. } = *stretch;
-    (present, zero, data, compressed, stretch.host.is_some(), last)
+/// What QEMU's block layer calls the status of an entry.
+fn status(entry: &MapEntry, size: u64) -> (bool, bool, bool, bool, bool, bool) {
+    let last = entry.depth == 0 && entry.range.end() == size;
+    let MapEntry { present, zero, data, compressed, .. } = *entry;
+    (present, zero, data, compressed, entry.host.is_some(), last)
 }

@@ -4,10 +4,10 @@
 //! guest:    ..hole..│ unit │ unit │..hole..│ unit │      range: all of it
 //!              data:  ████████   █           ███         what must be read
 //! buffer:           │ unit │ unit │ unit │               the units that data touches, one behind the other
-//! pieces:   Zero     Plain          Zero    Packed       what the sink is given, in order
+//! pieces:   Zero     Plain          Zero    Compressed   what the sink is given, in order
 //! ```
 
-use super::sink::{Copies, Encoder, Piece, Sink};
+use super::sink::{CopyOffload, Encoder, Piece, Sink};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 
@@ -15,20 +15,20 @@ use crate::error::{Doing, Error, Result};
 /// enough that taking a lock and calling the system cost nothing.
 pub(super) const BATCH_LEN: u64 = 256 * 1024;
 
-/// The same where nothing is packed: the writing is most of the work then, and cheaper in long runs.
+/// The same where nothing is compressed: the writing is most of the work then, and cheaper in long runs.
 const PLAIN_BATCH_LEN: u64 = 512 * 1024;
 
 /// The same where the sink copies: handing over to another worker costs more than the looking. All of it may have to be read
-/// all the same, where the source is packed further on.
+/// all the same, where the source is compressed further on.
 const COPIED_BATCH_LEN: u64 = 2 * 1024 * 1024;
 
 /// How much is shared in one call: what costs is the call. Bounds the time until the work can be stopped.
 const SHARED_LEN: u64 = 256 * 1024 * 1024;
 
-/// The bytes of units that a batch holds at most; `packs`: an encoder works on them.
-pub(super) fn batch_len(unit: u64, packs: bool, copies: Option<Copies>) -> u64 {
+/// The bytes of units that a batch holds at most; `compresses`: an encoder works on them.
+pub(super) fn batch_len(unit: u64, compresses: bool, copies: Option<CopyOffload>) -> u64 {
     let len = match copies {
-        None if packs => BATCH_LEN,
+        None if compresses => BATCH_LEN,
         None => PLAIN_BATCH_LEN,
         Some(_) => COPIED_BATCH_LEN,
     };
@@ -47,9 +47,9 @@ pub(super) enum Stored {
     /// Nowhere: the backing file has the bytes that are in the buffer from here on.
     Same { at: usize },
     /// In a file of the host that the sink copies from.
-    InFile,
-    /// In `packed`, from here on so many bytes; in the buffer, unpacked, from `plain` on.
-    Packed { at: usize, len: usize, plain: usize },
+    FileRange,
+    /// In `compressed`, from here on so many bytes; in the buffer, decompressed, from `plain` on.
+    Compressed { at: usize, len: usize, plain: usize },
 }
 
 /// One batch; used again and again, so that its memory is taken from the system once.
@@ -59,12 +59,12 @@ pub(super) struct Batch {
     pub(super) range: ByteRange,
     /// What must be read, ascending.
     pub(super) data: Vec<ByteRange>,
-    /// What will be read next, in this batch or after it, and was not announced yet.
+    /// What will be read next, in this batch or after it, and was not prefetched yet.
     pub(super) ahead: Vec<ByteRange>,
     /// The units that `data` touches.
     pub(super) buffer: Vec<u8>,
     /// What the encoder made.
-    pub(super) packed: Vec<u8>,
+    pub(super) compressed: Vec<u8>,
     /// What the sink is given; covers `range`.
     pub(super) pieces: Pieces,
 }
@@ -88,7 +88,7 @@ impl Pieces {
             let joined = match (*last_stored, stored) {
                 (Stored::Zero, Stored::Zero)
                 | (Stored::SameZero, Stored::SameZero)
-                | (Stored::InFile, Stored::InFile) => true,
+                | (Stored::FileRange, Stored::FileRange) => true,
                 (Stored::Plain { at: before }, Stored::Plain { at }) => {
                     before as u64 + last.len() == at as u64
                 }
@@ -108,16 +108,16 @@ impl Batch {
     pub(super) fn put_into(&self, target: &mut Target<'_>) -> Result<u64> {
         let mut stored_bytes = 0;
         for &(range, stored) in &self.pieces.0 {
-            if let Stored::InFile = stored {
+            if let Stored::FileRange = stored {
                 target.copy(range)?;
                 stored_bytes += range.len();
                 continue;
             }
             let piece = match stored {
-                Stored::Zero | Stored::InFile => Piece::Zero,
+                Stored::Zero | Stored::FileRange => Piece::Zero,
                 Stored::SameZero | Stored::Same { .. } => Piece::Unchanged,
                 Stored::Plain { at } => Piece::Plain(&self.buffer[at..at + range.len() as usize]),
-                Stored::Packed { at, len, .. } => Piece::Packed(&self.packed[at..at + len]),
+                Stored::Compressed { at, len, .. } => Piece::Compressed(&self.compressed[at..at + len]),
             };
             if !matches!(piece, Piece::Zero | Piece::Unchanged) {
                 stored_bytes += range.len();
@@ -131,8 +131,8 @@ impl Batch {
     pub(super) fn content(&self) -> impl Iterator<Item = Result<&[u8], u64>> {
         self.pieces.0.iter().map(|&(range, stored)| match stored {
             Stored::Zero | Stored::SameZero => Err(range.len()),
-            Stored::InFile => unreachable!("who asks for the content has it read"),
-            Stored::Plain { at } | Stored::Same { at } | Stored::Packed { plain: at, .. } => {
+            Stored::FileRange => unreachable!("who asks for the content has it read"),
+            Stored::Plain { at } | Stored::Same { at } | Stored::Compressed { plain: at, .. } => {
                 Ok(&self.buffer[at..at + range.len() as usize])
             }
         })
@@ -150,8 +150,12 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// What copies of `source` are given to.
-    pub(super) fn new(sink: &'a mut dyn Sink, source: &'a dyn BlockRead, copies: Option<Copies>) -> Self {
-        let join = if copies.is_some_and(|copies| copies.shares) { SHARED_LEN } else { 0 };
+    pub(super) fn new(
+        sink: &'a mut dyn Sink,
+        source: &'a dyn BlockRead,
+        copies: Option<CopyOffload>,
+    ) -> Self {
+        let join = if copies.is_some_and(|copies| copies.reflinks) { SHARED_LEN } else { 0 };
         Self { sink, source, join, joined: ByteRange::EMPTY }
     }
 
@@ -185,11 +189,11 @@ impl<'a> Target<'a> {
         let doing = || format!("copying the {} bytes at guest offset {:#x}", range.len(), range.offset());
         let mut at = range.offset();
         while at < range.end() {
-            let Some(from) = self.source.in_file(ByteRange::between(at, range.end())).doing(doing)? else {
+            let Some(from) = self.source.file_range(ByteRange::between(at, range.end())).doing(doing)? else {
                 return Err(Error::invalid("the source changed while it was converted").doing(doing()));
             };
             let end = at + from.range.len();
-            self.sink.put_from(ByteRange::between(at, end), from).doing(doing)?;
+            self.sink.put_copy(ByteRange::between(at, end), from).doing(doing)?;
             at = end;
         }
         Ok(())

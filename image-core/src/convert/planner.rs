@@ -1,8 +1,8 @@
-//! Extents → batches: what must be read, cut into equal work, and announced to the source before.
+//! Extents → batches: what must be read, cut into equal work, and prefetched by the source before.
 //!
 //! ```text
-//! guest: ──── in a batch ────│── announced, 8 MiB of data ──│── known ──│ not asked about
-//!                         planned                     announced_to     asked
+//! guest: ──── in a batch ────│── prefetched, 8 MiB of data ─│── known ──│ not asked about
+//!                         planned                   prefetched_to      asked
 //! ```
 
 use std::collections::VecDeque;
@@ -22,13 +22,13 @@ const WINDOW_IN_HOLES: u64 = 4 * WINDOW;
 /// the work can be stopped: a digest takes a third of a second for it.
 const MAX_BATCH_RANGE: u64 = WINDOW_IN_HOLES;
 
-/// How many bytes of data are announced before they are in a batch: what a fast disk has in work at a time.
+/// How many bytes of data are prefetched before they are in a batch: what a fast disk has in work at a time.
 const AHEAD: u64 = 8 * 1024 * 1024;
 
-/// How far data is looked for to be announced.
+/// How far data is looked for to be prefetched.
 const MAX_AHEAD_RANGE: u64 = 16 * WINDOW_IN_HOLES;
 
-/// Holes up to here are announced with the data around them: a call for each run would cost more.
+/// Holes up to here are prefetched with the data around them: a call for each run would cost more.
 const SMALL_HOLE: u64 = 64 * 1024;
 
 /// Cuts a disk into batches, front to back.
@@ -37,7 +37,7 @@ pub(super) struct Planner<'a> {
     size: u64,
     unit: u64,
     batch_len: u64,
-    announces: bool,
+    prefetches: bool,
     window: u64,
     /// What is before is known.
     asked: u64,
@@ -45,29 +45,29 @@ pub(super) struct Planner<'a> {
     data: VecDeque<ByteRange>,
     /// The bytes of that.
     data_len: u64,
-    /// What is before is announced.
-    announced_to: u64,
-    /// The bytes of data that are announced and in no batch yet.
+    /// What is before is prefetched.
+    prefetched_to: u64,
+    /// The bytes of data that are prefetched and in no batch yet.
     announced_len: u64,
     /// What is before is in a batch.
     planned: u64,
 }
 
 impl<'a> Planner<'a> {
-    /// For all of `source`, in multiples of `unit` bytes, at most `batch_len` of them at a time; `announces` where data is
+    /// For all of `source`, in multiples of `unit` bytes, at most `batch_len` of them at a time; `prefetches` where data is
     /// read, and not only shared.
-    pub(super) fn new(source: &'a dyn BlockRead, unit: u64, batch_len: u64, announces: bool) -> Self {
+    pub(super) fn new(source: &'a dyn BlockRead, unit: u64, batch_len: u64, prefetches: bool) -> Self {
         Self {
             source,
             size: source.size(),
             unit,
             batch_len,
-            announces,
+            prefetches,
             window: WINDOW,
             asked: 0,
             data: VecDeque::new(),
             data_len: 0,
-            announced_to: 0,
+            prefetched_to: 0,
             announced_len: 0,
             planned: 0,
         }
@@ -95,7 +95,7 @@ impl<'a> Planner<'a> {
         if start >= self.size {
             return Ok(false);
         }
-        self.announce(batch);
+        self.prefetch(batch);
         loop {
             let Some(next) = self.data.front_mut() else {
                 if room == 0 {
@@ -134,9 +134,9 @@ impl<'a> Planner<'a> {
         Ok(true)
     }
 
-    /// Sets what `batch` announces: nothing while there is much that is announced already.
-    fn announce(&mut self, batch: &mut Batch) {
-        if !self.announces || self.announced_len > AHEAD / 2 {
+    /// Sets what `batch` prefetches: nothing while there is much that is prefetched already.
+    fn prefetch(&mut self, batch: &mut Batch) {
+        if !self.prefetches || self.announced_len > AHEAD / 2 {
             return;
         }
         while self.data_len < AHEAD && self.asked < self.size && self.asked - self.planned < MAX_AHEAD_RANGE {
@@ -145,15 +145,15 @@ impl<'a> Planner<'a> {
                 break;
             }
         }
-        let first = self.data.partition_point(|range| range.end() <= self.announced_to);
+        let first = self.data.partition_point(|range| range.end() <= self.prefetched_to);
         for range in self.data.range(first..) {
             let room = AHEAD - self.announced_len;
             if room == 0 {
                 break;
             }
-            let start = range.offset().max(self.announced_to);
+            let start = range.offset().max(self.prefetched_to);
             let part = ByteRange::between(start, range.end().min(start.saturating_add(room)));
-            self.announced_to = part.end();
+            self.prefetched_to = part.end();
             self.announced_len += part.len();
             match batch.ahead.last_mut() {
                 Some(last) if part.offset() - last.end() <= SMALL_HOLE => {

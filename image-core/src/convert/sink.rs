@@ -1,6 +1,6 @@
 //! What a conversion writes to: pieces in ascending order, one at a time.
 
-use crate::block::{BlockRead, ByteRange, InFile};
+use crate::block::{BlockRead, ByteRange, FileRange};
 use crate::error::Result;
 
 /// What becomes of a range.
@@ -12,35 +12,35 @@ pub enum Piece<'a> {
     Unchanged,
     /// The bytes as they are: one unit or several that follow each other.
     Plain(&'a [u8]),
-    /// One unit as the sink's own [`Encoder`] packed it.
-    Packed(&'a [u8]),
+    /// One unit as the sink's own [`Encoder`] compressed it.
+    Compressed(&'a [u8]),
 }
 
 /// Packs the bytes of units; one for each worker, with scratch space of its own.
 pub trait Encoder: Send {
-    /// Appends to `packed` what stands for `unit`, whole units even at the end of the disk (filled up with zeroes).
-    /// `false` if it is better stored as it is: then `packed` is as it was.
+    /// Appends to `compressed` what stands for `unit`, whole units even at the end of the disk (filled up with zeroes).
+    /// `false` if it is better stored as it is: then `compressed` is as it was.
     /// The same bytes always give the same answer.
     ///
     /// # Errors
     /// Whatever the codec says.
-    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool>;
+    fn encode(&mut self, unit: &[u8], compressed: &mut Vec<u8>) -> Result<bool>;
 }
 
 /// What a sink takes from a host file by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copies {
+pub struct CopyOffload {
     /// From files on the filesystem of this device.
     pub device: u64,
     /// Units of nothing but zeroes are to be given as such; else they may be copied like others.
     pub find_zeroes: bool,
     /// Copying shares storage, so that many bytes cost no more than few.
-    pub shares: bool,
+    pub reflinks: bool,
 }
 
 /// A new image, written front to back.
 pub trait Sink: Send {
-    /// The bytes that are zero, packed or plain as one: a power of two from 512 bytes to 2 MiB.
+    /// The bytes that are zero, compressed or plain as one: a power of two from 512 bytes to 2 MiB.
     fn unit_size(&self) -> u64;
 
     /// A new encoder, for one worker; `None` if everything is stored as it is.
@@ -57,15 +57,15 @@ pub trait Sink: Send {
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()>;
 
     /// What it copies by itself, if that is cheaper than to be given bytes; only asked where it has no encoder.
-    fn copies(&self) -> Option<Copies> {
+    fn copy_offload(&self) -> Option<CopyOffload> {
         None
     }
 
-    /// As [`put`](Self::put) of plain bytes, which are `from` of a host file that fits [`copies`](Self::copies).
+    /// As [`put`](Self::put) of plain bytes, which are `from` of a host file that fits [`copy_offload`](Self::copy_offload).
     ///
     /// # Errors
     /// As [`put`](Self::put), and as reading the file.
-    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+    fn put_copy(&mut self, range: ByteRange, from: FileRange<'_>) -> Result<()> {
         let mut bytes = vec![0; range.len() as usize];
         from.file.read_at(&mut bytes, from.range.offset())?;
         self.put(range, Piece::Plain(&bytes))
@@ -90,11 +90,11 @@ macro_rules! sink_as {
         fn put(&mut $this, range: ByteRange, piece: Piece<'_>) -> Result<()> {
             $sink.put(range, piece)
         }
-        fn copies(&$this) -> Option<Copies> {
-            $sink.copies()
+        fn copy_offload(&$this) -> Option<CopyOffload> {
+            $sink.copy_offload()
         }
-        fn put_from(&mut $this, range: ByteRange, from: InFile<'_>) -> Result<()> {
-            $sink.put_from(range, from)
+        fn put_copy(&mut $this, range: ByteRange, from: FileRange<'_>) -> Result<()> {
+            $sink.put_copy(range, from)
         }
         fn finish(&mut $this) -> Result<()> {
             $sink.finish()

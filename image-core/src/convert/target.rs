@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::sink::{Copies, Encoder, Piece, Sink};
-use crate::block::{BlockWrite, ByteRange, InFile, ZeroMode};
+use super::sink::{CopyOffload, Encoder, Piece, Sink};
+use crate::block::{BlockWrite, ByteRange, FileRange, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
 /// The shortest run of zeroes that stays a hole: a block of most filesystems.
@@ -75,17 +75,17 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
             (Piece::Zero, Zeroes::AlreadyThere) => range.check_within(self.disk.size()),
             (Piece::Zero, Zeroes::Write) => self.disk.write_zeroes(range, ZeroMode::Punch),
             (Piece::Zero, Zeroes::Allocate) => self.disk.write_zeroes(range, ZeroMode::Keep),
-            (Piece::Packed(_), _) => unreachable!("a disk has no encoder"),
+            (Piece::Compressed(_), _) => unreachable!("a disk has no encoder"),
         }
     }
 
     /// Only where that shares storage: zeroes, of which a disk has to find shorter runs, then cost nothing.
-    fn copies(&self) -> Option<Copies> {
-        let filesystem = self.disk.filesystem().filter(|filesystem| filesystem.shares)?;
-        Some(Copies { device: filesystem.device, find_zeroes: false, shares: true })
+    fn copy_offload(&self) -> Option<CopyOffload> {
+        let filesystem = self.disk.filesystem().filter(|filesystem| filesystem.reflinks)?;
+        Some(CopyOffload { device: filesystem.device, find_zeroes: false, reflinks: true })
     }
 
-    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+    fn put_copy(&mut self, range: ByteRange, from: FileRange<'_>) -> Result<()> {
         self.disk.copy_from(from.file, from.range, range.offset())
     }
 
@@ -95,28 +95,28 @@ impl<D: BlockWrite> Sink for DiskSink<D> {
 }
 
 /// Into another sink, with every zero as a byte: so that all of the target has a place of its own.
-pub struct FilledSink<S> {
+pub struct NonSparseSink<S> {
     sink: S,
-    /// One unit of zeroes, as the sink packs it.
-    packed: Option<Vec<u8>>,
+    /// One unit of zeroes, as the sink compresses it.
+    compressed: Option<Vec<u8>>,
 }
 
-impl<S: Sink> FilledSink<S> {
+impl<S: Sink> NonSparseSink<S> {
     /// Into `sink`.
     ///
     /// # Errors
     /// As [`Sink::encoder`] and [`Encoder::encode`].
     pub fn new(sink: S) -> Result<Self> {
-        let mut packed = Vec::new();
+        let mut compressed = Vec::new();
         let encoded = match sink.encoder()? {
-            Some(mut encoder) => encoder.encode(&vec![0; sink.unit_size() as usize], &mut packed)?,
+            Some(mut encoder) => encoder.encode(&vec![0; sink.unit_size() as usize], &mut compressed)?,
             None => false,
         };
-        Ok(Self { sink, packed: encoded.then_some(packed) })
+        Ok(Self { sink, compressed: encoded.then_some(compressed) })
     }
 }
 
-impl<S: Sink> Sink for FilledSink<S> {
+impl<S: Sink> Sink for NonSparseSink<S> {
     fn unit_size(&self) -> u64 {
         self.sink.unit_size()
     }
@@ -129,18 +129,19 @@ impl<S: Sink> Sink for FilledSink<S> {
         if piece != Piece::Zero {
             return self.sink.put(range, piece);
         }
-        let step = match self.packed {
+        let step = match self.compressed {
             Some(_) => self.sink.unit_size(),
             None => ZEROES_LEN.max(self.sink.unit_size()),
         };
-        let zeroes = if self.packed.is_some() { Vec::new() } else { vec![0; step.min(range.len()) as usize] };
+        let zeroes =
+            if self.compressed.is_some() { Vec::new() } else { vec![0; step.min(range.len()) as usize] };
         let mut at = range.offset();
         while at < range.end() {
             let part = ByteRange::between(at, at.saturating_add(step).min(range.end()));
             self.sink.put(
                 part,
-                match &self.packed {
-                    Some(packed) => Piece::Packed(packed),
+                match &self.compressed {
+                    Some(compressed) => Piece::Compressed(compressed),
                     None => Piece::Plain(&zeroes[..part.len() as usize]),
                 },
             )?;
@@ -149,12 +150,12 @@ impl<S: Sink> Sink for FilledSink<S> {
         Ok(())
     }
 
-    fn copies(&self) -> Option<Copies> {
-        self.sink.copies()
+    fn copy_offload(&self) -> Option<CopyOffload> {
+        self.sink.copy_offload()
     }
 
-    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
-        self.sink.put_from(range, from)
+    fn put_copy(&mut self, range: ByteRange, from: FileRange<'_>) -> Result<()> {
+        self.sink.put_copy(range, from)
     }
 
     fn finish(&mut self) -> Result<()> {

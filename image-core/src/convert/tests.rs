@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ErrorKind;
-use crate::block::{BlockWrite, ByteRange, ExtentKind, Extents, FileDisk, InFile, MemoryDisk};
+use crate::block::{BlockWrite, ByteRange, ExtentKind, Extents, FileDisk, FileRange, MemoryDisk};
 use crate::error::Error;
 use crate::progress::Counter;
 
@@ -26,26 +26,26 @@ enum Given {
     Zero(ByteRange),
     Unchanged(ByteRange),
     Plain(ByteRange, Vec<u8>),
-    Packed(ByteRange, Vec<u8>),
+    Compressed(ByteRange, Vec<u8>),
     Copied(ByteRange, Vec<u8>),
 }
 
 /// What [`Recorder::content`] has where the backing file is to be read.
 const UNCHANGED: u8 = 0xee;
 
-/// Remembers all it is given; packs units whose bytes are all the same into one.
+/// Remembers all it is given; compresses units whose bytes are all the same into one.
 struct Recorder {
     unit: u64,
-    packs: bool,
+    compresses: bool,
     given: Vec<Given>,
     finished: bool,
     fails_at: Option<u64>,
-    copies: Option<Copies>,
+    copies: Option<CopyOffload>,
 }
 
 impl Recorder {
-    fn new(unit: u64, packs: bool) -> Self {
-        Self { unit, packs, given: Vec::new(), finished: false, fails_at: None, copies: None }
+    fn new(unit: u64, compresses: bool) -> Self {
+        Self { unit, compresses, given: Vec::new(), finished: false, fails_at: None, copies: None }
     }
 
     /// The disk that was given, after checking that the ranges follow each other.
@@ -57,7 +57,7 @@ impl Recorder {
                 // No byte of a test is this one.
                 Given::Unchanged(range) => (range, vec![UNCHANGED; range.len() as usize]),
                 Given::Plain(range, bytes) | Given::Copied(range, bytes) => (range, bytes.clone()),
-                Given::Packed(range, byte) => (range, vec![byte[0]; range.len() as usize]),
+                Given::Compressed(range, byte) => (range, vec![byte[0]; range.len() as usize]),
             };
             assert_eq!(range.offset(), content.len() as u64, "a gap or an overlap before {given:?}");
             assert_eq!(range.offset() % self.unit, 0, "{given:?}");
@@ -71,9 +71,9 @@ impl Recorder {
 struct OneByte;
 
 impl Encoder for OneByte {
-    fn encode(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+    fn encode(&mut self, unit: &[u8], compressed: &mut Vec<u8>) -> Result<bool> {
         let same = unit.iter().all(|byte| *byte == unit[0]);
-        packed.extend(same.then_some(unit[0]));
+        compressed.extend(same.then_some(unit[0]));
         Ok(same)
     }
 }
@@ -84,7 +84,7 @@ impl Sink for Recorder {
     }
 
     fn encoder(&self) -> Result<Option<Box<dyn Encoder>>> {
-        Ok(self.packs.then(|| Box::new(OneByte) as Box<dyn Encoder>))
+        Ok(self.compresses.then(|| Box::new(OneByte) as Box<dyn Encoder>))
     }
 
     fn put(&mut self, range: ByteRange, piece: Piece<'_>) -> Result<()> {
@@ -95,16 +95,16 @@ impl Sink for Recorder {
             Piece::Zero => Given::Zero(range),
             Piece::Unchanged => Given::Unchanged(range),
             Piece::Plain(bytes) => Given::Plain(range, bytes.to_vec()),
-            Piece::Packed(bytes) => Given::Packed(range, bytes.to_vec()),
+            Piece::Compressed(bytes) => Given::Compressed(range, bytes.to_vec()),
         });
         Ok(())
     }
 
-    fn copies(&self) -> Option<Copies> {
+    fn copy_offload(&self) -> Option<CopyOffload> {
         self.copies
     }
 
-    fn put_from(&mut self, range: ByteRange, from: InFile<'_>) -> Result<()> {
+    fn put_copy(&mut self, range: ByteRange, from: FileRange<'_>) -> Result<()> {
         assert_eq!(range.len(), from.range.len());
         let mut bytes = vec![0; range.len() as usize];
         from.file.read_at(&mut bytes, from.range.offset())?;
@@ -141,12 +141,12 @@ proptest! {
 
     #[test]
     fn the_sink_is_given_the_same_disk_by_the_same_calls_for_any_number_of_workers(
-        bytes in disks(), unit_bits in 9..=21_u32, packs: bool,
+        bytes in disks(), unit_bits in 9..=21_u32, compresses: bool,
     ) {
         let source = MemoryDisk::from_bytes(bytes.clone());
         let mut calls = None;
         for threads in [1, 2, 3, 8] {
-            let mut sink = Recorder::new(1 << unit_bits, packs);
+            let mut sink = Recorder::new(1 << unit_bits, compresses);
             let algorithms = [Algorithm::Sha256, Algorithm::Md5];
             let options = Options { digests: &algorithms, ..with_threads(threads) };
             let summary = convert(&source, &mut sink, &options).unwrap();
@@ -195,7 +195,7 @@ struct Vast {
     size: u64,
     data: fn(u64) -> bool,
     reads: Mutex<Vec<ByteRange>>,
-    announced: Mutex<Vec<ByteRange>>,
+    prefetched: Mutex<Vec<ByteRange>>,
     /// The longest list of extents that was asked for.
     most_extents: AtomicUsize,
 }
@@ -205,8 +205,8 @@ impl Vast {
     const BLOCK: u64 = 4096;
 
     fn new(size: u64, data: fn(u64) -> bool) -> Self {
-        let (reads, announced) = (Mutex::default(), Mutex::default());
-        Self { size, data, reads, announced, most_extents: AtomicUsize::new(0) }
+        let (reads, prefetched) = (Mutex::default(), Mutex::default());
+        Self { size, data, reads, prefetched, most_extents: AtomicUsize::new(0) }
     }
 }
 
@@ -221,8 +221,8 @@ impl BlockRead for Vast {
         Ok(())
     }
 
-    fn will_read(&self, range: ByteRange) {
-        self.announced.lock().unwrap().push(range);
+    fn prefetch(&self, range: ByteRange) {
+        self.prefetched.lock().unwrap().push(range);
     }
 
     fn extents(&self, range: ByteRange) -> Result<Extents> {
@@ -260,7 +260,7 @@ fn holes_are_never_read_and_data_once() {
     assert_eq!(summary.stored, summary.read);
 }
 
-/// Checks each read against what was announced until then.
+/// Checks each read against what was prefetched until then.
 struct Checked(Vast);
 
 impl BlockRead for Checked {
@@ -269,20 +269,20 @@ impl BlockRead for Checked {
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let range = ByteRange::new(offset, buf.len() as u64)?;
-        let announced = self.0.announced.lock().unwrap();
-        let parts = announced.iter().filter_map(|part| part.intersection(range));
+        let prefetched = self.0.prefetched.lock().unwrap();
+        let parts = prefetched.iter().filter_map(|part| part.intersection(range));
         assert_eq!(parts.map(|part| part.len()).sum::<u64>(), range.len(), "{range:?} comes as a surprise");
-        let end = announced.last().unwrap().end();
+        let end = prefetched.last().unwrap().end();
         let ahead = (range.end()..end).step_by(4096).filter(|at| (self.0.data)(at / Vast::BLOCK)).count();
         assert!(ahead <= (8 << 20) / 4096, "{ahead} blocks are announced at {range:?}");
-        drop(announced);
+        drop(prefetched);
         self.0.read_at(buf, offset)
     }
     fn extents(&self, range: ByteRange) -> Result<Extents> {
         self.0.extents(range)
     }
-    fn will_read(&self, range: ByteRange) {
-        self.0.will_read(range);
+    fn prefetch(&self, range: ByteRange) {
+        self.0.prefetch(range);
     }
 }
 
@@ -295,14 +295,14 @@ fn data_is_announced_before_it_is_read_and_large_holes_are_not() {
         _ => block % 25_000 < 256,
     }));
     let summary = convert(&source, &mut Recorder::new(65536, false), &with_threads(1)).unwrap();
-    let announced = source.0.announced.into_inner().unwrap();
-    assert!(announced.is_sorted_by(|before, after| before.end() <= after.offset()));
+    let prefetched = source.0.prefetched.into_inner().unwrap();
+    assert!(prefetched.is_sorted_by(|before, after| before.end() <= after.offset()));
     // Between the first of the blocks with holes and the last.
     let small_holes = 5_000 * 4096;
-    let len = announced.iter().map(|range| range.len()).sum::<u64>();
+    let len = prefetched.iter().map(|range| range.len()).sum::<u64>();
     assert!((summary.read..=summary.read + small_holes).contains(&len), "{len} for {}", summary.read);
-    assert!(announced.len() < 200, "{} calls", announced.len());
-    let first: u64 = announced
+    assert!(prefetched.len() < 200, "{} calls", prefetched.len());
+    let first: u64 = prefetched
         .iter()
         .take_while(|range| range.offset() < 8 * 25_000 * 4096)
         .map(|range| range.len())
@@ -434,7 +434,7 @@ proptest! {
     ) {
         let unit = 1 << unit_bits;
         let (_folder, source) = file_of(&bytes);
-        let copies = Some(Copies { device: source.device(), find_zeroes, shares: find_zeroes });
+        let copies = Some(CopyOffload { device: source.device(), find_zeroes, reflinks: find_zeroes });
         let mut calls = None;
         for threads in [1, 3] {
             let mut sink = Recorder { copies, ..Recorder::new(unit, false) };
@@ -469,7 +469,7 @@ fn a_sink_copies_from_its_own_filesystem_and_not_beside_digests() {
     for (device, digests, copied) in
         [(own, &[][..], true), (other, &[], false), (own, &[Algorithm::Md5], false)]
     {
-        let copies = Some(Copies { device, find_zeroes: true, shares: false });
+        let copies = Some(CopyOffload { device, find_zeroes: true, reflinks: false });
         let mut sink = Recorder { copies, ..Recorder::new(4096, false) };
         convert(&source, &mut sink, &Options { digests, ..with_threads(1) }).unwrap();
         assert_eq!(matches!(sink.given[..], [Given::Copied(..)]), copied, "{:?}", sink.given);
@@ -510,7 +510,7 @@ fn what_is_shared_is_joined_across_batches_and_holes_within_units_go_with_it() {
     source.write_at(&[0; 300], 40 * UNIT).unwrap();
     source.write_at(&[4; 100], 80 * UNIT).unwrap();
     for threads in 1..4 {
-        let copies = Some(Copies { device: source.device(), find_zeroes: true, shares: true });
+        let copies = Some(CopyOffload { device: source.device(), find_zeroes: true, reflinks: true });
         let mut sink = Recorder { copies, ..Recorder::new(UNIT, false) };
         convert(&source, &mut sink, &with_threads(threads)).unwrap();
         let copied: Vec<ByteRange> = sink
@@ -526,7 +526,7 @@ fn what_is_shared_is_joined_across_batches_and_holes_within_units_go_with_it() {
     }
 }
 
-/// Counts what is announced of it.
+/// Counts what is prefetched of it.
 struct Told(FileDisk, AtomicUsize);
 
 impl BlockRead for Told {
@@ -536,10 +536,10 @@ impl BlockRead for Told {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         self.0.read_at(buf, offset)
     }
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
-        self.0.in_file(range)
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
+        self.0.file_range(range)
     }
-    fn will_read(&self, range: ByteRange) {
+    fn prefetch(&self, range: ByteRange) {
         self.1.fetch_add(range.len() as usize, Ordering::Relaxed);
     }
 }
@@ -549,12 +549,12 @@ fn what_is_only_shared_is_not_announced() {
     let (_folder, file) = file_of(&[5; 1 << 20]);
     let device = file.device();
     let source = Told(file, AtomicUsize::new(0));
-    for (shares, announced) in [(true, 0), (false, 1 << 20)] {
-        let copies = Some(Copies { device, find_zeroes: true, shares });
+    for (reflinks, prefetched) in [(true, 0), (false, 1 << 20)] {
+        let copies = Some(CopyOffload { device, find_zeroes: true, reflinks });
         let mut sink = Recorder { copies, ..Recorder::new(65536, false) };
         convert(&source, &mut sink, &with_threads(2)).unwrap();
         assert!(matches!(sink.given[..], [Given::Copied(..)]), "{} pieces", sink.given.len());
-        assert_eq!(source.1.load(Ordering::Relaxed), announced);
+        assert_eq!(source.1.load(Ordering::Relaxed), prefetched);
     }
 }
 
@@ -562,17 +562,17 @@ fn what_is_only_shared_is_not_announced() {
 fn a_sink_that_is_filled_is_given_no_zeroes() {
     let source = MemoryDisk::new(3 << 20);
     source.write_at(&[5; 4096], 1 << 20).unwrap();
-    for packs in [false, true] {
-        let mut recorder = Recorder::new(4096, packs);
-        let mut sink = FilledSink::new(&mut recorder).unwrap();
+    for compresses in [false, true] {
+        let mut recorder = Recorder::new(4096, compresses);
+        let mut sink = NonSparseSink::new(&mut recorder).unwrap();
         convert(&source, &mut sink, &Options::default()).unwrap();
         assert!(recorder.finished);
         assert_eq!(recorder.content(), source.to_bytes());
         let is_stored = |given: &Given| match given {
-            Given::Plain(range, _) => !packs && range.len() <= 1 << 20,
-            Given::Packed(range, _) => packs && range.len() == 4096,
+            Given::Plain(range, _) => !compresses && range.len() <= 1 << 20,
+            Given::Compressed(range, _) => compresses && range.len() == 4096,
             _ => false,
         };
-        assert!(recorder.given.iter().all(is_stored), "packs: {packs}");
+        assert!(recorder.given.iter().all(is_stored), "compresses: {compresses}");
     }
 }

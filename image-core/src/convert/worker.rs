@@ -1,8 +1,8 @@
 //! A worker: reads a batch, finds its zeroes, encodes its units.
 
 use super::batch::{Batch, Pieces, Stored};
-use super::line::Line;
-use super::sink::{Copies, Encoder};
+use super::queue::OrderedQueue;
+use super::sink::{CopyOffload, Encoder};
 use crate::block::{BlockRead, ByteRange, is_zero};
 use crate::error::{Doing, Result};
 
@@ -22,36 +22,36 @@ pub(super) struct Worker<'a> {
     pub(super) unit: u64,
     /// The bytes of units that a batch holds at most.
     pub(super) batch_len: u64,
-    pub(super) copies: Option<Copies>,
+    pub(super) copies: Option<CopyOffload>,
 }
 
 impl Worker<'_> {
     /// Works until the line ends; `call_others` when it turns out that there is work for more than one.
-    pub(super) fn run(mut self, line: &Line<'_>, call_others: impl FnOnce()) {
+    pub(super) fn run(mut self, queue: &OrderedQueue<'_>, call_others: impl FnOnce()) {
         // Should this thread panic, the others must not wait for its batch.
-        let _ends_line = line.end_on_panic();
+        let _ends_line = queue.end_on_panic();
         let mut call_others = Some(call_others);
-        while let Some((ticket, mut batch)) = line.take() {
+        while let Some((ticket, mut batch)) = queue.take() {
             if !batch.data.is_empty()
-                && line.has_more()
+                && queue.has_more()
                 && let Some(call_others) = call_others.take()
             {
                 call_others();
             }
             for range in batch.ahead.drain(..) {
-                self.source.will_read(range);
+                self.source.prefetch(range);
             }
             let done = self.process(&mut batch);
-            line.deliver(ticket, done.map(|()| batch));
+            queue.complete(ticket, done.map(|()| batch));
         }
     }
 
     /// Reads what is data in `batch` and makes the pieces that cover its range.
     fn process(&mut self, batch: &mut Batch) -> Result<()> {
         let unit = self.unit;
-        let Batch { range: batch_range, data, buffer, packed, pieces, ahead: _ } = batch;
+        let Batch { range: batch_range, data, buffer, compressed, pieces, ahead: _ } = batch;
         pieces.clear();
-        packed.clear();
+        compressed.clear();
         let mut buffer_at = 0;
         let mut guest_at = batch_range.offset();
         let mut data = data.as_slice();
@@ -90,8 +90,8 @@ impl Worker<'_> {
                     pieces.push(range, Stored::Same { at });
                     continue;
                 }
-                let stored = store(bytes, at, &mut self.encoder, packed)
-                    .doing(|| format!("packing the {} bytes at guest offset {guest:#x}", range.len()))?;
+                let stored = store(bytes, at, &mut self.encoder, compressed)
+                    .doing(|| format!("compressing the {} bytes at guest offset {guest:#x}", range.len()))?;
                 pieces.push(range, stored);
             }
             buffer_at = run_end;
@@ -138,7 +138,7 @@ impl Worker<'_> {
         // A unit that the disk ends in is filled up.
         let whole_end = units.end().min(self.source.size()) / self.unit * self.unit;
         while at < whole_end {
-            let part = match self.source.in_file(ByteRange::between(at, whole_end))? {
+            let part = match self.source.file_range(ByteRange::between(at, whole_end))? {
                 Some(part) if part.file.device() == copies.device => part.range.len() / self.unit * self.unit,
                 _ => 0,
             };
@@ -147,7 +147,7 @@ impl Worker<'_> {
             }
             let end = at + part;
             if !copies.find_zeroes {
-                pieces.push(ByteRange::between(at, end), Stored::InFile);
+                pieces.push(ByteRange::between(at, end), Stored::FileRange);
                 at = end;
             }
             while at < end {
@@ -155,7 +155,7 @@ impl Worker<'_> {
                 let first = data.peek().map_or(at, |range| range.offset().max(at));
                 let unit = ByteRange::between(at, at + self.unit);
                 let zero = self.reads_as_zero(unit, first.min(unit.end() - 1))?;
-                pieces.push(unit, if zero { Stored::Zero } else { Stored::InFile });
+                pieces.push(unit, if zero { Stored::Zero } else { Stored::FileRange });
                 at = unit.end();
             }
         }
@@ -201,16 +201,16 @@ fn store(
     bytes: &[u8],
     plain: usize,
     encoder: &mut Option<Box<dyn Encoder>>,
-    packed: &mut Vec<u8>,
+    compressed: &mut Vec<u8>,
 ) -> Result<Stored> {
     if is_zero(bytes) {
         return Ok(Stored::Zero);
     }
-    let at = packed.len();
+    let at = compressed.len();
     if let Some(encoder) = encoder
-        && encoder.encode(bytes, packed)?
+        && encoder.encode(bytes, compressed)?
     {
-        return Ok(Stored::Packed { at, len: packed.len() - at, plain });
+        return Ok(Stored::Compressed { at, len: compressed.len() - at, plain });
     }
     Ok(Stored::Plain { at: plain })
 }

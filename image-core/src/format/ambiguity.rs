@@ -5,7 +5,7 @@
 //! could be both, and a disk that was taken for raw never gets the first sector of anything else.
 
 use super::probe::{PROBE_LEN, probe_start};
-use super::{Format, Medium};
+use super::{Format, ProtocolNode};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
@@ -13,7 +13,9 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeRule {
     /// It could be a disk too.
-    #[error("it looks like {format}, and has {trace} at {offset:#x} as a raw disk has: say which it is")]
+    #[error(
+        "it looks like {format}, and has {trace} at {offset:#x} as a raw disk has: use -f raw or -f {format}"
+    )]
     Ambiguous {
         /// What it was taken for.
         format: Format,
@@ -23,7 +25,9 @@ pub enum ProbeRule {
         offset: u64,
     },
     /// It would be taken for something else the next time.
-    #[error("it was taken for raw, and these bytes at its start would make it look like something else")]
+    #[error(
+        "its format was probed as raw, and these bytes at its start would make it look like something else: use -f raw"
+    )]
     Disguise,
 }
 
@@ -67,7 +71,7 @@ pub(super) fn refuse_ambiguous(file: &dyn BlockRead, format: Format) -> Result<(
 ///
 /// # Errors
 /// [`ProbeRule::Disguise`]; whatever reading says.
-pub(super) fn refuse_disguise(file: &Medium, buf: &[u8], offset: u64) -> Result<()> {
+pub(super) fn refuse_disguise(file: &ProtocolNode, buf: &[u8], offset: u64) -> Result<()> {
     if offset >= PROBE_LEN || buf.is_empty() {
         return Ok(());
     }

@@ -9,8 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::medium::address;
-use super::{Image, ImageWriter, Medium, Member, OpenOptions, Share, WriteOptions};
+use super::protocol::address;
+use super::{FormatNode, Image, ImageWriter, OpenOptions, ProtocolNode, Share, WriteOptions};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, Result};
 use crate::qcow2::Qcow2Writer;
@@ -30,29 +30,28 @@ pub struct Commit {
     pub keep: bool,
 }
 
-/// Puts what the image in `medium` says into its backing file. Tells `done` of the bytes that were looked at.
+/// Puts what the image in `node` says into its backing file. Tells `done` of the bytes that were looked at.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for an image without (that) backing file; else as [`Image::open`] and
 /// [`ImageWriter::open`], and what `done` says. Committing again after an error goes on.
-pub fn commit(medium: &Medium, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-    let (path, references) = (medium.path(), job.options.references);
-    let WriteOptions { format, share, describe, .. } = job.options;
-    let look = OpenOptions { format, references, share, describe };
-    let depth = find_base(medium, look, job.base.as_deref())?;
+pub fn commit(node: &ProtocolNode, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    let (path, references) = (node.path(), job.options.references);
+    let WriteOptions { format, share, parse_filename, .. } = job.options;
+    let look = OpenOptions { format, references, share, parse_filename };
+    let depth = find_base(node, look, job.base.as_deref())?;
     // The base is written, and the image's own chain has it open for reading.
     let top = WriteOptions { references, share: Share::Writers, ..job.options };
-    let top = ImageWriter::in_medium(medium.again(true)?, top)?.into_qcow2();
+    let top = ImageWriter::open_node(node.reopen(true)?, top)?.into_qcow2();
     let top = top.ok_or_else(|| Error::invalid("a raw image has no backing file"))?;
     let (base, base_format) = {
-        let members = chain(medium, OpenOptions { share: Share::Writers, ..look })?;
-        let base =
-            members.get(depth as usize).ok_or_else(|| Error::invalid("the chain changed meanwhile"))?;
+        let nodes = chain(node, OpenOptions { share: Share::Writers, ..look })?;
+        let base = nodes.get(depth as usize).ok_or_else(|| Error::invalid("the chain changed meanwhile"))?;
         (base.file.clone(), base.format)
     };
-    let below = WriteOptions { format: Some(base_format), references, share, describe };
+    let below = WriteOptions { format: Some(base_format), references, share, parse_filename };
     let doing = || format!("committing {} to {}", path.display(), base.path().display());
-    let base = ImageWriter::in_medium(base.again(true)?, below)?;
+    let base = ImageWriter::open_node(base.reopen(true)?, below)?;
     let empties = !job.keep && job.base.is_none();
     put_down(top, depth, (base, ImageWriter::close), empties, done).doing(doing)
 }
@@ -69,35 +68,35 @@ fn put_down<B: BlockWrite>(
     copy_down(top.image(), depth, &base, done)?;
     close(base)?;
     if empties {
-        top.clear().doing(|| "emptying the image")?;
+        top.make_empty().doing(|| "emptying the image")?;
     }
     top.close()
 }
 
-fn chain(medium: &Medium, look: OpenOptions) -> Result<Vec<Member>> {
-    Member::in_medium(medium.again(false)?, look.format, look.share)?.with_chain(look)
+fn chain(node: &ProtocolNode, look: OpenOptions) -> Result<Vec<FormatNode>> {
+    FormatNode::open_node(node.reopen(false)?, look.format, look.share)?.with_backing_chain(look)
 }
 
 /// How far down the chain the base is.
-fn find_base(medium: &Medium, look: OpenOptions, base: Option<&Path>) -> Result<u32> {
-    let invalid = |why: String| Error::invalid(why).doing(format!("committing {}", medium.path().display()));
+fn find_base(node: &ProtocolNode, look: OpenOptions, base: Option<&Path>) -> Result<u32> {
+    let invalid = |why: String| Error::invalid(why).doing(format!("committing {}", node.path().display()));
     // A chain that cannot be read, or must not be, is found out before anything is written.
     let look = OpenOptions { share: Share::Writers, ..look };
-    Image::in_medium(medium.again(false)?, look)?;
-    let members = chain(medium, look)?;
-    if members.len() < 2 {
+    Image::open_node(node.reopen(false)?, look)?;
+    let nodes = chain(node, look)?;
+    if nodes.len() < 2 {
         return Err(invalid("it has no backing file".to_owned()));
     }
     let Some(base) = base else { return Ok(1) };
     let address = address(base)?.map(|address| address.to_string());
-    let same = |member: &Member| {
+    let same = |node: &FormatNode| {
         if let Some(address) = &address {
-            return member.file.path() == Path::new(address);
+            return node.file.path() == Path::new(address);
         }
-        let paths = (std::fs::canonicalize(member.file.path()), std::fs::canonicalize(base));
+        let paths = (std::fs::canonicalize(node.file.path()), std::fs::canonicalize(base));
         matches!(paths, (Ok(one), Ok(other)) if one == other)
     };
-    let found = members.iter().skip(1).position(same).map(|index| index.saturating_add(1) as u32);
+    let found = nodes.iter().skip(1).position(same).map(|index| index.saturating_add(1) as u32);
     found.ok_or_else(|| invalid(format!("{} is not one of its backing files", base.display())))
 }
 
@@ -115,17 +114,17 @@ fn copy_down(
     let mut bytes = Vec::new();
     while at < top.size() {
         let step = ByteRange::between(at, at.saturating_add(64 * STEP).min(top.size()));
-        for stretch in top.stretches(step)? {
-            if stretch.depth >= depth || !stretch.present {
+        for entry in top.map_entries(step)? {
+            if entry.depth >= depth || !entry.present {
                 continue;
             }
-            if stretch.zero {
-                base.write_zeroes(stretch.range, ZeroMode::Punch)?;
+            if entry.zero {
+                base.write_zeroes(entry.range, ZeroMode::Punch)?;
                 continue;
             }
-            let mut from = stretch.range.offset();
-            while from < stretch.range.end() {
-                let len = stretch.range.end().saturating_sub(from).min(STEP);
+            let mut from = entry.range.offset();
+            while from < entry.range.end() {
+                let len = entry.range.end().saturating_sub(from).min(STEP);
                 bytes.resize(len as usize, 0);
                 top.read_at(&mut bytes, from)?;
                 base.write_at(&bytes, from)?;

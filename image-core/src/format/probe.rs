@@ -37,7 +37,7 @@ pub enum Probing {
 
 /// What kind of thing a file is that is no image to be read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForeignKind {
+pub enum UnsupportedKind {
     /// An image of another program.
     Image,
     /// A file that is compressed, most often an image.
@@ -50,43 +50,43 @@ pub enum ForeignKind {
 
 /// What a file looks like that is not read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Foreign {
+pub struct UnsupportedFormat {
     /// Its name, as users know it.
     pub name: &'static str,
     /// What kind of thing that is.
-    pub kind: ForeignKind,
-    /// The program that takes it apart, where it is packed.
-    pub unpacked_by: Option<&'static str>,
+    pub kind: UnsupportedKind,
+    /// The program that decompresses it, where it is compressed.
+    pub decompressor: Option<&'static str>,
 }
 
-impl fmt::Display for Foreign {
+impl fmt::Display for UnsupportedFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it looks like {}, which is not read here; say so if it is a raw disk", self.name)
+        write!(f, "it looks like {}, which is not supported; use -f raw if it is a raw disk", self.name)
     }
 }
 
-impl std::error::Error for Foreign {}
+impl std::error::Error for UnsupportedFormat {}
 
-impl From<Foreign> for Error {
-    fn from(foreign: Foreign) -> Self {
-        Self::unsupported(foreign).doing("probing the format")
+impl From<UnsupportedFormat> for Error {
+    fn from(unsupported: UnsupportedFormat) -> Self {
+        Self::unsupported(unsupported).doing("probing the format")
     }
 }
 
-const fn image(name: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Image, unpacked_by: None }
+const fn image(name: &'static str) -> UnsupportedFormat {
+    UnsupportedFormat { name, kind: UnsupportedKind::Image, decompressor: None }
 }
 
-const fn compressed(name: &'static str, by: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Compressed, unpacked_by: Some(by) }
+const fn compressed(name: &'static str, by: &'static str) -> UnsupportedFormat {
+    UnsupportedFormat { name, kind: UnsupportedKind::Compressed, decompressor: Some(by) }
 }
 
-const fn archive(name: &'static str, by: &'static str) -> Foreign {
-    Foreign { name, kind: ForeignKind::Archive, unpacked_by: Some(by) }
+const fn archive(name: &'static str, by: &'static str) -> UnsupportedFormat {
+    UnsupportedFormat { name, kind: UnsupportedKind::Archive, decompressor: Some(by) }
 }
 
 /// What QEMU's programs recognise too: where, which bytes, whose.
-const KNOWN_TO_QEMU: [(usize, &[u8], Foreign); 13] = [
+const KNOWN_TO_QEMU: [(usize, &[u8], UnsupportedFormat); 13] = [
     (0, b"QFI\xfb\0\0\0\x01", image("qcow version 1")),
     (0, b"KDMV", image("VMDK")),
     (0, b"COWD", image("VMDK")),
@@ -103,7 +103,7 @@ const KNOWN_TO_QEMU: [(usize, &[u8], Foreign); 13] = [
 ];
 
 /// What they take for raw.
-const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 17] = [
+const UNKNOWN_TO_QEMU: [(usize, &[u8], UnsupportedFormat); 17] = [
     (0, b"LUKS\xba\xbe", image("LUKS")),
     (0, b"\x3a\xff\x26\xed\x01\0", image("an Android sparse image")),
     (0, b"sprs", image("an Apple sparse image")),
@@ -120,13 +120,13 @@ const UNKNOWN_TO_QEMU: [(usize, &[u8], Foreign); 17] = [
     (0, b"!<arch>\n", archive("an ar archive", "ar x")),
     (0, b"MSWIM\0\0\0", archive("a WIM file", "wimlib-imagex extract")),
     (0, b"\x1f\x9d\x90", compressed("a compress (.Z) file", "uncompress")),
-    (0, b"\x1f\xa0", compressed("a pack (.z) file", "gunzip")),
+    (0, b"\x1f\xa0", compressed("a compress (.z) file", "gunzip")),
 ];
 
 /// Which format `file` has. Whatever looks like nothing else is raw.
 ///
 /// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for what is known but not read (cause: [`Foreign`]); whatever reading says.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for what is known but not read (cause: [`UnsupportedFormat`]); whatever reading says.
 pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
     let doing = || "probing the format";
     let start = bytes_at(file, 0, PROBE_LEN).doing(doing)?;
@@ -134,12 +134,12 @@ pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
     if format == Format::Raw && probing == Probing::Everything {
         let descriptor = bytes_at(file, DESCRIPTOR_OFFSET, DESCRIPTOR_LEN).doing(doing)?;
         if is_disc(&start, &descriptor, file.size()) {
-            let kind = ForeignKind::Disc;
-            return Err(Foreign { name: "ISO 9660 (a CD or DVD)", kind, unpacked_by: None }.into());
+            let kind = UnsupportedKind::Disc;
+            return Err(UnsupportedFormat { name: "ISO 9660 (a CD or DVD)", kind, decompressor: None }.into());
         }
         let end = bytes_at(file, file.size().saturating_sub(FOOTER_LEN), FOOTER_LEN).doing(doing)?;
-        if let Some(foreign) = known_end(&end, file.size()) {
-            return Err(foreign.into());
+        if let Some(unsupported) = known_end(&end, file.size()) {
+            return Err(unsupported.into());
         }
     }
     Ok(format)
@@ -147,31 +147,31 @@ pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
 
 /// As [`probe`], of a file that starts so.
 pub(super) fn probe_start(start: &[u8], probing: Probing) -> Result<Format> {
-    if let Some(foreign) = known_start(start, probing) {
-        return Err(foreign.into());
+    if let Some(unsupported) = known_start(start, probing) {
+        return Err(unsupported.into());
     }
     let is_qcow2 = start.starts_with(&qcow2::layout::MAGIC);
     Ok(if is_qcow2 { Format::Qcow2 } else { Format::Raw })
 }
 
-fn known_start(start: &[u8], probing: Probing) -> Option<Foreign> {
-    let among = |known: &[(usize, &[u8], Foreign)]| {
+fn known_start(start: &[u8], probing: Probing) -> Option<UnsupportedFormat> {
+    let among = |known: &[(usize, &[u8], UnsupportedFormat)]| {
         let is_there = |at: usize, bytes| start.get(at..).is_some_and(|rest| rest.starts_with(bytes));
-        known.iter().find(|(at, bytes, _)| is_there(*at, bytes)).map(|(_, _, foreign)| *foreign)
+        known.iter().find(|(at, bytes, _)| is_there(*at, bytes)).map(|(_, _, unsupported)| *unsupported)
     };
     let found = among(&KNOWN_TO_QEMU);
     if found.is_some() || probing == Probing::AsQemu {
         return found;
     }
     among(&UNKNOWN_TO_QEMU).or_else(|| {
-        let looks: [(Look, Foreign); 5] = [
+        let looks: [(Look, UnsupportedFormat); 5] = [
             (is_gzip, compressed("a gzip file", "gunzip")),
             (is_bzip2, compressed("a bzip2 file", "bunzip2")),
             (is_skippable_zstd, compressed("a zstd file", "unzstd")),
             (is_tar, archive("a tar archive", "tar -xf")),
             (is_cpio, archive("a cpio archive", "cpio -i")),
         ];
-        looks.into_iter().find(|(is_it, _)| is_it(start)).map(|(_, foreign)| foreign)
+        looks.into_iter().find(|(is_it, _)| is_it(start)).map(|(_, unsupported)| unsupported)
     })
 }
 
@@ -269,7 +269,7 @@ fn is_disc(start: &[u8], descriptor: &[u8], size: u64) -> bool {
 const FOOTER_LEN: u64 = 512;
 
 /// What a file of `size` bytes is that ends so.
-fn known_end(end: &[u8], size: u64) -> Option<Foreign> {
+fn known_end(end: &[u8], size: u64) -> Option<UnsupportedFormat> {
     // Programs before 2004 wrote a byte less.
     if [end, end.get(1..).unwrap_or_default()].iter().any(|footer| is_fixed_vhd(footer, size)) {
         return Some(image("VPC (VHD)"));

@@ -1,7 +1,7 @@
 //! The gate: which of the files that an image names are opened.
 //!
 //! ```text
-//! name in the image ─► (described) ─► plain path? ─► beneath the folder? ─► new? ─► shallow? ─► regular file? ─► open
+//! name in the image ─► (parsed)    ─► plain path? ─► beneath the folder? ─► new? ─► shallow? ─► regular file? ─► open
 //!                      no "nbd:…",     resolved by the        not in   at most     no device,
 //!                      no "json:…"     kernel, one step       the chain   64       no pipe
 //! ```
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::{Format, Medium, NullDriver, Probing, References, Share};
+use super::{Format, NullDriver, Probing, ProtocolNode, References, Share};
 use crate::block::{Access, BlockRead, FileDisk, NullDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::nbd::{Address, Export, ExportOptions};
@@ -62,11 +62,11 @@ impl From<ReferenceRule> for Error {
 }
 
 /// What a name means that is no path, if it means anything: the gate is the same for what it leads to.
-pub type Describe = fn(&[u8]) -> Option<Described>;
+pub type ParseFilename = fn(&[u8]) -> Option<ParsedFilename>;
 
 /// What such a name means.
 #[derive(Debug, Clone)]
-pub enum Described {
+pub enum ParsedFilename {
     /// A file.
     File {
         /// Its path, absolute.
@@ -75,7 +75,7 @@ pub enum Described {
         format: Option<Format>,
     },
     /// Nothing that has to be opened.
-    Null(Medium),
+    Null(ProtocolNode),
 }
 
 /// A file that an image names.
@@ -85,7 +85,7 @@ pub struct Reference {
     name: Vec<u8>,
     format: Option<Format>,
     /// What the name means, where it is no path.
-    described: Option<Described>,
+    parsed: Option<ParsedFilename>,
 }
 
 impl Reference {
@@ -107,7 +107,7 @@ impl Reference {
             }
             None => None,
         };
-        Ok(Some(Self { what: "backing file", name, format, described: None }))
+        Ok(Some(Self { what: "backing file", name, format, parsed: None }))
     }
 
     /// The data file that a header names.
@@ -119,7 +119,7 @@ impl Reference {
             return Ok(None);
         }
         let name = header.data_file_name().ok_or(Corrupt::NoDataFileName)?.to_vec();
-        Ok(Some(Self { what: "data file", name, format: Some(Format::Raw), described: None }))
+        Ok(Some(Self { what: "data file", name, format: Some(Format::Raw), parsed: None }))
     }
 
     /// The name, as it stands in the image.
@@ -146,7 +146,7 @@ impl Reference {
 
     /// The name as a path; QEMU takes whatever has a colon before the first slash for a protocol.
     fn path(&self) -> Result<&Path, ReferenceRule> {
-        if let Some(Described::File { path, .. }) = &self.described {
+        if let Some(ParsedFilename::File { path, .. }) = &self.parsed {
             return Ok(path);
         }
         let before_slash = self.name.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -165,7 +165,7 @@ fn null_named(name: &[u8]) -> Option<NullDriver> {
 
 /// The images opened so far, each named by the one before.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(super) struct ChainOpener {
     references: References,
     /// The folder of the first image, without symbolic links.
     folder: PathBuf,
@@ -174,23 +174,23 @@ pub(super) struct Chain {
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
     share: Share,
-    describe: Option<Describe>,
+    parse_filename: Option<ParseFilename>,
     probing: Probing,
 }
 
-impl Chain {
+impl ChainOpener {
     /// A chain of one image.
-    pub(super) fn starting_with(medium: &Medium, references: References) -> Result<Self> {
-        let probing = medium.probing();
-        let Some(file) = medium.as_file() else {
-            let (folder, exports) = (PathBuf::new(), vec![medium.path().to_owned()]);
+    pub(super) fn starting_with(node: &ProtocolNode, references: References) -> Result<Self> {
+        let probing = node.probing();
+        let Some(file) = node.as_file() else {
+            let (folder, exports) = (PathBuf::new(), vec![node.path().to_owned()]);
             return Ok(Self {
                 references,
                 folder,
                 exports,
                 opened: Vec::new(),
                 share: Share::default(),
-                describe: None,
+                parse_filename: None,
                 probing,
             });
         };
@@ -209,7 +209,7 @@ impl Chain {
             exports: Vec::new(),
             opened,
             share: Share::default(),
-            describe: None,
+            parse_filename: None,
             probing,
         })
     }
@@ -220,20 +220,22 @@ impl Chain {
     }
 
     /// With a meaning for names that are no paths.
-    pub(super) fn describing(self, describe: Option<Describe>) -> Self {
-        Self { describe, ..self }
+    pub(super) fn parsing_filenames(self, parse_filename: Option<ParseFilename>) -> Self {
+        Self { parse_filename, ..self }
     }
 
     /// A backing file with what its name means: a description, or a disk that is not there.
-    pub(super) fn described(&self, reference: Reference) -> Reference {
-        let null = null_named(&reference.name)
-            .map(|driver| Described::Null(Medium::null(driver, NullDisk::default(), driver.file_name())));
-        let described = null.or_else(|| self.describe.and_then(|describe| describe(&reference.name)));
-        let format = reference.format.or(match &described {
-            Some(Described::File { format, .. }) => *format,
+    pub(super) fn parsed(&self, reference: Reference) -> Reference {
+        let null = null_named(&reference.name).map(|driver| {
+            ParsedFilename::Null(ProtocolNode::null(driver, NullDisk::default(), driver.file_name()))
+        });
+        let parsed =
+            null.or_else(|| self.parse_filename.and_then(|parse_filename| parse_filename(&reference.name)));
+        let format = reference.format.or(match &parsed {
+            Some(ParsedFilename::File { format, .. }) => *format,
             _ => None,
         });
-        Reference { described, format, ..reference }
+        Reference { parsed, format, ..reference }
     }
 
     /// What other programs may do with the images of the chain.
@@ -243,7 +245,12 @@ impl Chain {
 
     /// Opens what the image at `image` names, if it may: for writing if `access` is that, else for reading. Another
     /// program that has it open may be in the way of `access`, unless all is shared.
-    pub(super) fn open(&mut self, reference: &Reference, image: &Path, access: Access) -> Result<Medium> {
+    pub(super) fn open(
+        &mut self,
+        reference: &Reference,
+        image: &Path,
+        access: Access,
+    ) -> Result<ProtocolNode> {
         let (what, name) = (reference.what, reference.display_name());
         if self.references == References::Refuse {
             return Err(ReferenceRule::NotAllowed { what, name }.into());
@@ -251,8 +258,8 @@ impl Chain {
         if self.opened.len().saturating_add(self.exports.len()) > MAX_CHAIN_DEPTH {
             return Err(ReferenceRule::TooDeep.into());
         }
-        if let Some(Described::Null(medium)) = &reference.described {
-            return Ok(medium.clone());
+        if let Some(ParsedFilename::Null(node)) = &reference.parsed {
+            return Ok(node.clone());
         }
         if let Some(address) = reference.address()? {
             return self.open_export(reference, &address, access);
@@ -275,13 +282,18 @@ impl Chain {
         }
         self.opened.push(identity);
         let access =
-            if self.share == Share::Writers && access == Access::READ { Access::LOOK } else { access };
+            if self.share == Share::Writers && access == Access::READ { Access::READ_SHARED } else { access };
         disk.lock(access)?;
-        Ok(Medium::from(disk).with_probing(self.probing))
+        Ok(ProtocolNode::from(disk).with_probing(self.probing))
     }
 
     /// Opens an export: it is in no folder, and the host connects to whom an image says.
-    fn open_export(&mut self, reference: &Reference, address: &Address, access: Access) -> Result<Medium> {
+    fn open_export(
+        &mut self,
+        reference: &Reference,
+        address: &Address,
+        access: Access,
+    ) -> Result<ProtocolNode> {
         let (what, name) = (reference.what, reference.display_name());
         if self.references != References::AllowAnywhere {
             return Err(ReferenceRule::Export { what, name }.into());
@@ -296,12 +308,12 @@ impl Chain {
             false => Export::open(address, &options)?,
         };
         self.exports.push(shown);
-        Ok(Medium::from(Arc::new(export)).with_probing(self.probing))
+        Ok(ProtocolNode::from(Arc::new(export)).with_probing(self.probing))
     }
 
     /// Whether a name leads nowhere, since it starts at an export.
     fn has_no_folder(&self, reference: &Reference, image: &Path) -> bool {
-        let absolute = reference.name.first() == Some(&b'/') || reference.described.is_some();
+        let absolute = reference.name.first() == Some(&b'/') || reference.parsed.is_some();
         match self.references {
             References::AllowAnywhere => !absolute && self.exports.iter().any(|export| export == image),
             References::Refuse | References::AllowBeneath => !self.exports.is_empty(),
@@ -362,7 +374,7 @@ mod tests {
     use super::*;
 
     fn reference(name: &str) -> Reference {
-        Reference { what: "backing file", name: name.into(), format: None, described: None }
+        Reference { what: "backing file", name: name.into(), format: None, parsed: None }
     }
 
     struct Folder {
@@ -387,9 +399,9 @@ mod tests {
             self.temporary.path().join("images/top")
         }
 
-        fn open(&self, name: &str) -> Result<Medium> {
-            let top = Medium::open(&self.top()).unwrap();
-            Chain::starting_with(&top, References::AllowBeneath)?.open(
+        fn open(&self, name: &str) -> Result<ProtocolNode> {
+            let top = ProtocolNode::open(&self.top()).unwrap();
+            ChainOpener::starting_with(&top, References::AllowBeneath)?.open(
                 &reference(name),
                 &self.top(),
                 Access::READ,
@@ -404,8 +416,8 @@ mod tests {
     #[test]
     fn nothing_is_opened_unless_allowed() {
         let folder = Folder::new();
-        let top = Medium::open(&folder.top()).unwrap();
-        let mut chain = Chain::starting_with(&top, References::Refuse).unwrap();
+        let top = ProtocolNode::open(&folder.top()).unwrap();
+        let mut chain = ChainOpener::starting_with(&top, References::Refuse).unwrap();
         let error = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(matches!(error.cause(), Some(ReferenceRule::NotAllowed { .. })));
@@ -440,11 +452,11 @@ mod tests {
     #[test]
     fn a_caller_may_allow_every_folder_but_nothing_else_than_files() {
         let folder = Folder::new();
-        let top = Medium::open(&folder.top()).unwrap();
-        let mut chain = Chain::starting_with(&top, References::AllowAnywhere).unwrap();
+        let top = ProtocolNode::open(&folder.top()).unwrap();
+        let mut chain = ChainOpener::starting_with(&top, References::AllowAnywhere).unwrap();
         let secret = chain.open(&reference("../secret"), &folder.top(), Access::READ).unwrap();
         assert_eq!(secret.size(), 6);
-        let rule = |name: &str, chain: &mut Chain| {
+        let rule = |name: &str, chain: &mut ChainOpener| {
             let error = chain.open(&reference(name), &folder.top(), Access::READ).unwrap_err();
             error.cause::<ReferenceRule>().unwrap().clone()
         };
@@ -456,8 +468,8 @@ mod tests {
     #[test]
     fn a_name_is_relative_to_the_image_that_has_it_but_the_folder_stays() {
         let folder = Folder::new();
-        let top = Medium::open(&folder.top()).unwrap();
-        let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
+        let top = ProtocolNode::open(&folder.top()).unwrap();
+        let mut chain = ChainOpener::starting_with(&top, References::AllowBeneath).unwrap();
         let base = chain.open(&reference("sub/base"), &folder.top(), Access::READ).unwrap();
         std::fs::write(folder.temporary.path().join("images/other"), "x").unwrap();
         assert!(chain.open(&reference("../other"), base.path(), Access::READ).is_ok());
@@ -468,8 +480,8 @@ mod tests {
     #[test]
     fn the_chain_has_an_end() {
         let folder = Folder::new();
-        let top = Medium::open(&folder.top()).unwrap();
-        let mut chain = Chain::starting_with(&top, References::AllowBeneath).unwrap();
+        let top = ProtocolNode::open(&folder.top()).unwrap();
+        let mut chain = ChainOpener::starting_with(&top, References::AllowBeneath).unwrap();
         for index in 0..MAX_CHAIN_DEPTH {
             let name = format!("base{index}");
             std::fs::write(folder.temporary.path().join("images").join(&name), "x").unwrap();

@@ -1,18 +1,19 @@
 //! An image by name, open for writing: alone, with what it reads through, and nobody misled by its first bytes.
 //!
 //! ```text
-//! name ─► medium, locked ─► chosen or probed ─┬─ raw ────────────────────────────────────► ImageWriter
-//!                             ambiguous? no    └─ qcow2: header ─┬─ backing file, to read ─┐    ▲
-//!                                                                └─ data file, to write ───┤    │
-//!                                                                       the gate (reference) ───┘
+//! name ─► protocol, locked ─► chosen or probed ─┬─ raw ────────────────────────────────────► ImageWriter
+//!                               ambiguous? no    └─ qcow2: header ─┬─ backing file, to read ─┐    ▲
+//!                                                                  └─ data file, to write ───┤    │
+//!                                                                         the gate (reference) ───┘
 //! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ambiguity::{refuse_ambiguous, refuse_disguise};
-use super::reference::Chain;
-use super::{Describe, Format, Medium, Reference, References, Share, open_backing, probe};
+use super::image::open_backing;
+use super::reference::ChainOpener;
+use super::{Format, ParseFilename, ProtocolNode, Reference, References, Share, probe};
 use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, Result};
 use crate::qcow2::{Header, Qcow2Writer};
@@ -27,7 +28,7 @@ pub struct WriteOptions {
     /// What others may do meanwhile with the backing files. Nobody else may write the image itself.
     pub share: Share,
     /// What names mean that are no paths; `None`: nothing.
-    pub describe: Option<Describe>,
+    pub parse_filename: Option<ParseFilename>,
 }
 
 /// An image of any format, open for reading and writing.
@@ -39,7 +40,7 @@ pub struct ImageWriter {
 
 #[derive(Debug)]
 enum Disk {
-    Raw { file: Medium, assumed: bool },
+    Raw { file: ProtocolNode, assumed: bool },
     Qcow2(Box<Qcow2Writer>),
 }
 
@@ -52,17 +53,17 @@ impl ImageWriter {
     /// must be repaired first; [`InUse`](crate::ErrorKind::InUse); [`Corrupt`](crate::ErrorKind::Corrupt),
     /// [`Unsupported`](crate::ErrorKind::Unsupported) or [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: WriteOptions) -> Result<Self> {
-        Self::in_medium(Medium::open_writable(path.as_ref())?, options)
+        Self::open_node(ProtocolNode::open_writable(path.as_ref())?, options)
     }
 
-    /// Opens the image in `medium`, which is open for reading and writing.
+    /// Opens the image in `node`, which is open for reading and writing.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn in_medium(medium: Medium, options: WriteOptions) -> Result<Self> {
-        let path = medium.path().to_owned();
-        medium.lock(Access::WRITE)?;
-        let disk = Disk::open(medium, options).doing(|| format!("opening {} for writing", path.display()))?;
+    pub fn open_node(node: ProtocolNode, options: WriteOptions) -> Result<Self> {
+        let path = node.path().to_owned();
+        node.lock(Access::WRITE)?;
+        let disk = Disk::open(node, options).doing(|| format!("opening {} for writing", path.display()))?;
         Ok(Self { path, disk })
     }
 
@@ -116,7 +117,7 @@ impl ImageWriter {
 }
 
 impl Disk {
-    fn open(file: Medium, options: WriteOptions) -> Result<Self> {
+    fn open(file: ProtocolNode, options: WriteOptions) -> Result<Self> {
         let format = match options.format {
             Some(format) => format,
             None => probe(&file, file.probing())?,
@@ -129,9 +130,9 @@ impl Disk {
             refuse_ambiguous(&file, format)?;
         }
         let path = file.path().to_owned();
-        let mut chain = Chain::starting_with(&file, options.references)?
+        let mut chain = ChainOpener::starting_with(&file, options.references)?
             .sharing(options.share)
-            .describing(options.describe);
+            .parsing_filenames(options.parse_filename);
         let header = Header::read(&file)?;
         let data_file = match Reference::to_data_file(&header)? {
             Some(reference) => {

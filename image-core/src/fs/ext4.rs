@@ -18,30 +18,33 @@
 mod attributes;
 mod blockmap;
 mod blocks;
-mod census;
-mod change;
 mod checksum;
 mod content;
 mod directory;
 mod extents;
 mod features;
 mod field;
+mod free_blocks;
+mod fsck;
 mod groups;
 mod hash;
-mod index;
+mod htree;
 mod inode;
 mod journal;
 mod layout;
+mod lookup;
 mod mapping;
-mod names;
+mod name_cache;
 mod nokey;
 mod path;
+mod read_directory;
 mod rule;
+mod run;
 mod scrub;
 mod superblock;
 mod times;
-mod unused;
 mod walk;
+mod write;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -50,19 +53,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use attributes::Attribute;
-pub use census::Finding;
-pub use change::{Changes, New};
 pub use content::Content;
-pub use directory::{DirectoryEntry, ReadDirectory};
 pub use features::Features;
+pub use free_blocks::free_ranges;
+pub use fsck::Finding;
 pub use inode::{Inode, NodeKind, Time};
 pub use journal::Replayed;
-pub use rule::{Ext4Rule, Summed};
+pub use read_directory::{DirectoryEntry, ReadDirectory};
+pub use rule::{Checksummed, Ext4Rule};
 pub use scrub::{scrub, wipe_content};
 pub use superblock::Superblock;
 pub use times::clamp_inode_times;
-pub use unused::unused_ranges;
-pub use walk::{Inodes, Step, Walk};
+pub use walk::{Inodes, Walk, WalkEntry};
+pub use write::{Ext4Writer, NewInode};
 
 use super::{Entry, FileKind, Files, Metadata};
 use crate::block::BlockRead;
@@ -83,7 +86,7 @@ struct Shared {
     superblock: Superblock,
     blocks: Blocks,
     replayed: Option<Replayed>,
-    remembered: names::Remembered,
+    name_cache: name_cache::NameCache,
 }
 
 impl fmt::Debug for Ext4 {
@@ -108,7 +111,7 @@ impl Ext4 {
         if !is_promised {
             return Ok(fs);
         }
-        let Some((copies, replayed)) = journal::play(&fs).doing(doing)? else { return Ok(fs) };
+        let Some((copies, replayed)) = journal::replay(&fs).doing(doing)? else { return Ok(fs) };
         let disk = Arc::clone(fs.blocks().disk());
         let blocks = Blocks::new(disk, fs.superblock().block_size, copies);
         // The superblock itself may be among the copies.
@@ -126,7 +129,7 @@ impl Ext4 {
     }
 
     fn new(superblock: Superblock, blocks: Blocks, replayed: Option<Replayed>) -> Self {
-        Self { shared: Arc::new(Shared { superblock, blocks, replayed, remembered: Default::default() }) }
+        Self { shared: Arc::new(Shared { superblock, blocks, replayed, name_cache: Default::default() }) }
     }
 
     /// What its superblock says.
@@ -151,8 +154,8 @@ impl Ext4 {
         }
     }
 
-    fn remembered(&self) -> &names::Remembered {
-        &self.shared.remembered
+    fn name_cache(&self) -> &name_cache::NameCache {
+        &self.shared.name_cache
     }
 
     /// Group `number`.
@@ -168,7 +171,7 @@ fn refuse_unread(superblock: &Superblock) -> Result<()> {
     let unread = superblock.features.unread();
     match unread == Features::default() {
         true => Ok(()),
-        false => Err(Error::unsupported(format!("it uses what is not read here: {unread}"))),
+        false => Err(Error::unsupported(format!("it has unsupported features: {unread}"))),
     }
 }
 
@@ -189,7 +192,7 @@ impl Files for Ext4 {
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         let found = self.resolve(path.as_os_str().as_bytes(), true)?;
         let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(None) };
-        super::check_limit(path, inode.size, limit)?;
+        super::files::check_limit(path, inode.size, limit)?;
         self.read(&inode, limit).map(Some).doing(|| format!("reading {}", path.display()))
     }
 

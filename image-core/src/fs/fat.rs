@@ -276,7 +276,7 @@ impl<D: BlockRead> Volume<D> {
         if entry.is_directory() {
             return Ok(None);
         }
-        super::check_limit(path, entry.len(), limit)?;
+        super::files::check_limit(path, entry.len(), limit)?;
         let mut reader = self.volume.read_file(&entry).map_err(broken)?;
         let mut content = vec![0; entry.len() as usize];
         let mut filled = 0;

@@ -18,13 +18,13 @@
 //! so the same files make the same bytes.
 
 mod directory;
+mod sector;
 
 use directory::{Hierarchy, Names};
+use sector::{Extent, SECTOR, at, both_u16, both_u32, sectors};
 
 use crate::error::{Error, Result};
 
-/// Bytes in a logical sector and in a logical block.
-const SECTOR: usize = 2048;
 /// The first volume descriptor's sector (ECMA-119, 6.2.1).
 const FIRST_DESCRIPTOR: u32 = 16;
 /// Sectors before the path tables: the system area, two descriptors and the terminator.
@@ -98,22 +98,6 @@ fn build(volume: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>, IsoRule> {
     Ok(image)
 }
 
-/// Where a file or a directory lies.
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    sector: u32,
-    len: u32,
-}
-
-/// How many sectors `len` bytes take.
-fn sectors(len: usize) -> u32 {
-    len.div_ceil(SECTOR) as u32
-}
-
-fn at(image: &mut [u8], sector: u32) -> &mut [u8] {
-    &mut image[sector as usize * SECTOR..]
-}
-
 /// Fills a primary or supplementary volume descriptor (ECMA-119, 8.4 and 8.5).
 fn descriptor(sector: &mut [u8], volume: &str, hierarchy: &Hierarchy<'_>, size: u32) {
     let names = hierarchy.names();
@@ -144,20 +128,6 @@ fn descriptor(sector: &mut [u8], volume: &str, hierarchy: &Hierarchy<'_>, size: 
         put(offset, b"0000000000000000\0");
     }
     put(881, &[1]);
-}
-
-/// A number in both byte orders (ECMA-119, 7.2.3).
-fn both_u16(value: u16) -> [u8; 4] {
-    let ([a, b], [c, d]) = (value.to_le_bytes(), value.to_be_bytes());
-    [a, b, c, d]
-}
-
-/// A number in both byte orders (ECMA-119, 7.3.3).
-fn both_u32(value: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&value.to_le_bytes());
-    bytes[4..].copy_from_slice(&value.to_be_bytes());
-    bytes
 }
 
 #[cfg(test)]

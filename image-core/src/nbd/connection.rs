@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::encryption::{Channel, Credentials};
-use super::handshake::{Agreed, Wish, greet, negotiate, start_tls};
+use super::handshake::{ExportInfo, ExportRequest, greet, negotiate, start_tls};
 use super::session::Session;
 use super::socket::Socket;
+use super::tls::{Channel, TlsCredentials};
 use super::violation::{NotConnected, Refusal};
 use super::wire::{ALLOCATION, ALLOCATION_DEPTH};
 use crate::error::{Doing, Error, Result};
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a server may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// To accept a connection, and for each step of the negotiation.
     pub connect: Duration,
     /// To begin a reply while one is due, and to complete each part of one.
@@ -32,7 +32,7 @@ pub struct Patience {
 }
 
 /// A flush of a slow disk takes its time.
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(20), reply: Duration::from_secs(120) }
     }
@@ -42,9 +42,9 @@ impl Default for Patience {
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
     /// How long its server may take.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// What the connection is encrypted with. A server that does not is refused then.
-    pub credentials: Option<Arc<dyn Credentials>>,
+    pub credentials: Option<Arc<dyn TlsCredentials>>,
     /// What block status is to tell of, by the name of its context, in place of holes and zeroes. A server that does not
     /// know it is refused.
     pub context: Option<String>,
@@ -59,7 +59,7 @@ pub struct ExportOptions {
 pub(super) struct Connection {
     address: Address,
     options: ExportOptions,
-    agreed: Agreed,
+    export_info: ExportInfo,
     session: Mutex<Arc<Session>>,
 }
 
@@ -70,7 +70,7 @@ impl Connection {
         Ok(Self {
             address: address.clone(),
             options: options.clone(),
-            agreed: *session.agreed(),
+            export_info: *session.export_info(),
             session: Mutex::new(Arc::new(session)),
         })
     }
@@ -79,8 +79,8 @@ impl Connection {
         &self.address
     }
 
-    pub(super) fn agreed(&self) -> &Agreed {
-        &self.agreed
+    pub(super) fn export_info(&self) -> &ExportInfo {
+        &self.export_info
     }
 
     /// Whether block status tells of what the caller named.
@@ -93,12 +93,12 @@ impl Connection {
         self.options.context.as_deref() == Some(ALLOCATION_DEPTH)
     }
 
-    /// Does `deed`; over a new connection once more where there is none any more.
-    pub(super) fn during<T>(&self, mut deed: impl FnMut(&Session) -> Result<T>) -> Result<T> {
+    /// Does `work`; over a new connection once more where there is none any more.
+    pub(super) fn with_session<T>(&self, mut work: impl FnMut(&Session) -> Result<T>) -> Result<T> {
         let mut until = None;
         loop {
             let session = Arc::clone(&self.current());
-            match deed(&session) {
+            match work(&session) {
                 Err(error) if is_lost(&error) && !self.options.reconnect_for.is_zero() => {
                     let until = *until.get_or_insert_with(|| Instant::now() + self.options.reconnect_for);
                     self.reconnect(&session, until, error)?;
@@ -126,7 +126,7 @@ impl Connection {
             Err(error) if is_lost(&error) => return Err(why),
             session => session?,
         };
-        if (Agreed { context: self.agreed.context, ..*session.agreed() }) != self.agreed {
+        if (ExportInfo { context: self.export_info.context, ..*session.export_info() }) != self.export_info {
             return Err(Refusal::Changed.into());
         }
         *current = Arc::new(session);
@@ -134,43 +134,43 @@ impl Connection {
     }
 }
 
-/// Does `deed` again, with pauses, while there is no connection; at least once.
-fn again_until<T>(until: Instant, mut deed: impl FnMut() -> Result<T>) -> Result<T> {
+/// Does `work` again, with pauses, while there is no connection; at least once.
+fn again_until<T>(until: Instant, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
-        match deed() {
+        match work() {
             Err(error) if is_lost(&error) && Instant::now() + PAUSE < until => std::thread::sleep(PAUSE),
             done => return done,
         }
     }
 }
 
-/// Whether there is no connection, which another one may mend.
+/// Whether there is no connection, which another one may be.
 fn is_lost(error: &Error) -> bool {
     error.cause().is_some_and(|cause| !matches!(cause, NotConnected::NotEncrypted(_)))
 }
 
 fn connect(address: &Address, options: &ExportOptions) -> Result<Session> {
-    let patience = options.patience;
-    let mut socket = Socket::connect(&address.server, patience.connect)?;
-    socket.prepare(patience.connect)?;
-    let negotiated = || -> Result<(Channel, Agreed)> {
-        let greeting = greet(&mut socket, patience.connect)?;
+    let timeouts = options.timeouts;
+    let mut socket = Socket::connect(&address.server, timeouts.connect)?;
+    socket.prepare(timeouts.connect)?;
+    let negotiated = || -> Result<(Channel, ExportInfo)> {
+        let greeting = greet(&mut socket, timeouts.connect)?;
         let mut channel = match options.credentials.as_deref() {
             None => Channel::plain(socket),
             Some(credentials) => {
-                start_tls(&mut socket, greeting, patience.connect)?;
-                Channel::plain(socket).encrypt(credentials, patience.connect)?
+                start_tls(&mut socket, greeting, timeouts.connect)?;
+                Channel::plain(socket).encrypt(credentials, timeouts.connect)?
             }
         };
         let context = options.context.as_deref().unwrap_or(ALLOCATION);
-        let wish = Wish { export: &address.export, context };
-        let agreed = negotiate(&mut channel, greeting, wish, patience.connect)?;
-        if options.context.is_some() && agreed.context.is_none() {
+        let request = ExportRequest { export: &address.export, context };
+        let export_info = negotiate(&mut channel, greeting, request, timeouts.connect)?;
+        if options.context.is_some() && export_info.context.is_none() {
             return Err(Refusal::NoContext { name: context.to_owned() }.into());
         }
-        Ok((channel, agreed))
+        Ok((channel, export_info))
     };
-    let (channel, agreed) = negotiated().doing(|| "negotiating with the server")?;
-    channel.prepare(patience.reply)?;
-    Session::new(channel, agreed, patience.reply)
+    let (channel, export_info) = negotiated().doing(|| "negotiating with the server")?;
+    channel.prepare(timeouts.reply)?;
+    Session::new(channel, export_info, timeouts.reply)
 }

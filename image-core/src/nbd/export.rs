@@ -14,12 +14,12 @@ use std::sync::{PoisonError, RwLock};
 
 use super::address::Address;
 use super::connection::{Connection, ExportOptions};
-use super::handshake::Agreed;
+use super::handshake::ExportInfo;
 use super::violation::Refusal;
 use super::wire::{
     CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, STATE_HOLE, STATE_ZERO,
 };
-use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, Stretch, ZeroMode};
+use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, HostPlace, MapEntry, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
 /// The most bytes whose status is asked for at once.
@@ -73,16 +73,17 @@ impl Export {
 
     /// Whether its server lets nobody write it.
     pub fn is_read_only(&self) -> bool {
-        self.agreed().is_read_only()
+        self.export_info().is_read_only()
     }
 
-    fn agreed(&self) -> &Agreed {
-        self.connection.agreed()
+    fn export_info(&self) -> &ExportInfo {
+        self.connection.export_info()
     }
 
     /// The next request of a range that goes from `at` to `end`: whole blocks, or a part of one.
     fn piece(&self, at: u64, end: u64) -> Piece {
-        let (smallest, largest) = (u64::from(self.agreed().smallest), u64::from(self.agreed().largest));
+        let (smallest, largest) =
+            (u64::from(self.export_info().smallest), u64::from(self.export_info().largest));
         let block = at - at % smallest;
         if at == block && end - at >= smallest {
             let len = (end - at).min(largest);
@@ -105,11 +106,11 @@ impl Export {
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.connection.during(|session| session.read(buf, offset))
+        self.connection.with_session(|session| session.read(buf, offset))
     }
 
     fn command(&self, command: u16, flags: u16, range: ByteRange, payload: &[u8]) -> Result<()> {
-        self.connection.during(|session| session.command(command, flags, range, payload))
+        self.connection.with_session(|session| session.command(command, flags, range, payload))
     }
 
     /// Reads a block of which not all is wanted.
@@ -152,17 +153,17 @@ impl Export {
     /// The status of all of `range`, part by part; without such a context, all of it is data.
     fn statuses(&self, range: ByteRange, mut each: impl FnMut(ByteRange, u32)) -> Result<()> {
         range.check_within(self.size())?;
-        if self.agreed().context.is_none() {
+        if self.export_info().context.is_none() {
             each(range, 0);
             return Ok(());
         }
-        let smallest = u64::from(self.agreed().smallest);
+        let smallest = u64::from(self.export_info().smallest);
         let mut at = range.offset();
         while at < range.end() {
             let start = at - at % smallest;
             let end = range.end().next_multiple_of(smallest).min(self.size()).min(start + MAX_STATUS);
             let asked = ByteRange::between(start, end);
-            for (told, flags) in self.connection.during(|session| session.status(asked))? {
+            for (told, flags) in self.connection.with_session(|session| session.status(asked))? {
                 // A depth is a number and no flags; QEMU takes all that is not the first image's for zeroes.
                 let flags = if self.connection.is_about_depth() { flags.min(2) } else { flags };
                 if let Some(of_range) = told.intersection(ByteRange::between(at, range.end())) {
@@ -197,7 +198,7 @@ fn within(inner: ByteRange, outer: ByteRange) -> std::ops::Range<usize> {
 
 impl BlockRead for Export {
     fn size(&self) -> u64 {
-        self.agreed().size
+        self.export_info().size
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
@@ -236,14 +237,14 @@ impl BlockRead for Export {
         Ok(extents)
     }
 
-    fn stretches(&self, range: ByteRange) -> Result<Vec<Stretch>> {
+    fn map_entries(&self, range: ByteRange) -> Result<Vec<MapEntry>> {
         let file: std::sync::Arc<Path> = self.name.as_path().into();
-        let mut list: Vec<Stretch> = Vec::new();
+        let mut list: Vec<MapEntry> = Vec::new();
         let told = self.statuses(range, |range, flags| {
             let (zero, data) = (flags & STATE_ZERO != 0, flags & STATE_HOLE == 0);
             let present = zero || data;
             let host = present.then(|| HostPlace { file: Some(file.clone()), offset: range.offset() });
-            let next = Stretch { present, zero, data, host, ..Stretch::nothing(range) };
+            let next = MapEntry { present, zero, data, host, ..MapEntry::nothing(range) };
             match list.last_mut().map_or(Err(next.clone()), |last| last.join(next)) {
                 Ok(()) => {}
                 Err(next) => list.push(next),
@@ -268,7 +269,7 @@ impl BlockWrite for Export {
     }
 
     fn write_zeroes(&self, range: ByteRange, mode: ZeroMode) -> Result<()> {
-        if !self.agreed().can_write_zeroes() {
+        if !self.export_info().can_write_zeroes() {
             return self.send_zeroes(range);
         }
         let flags = match mode {
@@ -286,7 +287,7 @@ impl BlockWrite for Export {
     }
 
     fn discard(&self, range: ByteRange) -> Result<()> {
-        if !self.agreed().can_trim() {
+        if !self.export_info().can_trim() {
             return range.check_within(self.size());
         }
         let trimmed = self.each_piece(range, |piece| match piece {
@@ -301,7 +302,7 @@ impl BlockWrite for Export {
     }
 
     fn flush(&self) -> Result<()> {
-        if !self.agreed().can_flush() {
+        if !self.export_info().can_flush() {
             return Ok(());
         }
         let flushed = self.command(CMD_FLUSH, 0, ByteRange::EMPTY, &[]);

@@ -24,12 +24,12 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use super::reply::{self, Info};
-use super::socket::Timed;
+use super::socket::TimeoutStream;
 use super::violation::{NotConnected, Refusal, Violation};
 use super::wire::{
     ExportFacts, FIXED_NEWSTYLE, GREETING, HAS_FLAGS, INFO_BLOCK_SIZE, MAX_STRING_LEN, NO_ZEROES, OLD_STYLE,
     OPT_EXPORT_NAME, OPT_GO, OPT_SET_META_CONTEXT, OPT_STARTTLS, OPT_STRUCTURED_REPLY, OPTION_REPLY, OPTIONS,
-    OptionHead, OptionReplyHead, READ_ONLY, REP_ACK, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_ERR_UNSUP,
+    OptionHeader, OptionReplyHeader, READ_ONLY, REP_ACK, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_ERR_UNSUP,
     REP_ERROR, REP_INFO, REP_META_CONTEXT, SEND_FLUSH, SEND_TRIM, SEND_WRITE_ZEROES, ZEROES_LEN,
 };
 use crate::error::{Error, Result};
@@ -43,9 +43,9 @@ const LARGEST: u32 = 32 << 20;
 /// The size of blocks where the server does not say, if the export is made of them.
 const SECTOR: u32 = 512;
 
-/// What both sides agreed on.
+/// The export as it was negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Agreed {
+pub(super) struct ExportInfo {
     /// Of the export, in bytes.
     pub(super) size: u64,
     pub(super) flags: u16,
@@ -59,7 +59,7 @@ pub(super) struct Agreed {
     pub(super) context: Option<u32>,
 }
 
-impl Agreed {
+impl ExportInfo {
     /// Whether the export has this flag.
     fn has(&self, flag: u16) -> bool {
         self.flags & HAS_FLAGS != 0 && self.flags & flag != 0
@@ -109,7 +109,7 @@ enum Answer {
 
 /// What a client is after.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
+pub(super) struct ExportRequest<'a> {
     /// The export's name.
     pub(super) export: &'a str,
     /// The context that block status is to tell of.
@@ -124,19 +124,19 @@ pub(super) struct Greeting {
     no_zeroes: bool,
 }
 
-/// Greets the server behind `stream`. Each message has to come within `patience`; in all that follows too.
-pub(super) fn greet<T: Read + Write>(stream: T, patience: Duration) -> Result<Greeting> {
-    let flags = Hand::new(stream, patience).greet()?;
+/// Greets the server behind `stream`. Each message has to come within `timeout`; in all that follows too.
+pub(super) fn greet<T: Read + Write>(stream: T, timeout: Duration) -> Result<Greeting> {
+    let flags = Hand::new(stream, timeout).greet()?;
     Ok(Greeting { fixed: flags & FIXED_NEWSTYLE != 0, no_zeroes: flags & NO_ZEROES != 0 })
 }
 
 /// Agrees that what follows on `stream` is encrypted.
-pub(super) fn start_tls<T: Read + Write>(stream: T, greeting: Greeting, patience: Duration) -> Result<()> {
+pub(super) fn start_tls<T: Read + Write>(stream: T, greeting: Greeting, timeout: Duration) -> Result<()> {
     let never = |code, words| Err(Refusal::NeverEncrypted { code, words }.into());
     if !greeting.fixed {
         return never(REP_ERR_UNSUP, String::new());
     }
-    let mut hand = Hand::new(stream, patience);
+    let mut hand = Hand::new(stream, timeout);
     hand.ask(OPT_STARTTLS, &[])?;
     match hand.verdict()? {
         Answer::No(code, words) => never(code, words),
@@ -148,41 +148,41 @@ pub(super) fn start_tls<T: Read + Write>(stream: T, greeting: Greeting, patience
 pub(super) fn negotiate<T: Read + Write>(
     stream: T,
     greeting: Greeting,
-    wish: Wish<'_>,
-    patience: Duration,
-) -> Result<Agreed> {
-    let mut hand = Hand::new(stream, patience);
+    request: ExportRequest<'_>,
+    timeout: Duration,
+) -> Result<ExportInfo> {
+    let mut hand = Hand::new(stream, timeout);
     if !greeting.fixed {
-        return hand.export_name(wish.export, Features::default(), greeting.no_zeroes);
+        return hand.export_name(request.export, Features::default(), greeting.no_zeroes);
     }
-    let features = hand.features(wish)?;
-    match hand.go(wish.export, features)? {
-        Some(agreed) => Ok(agreed),
-        None => hand.export_name(wish.export, features, greeting.no_zeroes),
+    let features = hand.features(request)?;
+    match hand.go(request.export, features)? {
+        Some(export_info) => Ok(export_info),
+        None => hand.export_name(request.export, features, greeting.no_zeroes),
     }
 }
 
 /// A stream in the course of the handshake.
 struct Hand<T> {
-    stream: Timed<T>,
-    patience: Duration,
+    stream: TimeoutStream<T>,
+    timeout: Duration,
     /// The option that is talked about, and how much was said of it.
     option: u32,
     replies: u32,
 }
 
 impl<T: Read + Write> Hand<T> {
-    fn new(stream: T, patience: Duration) -> Self {
-        Self { stream: Timed::new(stream, patience), patience, option: 0, replies: 0 }
+    fn new(stream: T, timeout: Duration) -> Self {
+        Self { stream: TimeoutStream::new(stream, timeout), timeout, option: 0, replies: 0 }
     }
 
     fn read(&mut self, buf: &mut [u8]) -> Result<()> {
-        self.stream.read_exact(buf).map_err(|error| Timed::<T>::failed(self.patience, error))
+        self.stream.read_exact(buf).map_err(|error| TimeoutStream::<T>::failed(self.timeout, error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
-        written.map_err(|error| Timed::<T>::failed(self.patience, error))
+        written.map_err(|error| TimeoutStream::<T>::failed(self.timeout, error))
     }
 
     /// Returns the server's flags.
@@ -205,14 +205,14 @@ impl<T: Read + Write> Hand<T> {
         Ok(flags)
     }
 
-    fn features(&mut self, wish: Wish<'_>) -> Result<Features> {
+    fn features(&mut self, request: ExportRequest<'_>) -> Result<Features> {
         self.ask(OPT_STRUCTURED_REPLY, &[])?;
         if let Answer::No(..) = self.verdict()? {
             return Ok(Features::default());
         }
-        let mut data = prefixed(wish.export.as_bytes());
+        let mut data = prefixed(request.export.as_bytes());
         data.extend(1_u32.to_be_bytes());
-        data.extend(prefixed(wish.context.as_bytes()));
+        data.extend(prefixed(request.context.as_bytes()));
         self.ask(OPT_SET_META_CONTEXT, &data)?;
         let mut context = None;
         loop {
@@ -220,7 +220,7 @@ impl<T: Read + Write> Hand<T> {
                 Answer::Yes => return Ok(Features { structured: true, context }),
                 Answer::No(..) => return Ok(Features { structured: true, context: None }),
                 Answer::Told(REP_META_CONTEXT, payload) => match payload.split_first_chunk::<4>() {
-                    Some((id, name)) if name == wish.context.as_bytes() => {
+                    Some((id, name)) if name == request.context.as_bytes() => {
                         context = Some(u32::from_be_bytes(*id));
                     }
                     _ => return Err(Violation::Context { len: payload.len() }.into()),
@@ -231,7 +231,7 @@ impl<T: Read + Write> Hand<T> {
     }
 
     /// Takes the export; `None` where the server does not know how.
-    fn go(&mut self, export: &str, features: Features) -> Result<Option<Agreed>> {
+    fn go(&mut self, export: &str, features: Features) -> Result<Option<ExportInfo>> {
         let mut data = prefixed(export.as_bytes());
         data.extend(1_u16.to_be_bytes());
         data.extend(INFO_BLOCK_SIZE.to_be_bytes());
@@ -241,7 +241,7 @@ impl<T: Read + Write> Hand<T> {
             match self.answer()? {
                 Answer::Yes => {
                     let (size, flags) = facts.ok_or(Violation::NoSize { option: OPT_GO })?;
-                    return Ok(Some(Agreed::new(size, flags, blocks, features)));
+                    return Ok(Some(ExportInfo::new(size, flags, blocks, features)));
                 }
                 Answer::No(REP_ERR_UNSUP, _) => return Ok(None),
                 Answer::No(REP_ERR_TLS_REQD, words) => return Err(Refusal::OnlyEncrypted { words }.into()),
@@ -260,7 +260,7 @@ impl<T: Read + Write> Hand<T> {
     }
 
     /// Takes the export without a way to hear why that fails.
-    fn export_name(&mut self, export: &str, features: Features, no_zeroes: bool) -> Result<Agreed> {
+    fn export_name(&mut self, export: &str, features: Features, no_zeroes: bool) -> Result<ExportInfo> {
         self.ask(OPT_EXPORT_NAME, export.as_bytes())?;
         let mut facts = [0; size_of::<ExportFacts>()];
         self.read(&mut facts).map_err(|error| match error.cause() {
@@ -272,7 +272,7 @@ impl<T: Read + Write> Hand<T> {
         }
         let facts: ExportFacts = zerocopy::transmute!(facts);
         match reply::export(facts)? {
-            Info::Export { size, flags } => Ok(Agreed::new(size, flags, None, features)),
+            Info::Export { size, flags } => Ok(ExportInfo::new(size, flags, None, features)),
             _ => Err(Violation::NoSize { option: OPT_EXPORT_NAME }.into()),
         }
     }
@@ -280,8 +280,8 @@ impl<T: Read + Write> Hand<T> {
     fn ask(&mut self, option: u32, data: &[u8]) -> Result<()> {
         (self.option, self.replies) = (option, 0);
         self.stream.begin();
-        let head = OptionHead { magic: OPTIONS, option: option.into(), len: (data.len() as u32).into() };
-        self.write(&[head.as_bytes(), data].concat())
+        let header = OptionHeader { magic: OPTIONS, option: option.into(), len: (data.len() as u32).into() };
+        self.write(&[header.as_bytes(), data].concat())
     }
 
     /// An answer that is yes or no.
@@ -299,22 +299,22 @@ impl<T: Read + Write> Hand<T> {
         if self.replies > MAX_REPLIES {
             return Err(Violation::EndlessReplies { option, most: MAX_REPLIES }.into());
         }
-        let mut head = [0; size_of::<OptionReplyHead>()];
-        self.read(&mut head)?;
-        let head: OptionReplyHead = zerocopy::transmute!(head);
-        if head.magic.get() != OPTION_REPLY {
-            return Err(Violation::OptionReplyMagic { option, magic: head.magic.get() }.into());
+        let mut header = [0; size_of::<OptionReplyHeader>()];
+        self.read(&mut header)?;
+        let header: OptionReplyHeader = zerocopy::transmute!(header);
+        if header.magic.get() != OPTION_REPLY {
+            return Err(Violation::OptionReplyMagic { option, magic: header.magic.get() }.into());
         }
-        if head.option.get() != option {
-            return Err(Violation::OptionOutOfTurn { option, replied: head.option.get() }.into());
+        if header.option.get() != option {
+            return Err(Violation::OptionOutOfTurn { option, replied: header.option.get() }.into());
         }
-        let len = head.len.get();
+        let len = header.len.get();
         if len > MAX_REPLY_LEN {
             return Err(Violation::OptionReplyLen { option, len }.into());
         }
         let mut payload = vec![0; len as usize];
         self.read(&mut payload)?;
-        match head.kind.get() {
+        match header.kind.get() {
             REP_ACK => Ok(Answer::Yes),
             code if code & REP_ERROR != 0 => Ok(Answer::No(code, reply::text(&payload))),
             kind => Ok(Answer::Told(kind, payload)),

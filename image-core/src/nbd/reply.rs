@@ -2,16 +2,16 @@
 
 use zerocopy::FromBytes;
 
-use super::violation::{Fault, Violation};
+use super::violation::{ServerError, Violation};
 use super::wire::{
-    BlockSizes, CHUNK, CHUNK_DATA, CHUNK_DONE, CHUNK_ERROR, CHUNK_HOLE, CHUNK_NONE, CHUNK_STATUS, ChunkHead,
-    ErrorHead, ExportFacts, Hole, INFO_BLOCK_SIZE, INFO_EXPORT, MAX_STRING_LEN, SIMPLE_REPLY, SimpleReply,
-    Status,
+    BlockSizes, CHUNK, CHUNK_DATA, CHUNK_DONE, CHUNK_ERROR, CHUNK_HOLE, CHUNK_NONE, CHUNK_STATUS,
+    ChunkHeader, ErrorHeader, ExportFacts, Hole, INFO_BLOCK_SIZE, INFO_EXPORT, MAX_STRING_LEN, SIMPLE_REPLY,
+    SimpleReply, Status,
 };
 use crate::block::ByteRange;
 
-/// The length of a [`SimpleReply`] and of a [`ChunkHead`].
-pub(super) const HEAD_LEN: usize = size_of::<SimpleReply>();
+/// The length of a [`SimpleReply`] and of a [`ChunkHeader`].
+pub(super) const HEADER_LEN: usize = size_of::<SimpleReply>();
 
 /// The most bytes of a status: what QEMU and nbdkit send at most is half of it.
 const MAX_STATUS_LEN: u32 = 4 + (16 << 20);
@@ -22,21 +22,21 @@ const MAX_PLACES: usize = 4096;
 
 /// The head of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Head {
+pub(super) enum ReplyHeader {
     /// All of it, but for the bytes that were read.
     Simple { error: u32 },
     /// A part of it.
     Chunk { kind: u16, done: bool },
 }
 
-impl Head {
+impl ReplyHeader {
     /// The head, and the request that it belongs to.
-    pub(super) fn from_bytes(bytes: [u8; HEAD_LEN]) -> Result<(Self, u64), Violation> {
+    pub(super) fn from_bytes(bytes: [u8; HEADER_LEN]) -> Result<(Self, u64), Violation> {
         let simple: SimpleReply = zerocopy::transmute!(bytes);
         match simple.magic.get() {
             SIMPLE_REPLY => Ok((Self::Simple { error: simple.error.get() }, simple.cookie.get())),
             CHUNK => {
-                let chunk: ChunkHead = zerocopy::transmute!(bytes);
+                let chunk: ChunkHeader = zerocopy::transmute!(bytes);
                 let done = chunk.flags.get() & CHUNK_DONE != 0;
                 Ok((Self::Chunk { kind: chunk.kind.get(), done }, chunk.cookie.get()))
             }
@@ -76,7 +76,7 @@ impl Content {
                 sized(entries.is_some() && len <= MAX_STATUS_LEN, Self::Status { len: bytes })
             }
             error if error & CHUNK_ERROR != 0 => {
-                let right = bytes >= size_of::<ErrorHead>() && len <= MAX_ERROR_LEN;
+                let right = bytes >= size_of::<ErrorHeader>() && len <= MAX_ERROR_LEN;
                 sized(right, Self::Error { len: bytes })
             }
             kind => Err(Violation::ChunkKind { kind }),
@@ -91,13 +91,13 @@ pub(super) fn hole(bytes: [u8; size_of::<Hole>()]) -> (u64, u64) {
 }
 
 /// The failure in the payload of a chunk of this kind.
-pub(super) fn failure(kind: u16, payload: &[u8]) -> Result<Fault, Violation> {
+pub(super) fn failure(kind: u16, payload: &[u8]) -> Result<ServerError, Violation> {
     let wrong = || Violation::ChunkLen { kind, len: payload.len() as u32 };
-    let (head, rest) = ErrorHead::read_from_prefix(payload).map_err(|_| wrong())?;
-    let words = rest.get(..head.message_len.get().into()).ok_or_else(wrong)?;
-    match head.error.get() {
+    let (header, rest) = ErrorHeader::read_from_prefix(payload).map_err(|_| wrong())?;
+    let words = rest.get(..header.message_len.get().into()).ok_or_else(wrong)?;
+    match header.error.get() {
         0 => Err(Violation::NoFailure),
-        number => Ok(Fault::new(number, text(words))),
+        number => Ok(ServerError::new(number, text(words))),
     }
 }
 
@@ -184,13 +184,13 @@ pub(super) fn export(facts: ExportFacts) -> Result<Info, Violation> {
 
 /// Which bytes of a reply have come.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(super) struct Received {
     asked: ByteRange,
     /// In ascending order, with bytes missing between each and the next.
     places: Vec<ByteRange>,
 }
 
-impl Arrived {
+impl Received {
     /// Nothing of `asked`.
     pub(super) fn nothing_of(asked: ByteRange) -> Self {
         Self { asked, places: Vec::new() }
@@ -232,8 +232,8 @@ impl Arrived {
 
     /// Whether all has come.
     pub(super) fn check(&self) -> Result<(), Violation> {
-        let arrived: u64 = self.places.iter().map(|place| place.len()).sum();
-        match self.asked.len().saturating_sub(arrived) {
+        let received: u64 = self.places.iter().map(|place| place.len()).sum();
+        match self.asked.len().saturating_sub(received) {
             0 => Ok(()),
             missing => Err(Violation::Missing { missing }),
         }

@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use super::encryption::Channel;
-use super::handshake::Agreed;
-use super::reply::{self, Arrived, Content, HEAD_LEN, Head};
-use super::socket::{Socket, Timed};
-use super::violation::{Fault, NotConnected, Violation};
+use super::handshake::ExportInfo;
+use super::reply::{self, Content, HEADER_LEN, Received, ReplyHeader};
+use super::socket::{Socket, TimeoutStream};
+use super::tls::Channel;
+use super::violation::{NotConnected, ServerError, Violation};
 use super::wire::{CMD_BLOCK_STATUS, CMD_DISC, CMD_READ, Hole, REQUEST, Request};
 use crate::block::ByteRange;
 use crate::error::{Error, Result};
@@ -35,13 +35,13 @@ const READ_AHEAD: usize = 4096;
 /// A connection on which an export was agreed.
 #[derive(Debug)]
 pub(super) struct Session {
-    agreed: Agreed,
-    patience: Duration,
+    export_info: ExportInfo,
+    timeout: Duration,
     /// To end it.
     socket: Socket,
-    outgoing: Mutex<Timed<Channel>>,
+    outgoing: Mutex<TimeoutStream<Channel>>,
     /// Of the thread whose turn it is.
-    incoming: Mutex<BufReader<Timed<Channel>>>,
+    incoming: Mutex<BufReader<TimeoutStream<Channel>>>,
     state: Mutex<State>,
 }
 
@@ -70,13 +70,13 @@ enum Turn {
     Free,
     Taken,
     /// The request's thread, for which this was read.
-    Handed(u64, Head),
+    Handed(u64, ReplyHeader),
 }
 
 /// What is made of a reply.
 enum Purpose<'a> {
     Nothing,
-    Bytes { buf: &'a mut [u8], arrived: Arrived },
+    Bytes { buf: &'a mut [u8], received: Received },
     Status { asked: ByteRange, told: Vec<(ByteRange, u32)> },
 }
 
@@ -90,14 +90,14 @@ struct Ask<'a> {
 }
 
 impl Session {
-    /// Over `channel`, on which `agreed` was agreed; a reply has to begin and to end within `patience`.
-    pub(super) fn new(channel: Channel, agreed: Agreed, patience: Duration) -> Result<Self> {
+    /// Over `channel`, on which `export_info` was agreed; a reply has to begin and to end within `timeout`.
+    pub(super) fn new(channel: Channel, export_info: ExportInfo, timeout: Duration) -> Result<Self> {
         let (incoming, outgoing, socket) = channel.split()?;
         Ok(Self {
-            agreed,
-            patience,
-            outgoing: Mutex::new(Timed::new(outgoing, patience)),
-            incoming: Mutex::new(BufReader::with_capacity(READ_AHEAD, Timed::new(incoming, patience))),
+            export_info,
+            timeout,
+            outgoing: Mutex::new(TimeoutStream::new(outgoing, timeout)),
+            incoming: Mutex::new(BufReader::with_capacity(READ_AHEAD, TimeoutStream::new(incoming, timeout))),
             socket,
             state: Mutex::new(State {
                 next_cookie: 1,
@@ -108,15 +108,15 @@ impl Session {
         })
     }
 
-    pub(super) fn agreed(&self) -> &Agreed {
-        &self.agreed
+    pub(super) fn export_info(&self) -> &ExportInfo {
+        &self.export_info
     }
 
     /// Fills `buf` from `offset` on. No more than the largest payload.
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let range = ByteRange::new(offset, buf.len() as u64)?;
         let ask = Ask { command: CMD_READ, flags: 0, offset, len: buf.len() as u32, payload: &[] };
-        let mut purpose = Purpose::Bytes { buf, arrived: Arrived::nothing_of(range) };
+        let mut purpose = Purpose::Bytes { buf, received: Received::nothing_of(range) };
         self.transact(&ask, &mut purpose)
     }
 
@@ -143,7 +143,7 @@ impl Session {
         let replied = self.send(cookie, ask).and_then(|()| self.receive(cookie, purpose));
         match replied {
             Ok(None) => Ok(()),
-            Ok(Some(fault)) => Err(fault.into()),
+            Ok(Some(error)) => Err(error.into()),
             Err(error) => {
                 // What another thread met first is why this one has no connection.
                 Err(self.end(&error).map_or(error, |why| NotConnected::Before { why }.into()))
@@ -206,18 +206,18 @@ impl Session {
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
-        Timed::<Socket>::failed(self.patience, error)
+        TimeoutStream::<Socket>::failed(self.timeout, error)
     }
 
     /// Reads the whole reply to a request, in turns with the others.
-    fn receive(&self, cookie: u64, purpose: &mut Purpose<'_>) -> Result<Option<Fault>> {
-        let mut faults = Vec::new();
+    fn receive(&self, cookie: u64, purpose: &mut Purpose<'_>) -> Result<Option<ServerError>> {
+        let mut errors = Vec::new();
         let mut handed = self.wait_for_turn(cookie)?;
         loop {
-            let head = match handed.take() {
-                Some(head) => head,
-                None => match self.next_head(cookie)? {
-                    Some(head) => head,
+            let header = match handed.take() {
+                Some(header) => header,
+                None => match self.next_header(cookie)? {
+                    Some(header) => header,
                     None => {
                         handed = self.wait_for_turn(cookie)?;
                         continue;
@@ -226,35 +226,35 @@ impl Session {
             };
             let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
             let mut reading = Reading { stream: &mut incoming, session: self };
-            if reading.part(head, purpose, &mut faults)? {
+            if reading.part(header, purpose, &mut errors)? {
                 break;
             }
         }
         self.pass_on(cookie);
-        if !faults.is_empty() {
-            return Ok(Some(faults.swap_remove(0)));
+        if !errors.is_empty() {
+            return Ok(Some(errors.swap_remove(0)));
         }
         purpose.check()?;
         Ok(None)
     }
 
     /// Returns when it is this thread's turn; with the head, if another thread read it.
-    fn wait_for_turn(&self, cookie: u64) -> Result<Option<Head>> {
+    fn wait_for_turn(&self, cookie: u64) -> Result<Option<ReplyHeader>> {
         let mut state = self.state();
         loop {
             if let Some(why) = &state.broken {
                 return Err(NotConnected::Before { why: why.clone() }.into());
             }
-            let head = match state.turn {
+            let header = match state.turn {
                 Turn::Free => Some(None),
-                Turn::Handed(to, head) if to == cookie => Some(Some(head)),
+                Turn::Handed(to, header) if to == cookie => Some(Some(header)),
                 Turn::Taken | Turn::Handed(..) => None,
             };
             let waiter = state.waiting.entry(cookie).or_default();
-            waiter.asleep = head.is_none();
-            if let Some(head) = head {
+            waiter.asleep = header.is_none();
+            if let Some(header) = header {
                 state.turn = Turn::Taken;
-                return Ok(head);
+                return Ok(header);
             }
             let condition = Arc::clone(&waiter.condition);
             state = condition.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -262,23 +262,23 @@ impl Session {
     }
 
     /// Reads a head; `None`, and the turn is handed over, if it is another's.
-    fn next_head(&self, cookie: u64) -> Result<Option<Head>> {
-        let mut bytes = [0; HEAD_LEN];
+    fn next_header(&self, cookie: u64) -> Result<Option<ReplyHeader>> {
+        let mut bytes = [0; HEADER_LEN];
         {
             let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
             incoming.get_mut().begin();
             incoming.read_exact(&mut bytes).map_err(|error| self.failed(error))?;
         }
-        let (head, of) = Head::from_bytes(bytes)?;
+        let (header, of) = ReplyHeader::from_bytes(bytes)?;
         if of == cookie {
-            return Ok(Some(head));
+            return Ok(Some(header));
         }
         let mut state = self.state();
         let Some(other) = state.waiting.get(&of) else {
             return Err(Violation::Cookie { cookie: of }.into());
         };
         other.condition.notify_one();
-        state.turn = Turn::Handed(of, head);
+        state.turn = Turn::Handed(of, header);
         Ok(None)
     }
 
@@ -306,7 +306,7 @@ impl Drop for Session {
 
 /// The stream in the hands of the thread whose turn it is.
 struct Reading<'a> {
-    stream: &'a mut BufReader<Timed<Channel>>,
+    stream: &'a mut BufReader<TimeoutStream<Channel>>,
     session: &'a Session,
 }
 
@@ -328,18 +328,25 @@ impl Reading<'_> {
     }
 
     /// Reads what follows a head. Returns whether the reply is complete.
-    fn part(&mut self, head: Head, purpose: &mut Purpose<'_>, faults: &mut Vec<Fault>) -> Result<bool> {
-        match head {
-            Head::Simple { error: 0 } => self.simple(purpose).map(|()| true),
-            Head::Simple { error } => {
-                faults.push(Fault::new(error, String::new()));
+    fn part(
+        &mut self,
+        header: ReplyHeader,
+        purpose: &mut Purpose<'_>,
+        errors: &mut Vec<ServerError>,
+    ) -> Result<bool> {
+        match header {
+            ReplyHeader::Simple { error: 0 } => self.simple(purpose).map(|()| true),
+            ReplyHeader::Simple { error } => {
+                errors.push(ServerError::new(error, String::new()));
                 Ok(true)
             }
-            Head::Chunk { .. } if !self.session.agreed.structured => Err(Violation::NotAgreed.into()),
-            Head::Chunk { kind, done } => {
+            ReplyHeader::Chunk { .. } if !self.session.export_info.structured => {
+                Err(Violation::NotAgreed.into())
+            }
+            ReplyHeader::Chunk { kind, done } => {
                 let len = u32::from_be_bytes(self.exactly()?);
                 let content = Content::of(kind, done, len)?;
-                self.chunk(kind, content, purpose, faults)?;
+                self.chunk(kind, content, purpose, errors)?;
                 Ok(done)
             }
         }
@@ -348,11 +355,11 @@ impl Reading<'_> {
     fn simple(&mut self, purpose: &mut Purpose<'_>) -> Result<()> {
         match purpose {
             Purpose::Nothing => Ok(()),
-            Purpose::Bytes { .. } | Purpose::Status { .. } if self.session.agreed.structured => {
+            Purpose::Bytes { .. } | Purpose::Status { .. } if self.session.export_info.structured => {
                 Err(Violation::NotInChunks.into())
             }
-            Purpose::Bytes { buf, arrived } => {
-                arrived.take_all()?;
+            Purpose::Bytes { buf, received } => {
+                received.take_all()?;
                 self.fill(buf)
             }
             Purpose::Status { .. } => Err(Violation::NoStatus.into()),
@@ -364,28 +371,28 @@ impl Reading<'_> {
         kind: u16,
         content: Content,
         purpose: &mut Purpose<'_>,
-        faults: &mut Vec<Fault>,
+        errors: &mut Vec<ServerError>,
     ) -> Result<()> {
         match (content, purpose) {
             (Content::Nothing, _) => {}
             (Content::Error { len }, _) => {
-                faults.push(reply::failure(kind, &self.payload(len)?)?);
-                if faults.len() > MAX_FAILURES {
+                errors.push(reply::failure(kind, &self.payload(len)?)?);
+                if errors.len() > MAX_FAILURES {
                     return Err(Violation::EndlessFailures { most: MAX_FAILURES }.into());
                 }
             }
-            (Content::Data { len }, Purpose::Bytes { buf, arrived }) => {
+            (Content::Data { len }, Purpose::Bytes { buf, received }) => {
                 let offset = u64::from_be_bytes(self.exactly()?);
-                let place = arrived.take(offset, len)?;
+                let place = received.take(offset, len)?;
                 self.fill(&mut buf[place])?;
             }
-            (Content::Hole, Purpose::Bytes { buf, arrived }) => {
+            (Content::Hole, Purpose::Bytes { buf, received }) => {
                 let (offset, len) = reply::hole(self.exactly::<{ size_of::<Hole>() }>()?);
-                buf[arrived.take(offset, len)?].fill(0);
+                buf[received.take(offset, len)?].fill(0);
             }
             (Content::Status { len }, Purpose::Status { asked, told }) if told.is_empty() => {
                 let payload = self.payload(len)?;
-                let context = self.session.agreed.context.unwrap_or_default();
+                let context = self.session.export_info.context.unwrap_or_default();
                 *told = reply::status(&payload, context, *asked)?;
             }
             _ => return Err(Violation::ChunkKind { kind }.into()),
@@ -399,7 +406,7 @@ impl Purpose<'_> {
     fn check(&self) -> Result<(), Violation> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Bytes { arrived, .. } => arrived.check(),
+            Self::Bytes { received, .. } => received.check(),
             Self::Status { told, .. } if told.is_empty() => Err(Violation::NoStatus),
             Self::Status { .. } => Ok(()),
         }

@@ -18,8 +18,8 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Connects within `patience`.
-    pub(super) fn connect(server: &Server, patience: Duration) -> Result<Self> {
+    /// Connects within `timeout`.
+    pub(super) fn connect(server: &Server, timeout: Duration) -> Result<Self> {
         // Neither a name's resolution nor a full queue of a unix socket ends by itself; the thread then ends with the
         // process.
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -31,24 +31,24 @@ impl Socket {
             });
         })?;
         let server = server.to_string();
-        match receiver.recv_timeout(patience) {
+        match receiver.recv_timeout(timeout) {
             Ok(Ok(socket)) => Ok(socket),
             Ok(Err(source)) => Err(NotConnected::Failed { server, source }.into()),
-            Err(_) => Err(NotConnected::NotAccepted { server, patience }.into()),
+            Err(_) => Err(NotConnected::NotAccepted { server, timeout }.into()),
         }
     }
 
-    /// Reads and writes end after `patience`, and small requests are sent at once.
-    pub(super) fn prepare(&self, patience: Duration) -> io::Result<()> {
+    /// Reads and writes end after `timeout`, and small requests are sent at once.
+    pub(super) fn prepare(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
             }
             Self::Unix(stream) => {
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
             }
         }
     }
@@ -103,20 +103,20 @@ impl Write for Socket {
 /// A stream of which each part, from one [`begin`](Self::begin) to the next, has to be over in time: a server that
 /// sends a byte now and then is as silent as one that sends none.
 #[derive(Debug)]
-pub(super) struct Timed<T> {
+pub(super) struct TimeoutStream<T> {
     stream: T,
-    patience: Duration,
+    timeout: Duration,
     deadline: Instant,
 }
 
-impl<T> Timed<T> {
-    pub(super) fn new(stream: T, patience: Duration) -> Self {
-        Self { stream, patience, deadline: Instant::now() + patience }
+impl<T> TimeoutStream<T> {
+    pub(super) fn new(stream: T, timeout: Duration) -> Self {
+        Self { stream, timeout, deadline: Instant::now() + timeout }
     }
 
     /// A new part begins.
     pub(super) fn begin(&mut self) {
-        self.deadline = Instant::now() + self.patience;
+        self.deadline = Instant::now() + self.timeout;
     }
 
     fn in_time(&self) -> io::Result<()> {
@@ -124,9 +124,9 @@ impl<T> Timed<T> {
     }
 
     /// What a failure of the stream means.
-    pub(super) fn failed(patience: Duration, error: io::Error) -> Error {
+    pub(super) fn failed(timeout: Duration, error: io::Error) -> Error {
         match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NotConnected::Silent { patience },
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NotConnected::Silent { timeout },
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 NotConnected::Closed
             }
@@ -137,14 +137,14 @@ impl<T> Timed<T> {
     }
 }
 
-impl<T: Read> Read for Timed<T> {
+impl<T: Read> Read for TimeoutStream<T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.in_time()?;
         self.stream.read(buf)
     }
 }
 
-impl<T: Write> Write for Timed<T> {
+impl<T: Write> Write for TimeoutStream<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.in_time()?;
         self.stream.write(buf)

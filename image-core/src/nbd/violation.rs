@@ -81,10 +81,10 @@ impl From<Violation> for Error {
 pub enum NotConnected {
     #[error("failed to connect to '{server}'")]
     Failed { server: String, source: io::Error },
-    #[error("'{server}' does not accept connections: nothing in {patience:?}")]
-    NotAccepted { server: String, patience: Duration },
-    #[error("the server is silent for {patience:?}")]
-    Silent { patience: Duration },
+    #[error("'{server}' does not accept connections: nothing in {timeout:?}")]
+    NotAccepted { server: String, timeout: Duration },
+    #[error("the server is silent for {timeout:?}")]
+    Silent { timeout: Duration },
     #[error("the server closed the connection")]
     Closed,
     #[error("the connection is lost")]
@@ -114,7 +114,7 @@ pub enum Refusal {
     NeverEncrypted { code: u32, words: String },
     #[error("the server does not tell of {name:?}")]
     NoContext { name: String },
-    #[error("the server negotiates nothing, as those before 2011: it is not read here")]
+    #[error("the server negotiates nothing, as those before 2011 (oldstyle), which is not supported")]
     OldStyle,
     #[error("the server refuses option {option} with {code:#x}{}", quoted(words))]
     Option { option: u32, code: u32, words: String },
@@ -143,7 +143,7 @@ impl From<Refusal> for Error {
 /// A failure of a request that the server reports. The connection is as good as before.
 #[derive(Debug, thiserror::Error)]
 #[error("the server reports a failure{}", quoted(words))]
-pub struct Fault {
+pub struct ServerError {
     /// What the server says beyond the number.
     pub words: String,
     /// The number, as the operating system's error.
@@ -151,7 +151,7 @@ pub struct Fault {
     pub system: io::Error,
 }
 
-impl Fault {
+impl ServerError {
     /// Of a number that the protocol has, which is Linux's; what is none of these is an input/output error, as in
     /// QEMU.
     pub(super) fn new(number: u32, words: String) -> Self {
@@ -169,9 +169,9 @@ impl Fault {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        Self::new(ErrorKind::Io, fault)
+impl From<ServerError> for Error {
+    fn from(error: ServerError) -> Self {
+        Self::new(ErrorKind::Io, error)
     }
 }
 

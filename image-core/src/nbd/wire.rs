@@ -116,7 +116,7 @@ pub(super) const MAX_STRING_LEN: usize = 4096;
 /// The head of an option; its data follow.
 #[derive(Debug, Clone, Copy, IntoBytes, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct OptionHead {
+pub(super) struct OptionHeader {
     /// [`OPTIONS`].
     pub(super) magic: [u8; 8],
     /// One of the `OPT_` numbers.
@@ -128,7 +128,7 @@ pub(super) struct OptionHead {
 /// The head of a reply to an option; its data follow.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct OptionReplyHead {
+pub(super) struct OptionReplyHeader {
     /// [`OPTION_REPLY`].
     pub(super) magic: U64,
     /// The option.
@@ -194,7 +194,7 @@ pub(super) struct SimpleReply {
 /// The head of a chunk, as long as a [`SimpleReply`]; its length and its payload follow.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct ChunkHead {
+pub(super) struct ChunkHeader {
     /// [`CHUNK`].
     pub(super) magic: U32,
     /// [`CHUNK_DONE`].
@@ -228,7 +228,7 @@ pub(super) struct Status {
 /// The start of the payload of a chunk of [`CHUNK_ERROR`]; the message follows.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct ErrorHead {
+pub(super) struct ErrorHeader {
     /// A number as Linux has it.
     pub(super) error: U32,
     /// Of the message, in bytes.

@@ -15,9 +15,8 @@ use gpt::header::HeaderBuilder;
 use gpt::mbr::ProtectiveMBR;
 use uuid::Uuid;
 
-use super::{
-    Partition, PartitionKind, PartitionTable, SECTOR_SIZE, Scheme, corrupt, field, read_bytes, sectors,
-};
+use super::sector::{field, read_bytes, sectors};
+use super::{Partition, PartitionKind, PartitionTable, SECTOR_SIZE, Scheme};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Stream};
 use crate::error::{Error, Result};
 
@@ -105,7 +104,7 @@ pub(super) fn read(disk: &(impl BlockRead + ?Sized)) -> Result<PartitionTable> {
             }
         }
     }
-    Err(first_error.unwrap_or_else(|| corrupt(GptRule::NoHeader { lba: 1 })))
+    Err(first_error.unwrap_or_else(|| Error::corrupt(GptRule::NoHeader { lba: 1 })))
 }
 
 fn read_both(disk: &(impl BlockRead + ?Sized), sector_size: u64) -> Result<PartitionTable> {
@@ -128,7 +127,7 @@ fn read_both(disk: &(impl BlockRead + ?Sized), sector_size: u64) -> Result<Parti
             defects.push(rule);
             sound
         }
-        (Err(rule), Err(_)) => return Err(corrupt(rule)),
+        (Err(rule), Err(_)) => return Err(Error::corrupt(rule)),
     };
     Ok(PartitionTable {
         scheme: Scheme::Gpt { guid: copy.guid },

@@ -6,11 +6,10 @@
 //! ```
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use super::{
-    Partition, PartitionKind, PartitionTable, SECTOR_SIZE, Scheme, corrupt, field, read_bytes, sectors,
-};
+use super::sector::{field, read_bytes, sectors};
+use super::{Partition, PartitionKind, PartitionTable, SECTOR_SIZE, Scheme};
 use crate::block::{BlockRead, ByteRange};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The type of the entry that protects a GPT.
 const PROTECTIVE: u8 = 0xee;
@@ -167,13 +166,13 @@ fn read_logical(
         }
         at = base.saturating_add(u64::from(next.first));
     }
-    Err(corrupt(MbrRule::EndlessChain))
+    Err(Error::corrupt(MbrRule::EndlessChain))
 }
 
 fn place(disk: &(impl BlockRead + ?Sized), number: u32, first: u64, entry: &Entry) -> Result<ByteRange> {
     let count = u64::from(entry.count);
     sectors(first, count, SECTOR_SIZE, disk.size())
-        .ok_or_else(|| corrupt(MbrRule::OutsideDisk { number, first, count }))
+        .ok_or_else(|| Error::corrupt(MbrRule::OutsideDisk { number, first, count }))
 }
 
 fn partition(number: u32, range: ByteRange, entry: &Entry) -> Partition {

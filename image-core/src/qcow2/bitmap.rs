@@ -17,9 +17,9 @@ pub use bits::{Bits, GRANULARITY_BITS, MAX_BITMAP_LEN};
 use zerocopy::IntoBytes;
 
 use super::corrupt::{Corrupt, Region};
-use super::geometry::HostOffset;
 use super::header::{Header, TablePlace};
-use super::layout::{BITMAP_AUTO, BITMAP_DIRTY_TRACKING, BITMAP_IN_USE, BitmapHead};
+use super::layout::{BITMAP_AUTO, BITMAP_DIRTY_TRACKING, BITMAP_IN_USE, BitmapDirectoryEntry};
+use super::offset::HostOffset;
 use super::snapshot::Entries;
 use crate::block::BlockRead;
 use crate::error::{Doing, Result};
@@ -60,8 +60,10 @@ impl Bitmap {
 pub(super) fn to_bytes(bitmaps: &[Bitmap]) -> (Vec<u8>, Vec<u64>) {
     let (mut bytes, mut flags) = (Vec::new(), Vec::new());
     for bitmap in bitmaps {
-        flags.push((bytes.len() as u64).saturating_add(std::mem::offset_of!(BitmapHead, flags) as u64));
-        let head = BitmapHead {
+        flags.push(
+            (bytes.len() as u64).saturating_add(std::mem::offset_of!(BitmapDirectoryEntry, flags) as u64),
+        );
+        let head = BitmapDirectoryEntry {
             table_offset: bitmap.table.offset.0.into(),
             table_count: bitmap.table.count.into(),
             flags: bitmap.flags.into(),
@@ -93,7 +95,7 @@ pub fn list(file: &dyn BlockRead, header: &Header) -> Result<Vec<Bitmap>> {
 }
 
 fn entry(entries: &mut Entries<'_>, header: &Header, index: u32) -> Result<Bitmap> {
-    let head: BitmapHead = entries.structure(index)?;
+    let head: BitmapDirectoryEntry = entries.structure(index)?;
     let broken = |rule| Corrupt::Bitmap { index, rule };
     if head.name_len.get() == 0 || head.name_len.get() > MAX_BITMAP_NAME_LEN {
         return Err(broken("the name has no bytes or more than 1023").into());

@@ -13,27 +13,26 @@
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-mod copied;
-mod count;
+pub(super) mod copied;
 mod finding;
-mod refcounts;
-mod repair;
+pub(super) mod refcounts;
+pub(super) mod reference_counts;
 
 use std::collections::BTreeMap;
 
 pub use finding::{CheckResult, Finding, Severity};
-pub use repair::{Repair, Repaired, Step, repair};
 
-use self::count::Counts;
 use self::refcounts::Refcounts;
+use self::reference_counts::ReferenceCounts;
 use super::bitmap::Bitmap;
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
-use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::geometry::Geometry;
 use super::header::{Header, TablePlace, Version};
 use super::layout::{
     BITMAP_ENTRY_ALL_ONES, BITMAP_ENTRY_OFFSET, BITMAP_ENTRY_RESERVED, REFCOUNT_TABLE_RESERVED,
 };
+use super::offset::{GuestOffset, HostOffset};
 use super::snapshot::{Snapshot, V3_SNAPSHOT_EXTRA_LEN};
 use super::table::{for_each_u64, l2_entry, read_l1};
 use super::{bitmap, snapshot};
@@ -61,7 +60,11 @@ pub fn check(file: &dyn BlockRead, header: &Header, report: &mut dyn FnMut(&Find
 }
 
 /// Tells why the header lacks its refcount table. That it never had one is not told, as QEMU does not.
-fn missing_table(file: &dyn BlockRead, header: &Header, told: &mut dyn FnMut(Finding)) -> Result<()> {
+pub(super) fn missing_table(
+    file: &dyn BlockRead,
+    header: &Header,
+    told: &mut dyn FnMut(Finding),
+) -> Result<()> {
     if header.refcount_table.count != 0 {
         return Ok(());
     }
@@ -73,14 +76,14 @@ fn missing_table(file: &dyn BlockRead, header: &Header, told: &mut dyn FnMut(Fin
 }
 
 /// What counting ends with.
-struct Totals {
+pub(super) struct Totals {
     statistics: Statistics,
     /// The highest cluster in use.
     highest: u64,
 }
 
 impl Totals {
-    fn put_into(&self, result: &mut CheckResult, header: &Header) {
+    pub(super) fn put_into(&self, result: &mut CheckResult, header: &Header) {
         result.total_clusters = header.geometry.clusters_for(header.size);
         result.allocated_clusters = self.statistics.allocated;
         result.fragmented_clusters = self.statistics.fragmented;
@@ -91,10 +94,14 @@ impl Totals {
 }
 
 /// Counts all references and compares them with the refcounts: steps ① and ②.
-fn references(image: &Image<'_>, refcounts: &mut Refcounts, told: &mut dyn FnMut(Finding)) -> Result<Totals> {
-    let named = Named::read(image)?;
+pub(super) fn references(
+    image: &Image<'_>,
+    refcounts: &mut Refcounts,
+    told: &mut dyn FnMut(Finding),
+) -> Result<Totals> {
+    let named = SnapshotsAndBitmaps::read(image)?;
     let mut totals = Totals { statistics: Statistics::default(), highest: 0 };
-    let mut counts = Counts::new();
+    let mut counts = ReferenceCounts::new();
     loop {
         let first = counts.window().start == 0;
         let tell: &mut dyn FnMut(Finding) = if first { told } else { &mut |_| {} };
@@ -110,14 +117,14 @@ fn references(image: &Image<'_>, refcounts: &mut Refcounts, told: &mut dyn FnMut
 }
 
 /// What the header names that names more.
-struct Named {
+pub(super) struct SnapshotsAndBitmaps {
     snapshots: Vec<Snapshot>,
     snapshot_table: ByteRange,
     bitmaps: Vec<Bitmap>,
 }
 
-impl Named {
-    fn read(image: &Image<'_>) -> Result<Self> {
+impl SnapshotsAndBitmaps {
+    pub(super) fn read(image: &Image<'_>) -> Result<Self> {
         let (snapshots, snapshot_table) = snapshot::list_to_check(image.file, image.header)?;
         Ok(Self { snapshots, snapshot_table, bitmaps: bitmap::list(image.file, image.header)? })
     }
@@ -125,20 +132,20 @@ impl Named {
 
 /// What is checked.
 #[derive(Clone, Copy)]
-struct Image<'a> {
-    file: &'a dyn BlockRead,
-    header: &'a Header,
-    geometry: Geometry,
-    file_size: u64,
+pub(super) struct Image<'a> {
+    pub(super) file: &'a dyn BlockRead,
+    pub(super) header: &'a Header,
+    pub(super) geometry: Geometry,
+    pub(super) file_size: u64,
 }
 
 impl<'a> Image<'a> {
-    fn new(file: &'a dyn BlockRead, header: &'a Header) -> Self {
+    pub(super) fn new(file: &'a dyn BlockRead, header: &'a Header) -> Self {
         Self { file, header, geometry: header.geometry, file_size: file.size() }
     }
 
     /// The cluster of the refcount block that entry `index` of the refcount table names.
-    fn refcount_block(&self, index: u64, entry: u64) -> Result<u64, Corrupt> {
+    pub(super) fn refcount_block(&self, index: u64, entry: u64) -> Result<u64, Corrupt> {
         let (host, file_size) = (HostOffset(entry), self.file_size);
         if entry & REFCOUNT_TABLE_RESERVED != 0 {
             return Err(Corrupt::RefcountReserved { index, entry });
@@ -161,7 +168,7 @@ impl<'a> Image<'a> {
     }
 
     /// The cluster at `host`, aligned or not; what lies past the end of the file is zeroes.
-    fn table(&self, host: HostOffset) -> Result<Vec<u8>> {
+    pub(super) fn table(&self, host: HostOffset) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.geometry.cluster_size() as usize];
         let there = self.file_size.saturating_sub(host.0).min(bytes.len() as u64);
         let part = bytes.get_mut(..there as usize).unwrap_or_default();
@@ -174,7 +181,7 @@ impl<'a> Image<'a> {
 
 /// How guest clusters are stored, in the active L1 table.
 #[derive(Debug, Clone, Copy, Default)]
-struct Statistics {
+pub(super) struct Statistics {
     allocated: u64,
     fragmented: u64,
     compressed: u64,
@@ -190,20 +197,28 @@ struct Uses {
 }
 
 /// One pass over all references.
-struct Walk<'a, 'b> {
+pub(super) struct Walk<'a, 'b> {
     image: Image<'a>,
-    counts: &'b mut Counts,
+    counts: &'b mut ReferenceCounts,
     statistics: Statistics,
     tell: &'b mut dyn FnMut(Finding),
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
-    fn new(image: Image<'a>, counts: &'b mut Counts, tell: &'b mut dyn FnMut(Finding)) -> Self {
+    pub(super) fn new(
+        image: Image<'a>,
+        counts: &'b mut ReferenceCounts,
+        tell: &'b mut dyn FnMut(Finding),
+    ) -> Self {
         Self { image, counts, statistics: Statistics::default(), tell }
     }
 
     /// One pass over all references, those of the refcount structures included if they are given.
-    fn everything(mut self, named: &Named, refcounts: Option<&Refcounts>) -> Result<Statistics> {
+    pub(super) fn everything(
+        mut self,
+        named: &SnapshotsAndBitmaps,
+        refcounts: Option<&Refcounts>,
+    ) -> Result<Statistics> {
         let (header, geometry) = (self.image.header, self.image.geometry);
         self.tables(&named.snapshots)?;
         self.region(Region::SnapshotTable, named.snapshot_table);
@@ -430,12 +445,12 @@ impl<'a, 'b> Walk<'a, 'b> {
 }
 
 /// Where an L1 entry points, and whether that is at a cluster boundary.
-struct L1Place {
-    host: HostOffset,
+pub(super) struct L1Place {
+    pub(super) host: HostOffset,
     aligned: bool,
 }
 
-fn l1_place(entry: L1Entry, geometry: Geometry) -> Option<L1Place> {
+pub(super) fn l1_place(entry: L1Entry, geometry: Geometry) -> Option<L1Place> {
     let host = entry.table()?.offset;
     Some(L1Place { host, aligned: geometry.is_aligned(host.0) })
 }

@@ -1,4 +1,4 @@
-//! Packing one cluster, by deflate or zstd.
+//! Compressing one cluster, by deflate or zstd.
 //!
 //! Deflate is raw (RFC 1951, no zlib header) and never looks back further than 4096 bytes: the window QEMU writes with,
 //! and all that several other readers have. zstd is one frame with its content size. Section: "Compressed Clusters".
@@ -12,7 +12,7 @@ use super::header::Compression;
 use crate::deflate;
 use crate::error::{Error, Result};
 
-/// How compressed clusters are packed: the method and the effort.
+/// How clusters are compressed: the method and the effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codec {
     compression: Compression,
@@ -65,7 +65,7 @@ impl fmt::Display for Compression {
 }
 
 /// Packs clusters, one after the other, with scratch space that is used again.
-pub(super) enum Packer {
+pub(super) enum Compressor {
     Deflate(deflate::Encoder),
     Zstd {
         context: CCtx<'static>,
@@ -74,7 +74,7 @@ pub(super) enum Packer {
     },
 }
 
-impl Packer {
+impl Compressor {
     /// For clusters of `cluster_size` bytes.
     pub(super) fn new(codec: Codec, cluster_size: usize) -> Result<Self> {
         let level = codec.level();
@@ -93,16 +93,16 @@ impl Packer {
         }
     }
 
-    /// Appends what stands for `unit`, a whole cluster, to `packed`; `false`, and `packed` as it was, if that is no shorter.
-    pub(super) fn pack(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<bool> {
+    /// Appends what stands for `unit`, a whole cluster, to `compressed`; `false`, and `compressed` as it was, if that is no shorter.
+    pub(super) fn compress(&mut self, unit: &[u8], compressed: &mut Vec<u8>) -> Result<bool> {
         match self {
-            Self::Deflate(encoder) => Ok(encoder.encode(unit, packed, unit.len() - 1)),
+            Self::Deflate(encoder) => Ok(encoder.encode(unit, compressed, unit.len() - 1)),
             Self::Zstd { context, room } => match context.compress2(&mut room[..], unit) {
                 Ok(len) => {
-                    packed.extend_from_slice(&room[..len]);
+                    compressed.extend_from_slice(&room[..len]);
                     Ok(true)
                 }
-                // With more room it would copy what it cannot pack, which then is thrown away.
+                // With more room it would copy what it cannot compress, which then is thrown away.
                 Err(code) if is_error_kind(code, NO_ROOM) => Ok(false),
                 Err(code) => Err(zstd_failed(code).doing("compressing by zstd")),
             },

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::geometry::{GuestOffset, HostOffset};
+use super::offset::{GuestOffset, HostOffset};
 use crate::error::{Error, ErrorKind};
 
 /// A structure that has a place of its own in the file.
@@ -167,15 +167,15 @@ impl From<Corrupt> for Error {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each variant's message says what it is; the fields are those of the message")]
 pub enum Unsupported {
-    #[error("qcow2 version {version}: versions 2 and 3 are read")]
+    #[error("qcow2 version {version}: versions 2 and 3 are supported")]
     Version { version: u32 },
-    #[error("clusters of 2^{bits} bytes: at most 2^21 (2 MiB) are read")]
+    #[error("clusters of 2^{bits} bytes: at most 2^21 (2 MiB) are supported")]
     ClusterBits { bits: u32 },
     #[error("it is encrypted with {method}")]
     Encrypted { method: CryptMethod },
-    #[error("it needs features unknown here: {0}")]
+    #[error("it needs unsupported features: {0}")]
     Features(UnknownFeatures),
-    #[error("compression type {kind}: deflate (0) and zstd (1) are read")]
+    #[error("compression type {kind}: deflate (0) and zstd (1) are supported")]
     Compression { kind: u8 },
     #[error("a virtual size of {size:#x} bytes is out of reach of an L1 table of 32 MiB")]
     VirtualSize { size: u64 },

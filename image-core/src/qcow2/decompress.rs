@@ -25,9 +25,9 @@ use super::header::Compression;
 const MAX_ZSTD_WINDOW_LOG: u32 = 24;
 
 /// Contexts and buffers of one thread.
-pub(super) struct Decoder {
+pub(super) struct Decompressor {
     codecs: Codecs,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 struct Codecs {
@@ -37,65 +37,65 @@ struct Codecs {
 }
 
 thread_local! {
-    static DECODER: RefCell<Decoder> = RefCell::new(Decoder {
+    static DECODER: RefCell<Decompressor> = RefCell::new(Decompressor {
         codecs: Codecs {
             deflate: libdeflater::Decompressor::new(),
             inflate: Decompress::new(false),
             zstd: DCtx::create(),
         },
-        packed: Vec::new(),
+        compressed: Vec::new(),
     });
 }
 
-impl Decoder {
+impl Decompressor {
     /// Does `work` with this thread's decoder. It must not read from a disk, which may be an image itself.
     pub(super) fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         DECODER.with_borrow_mut(work)
     }
 
-    /// This thread's buffer for packed data, at least `len` bytes; to be handed back to [`decode`](Self::decode).
-    pub(super) fn packed_buffer(len: usize) -> Vec<u8> {
-        let mut packed = Self::with(|decoder| std::mem::take(&mut decoder.packed));
-        if packed.len() < len {
-            packed.resize(len, 0);
+    /// This thread's buffer for compressed data, at least `len` bytes; to be handed back to [`decode`](Self::decode).
+    pub(super) fn compressed_buffer(len: usize) -> Vec<u8> {
+        let mut compressed = Self::with(|decoder| std::mem::take(&mut decoder.compressed));
+        if compressed.len() < len {
+            compressed.resize(len, 0);
         }
-        packed
+        compressed
     }
 
-    /// Decodes the first `len` bytes of `packed` into `out`, a whole cluster.
+    /// Decodes the first `len` bytes of `compressed` into `out`, a whole cluster.
     ///
     /// # Errors
     /// Why the data are not a cluster.
     pub(super) fn decode(
         &mut self,
         compression: Compression,
-        packed: Vec<u8>,
+        compressed: Vec<u8>,
         len: usize,
         out: &mut [u8],
     ) -> Result<(), String> {
-        let done = self.codecs.decode(compression, packed.get(..len).unwrap_or_default(), out);
-        self.packed = packed;
+        let done = self.codecs.decode(compression, compressed.get(..len).unwrap_or_default(), out);
+        self.compressed = compressed;
         done
     }
 }
 
 impl Codecs {
-    fn decode(&mut self, compression: Compression, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+    fn decode(&mut self, compression: Compression, compressed: &[u8], out: &mut [u8]) -> Result<(), String> {
         match compression {
-            Compression::Deflate => self.inflate(packed, out),
-            Compression::Zstd => self.unzstd(packed, out),
+            Compression::Deflate => self.inflate(compressed, out),
+            Compression::Zstd => self.unzstd(compressed, out),
         }
     }
 
-    fn inflate(&mut self, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
-        if self.deflate.deflate_decompress(packed, out) == Ok(out.len()) {
+    fn inflate(&mut self, compressed: &[u8], out: &mut [u8]) -> Result<(), String> {
+        if self.deflate.deflate_decompress(compressed, out) == Ok(out.len()) {
             return Ok(());
         }
         self.inflate.reset(false);
         loop {
             let (read, written) = (self.inflate.total_in() as usize, self.inflate.total_out() as usize);
             let (rest, room) =
-                (packed.get(read..).unwrap_or_default(), out.get_mut(written..).unwrap_or_default());
+                (compressed.get(read..).unwrap_or_default(), out.get_mut(written..).unwrap_or_default());
             if room.is_empty() {
                 return Ok(());
             }
@@ -112,14 +112,14 @@ impl Codecs {
         }
     }
 
-    fn unzstd(&mut self, packed: &[u8], out: &mut [u8]) -> Result<(), String> {
-        if self.unzstd_frames(packed, out) == Some(out.len()) {
+    fn unzstd(&mut self, compressed: &[u8], out: &mut [u8]) -> Result<(), String> {
+        if self.unzstd_frames(compressed, out) == Some(out.len()) {
             return Ok(());
         }
         let named = |code| zstd_safe::get_error_name(code).to_owned();
         self.zstd.reset(ResetDirective::SessionAndParameters).map_err(named)?;
         self.zstd.set_parameter(DParameter::WindowLogMax(MAX_ZSTD_WINDOW_LOG)).map_err(named)?;
-        let mut input = InBuffer::around(packed);
+        let mut input = InBuffer::around(compressed);
         let out_len = out.len();
         let mut output = OutBuffer::around(out);
         while output.pos() < out_len {
@@ -134,8 +134,8 @@ impl Codecs {
     }
 
     /// Whole frames one after the other; the bytes that came out, if all of them are sound.
-    fn unzstd_frames(&mut self, packed: &[u8], out: &mut [u8]) -> Option<usize> {
-        let (mut rest, mut written) = (packed, 0_usize);
+    fn unzstd_frames(&mut self, compressed: &[u8], out: &mut [u8]) -> Option<usize> {
+        let (mut rest, mut written) = (compressed, 0_usize);
         while written < out.len() {
             let (frame, behind) = rest.split_at_checked(zstd_safe::find_frame_compressed_size(rest).ok()?)?;
             written = written.checked_add(self.zstd.decompress(out.get_mut(written..)?, frame).ok()?)?;
@@ -171,11 +171,12 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode(compression: Compression, packed: &[u8]) -> Result<Vec<u8>, String> {
+    fn decode(compression: Compression, compressed: &[u8]) -> Result<Vec<u8>, String> {
         let mut out = vec![0xaa; CLUSTER];
-        let mut buffer = Decoder::packed_buffer(packed.len());
-        buffer[..packed.len()].copy_from_slice(packed);
-        Decoder::with(|decoder| decoder.decode(compression, buffer, packed.len(), &mut out)).map(|()| out)
+        let mut buffer = Decompressor::compressed_buffer(compressed.len());
+        buffer[..compressed.len()].copy_from_slice(compressed);
+        Decompressor::with(|decoder| decoder.decode(compression, buffer, compressed.len(), &mut out))
+            .map(|()| out)
     }
 
     #[test]
@@ -195,9 +196,9 @@ mod tests {
         assert_eq!(decode(Compression::Deflate, &stored.finish().unwrap()).unwrap(), bytes);
         // Flushed but never ended: the end mark is missing.
         let mut open = flate2::Compress::new(flate2::Compression::new(6), false);
-        let mut packed = Vec::with_capacity(2 * CLUSTER);
-        open.compress_vec(&bytes, &mut packed, flate2::FlushCompress::Sync).unwrap();
-        assert_eq!(decode(Compression::Deflate, &packed).unwrap(), bytes);
+        let mut compressed = Vec::with_capacity(2 * CLUSTER);
+        open.compress_vec(&bytes, &mut compressed, flate2::FlushCompress::Sync).unwrap();
+        assert_eq!(decode(Compression::Deflate, &compressed).unwrap(), bytes);
     }
 
     #[test]

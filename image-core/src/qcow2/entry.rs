@@ -14,11 +14,12 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::corrupt::{Corrupt, Unsupported};
-use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::geometry::Geometry;
 use super::layout::{
     COMPRESSED_SECTOR, COPIED, L1_OFFSET, L1_RESERVED, L2_COMPRESSED, L2_DESCRIPTOR, L2_OFFSET, L2_RESERVED,
     L2_ZERO, MAX_HOST_OFFSET,
 };
+use super::offset::{GuestOffset, HostOffset};
 
 /// A cluster (or L2 table) in the image file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub enum Mapping {
     /// Compressed.
     Compressed(CompressedPlace),
     /// Its subclusters differ (extended L2 entries only).
-    Divided {
+    Subclusters {
         /// Where the allocated subclusters are; `Some` whenever there are any.
         cluster: Option<HostCluster>,
         /// Which are what.
@@ -220,7 +221,7 @@ impl L2Entry {
             (Some(cluster), u32::MAX, _) => Mapping::Allocated(cluster),
             (cluster, _, u32::MAX) => Mapping::Zero(cluster),
             (None, _, 0) => Mapping::Unallocated,
-            (cluster, _, _) => Mapping::Divided { cluster, subclusters },
+            (cluster, _, _) => Mapping::Subclusters { cluster, subclusters },
         })
     }
 
@@ -241,7 +242,7 @@ impl L2Entry {
         Ok(Mapping::Compressed(place))
     }
 
-    /// The entry that says `mapping`. `Divided` and `Zero` without zero flag are for images that have them.
+    /// The entry that says `mapping`. `Subclusters` and `Zero` without zero flag are for images that have them.
     ///
     /// # Errors
     /// A host offset, or a compressed length, that the entry has no bits for.
@@ -254,17 +255,17 @@ impl L2Entry {
             Ok(cluster.offset.0 | if cluster.copied { COPIED } else { 0 })
         };
         let descriptor = match mapping {
-            Mapping::Unallocated | Mapping::Zero(None) | Mapping::Divided { cluster: None, .. } => 0,
+            Mapping::Unallocated | Mapping::Zero(None) | Mapping::Subclusters { cluster: None, .. } => 0,
             Mapping::Zero(Some(cluster))
             | Mapping::Allocated(cluster)
-            | Mapping::Divided { cluster: Some(cluster), .. } => cluster_bits(cluster)?,
+            | Mapping::Subclusters { cluster: Some(cluster), .. } => cluster_bits(cluster)?,
             Mapping::Compressed(place) => return Self::encode_compressed(place, format.geometry),
         };
         let Subclusters { allocated, zero } = match mapping {
             _ if !extended => Subclusters::default(),
             Mapping::Allocated(_) => Subclusters { allocated: u32::MAX, zero: 0 },
             Mapping::Zero(_) => Subclusters { allocated: 0, zero: u32::MAX },
-            Mapping::Divided { subclusters, .. } => subclusters,
+            Mapping::Subclusters { subclusters, .. } => subclusters,
             Mapping::Unallocated | Mapping::Compressed(_) => Subclusters::default(),
         };
         let zero_flag = if matches!(mapping, Mapping::Zero(_)) && !extended { L2_ZERO } else { 0 };
@@ -368,7 +369,7 @@ mod tests {
         assert_eq!(decode(0, 0xffff_ffff_0000_0000), Ok(Mapping::Zero(None)));
         assert_eq!(
             decode(0x50000, 0x0000_0002_0000_0001),
-            Ok(Mapping::Divided {
+            Ok(Mapping::Subclusters {
                 cluster: Some(cluster),
                 subclusters: Subclusters { allocated: 1, zero: 2 }
             })

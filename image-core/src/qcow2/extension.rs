@@ -12,13 +12,13 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::Corrupt;
-use super::geometry::HostOffset;
 use super::layout::{
     AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, BitmapsExtension, COMPATIBLE_LAZY_REFCOUNTS,
     EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_DATA_FILE, EXTENSION_END, EXTENSION_FEATURE_NAMES,
-    ExtensionHead, FeatureNameEntry, HEADER_ALIGNMENT, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT,
+    ExtensionHeader, FeatureNameEntry, HEADER_ALIGNMENT, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT,
     INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, INCOMPATIBLE_EXTENDED_L2,
 };
+use super::offset::HostOffset;
 
 /// One header extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +214,7 @@ pub(super) fn parse_feature_names(area: &[u8]) -> Vec<FeatureName> {
 fn each(area: &[u8], offset: u64) -> impl Iterator<Item = Result<(u32, &[u8]), Corrupt>> {
     let mut rest = area;
     std::iter::from_fn(move || {
-        let (head, behind) = ExtensionHead::read_from_prefix(rest).ok()?;
+        let (head, behind) = ExtensionHeader::read_from_prefix(rest).ok()?;
         let (kind, len) = (head.kind.get(), head.len.get());
         if kind == EXTENSION_END {
             return None;
@@ -234,12 +234,12 @@ pub(super) fn to_bytes(extensions: &[Extension]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for extension in extensions {
         let data = extension.to_data();
-        let head = ExtensionHead { kind: extension.kind().into(), len: (data.len() as u32).into() };
+        let head = ExtensionHeader { kind: extension.kind().into(), len: (data.len() as u32).into() };
         bytes.extend_from_slice(head.as_bytes());
         bytes.extend_from_slice(&data);
         bytes.resize(bytes.len().saturating_add(padding(data.len())), 0);
     }
-    bytes.extend_from_slice(ExtensionHead { kind: EXTENSION_END.into(), len: 0.into() }.as_bytes());
+    bytes.extend_from_slice(ExtensionHeader { kind: EXTENSION_END.into(), len: 0.into() }.as_bytes());
     bytes
 }
 

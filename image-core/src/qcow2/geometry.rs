@@ -11,10 +11,9 @@
 //!
 //! Section: "Cluster mapping" and "Host cluster management".
 
-use std::fmt;
-
 use super::corrupt::{Corrupt, Unsupported};
 use super::layout::{COMPRESSED_SECTOR, MAX_HOST_OFFSET, SUBCLUSTER_COUNT};
+use super::offset::GuestOffset;
 
 /// The smallest cluster: 512 bytes.
 pub const MIN_CLUSTER_BITS: u32 = 9;
@@ -26,26 +25,6 @@ pub const MIN_EXTENDED_CLUSTER_BITS: u32 = 14;
 pub const MAX_REFCOUNT_ORDER: u32 = 6;
 /// The width of refcounts in version 2, and the default in version 3: 16 bits.
 pub const DEFAULT_REFCOUNT_ORDER: u32 = 4;
-
-/// A place in the image file, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct HostOffset(pub u64);
-
-/// A place on the disk that the image stands for, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct GuestOffset(pub u64);
-
-macro_rules! in_hex {
-    ($($offset:ty),*) => {$(
-        impl fmt::Display for $offset {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:#x}", self.0)
-            }
-        }
-    )*};
-}
-
-in_hex!(HostOffset, GuestOffset);
 
 /// Sizes and index arithmetic. By construction `cluster_bits` is 9 to 21 (at least 14 with extended L2 entries)
 /// and `refcount_order` 0 to 6, so that no shift and no product below can overflow.

@@ -15,8 +15,9 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::{Corrupt, CryptMethod, Region, UnknownFeatures, Unsupported};
 use super::extension::{self, BitmapsPlace, Extension, FeatureKind, FeatureName};
-use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
+use super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry};
 use super::layout::{self, HeaderV2, HeaderV3, HeaderV3More};
+use super::offset::HostOffset;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 
@@ -235,9 +236,9 @@ impl Header {
         }
         if self.snapshots.count > MAX_SNAPSHOT_COUNT {
             let len =
-                u64::from(self.snapshots.count).saturating_mul(size_of::<layout::SnapshotHead>() as u64);
+                u64::from(self.snapshots.count).saturating_mul(size_of::<layout::SnapshotHeader>() as u64);
             let limit =
-                u64::from(MAX_SNAPSHOT_COUNT).saturating_mul(size_of::<layout::SnapshotHead>() as u64);
+                u64::from(MAX_SNAPSHOT_COUNT).saturating_mul(size_of::<layout::SnapshotHeader>() as u64);
             return Err(Corrupt::RegionTooLong { region: Region::SnapshotTable, len, limit }.into());
         }
         for (region, offset, len) in self.places() {
@@ -277,7 +278,7 @@ impl Header {
 
     /// As [`regions`](Self::regions), as offset and length, which may be any before they were checked.
     fn places(&self) -> Vec<(Region, u64, u64)> {
-        let snapshot_len = size_of::<layout::SnapshotHead>() as u64;
+        let snapshot_len = size_of::<layout::SnapshotHeader>() as u64;
         let bitmaps = self.bitmaps().map(|place| (Region::BitmapDirectory, place.offset.0, place.len));
         let tables = [
             (Region::Header, 0, self.geometry.cluster_size()),

@@ -135,7 +135,7 @@ pub const COMPRESSION_ZSTD: u8 = 1;
 /// The start of a header extension; its data follow, padded to 8 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct ExtensionHead {
+pub struct ExtensionHeader {
     /// One of the `EXTENSION_` numbers, or unknown.
     pub kind: U32,
     /// Bytes of data, without padding.
@@ -184,7 +184,7 @@ pub struct BitmapsExtension {
 /// The start of an entry of the bitmap directory; extra data, name and padding to 8 bytes follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct BitmapHead {
+pub struct BitmapDirectoryEntry {
     /// Where the bitmap table starts.
     pub table_offset: U64,
     /// How many entries it has.
@@ -207,7 +207,7 @@ pub const BITMAP_IN_USE: u32 = 1 << 0;
 pub const BITMAP_AUTO: u32 = 1 << 1;
 /// Bitmap flag: may be used by who does not know the extra data.
 pub const BITMAP_EXTRA_DATA_COMPATIBLE: u32 = 1 << 2;
-/// `BitmapHead::kind` of dirty tracking bitmaps, the only kind.
+/// `BitmapDirectoryEntry::kind` of dirty tracking bitmaps, the only kind.
 pub const BITMAP_DIRTY_TRACKING: u8 = 1;
 /// Bits of a bitmap table entry that hold the host offset.
 pub const BITMAP_ENTRY_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -219,7 +219,7 @@ pub const BITMAP_ENTRY_RESERVED: u64 = 0xff00_0000_0000_01fe;
 /// The start of an entry of the snapshot table; extra data, id, name and padding to 8 bytes follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct SnapshotHead {
+pub struct SnapshotHeader {
     /// Where its L1 table starts.
     pub l1_offset: U64,
     /// Entries of its L1 table.
@@ -300,11 +300,11 @@ mod tests {
         assert_eq!(72 + std::mem::offset_of!(HeaderV3, autoclear_features) as u64, AUTOCLEAR_FEATURES_OFFSET);
         assert_eq!(size_of::<RefcountTableField>(), 12);
         assert_eq!(size_of::<HeaderV2>() as u64, TABLES_FIELD_OFFSET + size_of::<TablesField>() as u64);
-        assert_eq!(size_of::<ExtensionHead>(), 8);
+        assert_eq!(size_of::<ExtensionHeader>(), 8);
         assert_eq!(size_of::<FeatureNameEntry>(), 48);
         assert_eq!(size_of::<BitmapsExtension>(), 24);
-        assert_eq!(size_of::<BitmapHead>(), 24);
-        assert_eq!(size_of::<SnapshotHead>(), 40);
+        assert_eq!(size_of::<BitmapDirectoryEntry>(), 24);
+        assert_eq!(size_of::<SnapshotHeader>(), 40);
         assert_eq!(size_of::<SnapshotExtra>(), 24);
     }
 

@@ -1,14 +1,11 @@
-//! What a new image is to be like, and making an empty one.
+//! What a new image is to be like.
 //!
 //! ```text
-//! NewImage ─┬─► Qcow2Sink     a conversion's target, front to back
-//!           └─► create        an empty image: what its backing file has, or zeroes
-//!                  └─ preallocation: every cluster gets a place, and perhaps storage
+//! NewImage ─┬─► Qcow2Sink     a conversion's target, front to back        stream.rs
+//!           └─► create        an empty image                              create.rs
 //! ```
 //!
 //! The options and their defaults are those of `qemu-img create`; what the format does not allow is refused here.
-
-use std::sync::Arc;
 
 use super::compress::Codec;
 use super::corrupt::Unsupported;
@@ -19,9 +16,6 @@ use super::header::{Compression, Features, Header, MAX_L1_LEN, TablePlace, Versi
 use super::layout::{
     AUTOCLEAR_DATA_FILE_RAW, COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_DATA_FILE, MAX_BACKING_NAME_LEN,
 };
-use super::stream::Qcow2Sink;
-use super::write::Qcow2Writer;
-use crate::block::{BlockWrite, ByteRange, Preallocation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// log2 of the cluster size that QEMU and this library choose unasked: 64 KiB.
@@ -97,7 +91,7 @@ impl NewImage {
         Self { dedup, ..self }
     }
 
-    /// With the permission to update refcounts late, or without it.
+    /// With lazy refcounts, or without.
     ///
     /// # Errors
     /// As [`with_version`](Self::with_version).
@@ -144,41 +138,9 @@ impl NewImage {
         self.data_file.is_some()
     }
 
-    /// Makes an empty image of this kind in `file`, which is empty or a block device. An image with a data file needs
-    /// an empty one.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a preallocation that would hide the backing file, and if there is no
-    /// data file where there should be one, or the reverse; whatever the storage says.
-    pub fn create(
-        &self,
-        file: Arc<dyn BlockWrite>,
-        data_file: Option<Arc<dyn BlockWrite>>,
-        preallocation: Preallocation,
-    ) -> Result<()> {
-        // A cluster that is allocated hides the backing file; one with subclusters that are not does not.
-        if self.backing.is_some() && preallocation != Preallocation::Off && !self.geometry.extended_l2() {
-            return Err(Error::invalid(
-                "clusters that are set aside hide the backing file: only extended L2 entries allow both",
-            ));
-        }
-        Qcow2Sink::new(&file, self.clone())?.complete()?;
-        if let Some(data_file) = &data_file {
-            data_file.resize(self.size)?;
-        }
-        // A raw data file is read by programs that see no difference between what is mapped and what is not.
-        let raw = self.data_file.as_ref().is_some_and(|&(_, raw)| raw);
-        if preallocation == Preallocation::Off && !raw {
-            return file.flush();
-        }
-        let header = Header::read(&file)?;
-        // QEMU guesses from what the filesystem has set aside whether an image is preallocated: its own writes this whole
-        // cluster.
-        let written = header.to_bytes_with_names()?.len() as u64;
-        preallocation.set_aside(&file, ByteRange::between(written, self.geometry.cluster_size()))?;
-        let writer = Qcow2Writer::new(file, header, None, data_file)?;
-        writer.preallocate(ByteRange::whole(self.size), preallocation)?;
-        writer.close()
+    /// Whether guest clusters are in a data file that stays readable as a raw image.
+    pub(super) fn has_raw_data_file(&self) -> bool {
+        self.data_file.as_ref().is_some_and(|&(_, raw)| raw)
     }
 
     /// The bytes of its header.
@@ -211,7 +173,7 @@ impl NewImage {
     }
 
     /// The codec of a conversion that compresses.
-    pub(super) fn packs_with(&self) -> Option<Codec> {
+    pub(super) fn compression_codec(&self) -> Option<Codec> {
         self.compress.then_some(self.codec)
     }
 
@@ -276,6 +238,3 @@ impl NewImage {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,9 +12,9 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::corrupt::{Corrupt, Region};
-use super::geometry::HostOffset;
 use super::header::{Header, MAX_L1_LEN, MAX_SNAPSHOT_TABLE_LEN, TablePlace};
-use super::layout::{SnapshotExtra, SnapshotHead};
+use super::layout::{SnapshotExtra, SnapshotHeader};
+use super::offset::HostOffset;
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 
@@ -87,7 +87,7 @@ pub(super) fn to_bytes(snapshots: &[Snapshot], disk_size: u64) -> Vec<u8> {
             icount: snapshot.icount.unwrap_or(u64::MAX).into(),
         };
         let unknown = snapshot.extra.get(size_of::<SnapshotExtra>()..).unwrap_or_default();
-        let head = SnapshotHead {
+        let head = SnapshotHeader {
             l1_offset: snapshot.l1.offset.0.into(),
             l1_count: snapshot.l1.count.into(),
             id_len: (snapshot.id.len() as u16).into(),
@@ -149,7 +149,7 @@ pub(super) fn list_to_check(file: &dyn BlockRead, header: &Header) -> Result<(Ve
 }
 
 fn entry(entries: &mut Entries<'_>, index: u32) -> Result<Snapshot> {
-    let head: SnapshotHead = entries.structure(index)?;
+    let head: SnapshotHeader = entries.structure(index)?;
     let extra_len = head.extra_len.get();
     let extra = entries.bytes(index, extra_len.min(MAX_SNAPSHOT_EXTRA_LEN) as usize)?;
     entries.skip(index, extra_len.saturating_sub(MAX_SNAPSHOT_EXTRA_LEN))?;

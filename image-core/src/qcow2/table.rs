@@ -15,8 +15,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::cache::{Cluster, ClusterCache, Key};
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
-use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::geometry::Geometry;
 use super::header::{Header, TablePlace};
+use super::offset::{GuestOffset, HostOffset};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
 

@@ -4,10 +4,10 @@
 //! write_at ─┬─ all of it in clusters of its own ──────► written there, beside other readers and writers
 //!           └─ else, alone ─► for each cluster: take a new one, copy what stays, write, remember the entry
 //!                                                                                          │
-//! flush ────────────────────────────────────────────────────────────────────────► commit ◄─┘
+//! flush ────────────────────────────────────────────────────────────────────────► tables ◄─┘
 //! ```
 //!
-//! Tables change in memory first. `commit.rs` brings them to the file in the only order that is safe: what is
+//! Tables change in memory first. `flush.rs` brings them to the file in the only order that is safe: what is
 //! referred to before what refers to it, and counts fall last. Whatever is lost in between, the image on disk is
 //! consistent but for leaks, and has all that was there at the last flush.
 //!
@@ -18,22 +18,22 @@
 
 mod allocate;
 mod amend;
+mod backing;
 mod bitmaps;
 mod cluster;
-mod commit;
-mod late;
-mod layers;
-mod packed;
+mod compressed;
+mod flush;
+mod lazy_refcounts;
 mod preallocate;
 mod resize;
 mod snapshots;
-mod switch;
+mod transaction;
 
 pub use amend::{Amendment, Version2Rule, amend};
+pub use backing::change_backing_file;
 pub use bitmaps::{BitmapChange, BitmapRule, change_bitmaps, copy_bitmaps};
-pub use layers::set_backing;
-pub use packed::PackedSink;
-pub(super) use snapshots::rewrite_snapshots;
+pub use compressed::CompressedSink;
+pub(super) use snapshots::tables::rewrite_snapshots;
 pub use snapshots::{NewSnapshot, apply_snapshot, create_snapshot, delete_snapshot};
 
 use std::fmt;
@@ -41,17 +41,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::corrupt::{Corrupt, Region};
 use super::entry::{HostCluster, L1Entry, L2Entry, Mapping};
-use super::geometry::{GuestOffset, HostOffset};
+use super::feature_bits;
 use super::header::{Header, Version};
+use super::image::Qcow2;
 use super::layout;
-use super::marks;
-use super::read::Qcow2;
+use super::offset::{GuestOffset, HostOffset};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use crate::error::{Doing, ErrorKind, Result};
 use allocate::Allocator;
-use bitmaps::{Recorder, Which};
-use cluster::Sharing;
-use commit::Pending;
+use bitmaps::{BitmapRecorder, Recording};
+use cluster::ClusterState;
+use flush::Pending;
 
 /// A qcow2 image, open for reading and writing.
 ///
@@ -72,7 +72,7 @@ struct State {
     staged: Staged,
     /// Whether the header says that the image is being written by someone who knows no bitmaps.
     begun: bool,
-    recorder: Recorder,
+    recorder: BitmapRecorder,
 }
 
 impl fmt::Debug for Qcow2Writer {
@@ -93,7 +93,7 @@ impl Qcow2Writer {
         backing: Option<Arc<dyn BlockRead>>,
         data_file: Option<Arc<dyn BlockWrite>>,
     ) -> Result<Self> {
-        let header = late::counted(&*file, &header)?;
+        let header = lazy_refcounts::repair_if_dirty(&*file, &header)?;
         let allocator = Allocator::read(&*file, &header)?;
         let as_read =
             |disk: &Arc<dyn BlockWrite>| -> Arc<dyn BlockRead> { Arc::<dyn BlockWrite>::clone(disk) };
@@ -103,7 +103,7 @@ impl Qcow2Writer {
             pending: Pending::default(),
             staged: Staged::default(),
             begun: false,
-            recorder: Recorder::default(),
+            recorder: BitmapRecorder::default(),
         };
         Ok(Self { image, file, data_file, order: RwLock::default(), state: Mutex::new(state) })
     }
@@ -127,8 +127,8 @@ impl Qcow2Writer {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
         // The first commit frees, the second one writes down what is free.
-        self.commit_counted(state)?;
-        self.commit_counted(state)?;
+        self.flush_with_refcounts(state)?;
+        self.flush_with_refcounts(state)?;
         self.mark_clean()?;
         let refcount_table = state.allocator.table_place();
         let header = Header { refcount_table, ..Header::clone(&self.image.header()) };
@@ -145,8 +145,8 @@ impl Qcow2Writer {
     }
 
     /// Before a change: marks the bitmaps that follow it as in use, and clears the autoclear bits of what does not.
-    fn begin(&self, state: &mut State, which: Which) -> Result<()> {
-        if state.begun && which == Which::Enabled {
+    fn begin(&self, state: &mut State, which: Recording) -> Result<()> {
+        if state.begun && which == Recording::Enabled {
             return Ok(());
         }
         let mut header = Header::clone(&self.image.header());
@@ -158,7 +158,7 @@ impl Qcow2Writer {
             Err(error) => return Err(error),
         }
         if header.features.autoclear & !kept != 0 {
-            marks::keep_autoclear(&*self.file, &mut header, kept)?;
+            feature_bits::keep_autoclear(&*self.file, &mut header, kept)?;
             self.image.set_header(header);
         }
         state.begun = true;
@@ -216,7 +216,9 @@ impl Qcow2Writer {
             let end = range.end().min(cluster.saturating_add(geometry.cluster_size()));
             let within = ByteRange::between(at.saturating_sub(cluster), end.saturating_sub(cluster));
             let mapping = self.image.mapping(GuestOffset(cluster))?;
-            let Some(host) = Sharing::of(mapping).overwritable(geometry, within) else { return Ok(false) };
+            let Some(host) = ClusterState::of(mapping).overwritable(geometry, within) else {
+                return Ok(false);
+            };
             match runs.last_mut() {
                 Some((run, start)) if start.checked_add(run.len()) == Some(host) => {
                     *run = ByteRange::between(run.offset(), end);
@@ -357,14 +359,14 @@ impl BlockWrite for Qcow2Writer {
         }
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
+        self.begin(state, Recording::Enabled)?;
         state.recorder.record(range);
         let mut rest = buf;
         self.for_each_cluster(range, |guest, within| {
             let (part, behind) = rest.split_at_checked(within.len() as usize).unwrap_or((rest, &[]));
             rest = behind;
             self.store(state, guest, within.offset(), part)?;
-            self.commit_if_large(state)
+            self.flush_if_large(state)
         })?;
         self.write_staged(state)
     }
@@ -373,24 +375,24 @@ impl BlockWrite for Qcow2Writer {
         range.check_within(self.size())?;
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
+        self.begin(state, Recording::Enabled)?;
         state.recorder.record(range);
         self.for_each_cluster(range, |guest, within| {
             self.zero(state, guest, within, (mode, self.shows_through(guest)))?;
-            self.commit_if_large(state)
+            self.flush_if_large(state)
         })?;
         self.write_staged(state)
     }
 
     fn flush(&self) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
-        self.commit(&mut self.state())
+        self.flush_metadata(&mut self.state())
     }
 
     fn resize(&self, size: u64) -> Result<()> {
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::All)?;
+        self.begin(state, Recording::All)?;
         self.change_size(state, size)?;
         state.recorder.resize(size);
         Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
-use image_core::fs::{Changes, Ext4, New, NodeKind, Step, Time, scrub_ext4};
+use image_core::fs::{Ext4, Ext4Writer, NewInode, NodeKind, Time, WalkEntry, scrub_ext4};
 
 use super::witness::{Judge, ours, say, text};
 use crate::support::folder;
@@ -50,10 +50,10 @@ struct Done {
 /// Removes, empties, writes and makes about one in `share` names each.
 fn change(image: &Path, round: u64, share: u64) -> Done {
     let mut random = Random((round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mut changes = Changes::open(disk(image), TIME).expect("it is opened for changes");
+    let mut changes = Ext4Writer::open(disk(image), TIME).expect("it is opened for changes");
     assert_eq!(changes.files().check().unwrap(), []);
     let root = changes.files().root().unwrap();
-    let steps: Vec<Step> = changes.files().walk(root).collect::<Result<_, _>>().unwrap();
+    let steps: Vec<WalkEntry> = changes.files().walk(root).collect::<Result<_, _>>().unwrap();
     let mut done = Done::default();
     let mut trees: Vec<Vec<u8>> = Vec::new();
     for step in &steps {
@@ -92,7 +92,7 @@ fn change(image: &Path, round: u64, share: u64) -> Done {
             5 => {
                 let name = format!("new-{round}-{}-{}", random.next(), "n".repeat(random.below(80)));
                 let target = vec![b't'; 1 + random.below(200)];
-                let new = if random.below(2) == 0 { New::File(0o444) } else { New::Link(&target) };
+                let new = if random.below(2) == 0 { NewInode::File(0o444) } else { NewInode::Link(&target) };
                 changes.create(folder, name.as_bytes(), &new).unwrap();
                 done.touched.insert(folder);
                 *done.counts.entry("made").or_default() += 1;
@@ -186,14 +186,14 @@ fn ext4_with_an_index_of_20000_names_is_changed() {
 /// there are, and what the last one said.
 fn fill_index(judge: &Judge, image: &Path, most: usize) -> (usize, Option<String>) {
     judge.fill_image(image, "rw", &["many"]);
-    let open = || Changes::open(disk(image), TIME).expect("it is opened for changes");
+    let open = || Ext4Writer::open(disk(image), TIME).expect("it is opened for changes");
     let mut changes = open();
     let folder = changes.files().resolve(b"hundreds", false).unwrap().expect("the folder").number;
     let name = |count: usize| format!("{count:0>200}");
     let mut count = 0;
     let mut refused = None;
     while count < most && refused.is_none() {
-        match changes.create(folder, name(count).as_bytes(), &New::File(0o644)) {
+        match changes.create(folder, name(count).as_bytes(), &NewInode::File(0o644)) {
             Ok(_) => count += 1,
             Err(error) => refused = Some(format!("{error:?}")),
         }
@@ -320,7 +320,7 @@ fn ext4_changed_twice_the_same_way_has_the_same_bytes() {
     }
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap());
     // And one in which nothing is changed stays as it is.
-    Changes::open(disk(&other), TIME).unwrap().commit().unwrap();
+    Ext4Writer::open(disk(&other), TIME).unwrap().commit().unwrap();
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap());
 }
 
@@ -342,7 +342,7 @@ fn ext4_with_a_waiting_journal_and_orphans_is_changed_as_after_a_mount() {
         judge.with_mount(&image, "rw,data=journal", &run);
         let dirty = Ext4::open(disk(&copy) as Arc<dyn BlockRead>).unwrap();
         assert!(dirty.replayed().is_some_and(|replayed| replayed.blocks > 10), "{:?}", dirty.replayed());
-        let mut changes = Changes::open(disk(&copy), TIME).unwrap();
+        let mut changes = Ext4Writer::open(disk(&copy), TIME).unwrap();
         assert_eq!(changes.files().check().unwrap(), []);
         let root = changes.files().root().unwrap().number;
         changes.remove(root, b"n7").unwrap();
@@ -366,9 +366,9 @@ fn ext4_encrypted_files_are_removed_by_the_names_that_are_shown_without_the_key(
     judge.make(&image, "100M", &["-t", "ext4", "-b", "1024", "-O", "encrypt"]);
     judge.fill_image(&image, "rw,test_dummy_encryption", &["encrypted"]);
     let before = ours(&image);
-    let mut changes = Changes::open(disk(&image), TIME).unwrap();
+    let mut changes = Ext4Writer::open(disk(&image), TIME).unwrap();
     let root = changes.files().root().unwrap();
-    let steps: Vec<Step> = changes.files().walk(root).collect::<Result<_, _>>().unwrap();
+    let steps: Vec<WalkEntry> = changes.files().walk(root).collect::<Result<_, _>>().unwrap();
     let mut gone = BTreeSet::new();
     for (index, step) in steps.iter().enumerate().filter(|(_, step)| step.kind != NodeKind::Directory) {
         let (folder, name) = parts(&step.path);
@@ -383,7 +383,7 @@ fn ext4_encrypted_files_are_removed_by_the_names_that_are_shown_without_the_key(
             }
             // Neither can be encrypted here, and nothing is half done.
             1 => {
-                assert!(changes.create(folder.number, b"new", &New::File(0o644)).is_err());
+                assert!(changes.create(folder.number, b"new", &NewInode::File(0o644)).is_err());
                 if step.kind == NodeKind::File {
                     assert!(changes.write(step.inode, b"content").is_err());
                 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
-use image_core::fs::{Ext4, FileKind, Files, NodeKind, Step};
+use image_core::fs::{Ext4, FileKind, Files, NodeKind, WalkEntry};
 
 use super::super::view::{Readable, View};
 use super::kinds::{self, Kind};
@@ -165,11 +165,11 @@ impl Read for Pieces<'_> {
 fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> crate::Result<Contents> {
     let (name, prefix) = (place.name.as_str(), place.prefix.as_str());
     let workers = thread::available_parallelism().map_or(1, |count| count.get().min(16));
-    let (sender, receiver) = sync_channel::<Vec<Step>>(workers.saturating_mul(2));
+    let (sender, receiver) = sync_channel::<Vec<WalkEntry>>(workers.saturating_mul(2));
     // Theirs alone: when none is left, nobody waits for them.
     let receiver = Arc::new(Mutex::new(receiver));
     let (mut contents, of_workers) = thread::scope(|scope| {
-        let look = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
+        let look = |receiver: Arc<Mutex<Receiver<Vec<WalkEntry>>>>| {
             let mut worker = Worker::new(prefix, search);
             while let Some(batch) = next(&receiver) {
                 for step in batch {
@@ -196,12 +196,17 @@ fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> crate::Result<C
     Ok(contents)
 }
 
-fn next(receiver: &Mutex<Receiver<Vec<Step>>>) -> Option<Vec<Step>> {
+fn next(receiver: &Mutex<Receiver<Vec<WalkEntry>>>) -> Option<Vec<WalkEntry>> {
     receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 /// Hands over every name; what cannot be read is told.
-fn names(name: &str, prefix: &str, fs: &Ext4, sender: &SyncSender<Vec<Step>>) -> crate::Result<Contents> {
+fn names(
+    name: &str,
+    prefix: &str,
+    fs: &Ext4,
+    sender: &SyncSender<Vec<WalkEntry>>,
+) -> crate::Result<Contents> {
     let mut contents = Contents::default();
     let mut batch = Vec::with_capacity(BATCH);
     for step in fs.walk(fs.root()?) {
@@ -226,7 +231,7 @@ fn names(name: &str, prefix: &str, fs: &Ext4, sender: &SyncSender<Vec<Step>>) ->
     Ok(contents)
 }
 
-fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &Step) {
+fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &WalkEntry) {
     let called = format!("{}/{}", worker.prefix, String::from_utf8_lossy(&step.path));
     match fs.inode(step.inode) {
         Ok(inode) if inode.kind == NodeKind::File => worker.file(&called, &fs.content(inode)),

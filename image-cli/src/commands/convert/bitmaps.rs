@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use image_core::block::{BlockRead, BlockWrite};
-use image_core::format::{Format, Image, Member};
+use image_core::format::{Format, FormatNode, Image};
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::write::copy_bitmaps;
 use image_core::qcow2::{Header, Version};
@@ -56,7 +56,7 @@ impl Bitmaps {
 
     /// Writes them into the image at `path`, which was written in place.
     pub(super) fn write_into(&self, path: &Path) -> anyhow::Result<()> {
-        let member = Member::open_writable(path, Some(Format::Qcow2))?;
+        let member = FormatNode::open_writable(path, Some(Format::Qcow2))?;
         let header = member.header.context("a qcow2 image has a header")?;
         self.write(&member.file, header)
     }

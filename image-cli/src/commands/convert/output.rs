@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
-use image_core::format::{ImageWriter, Medium, References, WriteOptions};
+use image_core::format::{ImageWriter, ProtocolNode, References, WriteOptions};
 use image_core::nbd::Address;
 use image_core::new_file::{Existing, NewFile};
 
@@ -28,7 +28,7 @@ pub(super) enum Output {
     /// A block device.
     Device { disk: FileDisk },
     /// An export of a server.
-    Export { medium: Medium },
+    Export { medium: ProtocolNode },
     /// An image that is there, or a device, written into as it is.
     Existing { image: Box<ImageWriter>, zero: bool },
     /// A file without a name that goes to standard output when it is complete.
@@ -81,7 +81,7 @@ impl Output {
         if format == Format::Qcow2 && !args.hash.is_empty() {
             return Err(anyhow!("the bytes of an export are not read again")).hint(|| "leave out --hash");
         }
-        Ok(Self::Export { medium: Medium::open_writable(address)? })
+        Ok(Self::Export { medium: ProtocolNode::open_writable(address)? })
     }
 
     /// Opens what is at `path` to write into it.
@@ -91,7 +91,7 @@ impl Output {
         }
         let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
         let format = args.target_format.map(Into::into);
-        let options = WriteOptions { format, references, share: args.share(), describe: None };
+        let options = WriteOptions { format, references, share: args.share(), parse_filename: None };
         let unclosed = Unclosed::look(path, format);
         let opened = ImageWriter::open(path, options);
         let image = match opened.as_ref().map_err(image_core::Error::kind) {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use image_core::block::{BlockRead, ByteRange, Concatenated, Excerpt, RateLimited, Salvage, Window};
+use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited, Salvage, Window};
 use image_core::format::Image;
-use image_core::unused::{UsedOnly, survey};
+use image_core::free_space::{WithoutFreeSpace, find_free_space};
 
 use super::Args;
 use super::bitmaps::Bitmaps;
@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
 }
 
 /// The blocks of `disk` that are wanted.
-fn part(disk: Box<dyn BlockRead>, excerpt: &Excerpt) -> anyhow::Result<Box<dyn BlockRead>> {
+fn part(disk: Box<dyn BlockRead>, excerpt: &DdRange) -> anyhow::Result<Box<dyn BlockRead>> {
     let size = disk.size();
     let range = excerpt.range(size).ok_or_else(|| {
         anyhow!("skip={} of {} bytes each is behind the end of {size} bytes", excerpt.skip, excerpt.block_len)
@@ -114,13 +114,13 @@ fn part(disk: Box<dyn BlockRead>, excerpt: &Excerpt) -> anyhow::Result<Box<dyn B
 
 /// `disk` without the free blocks of its filesystems. Says which filesystems could not be looked into.
 fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockRead>> {
-    let found = survey(&*disk).context("looking for free blocks")?;
-    for (offset, why) in &found.doubted {
+    let found = find_free_space(&*disk).context("looking for free blocks")?;
+    for (offset, why) in &found.skipped {
         ui.warning(&format!("all of the filesystem at offset {offset:#x} is taken: {why}"));
     }
     let skipped = found.unused.iter().map(|range| range.len()).sum();
     ui.note(&format!("free blocks left out: {}", Size(skipped)));
-    Ok(Box::new(UsedOnly::new(disk, found)))
+    Ok(Box::new(WithoutFreeSpace::new(disk, found)))
 }
 
 /// The backing file that the target gets: a name in a folder's image is a path from that folder.

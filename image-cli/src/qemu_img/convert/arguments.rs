@@ -1,6 +1,6 @@
 //! What `convert` is asked for.
 
-use image_core::convert::{DiskSink, FilledSink, Sink};
+use image_core::convert::{DiskSink, NonSparseSink, Sink};
 
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::format_options::Lists;
@@ -140,7 +140,7 @@ impl Asked {
     /// Where nothing is to stay a hole, with all zeroes as bytes.
     pub(super) fn filled<'a>(&self, sink: impl Sink + 'a) -> image_core::Result<Box<dyn Sink + 'a>> {
         Ok(match self.sparse {
-            Some(0) => Box::new(FilledSink::new(sink)?),
+            Some(0) => Box::new(NonSparseSink::new(sink)?),
             _ => Box::new(sink),
         })
     }

@@ -1,6 +1,6 @@
 //! `--bitmaps`: the persistent bitmaps of the source in the target too.
 
-use image_core::format::{Format, Medium, Member};
+use image_core::format::{Format, FormatNode, ProtocolNode};
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::write::copy_bitmaps;
 use image_core::qcow2::{Header, Version};
@@ -15,7 +15,7 @@ const HOW_TO_SKIP: &str = "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --
 
 /// Bitmaps to be copied, and the image they are in.
 pub(super) struct Bitmaps {
-    source: Member,
+    source: FormatNode,
     header: Header,
     all: Vec<Bitmap>,
 }
@@ -38,10 +38,10 @@ impl Bitmaps {
     }
 
     /// Writes them into the image in `medium`, which is complete: up to the first that it cannot have.
-    pub(super) fn write_into(&self, medium: &Medium) -> Result<(), Failure> {
+    pub(super) fn write_into(&self, medium: &ProtocolNode) -> Result<(), Failure> {
         let failed = |error: image_core::Error| Failure::new(words::of_opening(&error));
-        let target = medium.again(true).map_err(failed)?;
-        let target = Member::in_medium_to_write(target, Some(Format::Qcow2)).map_err(failed)?;
+        let target = medium.reopen(true).map_err(failed)?;
+        let target = FormatNode::open_node_to_write(target, Some(Format::Qcow2)).map_err(failed)?;
         let Some(header) = &target.header else { return Ok(()) };
         let there = bitmap::list(&target.file, header).map_err(failed)?;
         let (mut sound, mut end) = (Vec::new(), Ok(()));

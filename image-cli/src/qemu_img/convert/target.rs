@@ -1,8 +1,8 @@
 //! What a conversion writes to.
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation, Stretch, Window, is_zero};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, MapEntry, Preallocation, Window, is_zero};
 use image_core::convert::{Encoder, Piece, Sink};
-use image_core::format::{Format, ImageWriter, Medium};
+use image_core::format::{Format, ImageWriter, ProtocolNode};
 use image_core::map::Map;
 use image_core::progress::Progress;
 use image_core::qcow2::{NewImage, Qcow2Sink, Version};
@@ -23,12 +23,12 @@ pub(super) enum Target {
     /// A new raw file.
     Raw { new: NewFile },
     /// A part of a file that is there.
-    Part { disk: Window<Medium> },
+    Part { disk: Window<ProtocolNode> },
     /// An image that is written in place.
     InPlace {
         writer: ImageWriter,
         /// What it lies in, open for reading.
-        medium: Medium,
+        medium: ProtocolNode,
         /// It reads as zeroes.
         fresh: bool,
         /// What the source does not have itself stays away: a backing file of its own has that.
@@ -106,9 +106,9 @@ impl Target {
     }
 
     /// What it lies in, once more, if it is all of that.
-    pub(super) fn medium(&self) -> image_core::Result<Option<Medium>> {
+    pub(super) fn medium(&self) -> image_core::Result<Option<ProtocolNode>> {
         match self {
-            Self::Sink { new, .. } | Self::Raw { new } => new.disk().again(false).map(Some),
+            Self::Sink { new, .. } | Self::Raw { new } => new.disk().reopen(false).map(Some),
             Self::InPlace { medium, .. } => Ok(Some(medium.clone())),
             Self::Part { .. } => Ok(None),
         }
@@ -137,7 +137,7 @@ impl Target {
 pub(super) fn qcow2_sink<'a>(
     new: &'a NewFile,
     image: &NewImage,
-) -> image_core::Result<Qcow2Sink<&'a Medium>> {
+) -> image_core::Result<Qcow2Sink<&'a ProtocolNode>> {
     Qcow2Sink::new(&**new.disk(), image.clone())
 }
 
@@ -150,15 +150,15 @@ pub(super) fn copy_own(
 ) -> image_core::Result<()> {
     let mut encoder = sink.encoder()?;
     let unit = if encoder.is_some() { sink.unit_size() } else { 1 };
-    let is_below = |stretch: &image_core::Result<_>| stretch.as_ref().is_ok_and(|it: &Stretch| it.depth > 0);
-    let mut stretches = Map::new(source).peekable();
+    let is_below = |stretch: &image_core::Result<_>| stretch.as_ref().is_ok_and(|it: &MapEntry| it.depth > 0);
+    let mut map_entries = Map::new(source).peekable();
     let mut at = 0;
-    while let Some(stretch) = stretches.next() {
+    while let Some(stretch) = map_entries.next() {
         let stretch = stretch?;
         let (before, mut end) = (at, stretch.range.end());
         // Whatever there is below is one.
         while stretch.depth > 0
-            && let Some(next) = stretches.next_if(is_below)
+            && let Some(next) = map_entries.next_if(is_below)
         {
             end = next?.range.end();
         }
@@ -203,7 +203,7 @@ fn put_data(
         packed.clear();
         let piece = match encoder.encode(bytes, &mut packed)? {
             _ if is_zero(bytes) => Piece::Zero,
-            true => Piece::Packed(&packed),
+            true => Piece::Compressed(&packed),
             false => Piece::Plain(&bytes[..part.len() as usize]),
         };
         sink.put(part, piece)?;

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use image_core::block::BlockRead;
-use image_core::format::{Format, Medium, Member};
+use image_core::format::{Format, FormatNode, ProtocolNode};
 use image_core::qcow2::Header;
 use image_core::qcow2::bitmap;
 use image_core::qcow2::snapshot::{self, Snapshot};
@@ -54,7 +54,7 @@ pub(super) struct Backing {
 
 impl Facts {
     /// Of the image that was named.
-    pub(super) fn of(member: &Member, node: &Node) -> Result<Self, Failure> {
+    pub(super) fn of(member: &FormatNode, node: &Node) -> Result<Self, Failure> {
         let facts = Self::with_name(member, node.shown().to_owned())
             .map_err(|error| node.failed(words::of_opening(&error)))?;
         let file_size = facts.file_size;
@@ -68,7 +68,7 @@ impl Facts {
     }
 
     /// Of an image that the one with the facts `above` names.
-    pub(super) fn of_backing(member: &Member, above: &Self) -> Result<Self, Failure> {
+    pub(super) fn of_backing(member: &FormatNode, above: &Self) -> Result<Self, Failure> {
         let name = Node::shown_backing(&above.backing_name().unwrap_or_default());
         let failed =
             |error| Failure::new(words::of_opening(&error)).context(&format!("Could not open '{name}'"));
@@ -85,7 +85,7 @@ impl Facts {
         self.qcow2.as_ref()?.backing.as_ref()?.full_name.clone()
     }
 
-    fn with_name(member: &Member, name: String) -> image_core::Result<Self> {
+    fn with_name(member: &FormatNode, name: String) -> image_core::Result<Self> {
         let file_size = member.file.size().next_multiple_of(SECTOR);
         let qcow2 = match &member.header {
             Some(header) => Some(OfQcow2::of(member, header, &name)?),
@@ -168,7 +168,7 @@ impl Facts {
 }
 
 /// The driver of what an image lies in.
-fn protocol(medium: &Medium) -> &'static str {
+fn protocol(medium: &ProtocolNode) -> &'static str {
     if let Some(driver) = medium.null_driver() {
         return driver.name();
     }
@@ -180,7 +180,7 @@ fn protocol(medium: &Medium) -> &'static str {
 }
 
 impl OfQcow2 {
-    fn of(member: &Member, header: &Header, image: &str) -> image_core::Result<Self> {
+    fn of(member: &FormatNode, header: &Header, image: &str) -> image_core::Result<Self> {
         let bitmaps = bitmap::list(&member.file, header)?;
         let backing = header.backing_name.as_ref().map(|name| {
             let name = text(name);

@@ -1,6 +1,6 @@
 //! What another image names as its backing file: a path, or a whole description behind `json:`.
 
-use image_core::format::{Described, Medium};
+use image_core::format::{ParsedFilename, ProtocolNode};
 
 use super::{Node, bytes};
 use crate::qemu_img::failure::Failure;
@@ -18,7 +18,10 @@ impl Node {
     }
 
     /// What it lies in, where its name alone does not tell that.
-    pub(in crate::qemu_img) fn medium_of_description(&self, name: &str) -> Result<Option<Medium>, Failure> {
+    pub(in crate::qemu_img) fn medium_of_description(
+        &self,
+        name: &str,
+    ) -> Result<Option<ProtocolNode>, Failure> {
         match self.null.is_some() || name.starts_with(DESCRIPTION) {
             true => self.medium().map(Some),
             false => Ok(None),
@@ -28,18 +31,18 @@ impl Node {
 
 /// What a description in an image means, as far as such a thing is opened: a file as it is, or nothing at all. Exports and
 /// parts of files stay closed.
-pub(super) fn describe(name: &[u8]) -> Option<Described> {
+pub(super) fn describe(name: &[u8]) -> Option<ParsedFilename> {
     let name = bytes::to_text(name);
     if !name.starts_with(DESCRIPTION) {
         return None;
     }
     let node = Node::backing(&name, None).ok()?;
     if let Some(null) = &node.null {
-        return Some(Described::Null(null.medium(&node.path)));
+        return Some(ParsedFilename::Null(null.medium(&node.path)));
     }
     let whole =
         node.export.is_none() && node.late.is_none() && !matches!(node.layer, super::Layer::Part { .. });
     // It begins where the program was started, and not at the image.
     let path = whole.then(|| std::path::absolute(node.file_path()).ok()).flatten()?;
-    Some(Described::File { path, format: node.format() })
+    Some(ParsedFilename::File { path, format: node.format() })
 }

@@ -1,6 +1,6 @@
 //! Names of files, as QEMU reads them: what stands before a colon is a protocol.
 
-use image_core::format::Medium;
+use image_core::format::ProtocolNode;
 
 use super::null::Null;
 use super::remote::Remote;
@@ -50,7 +50,7 @@ pub(in crate::qemu_img) fn check_name(name: &str) -> Result<(), Failure> {
 }
 
 /// The export that a name means, for writing, if it means one.
-pub(in crate::qemu_img) fn export_to_write(name: &str) -> Result<Option<Medium>, Failure> {
+pub(in crate::qemu_img) fn export_to_write(name: &str) -> Result<Option<ProtocolNode>, Failure> {
     let Some(export) = Remote::parse(name).transpose()? else { return Ok(None) };
     let failed = |error| {
         Failure::new(words::of_opening(&error)).hint(&words::hint_of(&error, name)).context(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use image_core::block::NullDisk;
-use image_core::format::{Medium, NullDriver};
+use image_core::format::{NullDriver, ProtocolNode};
 
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::size;
@@ -77,7 +77,7 @@ impl Null {
     }
 
     /// The disk, which is called `name`.
-    pub(super) fn medium(&self, name: &str) -> Medium {
-        Medium::null(self.driver, self.disk.clone(), name)
+    pub(super) fn medium(&self, name: &str) -> ProtocolNode {
+        ProtocolNode::null(self.driver, self.disk.clone(), name)
     }
 }

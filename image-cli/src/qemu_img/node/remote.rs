@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use image_core::format::Medium;
+use image_core::format::ProtocolNode;
 use image_core::nbd::{Address, AddressRule, Export, ExportOptions, Refusal, Server};
 use image_core::{Error, Result};
 
@@ -100,7 +100,7 @@ impl Remote {
     }
 
     /// The connection.
-    pub(super) fn medium(&self) -> Result<Medium> {
+    pub(super) fn medium(&self) -> Result<ProtocolNode> {
         if let Some(export) = self.connection.get() {
             return Ok(Arc::clone(export).into());
         }
@@ -109,7 +109,7 @@ impl Remote {
     }
 
     /// The connection, for writing too.
-    pub(super) fn medium_to_write(&self) -> Result<Medium> {
+    pub(super) fn medium_to_write(&self) -> Result<ProtocolNode> {
         let medium = self.medium()?;
         match self.connection.get().is_some_and(|export| export.is_read_only()) {
             true => Err(Error::from(Refusal::ReadOnly)),

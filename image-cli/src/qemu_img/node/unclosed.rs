@@ -2,9 +2,9 @@
 //! QEMU each step of that is told.
 
 use image_core::ErrorKind;
-use image_core::format::Member;
+use image_core::format::FormatNode;
 use image_core::qcow2::Header;
-use image_core::qcow2::check::{Repair, Step, repair};
+use image_core::qcow2::repair::{Repair, Step, repair};
 
 use super::Node;
 use crate::qemu_img::failure::Failure;
@@ -12,7 +12,7 @@ use crate::qemu_img::{check, say, words};
 
 impl Node {
     /// Repairs the image of `member`, which is about to be written, if it was not closed; whether that was so.
-    pub(in crate::qemu_img) fn repair_unclosed(&self, member: &Member) -> Result<bool, Failure> {
+    pub(in crate::qemu_img) fn repair_unclosed(&self, member: &FormatNode) -> Result<bool, Failure> {
         let dirty = |header: &&Header| header.is_dirty() && !header.is_corrupt();
         let Some(header) = member.header.as_ref().filter(dirty) else { return Ok(false) };
         let geometry = header.geometry;

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use image_core::nbd::{Cipher, Credentials};
+use image_core::nbd::{TlsCredentials, TlsSession};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -33,8 +33,8 @@ impl ForHost {
     }
 }
 
-impl Credentials for ForHost {
-    fn begin(&self) -> io::Result<Box<dyn Cipher>> {
+impl TlsCredentials for ForHost {
+    fn begin(&self) -> io::Result<Box<dyn TlsSession>> {
         let unnamed = || io::Error::new(io::ErrorKind::InvalidData, "No hostname for certificate validation");
         let host = self.host.as_deref().ok_or_else(unnamed)?;
         let unusable = |_| {
@@ -56,7 +56,7 @@ struct Tls {
     connection: ClientConnection,
 }
 
-impl Cipher for Tls {
+impl TlsSession for Tls {
     fn is_negotiating(&self) -> bool {
         self.connection.is_handshaking()
     }

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use image_core::nbd::Credentials;
+use image_core::nbd::TlsCredentials;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
@@ -69,7 +69,7 @@ impl X509 {
     }
 
     /// For a connection to `host`; where there is no name, nobody is trusted, unless everybody is.
-    pub(super) fn for_host(&self, host: Option<&str>) -> Arc<dyn Credentials> {
+    pub(super) fn for_host(&self, host: Option<&str>) -> Arc<dyn TlsCredentials> {
         Arc::new(ForHost::new(Arc::clone(&self.config), host, self.verifies))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::block::{MemoryDisk, Operation};
-use crate::qcow2::write::set_backing;
+use crate::qcow2::write::change_backing_file;
 use crate::qcow2::write::tests::{Kind, SIZE, content, crash, faults, make_lazy, open};
 use crate::qcow2::{Header, Qcow2, Version};
 
@@ -78,7 +78,7 @@ fn a_commit_that_is_cut_off_leaves_the_disk_as_it_was() {
         let writer = open(&base, None);
         writer.write_at(&[1; 400_000], 10_000).unwrap();
         writer.close().unwrap();
-        set_backing(&*top, &Header::read(&*top).unwrap(), Some((b"base", None))).unwrap();
+        change_backing_file(&*top, &Header::read(&*top).unwrap(), Some((b"base", None))).unwrap();
         let below: Arc<dyn BlockRead> = Arc::new(reader(&base, None));
         let header = Header::read(&*top).unwrap();
         let writer = Qcow2Writer::new(top.clone(), header, Some(below), None).unwrap();

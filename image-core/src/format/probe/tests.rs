@@ -19,7 +19,7 @@ fn name_of(pieces: &[(u64, &[u8])], probing: Probing) -> &'static str {
             assert_eq!(format, Format::Raw);
             ""
         }
-        Err(error) => error.cause::<Foreign>().unwrap().name,
+        Err(error) => error.cause::<UnsupportedFormat>().unwrap().name,
     }
 }
 
@@ -41,7 +41,7 @@ fn formats_are_told_apart_by_their_first_bytes() {
 }
 
 #[test]
-fn what_is_packed_is_no_disk_but_is_one_to_qemu() {
+fn what_is_compressed_is_no_disk_but_is_one_to_qemu() {
     for (start, expected) in [
         (&b"\x1f\x8b\x08\x08abc"[..], "a gzip file"),
         (b"\xfd7zXZ\0\0", "an xz file"),

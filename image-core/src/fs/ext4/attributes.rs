@@ -14,8 +14,8 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{field, u16_at, u32_at};
 use super::inode::{FLAG_EA_INODE, Inode};
-use super::mapping;
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
+use super::run;
 use super::{Ext4, features};
 use crate::block::ByteRange;
 use crate::error::{Doing, Error, Result};
@@ -156,7 +156,7 @@ impl Ext4 {
         if number == 0 {
             return Ok(None);
         }
-        mapping::check(self, inode, number, 1)?;
+        run::check(self, inode, number, 1)?;
         let block = self.blocks().block(number)?;
         // One block of header and entries: the third field is how many blocks there are.
         if !block.starts_with(&MAGIC) || u32_at(&block, 8) != 1 {
@@ -165,7 +165,7 @@ impl Ext4 {
         let (before, behind) = (block.get(..16).unwrap_or_default(), block.get(20..).unwrap_or_default());
         let sum = crc32c(self.superblock().seed, &[&number.to_le_bytes(), before, &[0; 4], behind]);
         if self.superblock().has(features::METADATA_CSUM) && sum != u32_at(&block, 16) {
-            return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Attributes(inode.number, number))));
+            return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Attributes(inode.number, number))));
         }
         Ok(Some(block))
     }
@@ -186,7 +186,7 @@ impl Ext4 {
         let is_lustres =
             holder.modified.seconds as u32 == inode.number && holder.generation == inode.generation;
         if crc32c(self.superblock().seed, &[&value]) != found && !is_lustres {
-            return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Value(number))));
+            return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Value(number))));
         }
         Ok(value)
     }

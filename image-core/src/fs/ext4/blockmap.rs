@@ -9,7 +9,7 @@
 use super::Ext4;
 use super::field::u32_at;
 use super::inode::Inode;
-use super::mapping::{Leaf, Part, Place, Run, Visit, check};
+use super::run::{Leaf, Part, Place, Run, Visit, check};
 use crate::error::Result;
 
 /// How many blocks the inode itself lists.

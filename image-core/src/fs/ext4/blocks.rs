@@ -27,6 +27,9 @@ const PAGE: u64 = 64 << 10;
 /// How many pages are kept.
 const PAGES: usize = 128;
 
+/// Each block of the journal's own begins with it.
+pub(super) const JOURNAL_MAGIC: u32 = 0xc03b_3998;
+
 /// A block's last copy in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copy {
@@ -226,7 +229,7 @@ impl Blocks {
                 .read_at(&mut content, copy.place.saturating_mul(size))
                 .doing(|| format!("reading block {:#x} in the journal", copy.block))?;
             if copy.is_escaped {
-                super::field::put(&mut content, 0, &super::journal::MAGIC.to_be_bytes());
+                super::field::put(&mut content, 0, &JOURNAL_MAGIC.to_be_bytes());
             }
             // Where the two overlap, in either's own bytes.
             let into = start.saturating_sub(offset) as usize;

@@ -10,10 +10,11 @@
 use std::ops::Range;
 
 use super::inode::{FLAG_INLINE_DATA, Inode, NodeKind};
-use super::mapping::{Place, Runs};
+use super::mapping::Runs;
 use super::rule::Ext4Rule;
+use super::run::Place;
 use super::{Ext4, features};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, InFile};
+use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange};
 use crate::error::{Doing, Error, Result};
 
 /// The longest target of a link.
@@ -186,19 +187,19 @@ impl BlockRead for Content {
         self.fs.extents(&self.inode, range)
     }
 
-    fn will_read(&self, range: ByteRange) {
+    fn prefetch(&self, range: ByteRange) {
         let size = self.fs.superblock().block_size;
         for run in Runs::new(&self.fs, &self.inode, self.fs.blocks_of(range)).map_while(Result::ok) {
             if let Place::Data(block) = run.place
                 && !self.inode.has(FLAG_INLINE_DATA)
                 && let Ok(range) = ByteRange::new(block.saturating_mul(size), run.count.saturating_mul(size))
             {
-                self.fs.blocks().disk().will_read(range);
+                self.fs.blocks().disk().prefetch(range);
             }
         }
     }
 
-    fn in_file(&self, range: ByteRange) -> Result<Option<InFile<'_>>> {
+    fn file_range(&self, range: ByteRange) -> Result<Option<FileRange<'_>>> {
         range.check_within(self.inode.size)?;
         let blocks = self.fs.blocks_of(range);
         if range.is_empty() || self.inode.has(FLAG_INLINE_DATA) || self.inode.is_encrypted() {
@@ -213,6 +214,6 @@ impl BlockRead for Content {
         let skipped = range.offset().saturating_sub(run.first.saturating_mul(size));
         let start = block.saturating_mul(size).saturating_add(skipped);
         let len = run.end().saturating_mul(size).min(range.end()).saturating_sub(range.offset());
-        self.fs.blocks().disk().in_file(ByteRange::new(start, len)?)
+        self.fs.blocks().disk().file_range(ByteRange::new(start, len)?)
     }
 }

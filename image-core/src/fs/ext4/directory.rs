@@ -5,7 +5,7 @@
 //! entry   0 inode, 0 for none │ 4 length to the next │ 6 length of the name │ 7 kind │ 8 name …
 //! ```
 //!
-//! An index (index.rs) lies in entries without a name, so that reading from front to back finds every name. A directory in its
+//! An index (index.rs) lies in entries without a name, so that reading from front to back (read_directory.rs) finds every name. A directory in its
 //! inode has neither `.` nor `..`: its first four bytes are the inode of its parent.
 //! Linux kernel documentation, filesystems/ext4 ("Directory Entries", "Inline Directories").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
@@ -14,11 +14,11 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{u16_at, u32_at};
 use super::inode::{FLAG_CASEFOLD, FLAG_ENCRYPTED, FLAG_INLINE_DATA, Inode, NodeKind};
-use super::mapping::{Leaf, Place, leaf_of};
-use super::nokey::NoKey;
-use super::rule::{Ext4Rule, Summed};
-use super::{Ext4, features, index, names};
-use crate::error::{Doing, Error, Result};
+use super::mapping::leaf_of;
+use super::rule::{Checksummed, Ext4Rule};
+use super::run::{Leaf, Place};
+use super::{Ext4, features, htree};
+use crate::error::{Error, Result};
 
 /// Of an entry, without its name.
 const HEADER_LEN: usize = 8;
@@ -28,17 +28,6 @@ pub(super) const TAIL_LEN: usize = 12;
 const TAIL_KIND: u8 = 0xde;
 /// Behind an encrypted name that is found whatever its case: its hashes.
 const HASHES_LEN: usize = 8;
-
-/// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectoryEntry {
-    /// The name. An encrypted one is what a kernel without the key shows for it.
-    pub name: Vec<u8>,
-    /// The inode that it names.
-    pub inode: u32,
-    /// What that is, where the directory says so.
-    pub kind: Option<NodeKind>,
-}
 
 /// An entry as it lies in its block.
 pub(super) struct RawEntry<'a> {
@@ -50,7 +39,7 @@ pub(super) struct RawEntry<'a> {
 }
 
 impl RawEntry<'_> {
-    fn kind(&self) -> Option<NodeKind> {
+    pub(super) fn kind(&self) -> Option<NodeKind> {
         Some(match self.kind {
             1 => NodeKind::File,
             2 => NodeKind::Directory,
@@ -140,6 +129,17 @@ impl Areas {
         let area = names_of(fs, inode, number, block)?;
         Ok(Some((number, area)))
     }
+
+    /// Forgets what can be read again, and goes back to area `number`, if one was begun.
+    pub(super) fn rest(&mut self, number: Option<u64>) {
+        self.leaf = None;
+        self.next = number.unwrap_or(self.next);
+    }
+
+    /// Has no more areas.
+    pub(super) fn end(&mut self) {
+        self.next = self.end;
+    }
 }
 
 /// Block `number` of a directory, with its place told by `leaf`.
@@ -160,8 +160,8 @@ pub(super) fn names_of(fs: &Ext4, inode: &Inode, number: u64, block: Block) -> R
     if !fs.superblock().has(features::METADATA_CSUM) {
         return Ok(block);
     }
-    if index::is_node(inode, number, &block) {
-        index::check(fs, inode, number, &block)?;
+    if htree::is_node(inode, number, &block) {
+        htree::check(fs, inode, number, &block)?;
         return Ok(block);
     }
     let end = block.len().saturating_sub(TAIL_LEN);
@@ -170,7 +170,7 @@ pub(super) fn names_of(fs: &Ext4, inode: &Inode, number: u64, block: Block) -> R
         u32_at(tail, 0) == 0 && u16_at(tail, 4) == TAIL_LEN as u16 && tail.get(6..8) == Some(&[0, TAIL_KIND]);
     let names = block.part(0, end);
     if !is_tail || crc32c(inode.seed, &[&names]) != u32_at(tail, 8) {
-        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Names(inode.number, number))));
+        return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Names(inode.number, number))));
     }
     Ok(names)
 }
@@ -185,132 +185,4 @@ fn inline_area(fs: &Ext4, inode: &Inode, number: u64) -> Result<Block> {
 
 pub(super) fn wrong(inode: &Inode, block: u64, what: &'static str) -> Error {
     Error::corrupt(Ext4Rule::Directory { inode: inode.number, block, what })
-}
-
-/// The names in a directory, without `.` and `..`, in the order in which they are stored.
-#[derive(Debug)]
-pub struct ReadDirectory<'a> {
-    fs: &'a Ext4,
-    inode: &'a Inode,
-    cursor: Cursor,
-}
-
-/// A place in a directory.
-#[derive(Debug, Clone)]
-pub(super) struct Cursor {
-    areas: Areas,
-    /// The area that is being read.
-    area: Option<(u64, Block)>,
-    at: usize,
-    /// Where in the next area to go on.
-    resume: usize,
-    nokey: Option<NoKey>,
-}
-
-impl Cursor {
-    pub(super) fn new(fs: &Ext4, inode: &Inode) -> Self {
-        let nokey = inode.is_encrypted().then(|| NoKey::new(fs, inode));
-        Self { areas: Areas::new(fs, inode), area: None, at: 0, resume: 0, nokey }
-    }
-
-    /// The next name.
-    pub(super) fn step(&mut self, fs: &Ext4, inode: &Inode) -> Result<Option<DirectoryEntry>> {
-        loop {
-            let Some((number, area)) = &self.area else {
-                self.area = self.areas.step(fs, inode)?;
-                self.at = std::mem::take(&mut self.resume);
-                if self.area.is_none() {
-                    return Ok(None);
-                }
-                continue;
-            };
-            if self.at >= area.len() {
-                self.area = None;
-                continue;
-            }
-            let number = *number;
-            let entry = entry_at(fs, inode, area, self.at).map_err(|what| wrong(inode, number, what))?;
-            self.at = entry.next;
-            if entry.inode == 0 || matches!(entry.name, b"." | b"..") {
-                continue;
-            }
-            let name = match &self.nokey {
-                Some(nokey) => nokey.name(entry.name),
-                None if entry.name.is_empty() || entry.name.iter().any(|byte| matches!(byte, 0 | b'/')) => {
-                    return Err(wrong(inode, number, "a name that no file can have"));
-                }
-                None => entry.name.to_vec(),
-            };
-            return Ok(Some(DirectoryEntry { name, inode: entry.inode, kind: entry.kind() }));
-        }
-    }
-
-    /// Forgets what can be read again: it will be waiting for a while.
-    pub(super) fn rest(&mut self) {
-        self.areas.leaf = None;
-        if let Some((number, _)) = self.area.take() {
-            self.areas.next = number;
-            self.resume = self.at;
-        }
-    }
-
-    /// Gives up: where the next entry begins is not known any more.
-    pub(super) fn end(&mut self) {
-        self.areas.next = self.areas.end;
-        self.area = None;
-    }
-}
-
-impl Ext4 {
-    /// The names in the directory `inode`, without `.` and `..`, in the order in which they are stored; none in what is no
-    /// directory.
-    pub fn read_directory<'a>(&'a self, inode: &'a Inode) -> ReadDirectory<'a> {
-        let mut cursor = Cursor::new(self, inode);
-        if inode.kind != NodeKind::Directory {
-            cursor.end();
-        }
-        ReadDirectory { fs: self, inode, cursor }
-    }
-
-    /// The inode that `name` names in the directory `inode`, if there is one. In a directory that is told to find names whatever
-    /// their case, that is done for ASCII letters.
-    ///
-    /// # Errors
-    /// As [`inode`](Self::inode).
-    pub fn lookup(&self, inode: &Inode, name: &[u8]) -> Result<Option<u32>> {
-        if inode.kind != NodeKind::Directory || name.is_empty() {
-            return Ok(None);
-        }
-        let doing = || format!("looking into the directory of inode {}", inode.number);
-        if let Some(found) = index::find(self, inode, name).doing(doing)? {
-            return Ok(found);
-        }
-        if let Some(found) = names::find(self, inode, name).doing(doing)? {
-            return Ok(found);
-        }
-        let mut other_case = None;
-        for entry in self.read_directory(inode) {
-            let entry = entry?;
-            if entry.name == name {
-                return Ok(Some(entry.inode));
-            }
-            if inode.has(FLAG_CASEFOLD) && other_case.is_none() && entry.name.eq_ignore_ascii_case(name) {
-                other_case = Some(entry.inode);
-            }
-        }
-        Ok(other_case)
-    }
-}
-
-impl Iterator for ReadDirectory<'_> {
-    type Item = Result<DirectoryEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let doing = || format!("reading the directory of inode {}", self.inode.number);
-        let step = self.cursor.step(self.fs, self.inode).doing(doing).transpose();
-        if matches!(step, Some(Err(_))) {
-            self.cursor.end();
-        }
-        step
-    }
 }

@@ -17,8 +17,8 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::field::{u16_at, u32_at, wide};
 use super::inode::Inode;
-use super::mapping::{Leaf, Part, Place, Run, Visit, check};
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
+use super::run::{Leaf, Part, Place, Run, Visit, check};
 use super::{Ext4, features};
 use crate::error::{Error, Result};
 
@@ -134,7 +134,7 @@ fn node_at(fs: &Ext4, inode: &Inode, place: u64, depth: u16) -> Result<Node> {
     check(fs, inode, place, 1)?;
     let node = Node::from_bytes(inode, fs.blocks().block(place)?, Some(depth)).map_err(Error::corrupt)?;
     if fs.superblock().has(features::METADATA_CSUM) && !node.is_sound(inode) {
-        return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Extents(inode.number, place))));
+        return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Extents(inode.number, place))));
     }
     Ok(node)
 }

@@ -12,7 +12,7 @@
 use super::checksum::{crc16, crc32c};
 use super::features;
 use super::field::{u16_at, u32_at, wide};
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use super::superblock::Superblock;
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
@@ -111,7 +111,7 @@ impl Superblock {
     /// What `bytes`, the descriptor of `group`, say.
     pub(super) fn group(&self, group: u64, bytes: &[u8]) -> Result<Group> {
         if !self.is_group_sound(group, bytes) {
-            return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Group(group))));
+            return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Group(group))));
         }
         let is_wide = bytes.len() >= WIDE_LEN;
         let high = |at| if is_wide { u32_at(bytes, at) } else { 0 };

@@ -12,7 +12,7 @@ use super::blocks::Block;
 use super::checksum::crc32c;
 use super::features;
 use super::field::{field, u16_at, u32_at, wide};
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use super::superblock::Superblock;
 use super::{Ext4, FileKind};
 use crate::error::{Doing, Error, Result};
@@ -156,7 +156,7 @@ impl Inode {
             return Err(wrong("length", said as u64));
         }
         if !is_sound(superblock, number, bytes) {
-            return Err(Ext4Rule::Checksum(Summed::Inode(number)));
+            return Err(Ext4Rule::Checksum(Checksummed::Inode(number)));
         }
         let raw_mode = u16_at(bytes, 0x00);
         let kind = NodeKind::from_mode(raw_mode).ok_or_else(|| wrong("mode", u64::from(raw_mode)))?;

@@ -1,4 +1,4 @@
-//! The journal: what was promised to the filesystem, and is not in its place yet. It is played into memory, never onto the disk.
+//! The journal: what was promised to the filesystem, and is not in its place yet. It is replayed into memory, never onto the disk.
 //!
 //! ```text
 //! journal inode (8): superblock │ ring of blocks from `first` on ………………………………………………………… │ fast commits
@@ -11,21 +11,20 @@
 //! Linux kernel documentation, filesystems/ext4 ("Journal (jbd2)"). All numbers are big endian.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-mod fast;
+mod fast_commit;
 mod log;
 mod tags;
 
 use super::Ext4;
-use super::blocks::Copy;
+use super::blocks::{Copy, JOURNAL_MAGIC};
 use super::checksum::{START, crc32c};
 use super::field::{be32_at, field};
 use super::inode::NodeKind;
-use super::mapping::{Place, Run, Runs};
-use super::rule::{Ext4Rule, Summed};
+use super::mapping::Runs;
+use super::rule::{Checksummed, Ext4Rule};
+use super::run::{Place, Run};
 use crate::error::{Doing, Error, Result};
 
-/// Each block of the journal's own begins with it.
-pub(super) const MAGIC: u32 = 0xc03b_3998;
 /// The journal's superblock has this many bytes.
 const SUPERBLOCK_LEN: usize = 1024;
 /// More pieces than a journal lies in.
@@ -45,7 +44,7 @@ const CRC32C: u8 = 4;
 /// Blocks of fast commits where a journal does not say how many it has.
 const FAST_BLOCKS: u32 = 256;
 
-/// What was played from a journal.
+/// What was replayed from a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replayed {
     /// Transactions that were not in their place yet.
@@ -73,9 +72,9 @@ struct Journal<'a> {
     seed: u32,
 }
 
-/// The copies that the journal of `fs` has of blocks, and what was played; `None` if there is nothing to play.
-pub(super) fn play(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
-    let doing = || "playing the ext4 journal";
+/// The copies that the journal of `fs` has of blocks, and what was replayed; `None` if there is nothing to play.
+pub(super) fn replay(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
+    let doing = || "replaying the ext4 journal";
     let superblock = fs.superblock();
     if superblock.journal_inode == 0 {
         let uuid = superblock.journal_uuid;
@@ -86,22 +85,19 @@ pub(super) fn play(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
     if journal.start == 0 {
         return Ok(None);
     }
-    let played = log::play(&journal).doing(doing)?;
+    let log = log::replay(&journal).doing(doing)?;
     if let Some((first, end)) = journal.fast {
-        let count = fast::count(&journal, first, end, played.next).doing(doing)?;
+        let count = fast_commit::count(&journal, first, end, log.next).doing(doing)?;
         if count > 0 {
             let what = format!(
-                "the journal has {count} fast commits that are not in the filesystem, which are not played here"
+                "the journal has {count} fast commits that are not in the filesystem, which are not replayed here"
             );
             return Err(Error::unsupported(what)).doing(doing);
         }
     }
-    let replayed = Replayed {
-        transactions: played.transactions,
-        blocks: played.copies.len(),
-        next: played.next.wrapping_add(1),
-    };
-    Ok(Some((played.copies, replayed)))
+    let replayed =
+        Replayed { transactions: log.transactions, blocks: log.copies.len(), next: log.next.wrapping_add(1) };
+    Ok(Some((log.copies, replayed)))
 }
 
 /// Has the journal's superblock say that nothing waits, and that the next transaction is number `sequence`.
@@ -124,7 +120,7 @@ impl<'a> Journal<'a> {
         let inode = fs.inode(fs.superblock().journal_inode)?;
         let block_size = fs.superblock().block_size;
         if inode.kind != NodeKind::File || inode.links == 0 {
-            return Err(wrong("inode", u64::from(inode.number)));
+            return Err(Ext4Rule::in_journal("inode", u64::from(inode.number)));
         }
         let count = inode.size.checked_div(block_size).unwrap_or(0);
         let mut runs = Vec::new();
@@ -155,11 +151,11 @@ impl<'a> Journal<'a> {
     fn believe(&mut self, bytes: &[u8]) -> Result<()> {
         let value = |at| be32_at(bytes, at);
         let kind = value(0x04);
-        if value(0) != MAGIC || !matches!(kind, 3 | 4) {
-            return Err(wrong("mark", u64::from(value(0))));
+        if value(0) != JOURNAL_MAGIC || !matches!(kind, 3 | 4) {
+            return Err(Ext4Rule::in_journal("mark", u64::from(value(0))));
         }
         if u64::from(value(0x0c)) != self.fs.superblock().block_size {
-            return Err(wrong("block size", u64::from(value(0x0c))));
+            return Err(Ext4Rule::in_journal("block size", u64::from(value(0x0c))));
         }
         // The first version has no features.
         if kind == 4 {
@@ -178,25 +174,26 @@ impl<'a> Journal<'a> {
                 [bytes.get(..0xfc).unwrap_or_default(), &[0; 4], bytes.get(0x100..).unwrap_or_default()];
             let [kind] = field::<1>(bytes, 0x50);
             if kind != CRC32C || crc32c(START, &summed) != value(0xfc) {
-                return Err(Error::corrupt(Ext4Rule::Checksum(Summed::Journal)));
+                return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::Journal)));
             }
             self.seed = crc32c(START, &[&field::<16>(bytes, 0x30)]);
         }
         let len = value(0x10);
         if len > self.last || len < 2 {
-            return Err(wrong("length", u64::from(len)));
+            return Err(Ext4Rule::in_journal("length", u64::from(len)));
         }
         (self.first, self.last) = (value(0x14), len);
         if self.incompatible & FAST_COMMIT != 0 {
             let fast = if value(0x54) == 0 { FAST_BLOCKS } else { value(0x54) };
-            self.last =
-                len.checked_sub(fast).ok_or_else(|| wrong("number of fast blocks", u64::from(fast)))?;
+            self.last = len
+                .checked_sub(fast)
+                .ok_or_else(|| Ext4Rule::in_journal("number of fast blocks", u64::from(fast)))?;
             self.fast = Some((self.last.saturating_add(1), len));
         }
         (self.sequence, self.start) = (value(0x18), value(0x1c));
         let is_ring = self.first > 0 && self.first < self.last;
         if !is_ring || self.start != 0 && !(self.first..self.last).contains(&self.start) {
-            return Err(wrong("start", u64::from(self.start)));
+            return Err(Ext4Rule::in_journal("start", u64::from(self.start)));
         }
         Ok(())
     }
@@ -218,7 +215,7 @@ impl<'a> Journal<'a> {
             Some(Run { first, place: Place::Data(block), .. }) if *first <= index => {
                 Ok(block.saturating_add(index.saturating_sub(*first)))
             }
-            _ => Err(wrong("block that is not stored", index)),
+            _ => Err(Ext4Rule::in_journal("block that is not stored", index)),
         }
     }
 
@@ -237,8 +234,4 @@ impl<'a> Journal<'a> {
         let next = index.saturating_add(1);
         if next >= self.last { self.first } else { next }
     }
-}
-
-fn wrong(field: &'static str, value: u64) -> Error {
-    Error::corrupt(Ext4Rule::Journal { field, value })
 }

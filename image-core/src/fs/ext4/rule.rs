@@ -5,10 +5,12 @@
 
 use std::fmt;
 
+use crate::error::Error;
+
 /// A structure with a checksum of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Summed {
+pub enum Checksummed {
     /// The superblock.
     Superblock,
     /// The descriptor of a group.
@@ -31,7 +33,7 @@ pub enum Summed {
     JournalBlock(u64),
 }
 
-impl fmt::Display for Summed {
+impl fmt::Display for Checksummed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Superblock => f.write_str("the superblock"),
@@ -91,7 +93,7 @@ pub enum Ext4Rule {
     },
     /// What has a checksum must have the right one.
     #[error("{0} has another checksum than it says")]
-    Checksum(Summed),
+    Checksum(Checksummed),
     /// Inodes are numbered from 1 to as many as there are.
     #[error("there is no inode {0}")]
     NoInode(u32),
@@ -161,4 +163,11 @@ pub enum Ext4Rule {
         /// Its value.
         value: u64,
     },
+}
+
+impl Ext4Rule {
+    /// The error of a field of the journal that makes no sense.
+    pub(super) fn in_journal(field: &'static str, value: u64) -> Error {
+        Error::corrupt(Self::Journal { field, value })
+    }
 }

@@ -1,12 +1,12 @@
 //! What belongs to no file becomes zeroes, and is gone for good.
 //!
 //! ```text
-//! all counted anew (census.rs), consistent ─┬─► inode tables    free inodes; in used ones, behind target, content, extents, attributes
+//! all counted anew (fsck.rs), consistent ─┬─► inode tables    free inodes; in used ones, behind target, content, extents, attributes
 //!                                           ├─► directories     gaps behind names, names that were removed, ends of their indexes
 //!                                           ├─► extents, attributes   what is behind their entries, between names and values
 //!                                           ├─► files           behind their ends, and blocks that were never written
 //!                                           ├─► journal         all but its superblock; the orphan file
-//!                                           └─► all that nobody claims: free blocks, rests of clusters
+//!                                           └─► all that nobody uses: free blocks, rests of clusters
 //! ```
 //!
 //! What stays: the boot sectors before the superblock, copies of it and of descriptors, and what is sealed by verity or encrypted
@@ -24,10 +24,11 @@ mod table;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::census::Census;
+use super::fsck::Fsck;
 use super::inode::NodeKind;
-use super::mapping::{self, Part, Place};
-use super::{Ext4, change};
+use super::mapping;
+use super::run::{Part, Place};
+use super::{Ext4, write};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, ZeroMode};
 use crate::error::{Doing, Error, Result};
 
@@ -50,12 +51,12 @@ const MMP_CHECKSUM: usize = 0x3fc;
 pub fn scrub(disk: &Arc<dyn BlockWrite>) -> Result<u64> {
     let doing = || "wiping what belongs to no file";
     let fs = Ext4::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
-    change::refuse(&fs).doing(doing)?;
+    write::refuse(&fs).doing(doing)?;
     if !fs.superblock().is_clean {
         return Err(Error::unsupported("the filesystem was not unmounted cleanly")).doing(doing);
     }
-    let census = Census::take(&fs).doing(doing)?;
-    if let Some(finding) = census.findings.into_iter().next() {
+    let fsck = Fsck::run(&fs).doing(doing)?;
+    if let Some(finding) = fsck.findings.into_iter().next() {
         return Err(Error::corrupt(finding.to_string())).doing(doing);
     }
     let mut scrub = Scrub { fs: &fs, disk: &**disk, wiped: 0, attribute_blocks: HashSet::new() };
@@ -65,7 +66,7 @@ pub fn scrub(disk: &Arc<dyn BlockWrite>) -> Result<u64> {
         for inode in fs.inodes_in_use(number, &group)? {
             scrub.content(inode).doing(|| format!("wiping behind inode {inode}"))?;
         }
-        for (first, count) in census.claims.free_in(fs.superblock().blocks_of(number)) {
+        for (first, count) in fsck.used_blocks.free_in(fs.superblock().blocks_of(number)) {
             scrub.wipe_blocks(first, count).doing(doing)?;
         }
         scrub.copies(number).doing(doing)?;
@@ -86,7 +87,7 @@ pub fn scrub(disk: &Arc<dyn BlockWrite>) -> Result<u64> {
 pub fn wipe_content(disk: &Arc<dyn BlockWrite>, inode: u32, from: u64) -> Result<u64> {
     let doing = || format!("wiping what is in inode {inode}");
     let fs = Ext4::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
-    change::refuse(&fs).doing(doing)?;
+    write::refuse(&fs).doing(doing)?;
     let found = fs.inode(inode)?;
     if found.kind != NodeKind::File || !mapping::has_map(&fs, &found) || !fs.superblock().is_clean {
         return Err(Error::invalid("it is no regular file with blocks")).doing(doing);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::checksum::{START, crc32c};
 use super::features::{self, Features};
 use super::field::{field, u16_at, u32_at, wide};
-use super::rule::{Ext4Rule, Summed};
+use super::rule::{Checksummed, Ext4Rule};
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
 
@@ -126,7 +126,7 @@ impl Superblock {
         let (has_quota, has_mmp) = (features.has(features::QUOTA), features.has(features::MMP));
         let summed = bytes.get(..CHECKSUM_AT).unwrap_or_default();
         if has_checksums && crc32c(START, &[summed]) != u32_at(bytes, CHECKSUM_AT) {
-            return Err(Ext4Rule::Checksum(Summed::Superblock));
+            return Err(Ext4Rule::Checksum(Checksummed::Superblock));
         }
         let is_wide = features.has(features::WIDE);
         let count =
@@ -323,7 +323,7 @@ mod tests {
             let error = rule(at, value);
             assert!(matches!(error, Ext4Rule::Superblock { field: found, .. } if found == field), "{error}");
         }
-        assert_eq!(rule(0x64, 0x400), Ext4Rule::Checksum(Summed::Superblock));
+        assert_eq!(rule(0x64, 0x400), Ext4Rule::Checksum(Checksummed::Superblock));
         assert!(matches!(rule(0x60, 0x80), Ext4Rule::Superblock { field: "descriptor size", value: 0 }));
     }
 }

@@ -11,9 +11,9 @@
 use std::collections::HashMap;
 
 use super::Ext4;
-use super::directory::{Cursor, DirectoryEntry};
 use super::field::{u16_at, u32_at};
 use super::inode::{Inode, NodeKind};
+use super::read_directory::{Cursor, DirectoryEntry};
 use super::rule::Ext4Rule;
 use crate::error::{Doing, Error, Result};
 
@@ -27,7 +27,7 @@ const PIECES_MAX: usize = 1 << 16;
 
 /// A name that a walk has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct WalkEntry {
     /// Its path from the directory where the walk began, without a slash in front.
     pub path: Vec<u8>,
     /// The inode that it names.
@@ -76,7 +76,7 @@ impl Ext4 {
 
 impl Walk {
     /// The next name, where there is one in the innermost directory; `None` at its end.
-    fn step(&mut self) -> Option<Result<Step>> {
+    fn step(&mut self) -> Option<Result<WalkEntry>> {
         let top = self.open.last_mut()?;
         let entry = match top.cursor.step(&self.fs, &top.inode) {
             Ok(Some(entry)) => entry,
@@ -98,7 +98,7 @@ impl Walk {
         Some(self.come_to(&entry).doing(|| format!("at {}", String::from_utf8_lossy(&self.path))))
     }
 
-    fn come_to(&mut self, entry: &DirectoryEntry) -> Result<Step> {
+    fn come_to(&mut self, entry: &DirectoryEntry) -> Result<WalkEntry> {
         let kind = match entry.kind {
             Some(kind) => kind,
             None => self.fs.inode(entry.inode)?.kind,
@@ -122,12 +122,12 @@ impl Walk {
             let cursor = Cursor::new(&self.fs, &inode);
             self.open.push(Open { inode, cursor, path_len: self.path.len() });
         }
-        Ok(Step { path: self.path.clone(), inode: entry.inode, kind })
+        Ok(WalkEntry { path: self.path.clone(), inode: entry.inode, kind })
     }
 }
 
 impl Iterator for Walk {
-    type Item = Result<Step>;
+    type Item = Result<WalkEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.open.is_empty() {

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{DEPTH_LIMIT, Extent, IsoRule, NAME_LIMIT, SECTOR, at, both_u16, both_u32, sectors};
+use super::sector::{Extent, SECTOR, at, both_u16, both_u32, sectors};
+use super::{DEPTH_LIMIT, IsoRule, NAME_LIMIT};
 
 /// What names look like in a hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,14 +12,14 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::*;
 use crate::ErrorKind;
 use crate::nbd::wire::{CMD_DISC, CMD_READ, Request, SIMPLE_REPLY, SimpleReply};
-use crate::nbd::{Fault, NotConnected, Patience, Server};
+use crate::nbd::{NotConnected, Server, ServerError, Timeouts};
 
 /// Longer than a busy machine takes.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// How all are opened that are not to be given up.
 fn patient() -> ExportOptions {
-    ExportOptions { patience: Patience { connect: PATIENCE, reply: PATIENCE }, ..ExportOptions::default() }
+    ExportOptions { timeouts: Timeouts { connect: PATIENCE, reply: PATIENCE }, ..ExportOptions::default() }
 }
 
 /// A server of `bytes` at a socket; it has no structured replies.
@@ -94,8 +94,8 @@ impl Served {
 /// The handshake: no chunks, then GO.
 fn greet(stream: &mut (impl Read + Write), facts: &[u8], blocks: &[u8]) {
     let reply = |option: u32, kind: u32, data: &[u8]| {
-        let head = [option, kind, data.len() as u32].map(u32::to_be_bytes).concat();
-        [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &head, data].concat()
+        let header = [option, kind, data.len() as u32].map(u32::to_be_bytes).concat();
+        [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &header, data].concat()
     };
     stream.write_all(b"NBDMAGICIHAVEOPT\0\x03").unwrap();
     stream.read_exact(&mut [0; 4 + 16]).unwrap();
@@ -166,7 +166,7 @@ fn errors_name_the_offset_and_the_export() {
     // It is told of no size of blocks here, and refuses.
     let export = served.open();
     let error = export.read(&mut [0; 5000], 0).unwrap_err();
-    assert_eq!(error.cause::<Fault>().unwrap().system.raw_os_error(), Some(22));
+    assert_eq!(error.cause::<ServerError>().unwrap().system.raw_os_error(), Some(22));
     drop(export);
     let read_only = Served::new(512, 2, 1, 4096);
     let error = Export::open_writable(&read_only.address(), &patient()).unwrap_err();

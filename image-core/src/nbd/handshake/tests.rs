@@ -31,13 +31,13 @@ impl Write for Script {
 const GREETED: &[u8] = b"NBDMAGICIHAVEOPT\0\x03";
 
 fn reply(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
-    let head = OptionReplyHead {
+    let header = OptionReplyHeader {
         magic: OPTION_REPLY.into(),
         option: option.into(),
         kind: kind.into(),
         len: (data.len() as u32).into(),
     };
-    [head.as_bytes(), data].concat()
+    [header.as_bytes(), data].concat()
 }
 
 /// Size 1 MiB; flags: has flags, flush, zeroes.
@@ -50,12 +50,12 @@ fn export_info() -> Vec<u8> {
 /// Longer than a busy machine takes.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-fn shake(parts: &[&[u8]]) -> (Result<Agreed>, Vec<u8>) {
+fn shake(parts: &[&[u8]]) -> (Result<ExportInfo>, Vec<u8>) {
     let mut script = Script { says: io::Cursor::new(parts.concat()), hears: Vec::new() };
-    let wish = Wish { export: "x", context: "base:allocation" };
-    let agreed =
-        greet(&mut script, PATIENCE).and_then(|greeting| negotiate(&mut script, greeting, wish, PATIENCE));
-    (agreed, script.hears)
+    let request = ExportRequest { export: "x", context: "base:allocation" };
+    let export_info =
+        greet(&mut script, PATIENCE).and_then(|greeting| negotiate(&mut script, greeting, request, PATIENCE));
+    (export_info, script.hears)
 }
 
 fn violation(parts: &[&[u8]]) -> Violation {
@@ -87,8 +87,8 @@ fn willing() -> [Vec<u8>; 7] {
 #[test]
 fn a_willing_server_is_asked_for_all() {
     let says = willing();
-    let (agreed, hears) = shake(&says.each_ref().map(Vec::as_slice));
-    let expected = Agreed {
+    let (export_info, hears) = shake(&says.each_ref().map(Vec::as_slice));
+    let expected = ExportInfo {
         size: 1 << 20,
         flags: 0x45,
         smallest: 512,
@@ -97,7 +97,7 @@ fn a_willing_server_is_asked_for_all() {
         structured: true,
         context: Some(9),
     };
-    assert_eq!(agreed.unwrap(), expected);
+    assert_eq!(export_info.unwrap(), expected);
     assert!(expected.can_flush() && expected.can_write_zeroes() && !expected.is_read_only());
     let expected = [
         &b"\0\0\0\x03"[..],
@@ -113,8 +113,8 @@ fn an_old_server_is_asked_for_less() {
     let unknown = |option| reply(option, REP_ERR_UNSUP, b"what?");
     let (first, second) = (unknown(OPT_STRUCTURED_REPLY), unknown(OPT_GO));
     let facts = b"\0\0\0\0\0\x10\0\x01\0\x03";
-    let (agreed, hears) = shake(&[GREETED, &first, &second, facts]);
-    let expected = Agreed {
+    let (export_info, hears) = shake(&[GREETED, &first, &second, facts]);
+    let expected = ExportInfo {
         size: 0x10_0001,
         flags: 3,
         smallest: 1,
@@ -122,16 +122,16 @@ fn an_old_server_is_asked_for_less() {
         structured: false,
         context: None,
     };
-    assert_eq!(agreed.unwrap(), expected);
+    assert_eq!(export_info.unwrap(), expected);
     assert!(expected.is_read_only() && !expected.can_flush());
     assert!(hears.ends_with(b"IHAVEOPT\0\0\0\x01\0\0\0\x01x"));
     // One that cannot refuse an option, and sends the zeroes.
-    let (agreed, hears) = shake(&[b"NBDMAGICIHAVEOPT\0\0", &facts[..], &[0; 124]]);
-    assert_eq!(agreed.unwrap(), expected);
+    let (export_info, hears) = shake(&[b"NBDMAGICIHAVEOPT\0\0", &facts[..], &[0; 124]]);
+    assert_eq!(export_info.unwrap(), expected);
     assert_eq!(hears, b"\0\0\0\0IHAVEOPT\0\0\0\x01\0\0\0\x01x");
     // Of an export that is made of sectors, sectors are asked for.
-    let (agreed, _) = shake(&[GREETED, &first, &second, b"\0\0\0\0\0\x10\0\0\0\0"]);
-    assert_eq!(agreed.unwrap().smallest, 512);
+    let (export_info, _) = shake(&[GREETED, &first, &second, b"\0\0\0\0\0\x10\0\0\0\0"]);
+    assert_eq!(export_info.unwrap().smallest, 512);
 }
 
 #[test]

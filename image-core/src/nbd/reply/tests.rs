@@ -13,11 +13,11 @@ fn range(offset: u64, len: u64) -> ByteRange {
 #[test]
 fn heads_are_told_apart_by_their_magic() {
     let simple = [0x67, 0x44, 0x66, 0x98, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 1, 2];
-    assert_eq!(Head::from_bytes(simple), Ok((Head::Simple { error: 5 }, 0x102)));
+    assert_eq!(ReplyHeader::from_bytes(simple), Ok((ReplyHeader::Simple { error: 5 }, 0x102)));
     let chunk = [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 2, 1, 0, 0, 0, 0, 0, 0, 3];
-    let expected = Head::Chunk { kind: 0x8002, done: true };
-    assert_eq!(Head::from_bytes(chunk), Ok((expected, 0x0100_0000_0000_0003)));
-    assert_eq!(Head::from_bytes([0x25; 16]), Err(Violation::ReplyMagic { magic: 0x2525_2525 }));
+    let expected = ReplyHeader::Chunk { kind: 0x8002, done: true };
+    assert_eq!(ReplyHeader::from_bytes(chunk), Ok((expected, 0x0100_0000_0000_0003)));
+    assert_eq!(ReplyHeader::from_bytes([0x25; 16]), Err(Violation::ReplyMagic { magic: 0x2525_2525 }));
 }
 
 #[test]
@@ -44,11 +44,11 @@ fn chunks_have_the_lengths_of_their_kinds() {
 
 #[test]
 fn failures_have_the_systems_number_and_words() {
-    let fault = failure(0x8001, b"\0\0\0\x1c\0\x04full").unwrap();
-    assert_eq!((fault.system.raw_os_error(), fault.words.as_str()), (Some(28), "full"));
+    let error = failure(0x8001, b"\0\0\0\x1c\0\x04full").unwrap();
+    assert_eq!((error.system.raw_os_error(), error.words.as_str()), (Some(28), "full"));
     // Unknown numbers are input/output errors; what follows the words is of no interest.
-    let fault = failure(0x8002, b"\0\0\x10\0\0\0\0\0\0\0\0\0\0\x01").unwrap();
-    assert_eq!((fault.system.raw_os_error(), fault.words.as_str()), (Some(5), ""));
+    let error = failure(0x8002, b"\0\0\x10\0\0\0\0\0\0\0\0\0\0\x01").unwrap();
+    assert_eq!((error.system.raw_os_error(), error.words.as_str()), (Some(5), ""));
     assert_eq!(
         failure(0x8001, b"\0\0\0\x05\0\x05full").unwrap_err(),
         Violation::ChunkLen { kind: 0x8001, len: 10 }
@@ -91,19 +91,19 @@ fn facts_of_an_export_are_checked() {
 
 #[test]
 fn bytes_come_once_and_from_what_was_asked_for() {
-    let mut arrived = Arrived::nothing_of(range(100, 10));
-    assert_eq!(arrived.take(105, 2), Ok(5..7));
-    assert_eq!(arrived.take(100, 5), Ok(0..5));
-    assert_eq!(arrived.check(), Err(Violation::Missing { missing: 3 }));
+    let mut received = Received::nothing_of(range(100, 10));
+    assert_eq!(received.take(105, 2), Ok(5..7));
+    assert_eq!(received.take(100, 5), Ok(0..5));
+    assert_eq!(received.check(), Err(Violation::Missing { missing: 3 }));
     for (offset, len) in [(99, 1), (107, 4), (u64::MAX, 2), (110, 1), (107, 0)] {
-        assert_eq!(arrived.take(offset, len), Err(Violation::NotAskedFor { offset, len }));
+        assert_eq!(received.take(offset, len), Err(Violation::NotAskedFor { offset, len }));
     }
     for (offset, len) in [(106, 2), (100, 1), (104, 1), (100, 10)] {
-        assert_eq!(arrived.take(offset, len), Err(Violation::Twice { offset }));
+        assert_eq!(received.take(offset, len), Err(Violation::Twice { offset }));
     }
-    assert_eq!(arrived.take(107, 3), Ok(7..10));
-    assert_eq!((arrived.check(), arrived.places.len()), (Ok(()), 1));
-    let mut scattered = Arrived::nothing_of(range(0, 1 << 20));
+    assert_eq!(received.take(107, 3), Ok(7..10));
+    assert_eq!((received.check(), received.places.len()), (Ok(()), 1));
+    let mut scattered = Received::nothing_of(range(0, 1 << 20));
     let all: Result<Vec<_>, _> = (0..1 << 19).map(|index| scattered.take(index * 2, 1)).collect();
     assert_eq!(all, Err(Violation::Scattered { most: MAX_PLACES }));
 }
@@ -112,7 +112,7 @@ proptest! {
     /// Whatever comes, nothing panics, and what is accepted lies within what was asked for.
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), start in any::<[u8; 16]>()) {
-        let _ = Head::from_bytes(start);
+        let _ = ReplyHeader::from_bytes(start);
         let _ = info(&bytes);
         let _ = failure(0x8001, &bytes);
         let asked = range(u64::MAX - 1000, 1000);
@@ -126,18 +126,18 @@ proptest! {
     /// As a list of bytes that have come.
     #[test]
     fn what_arrived_is_as_in_a_list(takes in prop::collection::vec((0u64..40, 0u64..12), 0..20)) {
-        let (mut arrived, mut model) = (Arrived::nothing_of(range(4, 32)), [false; 52]);
+        let (mut received, mut model) = (Received::nothing_of(range(4, 32)), [false; 52]);
         for (offset, len) in takes {
             let places = offset as usize..(offset + len) as usize;
             let inside = len > 0 && offset >= 4 && offset + len <= 36;
             let fresh = inside && !model[places.clone()].contains(&true);
-            prop_assert_eq!(arrived.take(offset, len).is_ok(), fresh);
+            prop_assert_eq!(received.take(offset, len).is_ok(), fresh);
             if !fresh {
                 break;
             }
             model[places].fill(true);
             let missing = model[4..36].iter().filter(|here| !**here).count() as u64;
-            prop_assert_eq!(arrived.check().is_ok(), missing == 0);
+            prop_assert_eq!(received.check().is_ok(), missing == 0);
         }
     }
 }

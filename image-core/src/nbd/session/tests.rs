@@ -5,7 +5,8 @@ use std::thread;
 
 use super::*;
 use crate::nbd::wire::{
-    CHUNK, CHUNK_DATA, CHUNK_DONE, CHUNK_HOLE, CHUNK_NONE, CHUNK_STATUS, ChunkHead, SIMPLE_REPLY, SimpleReply,
+    CHUNK, CHUNK_DATA, CHUNK_DONE, CHUNK_HOLE, CHUNK_NONE, CHUNK_STATUS, ChunkHeader, SIMPLE_REPLY,
+    SimpleReply,
 };
 
 /// Longer than a busy machine takes.
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// For servers that are to be given up.
 const SHORT: Duration = Duration::from_millis(300);
 
-const AGREED: Agreed = Agreed {
+const AGREED: ExportInfo = ExportInfo {
     size: 1 << 20,
     flags: 0xffff,
     smallest: 1,
@@ -28,9 +29,9 @@ fn simple(request: &Request, error: u32) -> Vec<u8> {
 }
 
 fn chunk(request: &Request, flags: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
-    let head =
-        ChunkHead { magic: CHUNK.into(), flags: flags.into(), kind: kind.into(), cookie: request.cookie };
-    [head.as_bytes(), &(payload.len() as u32).to_be_bytes(), payload].concat()
+    let header =
+        ChunkHeader { magic: CHUNK.into(), flags: flags.into(), kind: kind.into(), cookie: request.cookie };
+    [header.as_bytes(), &(payload.len() as u32).to_be_bytes(), payload].concat()
 }
 
 /// A chunk with `bytes` from `offset` on.
@@ -49,13 +50,16 @@ fn patterned(request: &Request) -> Vec<u8> {
 }
 
 /// A session with a server that answers each request with what `answer` makes of it, and closes where that is nothing.
-fn session(agreed: Agreed, answer: impl FnMut(&Request) -> Option<Vec<u8>> + Send + 'static) -> Session {
-    session_within(PATIENCE, agreed, answer)
+fn session(
+    export_info: ExportInfo,
+    answer: impl FnMut(&Request) -> Option<Vec<u8>> + Send + 'static,
+) -> Session {
+    session_within(PATIENCE, export_info, answer)
 }
 
 fn session_within(
-    patience: Duration,
-    agreed: Agreed,
+    timeout: Duration,
+    export_info: ExportInfo,
     mut answer: impl FnMut(&Request) -> Option<Vec<u8>> + Send + 'static,
 ) -> Session {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -73,8 +77,8 @@ fn session_within(
         }
     });
     let socket = Socket::Unix(ours);
-    socket.prepare(patience).unwrap();
-    Session::new(Channel::plain(socket), agreed, patience).unwrap()
+    socket.prepare(timeout).unwrap();
+    Session::new(Channel::plain(socket), export_info, timeout).unwrap()
 }
 
 /// What a read of 64 bytes at 1000 comes to with a server that says that.
@@ -103,7 +107,7 @@ fn a_reply_in_many_chunks_out_of_order_is_put_together() {
     expected[..16].fill(0);
     assert_eq!(buf.unwrap()[..], expected);
     // And one without chunks, where that was agreed on.
-    let plain = session(Agreed { structured: false, context: None, ..AGREED }, |request| {
+    let plain = session(ExportInfo { structured: false, context: None, ..AGREED }, |request| {
         Some([simple(request, 0), patterned(request)].concat())
     });
     let mut buf = [0; 64];
@@ -160,10 +164,10 @@ fn a_failure_that_is_reported_leaves_the_connection_of_use() {
     });
     let mut buf = [0; 64];
     let error = session.read(&mut buf, 1000).unwrap_err();
-    let fault: &Fault = error.cause().unwrap();
-    assert_eq!((fault.system.raw_os_error(), fault.words.as_str()), (Some(5), "bad"));
+    let error: &ServerError = error.cause().unwrap();
+    assert_eq!((error.system.raw_os_error(), error.words.as_str()), (Some(5), "bad"));
     let error = session.command(1, 0, ByteRange::whole(4), &[]).unwrap_err();
-    assert_eq!(error.cause::<Fault>().unwrap().system.raw_os_error(), Some(28));
+    assert_eq!(error.cause::<ServerError>().unwrap().system.raw_os_error(), Some(28));
     session.read(&mut buf, 1000).unwrap();
     assert_eq!(buf[0], pattern(1000));
 }
@@ -197,7 +201,8 @@ fn lies_end_the_connection_and_say_which_rule_they_break() {
     assert_eq!(broken(|request| [simple(request, 0), vec![0; 64]].concat()), Violation::NotInChunks);
     let cookie = broken(|request| simple(&Request { cookie: 0xdead.into(), ..*request }, 0));
     assert_eq!(cookie, Violation::Cookie { cookie: 0xdead });
-    let plain = session(Agreed { structured: false, ..AGREED }, |request| Some(data(request, 1, 0, &[0])));
+    let plain =
+        session(ExportInfo { structured: false, ..AGREED }, |request| Some(data(request, 1, 0, &[0])));
     let error = plain.read(&mut [0], 0).unwrap_err();
     assert_eq!(error.cause(), Some(&Violation::NotAgreed));
 }
@@ -228,7 +233,7 @@ fn nobody_waits_for_a_server_that_says_nothing_more() {
     for answer in cut {
         let session = session_within(SHORT, AGREED, move |request| Some(answer(request)));
         let error = session.read(&mut [0; 64], 1000).unwrap_err();
-        assert!(matches!(error.cause(), Some(NotConnected::Silent { patience: SHORT })), "{error:?}");
+        assert!(matches!(error.cause(), Some(NotConnected::Silent { timeout: SHORT })), "{error:?}");
     }
     // One byte at a time is as good as none.
     let (ours, mut theirs) = UnixStream::pair().unwrap();

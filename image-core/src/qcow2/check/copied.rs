@@ -3,8 +3,8 @@
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::super::entry::L2Entry;
-use super::super::geometry::{GuestOffset, HostOffset};
 use super::super::layout::COPIED;
+use super::super::offset::{GuestOffset, HostOffset};
 use super::super::table::{l2_entry, set_l2_entry};
 use super::refcounts::Refcounts;
 use super::{Finding, Image};
@@ -16,7 +16,7 @@ type Tell<'a> = &'a mut dyn FnMut(Finding, bool);
 
 /// Looks at every entry of the active tables, and puts flags right in `repaired` if that is given; what has no readable
 /// refcount was told before.
-pub(super) fn walk(
+pub(in super::super) fn walk(
     image: &Image<'_>,
     refcounts: &mut Refcounts,
     repaired: Option<&dyn BlockWrite>,
@@ -96,7 +96,7 @@ fn walk_l2(
 
 impl Image<'_> {
     /// Whether an L2 table at `host` can be written: it is a whole cluster of the file that the header does not use.
-    pub(super) fn is_place_of_table(&self, host: HostOffset) -> bool {
+    pub(in super::super) fn is_place_of_table(&self, host: HostOffset) -> bool {
         let end = host.0.saturating_add(self.geometry.cluster_size());
         let range = ByteRange::between(host.0, end);
         self.geometry.is_aligned(host.0)

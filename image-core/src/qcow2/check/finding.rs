@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::super::corrupt::Corrupt;
-use super::super::geometry::{GuestOffset, HostOffset};
+use super::super::offset::{GuestOffset, HostOffset};
 
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl CheckResult {
     }
 
     /// Adds a finding.
-    pub(super) fn count(&mut self, finding: &Finding) {
+    pub(in super::super) fn count(&mut self, finding: &Finding) {
         let number = match finding.severity() {
             Severity::Corruption => &mut self.corruptions,
             Severity::Leak => &mut self.leaks,

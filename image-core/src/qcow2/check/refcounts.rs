@@ -5,12 +5,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::Header;
 use super::super::layout::{REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
+use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
 use super::super::table::for_each_u64;
-use super::count::Counts;
+use super::reference_counts::ReferenceCounts;
 use super::{Finding, Image};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Result};
@@ -19,7 +20,7 @@ use crate::error::{Doing, Result};
 const KEPT_BLOCKS: usize = 8;
 
 /// The refcount table, and the blocks that were looked at last.
-pub(super) struct Refcounts {
+pub(in super::super) struct Refcounts {
     table: Vec<u64>,
     geometry: Geometry,
     /// The latest used first.
@@ -27,11 +28,11 @@ pub(super) struct Refcounts {
 }
 
 /// Why there are no refcounts.
-pub(super) struct Unreadable;
+pub(in super::super) struct Unreadable;
 
 impl Refcounts {
     /// Reads the refcount table, whose place was compared with the file.
-    pub(super) fn read(file: &dyn BlockRead, header: &Header) -> Result<Self> {
+    pub(in super::super) fn read(file: &dyn BlockRead, header: &Header) -> Result<Self> {
         let mut table = Vec::new();
         let place = ByteRange::new(header.refcount_table.offset.0, header.refcount_table_len())?;
         for_each_u64(file, place, |_, entry| {
@@ -45,19 +46,23 @@ impl Refcounts {
     }
 
     /// The entries of the table that are not empty.
-    pub(super) fn table_entries(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(in super::super) fn table_entries(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         (0..).zip(self.table.iter().copied()).filter(|&(_, entry)| entry != 0)
     }
 
     /// Where the blocks are that can be read, by index; 0 for the others.
-    pub(super) fn places(&self) -> Vec<u64> {
+    pub(in super::super) fn places(&self) -> Vec<u64> {
         let place =
             |entry: &u64| Some(entry & REFCOUNT_TABLE_OFFSET).filter(|&at| self.geometry.is_aligned(at));
         self.table.iter().map(|entry| place(entry).unwrap_or_default()).collect()
     }
 
     /// The refcount of one cluster.
-    pub(super) fn refcount(&mut self, image: &Image<'_>, cluster: u64) -> Result<Result<u64, Unreadable>> {
+    pub(in super::super) fn refcount(
+        &mut self,
+        image: &Image<'_>,
+        cluster: u64,
+    ) -> Result<Result<u64, Unreadable>> {
         let per_block = self.geometry.refcounts_per_block();
         let index = cluster.checked_div(per_block).unwrap_or_default();
         Ok(match self.block(image, index)? {
@@ -94,10 +99,10 @@ impl Refcounts {
     }
 
     /// Compares the counts of this pass with the refcounts; returns the highest cluster in use.
-    pub(super) fn compare(
+    pub(in super::super) fn compare(
         &mut self,
         image: &Image<'_>,
-        counts: &Counts,
+        counts: &ReferenceCounts,
         tell: &mut dyn FnMut(Finding),
     ) -> Result<u64> {
         self.shared_blocks(counts, tell);
@@ -140,7 +145,7 @@ impl Refcounts {
     }
 
     /// Blocks of this pass that are referenced by more than their entry.
-    fn shared_blocks(&self, counts: &Counts, tell: &mut dyn FnMut(Finding)) {
+    fn shared_blocks(&self, counts: &ReferenceCounts, tell: &mut dyn FnMut(Finding)) {
         let window = counts.window();
         for (index, entry) in self.table_entries() {
             let cluster = self.geometry.cluster_index(entry);
@@ -158,7 +163,7 @@ impl Refcounts {
 
 /// Compares clusters whose refcounts are all 0, for want of a block; returns the highest that is referenced.
 fn without_block(
-    counts: &Counts,
+    counts: &ReferenceCounts,
     clusters: Range<u64>,
     geometry: Geometry,
     tell: &mut dyn FnMut(Finding),

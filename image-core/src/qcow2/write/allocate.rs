@@ -10,24 +10,25 @@
 //!    a table that is too short moves to the end of the file, with the blocks that count its new place behind it
 //!
 //!    compressed clusters follow each other byte by byte; each raises the count of every cluster that it touches
-//!    │ packed ▓▓▓▓▓▓▓│▓▓▓ packed ▓▓▓ packed ▓▓│ plain        │
+//!    │ compressed ▓▓▓│▓▓▓ compressed ▓▓▓▓▓▓▓▓▓│ plain        │
 //!    │ 1             │ 3             ▲         │ 1            │     the last one's cluster is open for more until
 //!                                    └ open                        its count is at its limit, or falls to none
 //! ```
 //!
-//! Counts only rise here at once; they fall when [`commit`](super::commit) says that nothing on disk refers to the
+//! Counts only rise here at once; they fall when [`flush`](super::flush) says that nothing on disk refers to the
 //! cluster any more. Section: "Host cluster management".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-mod area;
+mod contiguous;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::corrupt::{Corrupt, Region};
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::{Header, MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::layout::{COMPRESSED_SECTOR, REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_RESERVED};
+use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
 use super::super::table::for_each_u64;
 use crate::block::{BlockRead, BlockWrite, ByteRange};

@@ -1,4 +1,4 @@
-//! Another version, other refcounts, late refcounts or not: what an image is, changed where it stands.
+//! Another version, other refcounts, lazy refcounts or not: what an image is, changed where it stands.
 //!
 //! ```text
 //! version 2 → 3    snapshots get the sizes that version 3 requires ─► header
@@ -15,17 +15,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::corrupt::Unsupported;
+use super::super::discard::Discards;
 use super::super::extension::Extension;
-use super::super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry, HostOffset};
+use super::super::feature_bits;
+use super::super::geometry::{DEFAULT_REFCOUNT_ORDER, Geometry};
 use super::super::header::{Compression, Features, Header, MAX_REFCOUNT_TABLE_LEN, TablePlace, Version};
 use super::super::layout::{AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_FILE_RAW, COMPATIBLE_LAZY_REFCOUNTS};
-use super::super::marks;
+use super::super::offset::HostOffset;
 use super::super::refcount::RefcountBlock;
-use super::super::unused::Unused;
 use super::super::{bitmap, snapshot};
 use super::allocate::{Allocator, write_growing};
-use super::snapshots::{rewrite_snapshots, unmark_zeroes};
-use super::{BitmapChange, change_bitmaps, late};
+use super::snapshots::expand_zero_clusters;
+use super::snapshots::tables::rewrite_snapshots;
+use super::{BitmapChange, change_bitmaps, lazy_refcounts};
 use crate::block::BlockWrite;
 use crate::error::{Doing, Error, ErrorKind, Result};
 
@@ -36,7 +38,7 @@ pub struct Amendment {
     pub version: Option<Version>,
     /// The width of refcounts: 1, 2, 4 … 64 bits.
     pub refcount_bits: Option<u32>,
-    /// Whether refcounts may be updated late.
+    /// Whether refcounts are lazy.
     pub lazy_refcounts: Option<bool>,
 }
 
@@ -46,7 +48,7 @@ pub enum Version2Rule {
     /// Refcounts of another width than 16 bits.
     #[error("version 2 (compat 0.10) has only refcounts of 16 bits")]
     RefcountBits,
-    /// Refcounts that may be late.
+    /// Lazy refcounts.
     #[error("version 2 (compat 0.10) has no lazy refcounts")]
     LazyRefcounts,
     /// Subclusters.
@@ -79,7 +81,7 @@ impl From<Version2Rule> for Error {
 /// counts that the width has no room for: nothing is changed then. [`Refused`](crate::ErrorKind::Refused) for images that must be repaired first;
 /// whatever the storage says.
 pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) -> Result<Header> {
-    let header = &late::counted(&**file, header)?;
+    let header = &lazy_refcounts::repair_if_dirty(&**file, header)?;
     let version = amendment.version.unwrap_or(header.version);
     let bits = amendment.refcount_bits.unwrap_or(header.geometry.refcount_bits());
     let lazy = amendment.lazy_refcounts.unwrap_or(version == Version::V3 && header.has_lazy_refcounts());
@@ -93,13 +95,13 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
     }
     let mut header = header.clone();
     let known = AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW;
-    marks::keep_autoclear(&**file, &mut header, known)?;
+    feature_bits::keep_autoclear(&**file, &mut header, known)?;
     if version == Version::V3 && header.version == Version::V2 {
         if header.snapshots.count > 0 {
             header = rewrite_snapshots(&**file, &header)?;
         }
         header.version = version;
-        marks::rewrite(&**file, &header)?;
+        feature_bits::update_header(&**file, &header)?;
     }
     if geometry != old {
         header = change_width(&**file, &header, geometry)?;
@@ -109,7 +111,7 @@ pub fn amend(file: &Arc<dyn BlockWrite>, header: &Header, amendment: Amendment) 
     }
     if version == Version::V3 && lazy != header.has_lazy_refcounts() {
         header.features.compatible ^= COMPATIBLE_LAZY_REFCOUNTS;
-        marks::rewrite(&**file, &header)?;
+        feature_bits::update_header(&**file, &header)?;
     }
     // With the names of features that it has now.
     Header::read(&**file)
@@ -145,13 +147,13 @@ fn make_version_2(file: &dyn BlockWrite, header: &Header) -> Result<Header> {
         header = change_bitmaps(file, &header, &changes)?;
     }
     let over_backing = header.backing_name.is_some();
-    header = unmark_zeroes(file, &header, over_backing)?;
+    header = expand_zero_clusters(file, &header, over_backing)?;
     header.version = Version::V2;
     header.features = Features::default();
     header.unknown_fields.clear();
     // Some may be left that were not believed.
     header.extensions.retain(|extension| !matches!(extension, Extension::Bitmaps(_)));
-    marks::rewrite(file, &header)?;
+    feature_bits::update_header(file, &header)?;
     Ok(header)
 }
 
@@ -205,10 +207,10 @@ fn change_width(file: &dyn BlockWrite, header: &Header, geometry: Geometry) -> R
     file.flush()?;
     let place = TablePlace { offset: HostOffset(table_at), count: table_clusters as u32 };
     let header = Header { geometry, refcount_table: place, ..header.clone() };
-    marks::rewrite(file, &header)?;
-    let mut unused = Unused::default();
+    feature_bits::update_header(file, &header)?;
+    let mut unused = Discards::default();
     left.into_iter().for_each(|cluster| unused.add(cluster, geometry));
-    unused.give_back(file)?;
+    unused.process(file)?;
     Ok(header)
 }
 

@@ -1,29 +1,29 @@
-//! Persistent bitmaps: added, removed, cleared, switched on and off, merged, all of it at one moment (see `switch.rs`).
+//! Persistent bitmaps: added, removed, cleared, switched on and off, merged, all of it at one moment (see `transaction.rs`).
 //!
 //! ```text
 //! header: bitmaps extension ─► directory ─► table ─► clusters of bits
 //!                                  every part that changes is written anew, beside the old one
 //! ```
 //!
-//! A bitmap that is enabled follows every write: [`Recorder`] remembers them while an image is open for writing, and the
+//! A bitmap that is enabled follows every write: [`BitmapRecorder`] remembers them while an image is open for writing, and the
 //! image says meanwhile that the bitmap is in use, so that after a crash nobody believes it. Section: "Bitmaps".
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-mod copied;
+mod copy;
 
-pub use copied::copy_bitmaps;
+pub use copy::copy_bitmaps;
 
 use super::super::bitmap::{self, Bitmap, Bits, MAX_BITMAP_NAME_LEN};
 use super::super::extension::{BitmapsPlace, Extension};
-use super::super::geometry::HostOffset;
 use super::super::header::{Header, MAX_BITMAP_DIRECTORY_LEN, TablePlace, Version};
 use super::super::layout::{
     AUTOCLEAR_BITMAPS, BITMAP_AUTO, BITMAP_ENTRY_ALL_ONES, BITMAP_ENTRY_OFFSET, BITMAP_IN_USE,
 };
+use super::super::offset::HostOffset;
 use super::super::table::for_each_u64;
-use super::late;
-use super::switch::{Switch, switch, table_range};
+use super::lazy_refcounts;
+use super::transaction::{Transaction, table_range, transaction};
 use crate::block::{BlockWrite, ByteRange, is_zero};
 use crate::error::{Doing, Error, Result};
 
@@ -108,7 +108,7 @@ pub fn change_bitmaps(file: &dyn BlockWrite, header: &Header, changes: &[BitmapC
     if header.version == Version::V2 {
         return Err(BitmapRule::Version.into());
     }
-    let header = &late::counted(file, header)?;
+    let header = &lazy_refcounts::repair_if_dirty(file, header)?;
     let mut set = BitmapSet::read(file, header)?;
     for change in changes {
         set.make(file, header, change)?;
@@ -208,17 +208,17 @@ impl BitmapSet {
 
     /// Writes what changed, and the directory.
     fn store(mut self, file: &dyn BlockWrite, header: &Header) -> Result<Header> {
-        switch(file, header, |switch| {
+        transaction(file, header, |transaction| {
             for stored in &mut self.bitmaps {
                 if let Some(bits) = &stored.bits {
-                    stored.entry.table = put_bits(switch, bits)?;
+                    stored.entry.table = put_bits(transaction, bits)?;
                 }
             }
             for &table in &self.left {
-                drop_table(switch, table)?;
+                drop_table(transaction, table)?;
             }
             if let Some(old) = header.bitmaps() {
-                switch.remove(ByteRange::new(old.offset.0, old.len)?)?;
+                transaction.remove(ByteRange::new(old.offset.0, old.len)?)?;
             }
             let entries: Vec<Bitmap> = self.bitmaps.iter().map(|stored| stored.entry.clone()).collect();
             let (bytes, _) = bitmap::to_bytes(&entries);
@@ -226,8 +226,8 @@ impl BitmapSet {
             if entries.len() > MAX_BITMAP_COUNT || len > MAX_BITMAP_DIRECTORY_LEN {
                 return Err(BitmapRule::TooMany.into());
             }
-            let place = BitmapsPlace { count: entries.len() as u32, offset: switch.put(&bytes)?, len };
-            set_place(&mut switch.header, place);
+            let place = BitmapsPlace { count: entries.len() as u32, offset: transaction.put(&bytes)?, len };
+            set_place(&mut transaction.header, place);
             Ok(())
         })
     }
@@ -252,7 +252,7 @@ fn set_place(header: &mut Header, place: BitmapsPlace) {
 }
 
 /// Writes bits and their table.
-fn put_bits(switch: &mut Switch<'_>, bits: &Bits) -> Result<TablePlace> {
+fn put_bits(transaction: &mut Transaction<'_>, bits: &Bits) -> Result<TablePlace> {
     let count = bits.piece_count();
     let mut table = vec![0_u64; count as usize];
     for (index, piece) in bits.pieces() {
@@ -261,23 +261,23 @@ fn put_bits(switch: &mut Switch<'_>, bits: &Bits) -> Result<TablePlace> {
         } else if piece.iter().all(|&byte| byte == 0xff) {
             BITMAP_ENTRY_ALL_ONES
         } else {
-            switch.put(piece)?.0
+            transaction.put(piece)?.0
         };
         if let Some(place) = table.get_mut(index as usize) {
             *place = entry;
         }
     }
     let bytes: Vec<u8> = table.iter().flat_map(|entry| entry.to_be_bytes()).collect();
-    Ok(TablePlace { offset: switch.put(&bytes)?, count: count as u32 })
+    Ok(TablePlace { offset: transaction.put(&bytes)?, count: count as u32 })
 }
 
 /// Counts a table and the clusters of its bits off.
-fn drop_table(switch: &mut Switch<'_>, place: TablePlace) -> Result<()> {
+fn drop_table(transaction: &mut Transaction<'_>, place: TablePlace) -> Result<()> {
     let range = table_range(place)?;
     if range.is_empty() {
         return Ok(());
     }
-    let (geometry, file) = (switch.header.geometry, switch.file());
+    let (geometry, file) = (transaction.header.geometry, transaction.file());
     range.check_within(file.size()).doing(|| "reading the table of a bitmap")?;
     let mut clusters = Vec::new();
     for_each_u64(file, range, |_, entry| {
@@ -288,18 +288,18 @@ fn drop_table(switch: &mut Switch<'_>, place: TablePlace) -> Result<()> {
         Ok(())
     })?;
     for cluster in clusters {
-        if let Some(region) = switch.metadata_in(cluster) {
+        if let Some(region) = transaction.metadata_in(cluster) {
             let host = cluster.offset();
             return Err(Error::corrupt(format!("the bits of a bitmap at {host:#x} overlap the {region}")));
         }
-        switch.remove(cluster)?;
+        transaction.remove(cluster)?;
     }
-    switch.remove(range)
+    transaction.remove(range)
 }
 
 /// Remembers what is written to an image that has bitmaps.
 #[derive(Debug, Default)]
-pub(super) struct Recorder {
+pub(super) struct BitmapRecorder {
     /// The bitmaps that are marked as in use because of this.
     names: Vec<Vec<u8>>,
     /// What was written, as fine as the finest of them.
@@ -312,20 +312,21 @@ pub(super) struct Recorder {
 
 /// Which bitmaps are going to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum Recording {
     /// Those that follow every write.
     Enabled,
     /// All: the disk gets another size.
     All,
 }
 
-impl Recorder {
+impl BitmapRecorder {
     /// Marks bitmaps as in use on disk, once, and remembers writes from now on.
-    pub(super) fn begin(&mut self, file: &dyn BlockWrite, header: &Header, which: Which) -> Result<()> {
+    pub(super) fn begin(&mut self, file: &dyn BlockWrite, header: &Header, which: Recording) -> Result<()> {
         let Some(place) = header.bitmaps() else { return Ok(()) };
         let bitmaps = bitmap::list(file, header)?;
         let (_, flags) = bitmap::to_bytes(&bitmaps);
-        let changing = |bitmap: &Bitmap| !bitmap.is_in_use() && (which == Which::All || bitmap.is_enabled());
+        let changing =
+            |bitmap: &Bitmap| !bitmap.is_in_use() && (which == Recording::All || bitmap.is_enabled());
         let mut marked = false;
         for (bitmap, at) in bitmaps.iter().zip(flags).filter(|(bitmap, _)| changing(bitmap)) {
             let flags = bitmap.flags | BITMAP_IN_USE;

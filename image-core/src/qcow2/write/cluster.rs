@@ -9,15 +9,16 @@
 //! A cluster without extended L2 entries is treated as one that has a single subcluster.
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
-use super::super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::header::Version;
+use super::super::offset::{GuestOffset, HostOffset};
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, ByteRange, ZeroMode, is_zero};
 use crate::error::Result;
 
 /// What a mapping means for writing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sharing {
+pub(super) struct ClusterState {
     /// The cluster, unless it is compressed or there is none.
     host: Option<HostCluster>,
     /// Subclusters that have bytes in `host` (or, compressed, all).
@@ -30,7 +31,7 @@ pub(super) struct Sharing {
     in_place: bool,
 }
 
-impl Sharing {
+impl ClusterState {
     /// Of a mapping in an image without extended L2 entries all bits say the same.
     pub(super) fn of(mapping: Mapping) -> Self {
         let nothing = Self { host: None, allocated: 0, zero: 0, place: None, in_place: false };
@@ -45,7 +46,7 @@ impl Sharing {
             Mapping::Unallocated => nothing,
             Mapping::Zero(host) => with(host, 0, u32::MAX),
             Mapping::Allocated(host) => with(Some(host), u32::MAX, 0),
-            Mapping::Divided { cluster, subclusters } => {
+            Mapping::Subclusters { cluster, subclusters } => {
                 with(cluster, subclusters.allocated, subclusters.zero)
             }
             Mapping::Compressed(place) => {
@@ -74,7 +75,7 @@ fn mapping(host: Option<HostCluster>, allocated: u32, zero: u32) -> Mapping {
         (host, _, u32::MAX) => Mapping::Zero(host),
         (None, _, 0) => Mapping::Unallocated,
         (cluster, allocated, zero) => {
-            Mapping::Divided { cluster, subclusters: Subclusters { allocated, zero } }
+            Mapping::Subclusters { cluster, subclusters: Subclusters { allocated, zero } }
         }
     }
 }
@@ -121,7 +122,7 @@ impl Qcow2Writer {
     ) -> Result<()> {
         let geometry = self.image.geometry();
         let within = ByteRange::new(in_cluster, data.len() as u64)?;
-        let old = Sharing::of(self.image.mapping(guest)?);
+        let old = ClusterState::of(self.image.mapping(guest)?);
         let new_bits = touched(geometry, within);
         let (host, parts) = match old.host {
             Some(host) if old.in_place => (host, vec![fill_up(geometry, within, new_bits & !old.allocated)]),
@@ -247,7 +248,7 @@ impl Qcow2Writer {
 
     /// Frees what the cluster at `guest` has; its entry must go.
     pub(super) fn free_cluster(&self, state: &mut State, guest: GuestOffset) -> Result<()> {
-        let old = Sharing::of(self.image.mapping(guest)?);
+        let old = ClusterState::of(self.image.mapping(guest)?);
         if let Some(place) = old.freed(self.image.geometry())
             && self.data_file.is_none()
         {
@@ -288,7 +289,7 @@ impl Qcow2Writer {
     ) -> Result<()> {
         let geometry = self.image.geometry();
         let current = self.image.mapping(guest)?;
-        let old = Sharing::of(current);
+        let old = ClusterState::of(current);
         if matches!(current, Mapping::Compressed(_)) && bits != u32::MAX {
             let there = self.size().saturating_sub(guest.0);
             let end = end_of(geometry, bits).min(there);

@@ -15,9 +15,9 @@
 use std::sync::PoisonError;
 
 use super::super::entry::{HostCluster, Mapping, Subclusters};
-use super::super::geometry::{GuestOffset, HostOffset};
-use super::bitmaps::Which;
-use super::cluster::Sharing;
+use super::super::offset::{GuestOffset, HostOffset};
+use super::bitmaps::Recording;
+use super::cluster::ClusterState;
 use super::{Qcow2Writer, State};
 use crate::block::{BlockRead, BlockWrite, ByteRange, Preallocation, ZeroMode};
 use crate::error::{Doing, Error, Result};
@@ -32,7 +32,7 @@ impl Qcow2Writer {
         range.check_within(self.size())?;
         let _alone = self.order.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *self.state();
-        self.begin(state, Which::Enabled)?;
+        self.begin(state, Recording::Enabled)?;
         let geometry = self.image.geometry();
         let whole =
             ByteRange::between(geometry.cluster_start(range.offset()), geometry.round_up(range.end()));
@@ -46,7 +46,7 @@ impl Qcow2Writer {
             self.place_where_there_is_room(state, whole, how)
         }
         .doing(|| format!("setting clusters aside (preallocation {how})"))?;
-        self.commit(state)
+        self.flush_metadata(state)
     }
 
     /// Whether a cluster of `range` has a place already, other than the first.
@@ -88,7 +88,7 @@ impl Qcow2Writer {
         let rest = ByteRange::between(first.0.saturating_add(if moves { size } else { 0 }), range.end());
         self.refuse_hiding(rest)?;
         // All that was done so far is counted in the file.
-        self.commit_counted(state)?;
+        self.flush_with_refcounts(state)?;
         let count = geometry.clusters_for(range.len());
         let tables = count.div_ceil(geometry.l2_count()).saturating_add(2);
         let old_len = self.file.size();
@@ -101,16 +101,16 @@ impl Qcow2Writer {
         if area.end() > old_len {
             self.file.resize(area.end())?;
         }
-        how.set_aside(&*self.file, area).doing(|| format!("setting storage aside (preallocation {how})"))?;
+        how.set_aside(&*self.file, area).doing(|| format!("preallocating storage (preallocation={how})"))?;
         // Zeroes too, as with QEMU: where storage is divided then does not depend on what they are.
         self.file.write_at(&moved, area.offset())?;
         // With it the place of the old table is free, for the L2 tables.
-        self.commit_counted(state)?;
+        self.flush_with_refcounts(state)?;
         for index in 0..count {
             let guest = GuestOffset(range.offset().saturating_add(index.saturating_mul(size)));
             let offset = HostOffset(area.offset().saturating_add(index.saturating_mul(size)));
             self.set_place(state, guest, HostCluster { offset, copied: true }, index == 0 && moves)?;
-            self.commit_if_large(state)?;
+            self.flush_if_large(state)?;
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Qcow2Writer {
         };
         self.set_mapping(state, guest, new)?;
         if let Some(place) =
-            Sharing::of(old).freed(self.image.geometry()).filter(|_| self.data_file.is_none())
+            ClusterState::of(old).freed(self.image.geometry()).filter(|_| self.data_file.is_none())
         {
             state.pending.free(place);
         }
@@ -182,8 +182,8 @@ impl Qcow2Writer {
                 let guest = GuestOffset(run.offset().saturating_add(step));
                 self.set_place(state, guest, HostCluster { offset, copied: true }, false)?;
             }
-            self.set_aside(place, how).doing(|| format!("setting storage aside (preallocation {how})"))?;
-            self.commit_if_large(state)?;
+            self.set_aside(place, how).doing(|| format!("preallocating storage (preallocation={how})"))?;
+            self.flush_if_large(state)?;
         }
         Ok(())
     }
@@ -241,10 +241,10 @@ fn with_place(old: Mapping, host: HostCluster, extended_l2: bool) -> Option<Mapp
     match old {
         Mapping::Zero(None) => Some(Mapping::Zero(Some(host))),
         Mapping::Unallocated if extended_l2 => {
-            Some(Mapping::Divided { cluster: Some(host), subclusters: Subclusters::default() })
+            Some(Mapping::Subclusters { cluster: Some(host), subclusters: Subclusters::default() })
         }
-        Mapping::Divided { cluster: None, subclusters } => {
-            Some(Mapping::Divided { cluster: Some(host), subclusters })
+        Mapping::Subclusters { cluster: None, subclusters } => {
+            Some(Mapping::Subclusters { cluster: Some(host), subclusters })
         }
         Mapping::Unallocated => Some(Mapping::Allocated(host)),
         _ => None,

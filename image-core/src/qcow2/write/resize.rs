@@ -11,9 +11,9 @@ use zerocopy::IntoBytes;
 
 use super::super::corrupt::Unsupported;
 use super::super::entry::L1Entry;
-use super::super::geometry::GuestOffset;
 use super::super::header::{Header, MAX_L1_LEN, TablePlace, Version};
 use super::super::layout;
+use super::super::offset::GuestOffset;
 use super::{Qcow2Writer, State, allocate};
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -63,9 +63,9 @@ impl Qcow2Writer {
         let covered = backing_end.max(old_end).min(size);
         self.for_each_cluster(ByteRange::between(header.size, covered), |guest, within| {
             self.zero(state, guest, within, (ZeroMode::Punch, self.shows_through(guest)))?;
-            self.commit_if_large(state)
+            self.flush_if_large(state)
         })?;
-        self.commit(state)?;
+        self.flush_metadata(state)?;
         self.write_size()
     }
 
@@ -75,7 +75,7 @@ impl Qcow2Writer {
         let clusters = geometry.clusters_for(count.saturating_mul(8));
         let offset = state.allocator.allocate(&*self.file, clusters)?;
         // What waits for the old place goes there; and what counts the new one must be safe before the header names it.
-        self.commit(state)?;
+        self.flush_metadata(state)?;
         let mut bytes: Vec<u8> =
             (0..count).flat_map(|index| self.image.l1().at(index).0.to_be_bytes()).collect();
         bytes.resize(clusters.saturating_mul(geometry.cluster_size()) as usize, 0);
@@ -96,7 +96,7 @@ impl Qcow2Writer {
         let geometry = header.geometry;
         let mapped = self.image.l1().count().saturating_mul(geometry.l2_coverage());
         self.drop_mappings(state, ByteRange::between(geometry.round_up(size), mapped))?;
-        self.commit(state)?;
+        self.flush_metadata(state)?;
         self.image.set_header(Header { size, ..header.clone() });
         self.write_size()?;
         match self.data_file.as_ref().map(|data_file| data_file.resize(size)) {
@@ -105,7 +105,7 @@ impl Qcow2Writer {
             _ => {}
         }
         // The counts that fell go to the file before its end is cut off.
-        self.commit(state)?;
+        self.flush_metadata(state)?;
         self.cut_end(state)
     }
 
@@ -127,7 +127,7 @@ impl Qcow2Writer {
                     state.pending.l1_changed(index);
                     state.pending.free(ByteRange::new(table.offset.0, geometry.cluster_size())?);
                 }
-                self.commit_if_large(state)?;
+                self.flush_if_large(state)?;
             }
             at = next;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::packed::tests::{clusters_around, pack, packable};
+use super::compressed::tests::{clusters_around, compress, compressible};
 use super::*;
 use crate::block::{FileDisk, MemoryDisk, Operation, Preallocation};
 use crate::convert::{Options, Sink, convert};
@@ -106,8 +106,8 @@ pub(crate) fn apply(step: &Step, disk: &Qcow2Writer, model: &mut Vec<u8>) {
         Step::Pack(at, len, byte) => {
             let size = disk.image().geometry().cluster_size();
             let range = clusters_around(at, len, size, disk.size());
-            let bytes = packable(byte, range.end - range.start);
-            pack(disk, &bytes, range.start);
+            let bytes = compressible(byte, range.end - range.start);
+            compress(disk, &bytes, range.start);
             model[range.start as usize..range.end as usize].copy_from_slice(&bytes);
         }
         Step::Write(at, len, byte) => {
@@ -517,7 +517,7 @@ fn after_a_snapshot_a_crash_loses_nothing_of_what_both_have() {
 }
 
 /// An image of compressed clusters.
-fn packed(bytes: &[u8]) -> Arc<MemoryDisk> {
+fn compressed(bytes: &[u8]) -> Arc<MemoryDisk> {
     let file = Arc::new(MemoryDisk::new(0));
     let image = NewImage::new(bytes.len() as u64).unwrap().with_codec(Codec::default(), true).unwrap();
     let mut sink = Qcow2Sink::new(file.clone(), image).unwrap();
@@ -530,7 +530,7 @@ fn packed(bytes: &[u8]) -> Arc<MemoryDisk> {
 fn what_a_thread_keeps_of_a_compressed_cluster_is_not_shown_once_it_changed() {
     // Alike in length, so that both images have their clusters in the same places.
     let [mut one, other] = [1_u8, 2].map(|byte| vec![byte; 4 * 65_536]);
-    let (file, other_file) = (packed(&one), packed(&other));
+    let (file, other_file) = (compressed(&one), compressed(&other));
     assert_eq!(file.size(), other_file.size());
     let (writer, other_writer) = (open(&file, None), open(&other_file, None));
     assert!(matches!(writer.image().mapping(GuestOffset(0)).unwrap(), Mapping::Compressed(_)));

@@ -10,12 +10,13 @@
 use std::collections::HashMap;
 
 use super::tags::Form;
-use super::{ASYNC_COMMIT, COMPATIBLE_CHECKSUM, Journal, MAGIC, wrong};
+use super::{ASYNC_COMMIT, COMPATIBLE_CHECKSUM, Journal};
 use crate::error::{Error, Result};
 use crate::fs::ext4::blocks::Copy;
+use crate::fs::ext4::blocks::JOURNAL_MAGIC;
 use crate::fs::ext4::checksum::{START, crc32_be, crc32c};
 use crate::fs::ext4::field::{be32_at, field};
-use crate::fs::ext4::rule::{Ext4Rule, Summed};
+use crate::fs::ext4::rule::{Checksummed, Ext4Rule};
 
 const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;
@@ -28,7 +29,7 @@ const COMMIT_LEN: usize = 60;
 const SUM_AT: usize = 0x10;
 
 /// What was read.
-pub(super) struct Played {
+pub(super) struct ReplayedLog {
     pub(super) copies: Vec<Copy>,
     pub(super) transactions: u32,
     /// The number of the transaction that would have been next.
@@ -75,7 +76,7 @@ struct Log<'a> {
 }
 
 /// Reads all of `journal`.
-pub(super) fn play(journal: &Journal<'_>) -> Result<Played> {
+pub(super) fn replay(journal: &Journal<'_>) -> Result<ReplayedLog> {
     let mut log = Log {
         journal,
         form: Form::of(journal),
@@ -91,7 +92,7 @@ pub(super) fn play(journal: &Journal<'_>) -> Result<Played> {
         log.revoked.get(block).is_none_or(|revoked| is_after(place.sequence, *revoked))
     });
     let copies = log.copies.iter().map(|(block, place)| log.copy(*block, *place)).collect::<Result<_>>()?;
-    Ok(Played { copies, transactions: next.wrapping_sub(journal.sequence), next })
+    Ok(ReplayedLog { copies, transactions: next.wrapping_sub(journal.sequence), next })
 }
 
 /// Whether transaction `one` comes after `other`: their numbers start again at 0.
@@ -109,7 +110,7 @@ impl Log<'_> {
             left = rest;
             let index = at;
             let block = self.journal.read(index)?;
-            if be32_at(&block, 0) != MAGIC || be32_at(&block, 8) != sequence {
+            if be32_at(&block, 0) != JOURNAL_MAGIC || be32_at(&block, 8) != sequence {
                 break;
             }
             at = self.journal.after(at);
@@ -129,7 +130,7 @@ impl Log<'_> {
                 COMMIT => match self.commit(index, &block)? {
                     Verdict::End => break,
                     Verdict::Counts => {
-                        self.settle(sequence)?;
+                        self.copy_from_backing(sequence)?;
                         sequence = sequence.wrapping_add(1);
                     }
                 },
@@ -177,7 +178,8 @@ impl Log<'_> {
 
     /// Whether a commit is what it says.
     fn commit(&mut self, index: u32, block: &[u8]) -> Result<Verdict> {
-        let broken = |index| Err(Error::corrupt(Ext4Rule::Checksum(Summed::JournalBlock(u64::from(index)))));
+        let broken =
+            |index| Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::JournalBlock(u64::from(index)))));
         let time = u64::from_be_bytes(field(block, 0x30));
         // What was written before the last transaction is of an older journal.
         let is_older = time < self.last_time;
@@ -216,14 +218,14 @@ impl Log<'_> {
     }
 
     /// What waited counts.
-    fn settle(&mut self, sequence: u32) -> Result<()> {
+    fn copy_from_backing(&mut self, sequence: u32) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         // The filesystem may have been made larger.
         let fs = self.journal.fs;
         let blocks = fs.blocks().disk().size().checked_div(fs.superblock().block_size).unwrap_or(0);
         for (block, place) in waiting.copies {
             if block >= blocks {
-                return Err(wrong("block", block));
+                return Err(Ext4Rule::in_journal("block", block));
             }
             self.copies.insert(block, place);
         }
@@ -237,7 +239,9 @@ impl Log<'_> {
         if self.journal.has_block_checksums() {
             let content = self.journal.read(place.index)?;
             if !self.form.is_copy_sound(&content, place.sequence, place.checksum) {
-                return Err(Error::corrupt(Ext4Rule::Checksum(Summed::JournalBlock(u64::from(place.index)))));
+                return Err(Error::corrupt(Ext4Rule::Checksum(Checksummed::JournalBlock(u64::from(
+                    place.index,
+                )))));
             }
         }
         Ok(Copy { block, place: self.journal.place_of(place.index)?, is_escaped: place.is_escaped })

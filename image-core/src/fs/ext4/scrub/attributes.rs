@@ -4,10 +4,10 @@
 use super::Scrub;
 use crate::error::Result;
 use crate::fs::ext4::attributes::{ENTRY_LEN, HEADER_LEN};
-use crate::fs::ext4::change::attributes::put_block_checksum;
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{field, u16_at, u32_at};
 use crate::fs::ext4::inode::Inode;
+use crate::fs::ext4::write::attributes::put_block_checksum;
 
 /// Wipes what is in none of the entries that begin at `start` of `bytes`, nor in their values, which count from `base`.
 pub(super) fn wipe_gap(bytes: &mut [u8], start: usize, base: usize) {

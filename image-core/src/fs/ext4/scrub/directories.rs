@@ -3,12 +3,12 @@
 
 use super::Scrub;
 use crate::error::Result;
-use crate::fs::ext4::change::directory::put_names_checksum;
 use crate::fs::ext4::directory::{TAIL_LEN, entry_at, wrong};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::put;
-use crate::fs::ext4::index;
+use crate::fs::ext4::htree;
 use crate::fs::ext4::inode::{FLAG_CASEFOLD, FLAG_ENCRYPTED, Inode};
+use crate::fs::ext4::write::directory::put_names_checksum;
 
 /// Of an entry, without its name; and the hashes behind an encrypted name whose case does not count.
 const HEADER_LEN: usize = 8;
@@ -20,14 +20,14 @@ impl Scrub<'_> {
         let has_sums = self.fs.superblock().has(features::METADATA_CSUM);
         let old = self.fs.blocks().block(block)?;
         let mut new = old.to_vec();
-        if index::is_node(inode, number, &old) {
-            if let Some((at, limit, count)) = index::shape(&old) {
-                let end = |count: u16| at.saturating_add(usize::from(count).saturating_mul(index::ENTRY_LEN));
+        if htree::is_node(inode, number, &old) {
+            if let Some((at, limit, count)) = htree::shape(&old) {
+                let end = |count: u16| at.saturating_add(usize::from(count).saturating_mul(htree::ENTRY_LEN));
                 let tail = if has_sums { end(limit).saturating_add(8) } else { end(count) };
                 new.get_mut(end(count)..end(limit)).unwrap_or_default().fill(0);
                 new.get_mut(tail.max(end(limit))..).unwrap_or_default().fill(0);
                 if has_sums {
-                    index::put_checksum(inode.seed, &mut new, at);
+                    htree::put_checksum(inode.seed, &mut new, at);
                 }
             }
         } else {

@@ -4,13 +4,14 @@
 use super::Scrub;
 use crate::block::ByteRange;
 use crate::error::Result;
-use crate::fs::ext4::change::attributes::inline_value;
-use crate::fs::ext4::change::mapping::put_node_checksum;
 use crate::fs::ext4::extents::ENTRY_LEN;
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::u16_at;
 use crate::fs::ext4::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, FLAG_VERITY, Inode, NodeKind, ROOT};
-use crate::fs::ext4::mapping::{Part, Place, Run, each_part};
+use crate::fs::ext4::mapping::each_part;
+use crate::fs::ext4::run::{Part, Place, Run};
+use crate::fs::ext4::write::attributes::inline_value;
+use crate::fs::ext4::write::mapping::put_node_checksum;
 
 /// The journal's superblock.
 const JOURNAL_SUPERBLOCK: u64 = 1024;
@@ -119,7 +120,7 @@ impl Scrub<'_> {
                 .fill(0);
         }
         if new != old {
-            crate::fs::ext4::change::inode::put_checksum(superblock, inode.number, &mut new);
+            crate::fs::ext4::write::inode::put_checksum(superblock, inode.number, &mut new);
         }
         self.replace(&old, &new, offset)?;
         self.attribute_block(inode)

@@ -11,13 +11,13 @@ use super::Scrub;
 use super::attributes::wipe_gap;
 use crate::error::{Error, Result};
 use crate::fs::ext4::attributes::MAGIC;
-use crate::fs::ext4::change::inode::put_checksum;
 use crate::fs::ext4::extents::ENTRY_LEN;
 use crate::fs::ext4::field::{field, u16_at, u32_at};
 use crate::fs::ext4::groups::Group;
 use crate::fs::ext4::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, Inode, NodeKind, OLD_LEN, ROOT};
 use crate::fs::ext4::layout::is_set;
 use crate::fs::ext4::mapping::has_map;
+use crate::fs::ext4::write::inode::put_checksum;
 
 /// Where an inode has its map, target or content, and how long that is.
 const MAP_AT: usize = 0x28;

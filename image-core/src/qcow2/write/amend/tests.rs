@@ -2,7 +2,7 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 
-use super::super::layers::set_backing;
+use super::super::backing::change_backing_file;
 use super::super::snapshots::{NewSnapshot, create_snapshot, delete_snapshot};
 use super::super::tests::{Kind, SIZE, Step, apply, content, faults, open};
 use super::*;
@@ -90,7 +90,7 @@ fn disks(file: &Arc<MemoryDisk>, backing: Option<&Arc<MemoryDisk>>) -> Vec<Vec<u
 fn with_snapshots(cluster_bits: u32, backing: Option<&Arc<MemoryDisk>>) -> Arc<MemoryDisk> {
     let file = kind(cluster_bits, 4).image(SIZE);
     if backing.is_some() {
-        set_backing(&*file, &Header::read(&*file).unwrap(), Some((b"b", None))).unwrap();
+        change_backing_file(&*file, &Header::read(&*file).unwrap(), Some((b"b", None))).unwrap();
     }
     let snapshot = |name: &[u8]| {
         let new = NewSnapshot { name: name.to_vec(), date: (0, 0) };
@@ -193,7 +193,8 @@ fn versions_change_both_ways_and_zeroes_stay_zeroes() {
     // Over a backing file, marked zeroes become clusters of them.
     let file = kind(16, 4).image(SIZE);
     let backing = Arc::new(MemoryDisk::from_bytes(vec![7; SIZE as usize]));
-    let header = set_backing(&*file, &Header::read(&*file).unwrap(), Some((b"b", Some("raw")))).unwrap();
+    let header =
+        change_backing_file(&*file, &Header::read(&*file).unwrap(), Some((b"b", Some("raw")))).unwrap();
     let mut model = vec![7; SIZE as usize];
     let writer = open(&file, Some(&backing));
     apply(&Step::Zero(65_536, 131_072, ZeroMode::Punch), &writer, &mut model);
@@ -229,18 +230,18 @@ fn over_another_backing_file_the_image_reads_the_same() {
                     told += bytes;
                     Ok(())
                 };
-                writer.settle(Some(&*new), extended, &mut done).unwrap();
+                writer.copy_from_backing(Some(&*new), extended, &mut done).unwrap();
                 assert_eq!(told, SIZE);
-                writer.close_with_backing(Some((b"new", Some("raw")))).unwrap();
+                writer.close_with_backing_file(Some((b"new", Some("raw")))).unwrap();
                 assert_eq!(Header::read(&*file).unwrap().backing_name.as_deref(), Some(&b"new"[..]));
                 assert!(content(&open(&file, Some(&new))) == model, "{kind:?}");
                 let writer = open(&file, Some(&new));
-                writer.settle(None, false, &mut |_| Ok(())).unwrap();
-                writer.close_with_backing(None).unwrap();
+                writer.copy_from_backing(None, false, &mut |_| Ok(())).unwrap();
+                writer.close_with_backing_file(None).unwrap();
                 assert!(content(&open(&file, None)) == model, "{kind:?}");
                 assert_eq!(faults(&*file), (0, 0));
                 let writer = open(&file, None);
-                writer.clear().unwrap();
+                writer.make_empty().unwrap();
                 writer.close().unwrap();
                 assert!(content(&open(&file, None)).iter().all(|&byte| byte == 0));
                 assert_eq!(faults(&*file), (0, 0));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::packed::tests::clusters_around;
+use super::super::compressed::tests::clusters_around;
 use super::super::tests::{Kind, SIZE, Step, apply, content, crash, faults, kinds, open, steps};
 use super::*;
 use crate::ErrorKind;

@@ -69,7 +69,7 @@ fn clusters_with_storage_follow_each_other() {
         let image = open(&file, None);
         let size = kind.geometry().cluster_size();
         let host = |at: u64| match image.image().mapping(GuestOffset(at)).unwrap() {
-            Mapping::Allocated(host) | Mapping::Divided { cluster: Some(host), .. } => host.offset.0,
+            Mapping::Allocated(host) | Mapping::Subclusters { cluster: Some(host), .. } => host.offset.0,
             other => panic!("{other:?}"),
         };
         let first = kind.geometry().cluster_start(SIZE);

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::super::tests::{Kind, SIZE, Step, apply, content, crash, faults, kinds, open, steps};
 use super::*;
 use crate::ErrorKind;
-use crate::block::{BlockRead, MemoryDisk, ZeroMode};
-use crate::qcow2::{Qcow2, Qcow2Writer};
+use crate::block::{BlockRead, ByteRange, MemoryDisk, ZeroMode};
+use crate::qcow2::layout::COPIED;
+use crate::qcow2::{Qcow2, Qcow2Writer, Version};
 
 /// Something that is done to an image with snapshots.
 #[derive(Debug, Clone)]
