@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use advice::advice_for;
+use advice::cause_of;
 pub(crate) use record::Record;
 
 /// A result of the engine.
@@ -110,7 +110,7 @@ impl Error {
     /// What can be done: the outermost hint, or what can be said of the cause.
     pub fn hint(&self) -> Option<String> {
         let own = self.links().find_map(|link| link.downcast_ref::<Self>()?.0.hint.clone());
-        own.or_else(|| advice_for(self))
+        own.or_else(|| advice::advice_for(self.links()))
     }
 
     /// The first link of the chain that is a `T`: the rule that was broken.
@@ -124,12 +124,8 @@ impl Error {
     }
 
     /// This error, and what each is caused by. A link without words of its own stands before the one whose words it has.
-    pub(crate) fn links(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-        let first: &(dyn std::error::Error + 'static) = self;
-        std::iter::successors(Some(first), |link| match link.downcast_ref::<Self>() {
-            Some(error) => Some(error.0.source.as_ref()),
-            None => link.source(),
-        })
+    pub(crate) fn links(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> + Clone {
+        links(self)
     }
 
     /// The words of the chain, each link's once.
@@ -145,12 +141,19 @@ impl Error {
     }
 }
 
-/// `link` itself, or the rule that an error of the library below has behind its words.
-pub(crate) fn cause_of<'a, T: std::error::Error + 'static>(
-    link: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a T> {
-    let below = || link.downcast_ref::<image_core::Error>().and_then(image_core::Error::cause);
-    link.downcast_ref().or_else(below)
+/// What can be done about any error, of this library or another one, where a link of its chain says it or any work may meet it.
+pub fn advice_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    advice::advice_for(links(error))
+}
+
+/// `error`, and what each link is caused by.
+fn links<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> + Clone {
+    std::iter::successors(Some(error), |link| match link.downcast_ref::<Error>() {
+        Some(error) => Some(error.0.source.as_ref()),
+        None => link.source(),
+    })
 }
 
 impl fmt::Display for Error {

@@ -25,6 +25,7 @@ mod last_words;
 mod list;
 pub(crate) mod payload;
 pub(crate) mod rehearsal;
+mod retry;
 mod rotate;
 mod secret;
 pub(crate) mod session;

@@ -28,15 +28,12 @@ impl OsText {
     }
 }
 
-/// For a path's field: `#[serde(with = "crate::os_text::path")]`.
-pub(crate) mod path {
-    use super::*;
+/// A path, for a field with `#[serde(with = "crate::os_text")]`.
+pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    OsText::from(path).serialize(serializer)
+}
 
-    pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        OsText::from(path).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        OsText::deserialize(deserializer).map(OsText::into_path)
-    }
+/// As [`serialize`] wrote it.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    OsText::deserialize(deserializer).map(OsText::into_path)
 }

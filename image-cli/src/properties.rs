@@ -5,9 +5,13 @@
 //! before anything is built or sent. Names that Nova does not know are stored all the same: those that look as if they were
 //! meant for it get a warning with the nearest known one.
 
+mod finding;
 mod scs;
 
 use std::collections::BTreeMap;
+
+pub use finding::Finding;
+use finding::{fatal, warning};
 
 /// Nova's table: `name type values`, one a line.
 const NOVA: &str = include_str!("properties/nova.txt");
@@ -64,14 +68,6 @@ const NAME_LIMIT: usize = 255;
 /// The length of a value's column, in bytes.
 const VALUE_LIMIT: usize = 65535;
 
-/// What was found about a property.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// Whether Glance or Nova would refuse it.
-    pub(crate) fatal: bool,
-    pub(crate) text: String,
-}
-
 /// Holds properties against Glance's limits, Nova's table and the SCS standard.
 /// As those of a public image if `is_public`.
 pub(crate) fn lint(properties: &BTreeMap<String, String>, is_public: bool) -> Vec<Finding> {
@@ -92,14 +88,6 @@ pub(crate) fn lint(properties: &BTreeMap<String, String>, is_public: bool) -> Ve
 /// Holds one property against them.
 pub(crate) fn judge(name: &str, value: &str) -> Option<Finding> {
     glance(name, value).or_else(|| nova(name, value)).or_else(|| scs::value(name, value))
-}
-
-fn fatal(text: String) -> Finding {
-    Finding { fatal: true, text }
-}
-
-fn warning(text: String) -> Finding {
-    Finding { fatal: false, text }
 }
 
 /// What Glance itself refuses.

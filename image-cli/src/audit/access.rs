@@ -15,11 +15,10 @@ mod sudo;
 
 use std::path::Path;
 
-pub(super) use accounts::accounts;
+pub(super) use accounts::homes;
 
 use super::places::{CLOUD_CFG, MENUS, SSHD, UNITS};
 use super::rule::{Finding, Judgement, Rule};
-use super::secrets::homes;
 use super::subject::Subject;
 
 pub(super) const RULES: &[Rule] = &[

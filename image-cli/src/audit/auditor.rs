@@ -7,7 +7,7 @@ use std::thread;
 use image_core::format::{Format, Image, OpenOptions};
 
 use super::expected::Expected;
-use super::file::Facts;
+use super::header::Facts;
 use super::looked::Looked;
 use super::own::OwnRule;
 use super::report::{Check, Report};

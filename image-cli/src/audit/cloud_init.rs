@@ -5,6 +5,7 @@
 //! ```
 
 mod merge;
+mod settings;
 
 use serde_json::Value;
 
@@ -12,9 +13,8 @@ use super::first_boot::not_started;
 use super::places::{CLOUD_CFG, MENUS, UNITS};
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
-use super::view::View;
-use crate::error::err;
-use merge::merged;
+pub(super) use settings::{FILES, Settings, is_off};
+use settings::{SETTINGS, is_on};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -102,93 +102,8 @@ pub(super) const RULES: &[Rule] = &[
     .openstack(),
 ];
 
-const SETTINGS: &str = "/etc/cloud/cloud.cfg";
 /// Keeps the module growpart from running.
 const GROWROOT: &str = "/etc/growroot-disabled";
-/// Where its settings are, in the order in which they count.
-pub(super) const FILES: [&str; 2] = [SETTINGS, "/etc/cloud/cloud.cfg.d/*.cfg"];
-
-/// cloud-init's settings, merged.
-#[derive(Debug, Default)]
-pub(super) struct Settings(Value);
-
-impl Settings {
-    /// Those of `view`.
-    ///
-    /// # Errors
-    /// If a file of them is not YAML.
-    pub(super) fn read(view: &View) -> crate::Result<Self> {
-        let mut fragments = Vec::new();
-        for pattern in FILES {
-            for path in view.matches(pattern)? {
-                let text = view.text(&path)?.unwrap_or_default();
-                let said: Option<Value> = serde_saphyr::from_str(&text)
-                    .map_err(|error| err!("{} is no YAML: {error}", path.display()))?;
-                // Whatever else is no settings.
-                if let Some(said @ Value::Object(_)) = said {
-                    fragments.push(said);
-                }
-            }
-        }
-        Ok(Self(merged(fragments)))
-    }
-
-    /// The words of the list `name`, if it is set. A module may be a list itself: its name, and how often it runs.
-    pub(super) fn strings(&self, name: &str) -> Option<Vec<&str>> {
-        let list = self.0.get(name)?.as_array()?;
-        let words = list.iter().filter_map(|value| value.get(0).unwrap_or(value).as_str());
-        Some(words.collect())
-    }
-
-    /// Whether a stage runs the module `name`.
-    pub(super) fn runs(&self, name: &str) -> bool {
-        let stages = ["cloud_init_modules", "cloud_config_modules", "cloud_final_modules"];
-        let same = |module: &str| module.replace('-', "_") == name;
-        stages.iter().filter_map(|stage| self.strings(stage)).flatten().any(same)
-    }
-
-    /// Whether it leaves the network alone.
-    pub(super) fn network_is_disabled(&self) -> bool {
-        self.0.pointer("/network/config").and_then(Value::as_str) == Some("disabled")
-    }
-
-    /// Whether it turns logins by password on or off; `None` where it leaves that alone.
-    pub(super) fn password_logins(&self) -> Option<bool> {
-        let value = self.0.get("ssh_pwauth")?;
-        let on = match value {
-            _ if is_off(value) => return Some(false),
-            Value::Bool(_) | Value::Number(_) => true,
-            Value::String(word) => ["yes", "true", "on", "1"].contains(&word.to_ascii_lowercase().as_str()),
-            _ => false,
-        };
-        on.then_some(true)
-    }
-
-    /// Whether root logs in with the cloud's key.
-    pub(super) fn root_is_let_in(&self) -> bool {
-        self.0.get("disable_root").is_some_and(is_off)
-    }
-}
-
-/// Whether a setting is off, as cloud-init reads it.
-pub(super) fn is_off(value: &Value) -> bool {
-    match value {
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_u64() == Some(0),
-        Value::String(word) => ["no", "false", "off", "0"].contains(&word.to_ascii_lowercase().as_str()),
-        _ => false,
-    }
-}
-
-/// Whether a setting is on, as cloud-init reads it.
-fn is_on(value: &Value) -> bool {
-    match value {
-        Value::Bool(on) => *on,
-        Value::Number(number) => number.as_u64() == Some(1),
-        Value::String(word) => ["yes", "true", "on", "1"].contains(&word.to_ascii_lowercase().as_str()),
-        _ => false,
-    }
-}
 
 fn installed(subject: &Subject<'_>) -> crate::Result<Judgement> {
     Ok(not_started(subject.view)?.map_or_else(|| Judgement::kept(""), |found| vec![found].into()))

@@ -12,6 +12,7 @@
 //! No more is in memory than what the workers have in hand, however many files there are.
 
 mod binary;
+mod found;
 mod keys;
 mod kinds;
 mod packed;
@@ -19,64 +20,11 @@ mod search;
 mod tokens;
 mod walk;
 
+pub(super) use found::{Contents, Found};
 pub(super) use search::Secret;
 
 use super::rule::{Finding, Judgement};
 use super::subject::Subject;
-
-/// Places with a secret that are kept; more are counted.
-const FOUND_LIMIT: usize = 10_000;
-/// Files that cannot be read are told up to this number.
-const UNREAD_LIMIT: usize = 20;
-
-/// What was found in an image.
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    /// Each place with a secret, in the order of paths.
-    found: Vec<Found>,
-    /// What could not be read, and why.
-    unread: Vec<String>,
-    unread_count: u64,
-    /// Files that were looked into.
-    searched: u64,
-    /// Archives and disks that were not opened.
-    closed: u64,
-}
-
-/// A secret.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Found {
-    /// The path that a booted system knows it by; for a filesystem that nothing mounts, the partition too.
-    pub(super) path: String,
-    /// Where in it, if it is an archive.
-    pub(super) inside: Option<String>,
-    pub(super) secret: Secret,
-}
-
-impl Contents {
-    fn add(&mut self, found: Found) {
-        if self.found.len() < FOUND_LIMIT {
-            self.found.push(found);
-        }
-    }
-
-    fn unread(&mut self, path: &str, why: &crate::Error) {
-        self.unread_count = self.unread_count.saturating_add(1);
-        if self.unread.len() < UNREAD_LIMIT {
-            self.unread.push(format!("{path}: {why:#}"));
-        }
-    }
-
-    fn join(&mut self, other: Self) {
-        let left = FOUND_LIMIT.saturating_sub(self.found.len());
-        self.found.extend(other.found.into_iter().take(left));
-        let left = UNREAD_LIMIT.saturating_sub(self.unread.len());
-        self.unread.extend(other.unread.into_iter().take(left));
-        self.unread_count = self.unread_count.saturating_add(other.unread_count);
-        self.searched = self.searched.saturating_add(other.searched);
-        self.closed = self.closed.saturating_add(other.closed);
-    }
-}
 
 /// What is in the files of the image.
 fn look<'a>(subject: &Subject<'a>) -> crate::Result<&'a Contents> {

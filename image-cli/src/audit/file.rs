@@ -1,12 +1,9 @@
 //! Rules of the file: a format that Glance takes, whole and closed.
 
-use image_core::block::FileDisk;
-use image_core::format::Image;
-
+use super::header::Facts;
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
-use crate::error::Context;
-use crate::glance::inspect::{Inspected, inspect_disk};
+use crate::glance::inspect::Inspected;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -30,35 +27,6 @@ pub(super) const RULES: &[Rule] = &[
     .reads(&[&["the header of the image"]])
     .of_disk(),
 ];
-
-/// What is known of an image file before its disk is read.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    /// What Glance would say.
-    inspected: Inspected,
-    is_dirty: bool,
-    is_corrupt: bool,
-    snapshot_count: u32,
-}
-
-impl Facts {
-    /// Those of `image`.
-    ///
-    /// # Errors
-    /// If its file cannot be read again.
-    pub(crate) fn of(image: &Image) -> crate::Result<Self> {
-        let file = FileDisk::open(image.path())?;
-        let inspected =
-            inspect_disk(&file).with_context(|| format!("inspecting {}", image.path().display()))?;
-        let header = image.as_qcow2().map(image_core::qcow2::Qcow2::header);
-        Ok(Self {
-            inspected,
-            is_dirty: header.as_ref().is_some_and(|header| header.is_dirty()),
-            is_corrupt: header.as_ref().is_some_and(|header| header.is_corrupt()),
-            snapshot_count: header.map_or(0, |header| header.snapshots.count),
-        })
-    }
-}
 
 const CONVERT: &str = "goldimg convert makes a new one of it";
 
@@ -96,7 +64,7 @@ mod tests {
     use super::super::auditor::checks;
     use super::*;
     use crate::audit::{Expected, Profile, Verdict, View};
-    use crate::glance::inspect::Violation;
+    use crate::glance::inspect::{Violation, inspect_disk};
 
     /// The rules of the file that these facts break.
     fn broken(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {

@@ -8,9 +8,6 @@
 
 mod files;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use super::contents::{self, Secret};
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
@@ -51,14 +48,13 @@ pub(super) const RULES: &[Rule] = &[
 
 pub(crate) use files::HOME_FILES;
 
-const REMOVE: &str = "remove it, and make it invalid; --keep PATH if it is meant to be there";
 const EDIT: &str =
     "remove it, and make it invalid where it was issued; --keep PATH if it is meant to be there";
 /// Keys that rules of their own tell.
 const HOST_KEYS: [&str; 2] = ["/etc/ssh/ssh_host_", "/etc/dropbear/dropbear_"];
 
 fn private_keys(subject: &Subject<'_>) -> crate::Result<Judgement> {
-    contents::rule(subject, REMOVE, |found| match found.secret {
+    contents::rule(subject, files::REMOVE, |found| match found.secret {
         Secret::Key(what) => {
             let is_host_key = HOST_KEYS.iter().any(|start| found.path.starts_with(start));
             (!is_host_key).then_some(what)
@@ -72,17 +68,6 @@ fn tokens(subject: &Subject<'_>) -> crate::Result<Judgement> {
         Secret::Token(what) => Some(what),
         Secret::Key(_) => None,
     })
-}
-
-/// The homes of all accounts, and what lies where homes lie.
-pub(super) fn homes(subject: &Subject<'_>) -> crate::Result<BTreeSet<PathBuf>> {
-    let mut homes: BTreeSet<PathBuf> = subject.view.matches("/home/*")?.into_iter().collect();
-    homes.insert("/root".into());
-    let accounts = super::access::accounts(subject)?;
-    homes.extend(
-        accounts.into_iter().map(|account| PathBuf::from(account.home)).filter(|home| home.is_absolute()),
-    );
-    Ok(homes)
 }
 
 fn proxy(subject: &Subject<'_>) -> crate::Result<Judgement> {

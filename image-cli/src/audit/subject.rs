@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use image_core::fs::Files;
 
 use super::expected::Expected;
-use super::file::Facts;
+use super::header::Facts;
 use super::view::View;
 
 /// What is looked at: an image, and what was asked for.

@@ -20,7 +20,7 @@ use image_core::partition::{NewPartition, kind, write_gpt};
 use uuid::{Uuid, uuid};
 
 use super::auditor::judge;
-use super::file::Facts;
+use super::header::Facts;
 use super::rule::{Judgement, Rule};
 use super::*;
 

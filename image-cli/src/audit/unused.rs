@@ -6,15 +6,19 @@
 //! the disk       between partitions, and behind them            others   not read here, and said so
 //! ```
 
+mod left;
+
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, Extents, Window, ZeroMode, is_zero};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, Window, ZeroMode};
 use image_core::fs::{FilesystemKind, scrub_ext4, scrub_fat};
 
 use super::rule::{Finding, Judgement, Rule};
 use super::space::{gaps, swap_files, swap_page};
 use super::subject::Subject;
+use left::Left;
+pub(super) use left::Stale;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -35,73 +39,8 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 const FIX: &str = "goldimg seal makes holes of it";
-/// It is read in pieces of this size, in bytes.
-const PIECE: u64 = 1 << 20;
 /// Less than this is what every filesystem leaves, in bytes.
 const LITTLE: u64 = 1 << 20;
-/// How the first line of a private key ends (RFC 7468).
-const KEY: &[u8] = b"PRIVATE KEY-----";
-
-/// What is left in unused space.
-#[derive(Debug, Default)]
-pub(super) struct Stale {
-    /// Where something is left, and how many bytes other than zero.
-    places: Vec<(String, u64)>,
-    /// Where a private key begins.
-    keys: Vec<String>,
-    /// Filesystems whose unused space is not known here.
-    unknown: Vec<String>,
-}
-
-impl Stale {
-    /// Notes what was `left` in a place. `at` tells where an offset is.
-    fn add(&mut self, place: String, left: Left, at: impl Fn(u64) -> String) {
-        self.keys.extend(left.keys.into_iter().map(at));
-        if left.bytes > 0 {
-            self.places.push((place, left.bytes));
-        }
-    }
-}
-
-/// Bytes that nobody reads.
-#[derive(Debug, Default)]
-struct Left {
-    /// How many are other than zero.
-    bytes: u64,
-    /// The offsets of private keys.
-    keys: Vec<u64>,
-}
-
-impl Left {
-    /// What is stored in `ranges` of `disk`.
-    fn read(disk: &dyn BlockRead, ranges: impl IntoIterator<Item = ByteRange>) -> image_core::Result<Self> {
-        let mut left = Self::default();
-        for range in ranges {
-            for extent in disk.extents(range)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
-                let mut at = extent.range.offset();
-                while at < extent.range.end() {
-                    let mut bytes = vec![0; extent.range.end().saturating_sub(at).min(PIECE) as usize];
-                    disk.read_at(&mut bytes, at)?;
-                    left.look(&bytes, at);
-                    at += bytes.len() as u64;
-                }
-            }
-        }
-        Ok(left)
-    }
-
-    /// Looks at `bytes`, which are at `offset`.
-    fn look(&mut self, bytes: &[u8], offset: u64) {
-        if is_zero(bytes) {
-            return;
-        }
-        self.bytes += bytes.iter().filter(|byte| **byte != 0).count() as u64;
-        // The marker's first byte is seldom; a key begins in one block.
-        let marks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'P');
-        let keys = marks.filter(|(index, _)| bytes.get(*index..).is_some_and(|rest| rest.starts_with(KEY)));
-        self.keys.extend(keys.map(|(index, _)| offset + index as u64));
-    }
-}
 
 /// A disk that is read and not written: what would have been wiped is looked at.
 struct Unwiped {

@@ -4,22 +4,26 @@ use image_core::block::NotADisk;
 use image_core::format::{ReferenceRule, UnsupportedFormat, UnsupportedKind};
 use image_core::new_file::{PlaceError, PlaceRule};
 
-use super::{Error, cause_of};
 use crate::size::Size;
 
+/// A link of the chain of an error.
+type Link = dyn std::error::Error + 'static;
+
 /// What can be done about a cause that any work may meet, where it says nothing better itself: a file that is in the way, an
-/// image of a format that is not read, a file that must not grow.
-pub fn advice_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(PlaceError { path, rule }) = cause(error) {
+/// image of a format that is not read, a file that must not grow. `links` are an error and what it is caused by, link by link.
+pub(super) fn advice_for<'a>(links: impl Iterator<Item = &'a Link> + Clone) -> Option<String> {
+    if let Some(PlaceError { path, rule }) = links.clone().find_map(cause_of) {
         return hint_of_place(&path.display().to_string(), *rule);
     }
-    if let Some(foreign) = cause::<UnsupportedFormat>(error) {
+    if let Some(foreign) = links.clone().find_map(cause_of::<UnsupportedFormat>) {
         return Some(hint_of_foreign(foreign));
     }
-    if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) = cause(error) {
+    if let Some(ReferenceRule::NotAllowed { .. } | ReferenceRule::Export { .. }) =
+        links.clone().find_map(cause_of)
+    {
         return Some("goldimg convert --allow-backing -O qcow2 IMAGE WHOLE makes one file of it".to_owned());
     }
-    if let Some(no_disk) = cause::<NotADisk>(error) {
+    if let Some(no_disk) = links.clone().find_map(cause_of::<NotADisk>) {
         let hint = match no_disk {
             NotADisk::Pipe | NotADisk::Unsized | NotADisk::MadeWhileRead => {
                 "put all of it into a file first: cat THAT > disk.raw"
@@ -30,7 +34,8 @@ pub fn advice_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(hint.to_owned());
     }
     let too_large = rustix::io::Errno::FBIG.raw_os_error();
-    (cause::<std::io::Error>(error)?.raw_os_error() == Some(too_large)).then(hint_of_size_limit)
+    (links.clone().find_map(cause_of::<std::io::Error>)?.raw_os_error() == Some(too_large))
+        .then(hint_of_size_limit)
 }
 
 fn hint_of_place(path: &str, rule: PlaceRule) -> Option<String> {
@@ -76,17 +81,8 @@ fn hint_of_size_limit() -> String {
     }
 }
 
-/// The cause of this kind, wherever in the chain it is.
-fn cause<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
-    let mut link = Some(error);
-    while let Some(error) = link {
-        if let Some(found) = cause_of(error) {
-            return Some(found);
-        }
-        if let Some(error) = error.downcast_ref::<Error>() {
-            return error.cause();
-        }
-        link = error.source();
-    }
-    None
+/// `link` itself, or the rule that an error of the library below has behind its words.
+pub(super) fn cause_of<T: std::error::Error + 'static>(link: &Link) -> Option<&T> {
+    let below = || link.downcast_ref::<image_core::Error>().and_then(image_core::Error::cause);
+    link.downcast_ref().or_else(below)
 }

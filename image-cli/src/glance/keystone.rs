@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::clouds::{Auth, Cloud, Credential, Domain, IMAGE_VERSIONS, Named, Scope, without_version};
 use super::exchange::{Answer, Exchange, Request, Verb};
+use super::retry::patiently;
 use super::secret::{HIDDEN, Secret};
-use super::session::patiently;
 use crate::error::{Advise, Context, bail, err};
 
 /// A token and what Keystone said with it.

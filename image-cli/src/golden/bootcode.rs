@@ -7,6 +7,8 @@
 //!
 //! Offsets as in GRUB 2's `include/grub/i386/pc/boot.h` and `grub-setup`.
 
+use image_core::fs::NewFile;
+
 use crate::error::{Context, bail};
 
 /// The size of a sector in bytes.
@@ -24,6 +26,24 @@ const DRIVE_CHECK: usize = 0x66;
 const BLOCK_LIST: usize = 0x1f4;
 /// Where core.img's second sector goes in memory, as a real-mode segment: 0x8200 / 16.
 const KERNEL_SEGMENT: u16 = 0x820;
+
+/// What goes beside the filesystem's files: into sectors and the EFI system partition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BootFiles {
+    /// boot.img and core.img, as GRUB made them.
+    pub(crate) bios: Option<BiosCode>,
+    /// The EFI system partition's files.
+    pub(crate) esp: Vec<NewFile>,
+}
+
+/// GRUB's code for a BIOS.
+#[derive(Debug, Clone)]
+pub(crate) struct BiosCode {
+    /// For the first sector.
+    pub(crate) boot_img: Vec<u8>,
+    /// For its partition.
+    pub(crate) core_img: Vec<u8>,
+}
 
 /// The first sector of a disk that has `current` there now: `boot_img` with the disk's own partition table, told that
 /// core.img begins at sector `core_lba`.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use image_core::fs::NewFile;
 
+use super::bootcode::{BiosCode, BootFiles};
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
 use super::shell::quoted;
@@ -34,24 +35,6 @@ const RELATIVE: &str = "/usr/bin/grub-mkrelpath";
 const ROOT_IS_A_FILESYSTEM: &str = "#!/bin/sh\nfor path; do :; done\nexec readlink -m -- \"$path\"\n";
 /// What the real ones are called while ours answer.
 const ASIDE: &str = ".goldimg";
-
-/// What goes beside the filesystem's files: into sectors and the EFI system partition.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct BootFiles {
-    /// boot.img and core.img, as GRUB made them.
-    pub(crate) bios: Option<BiosCode>,
-    /// The EFI system partition's files.
-    pub(crate) esp: Vec<NewFile>,
-}
-
-/// GRUB's code for a BIOS.
-#[derive(Debug, Clone)]
-pub(crate) struct BiosCode {
-    /// For the first sector.
-    pub(crate) boot_img: Vec<u8>,
-    /// For its partition.
-    pub(crate) core_img: Vec<u8>,
-}
 
 /// Writes what later steps build upon: `/etc/fstab`, so that the initrd brings the root filesystem's checker, and
 /// GRUB's settings. To be called before a kernel's initrd is made.

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::network::{Address, Networks, Upstream};
-use super::recipe::{Access, Base, Distribution, Recipe, Step};
+use super::recipe::{Access, Base, Recipe, Step};
 use super::shell::quoted;
 use super::tree::Tree;
 use super::{bootloader, cloud_init};
@@ -352,14 +352,6 @@ pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &Further) 
     }
     tree.remove(APT_CONF)?;
     Ok(())
-}
-
-/// The distribution's name, as its users write it.
-pub(crate) fn distribution_name(distribution: Distribution) -> &'static str {
-    match distribution {
-        Distribution::Debian => "debian",
-        Distribution::Ubuntu => "ubuntu",
-    }
 }
 
 #[cfg(test)]

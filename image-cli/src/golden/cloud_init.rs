@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::bootstrap::distribution_name;
 use super::recipe::{Distribution, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Advise, Context, err};
@@ -170,7 +169,7 @@ pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate
 
 /// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
 fn own(recipe: &Recipe) -> crate::Result<String> {
-    let distribution = distribution_name(recipe.base.distribution);
+    let distribution = recipe.base.distribution.name();
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
     let renderer = match recipe.base.distribution {
         Distribution::Debian => "networkd",

@@ -17,8 +17,8 @@ use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::fs::{NewFat, make_fat};
 use image_core::partition::{NewPartition, SECTOR_SIZE, kind, write_gpt};
 
+use super::bootcode::{BiosCode, BootFiles};
 use super::bootcode::{SECTOR, boot_sector, core_image};
-use super::bootloader::{BiosCode, BootFiles};
 use super::epoch::Epoch;
 use super::ext4::{self, Content};
 use super::identity::{Identity, Purpose};

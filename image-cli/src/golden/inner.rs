@@ -3,16 +3,15 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
-use super::build::{log_path, places};
 use super::environment::{self, Caller};
 use super::full::{self, Place, What};
 use super::log::Log;
-use super::order::{Order, Teller, Told};
+use super::order::{GRACE, Order, Teller, Told};
+use super::request::{log_path, places};
 use super::secrets::hidden::Hidden;
 use super::stages;
 use super::work_directory::WorkDirectory;
@@ -20,9 +19,6 @@ use crate::error::{Context, Record};
 use crate::monitor::{CancellationToken, Monitor};
 use crate::os_text::OsText;
 use crate::reexec;
-
-/// How long the work may take to stop before it is ended with all that it started.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// Does what the standard input says, and tells there what came of it.
 pub(crate) fn run() -> ExitCode {

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod base;
+mod beside;
 mod fields;
 mod keys;
 mod problem;
@@ -33,7 +34,7 @@ use toml::de::DeTable;
 
 pub(crate) use self::base::read_keys;
 use self::fields::{Fields, Walk};
-use self::problem::{Problem, place};
+use self::problem::{Problem, count, place};
 use self::remark::Place;
 pub(crate) use self::remark::{Remark, Role, Source};
 use super::recipe::Recipe;
@@ -50,7 +51,7 @@ pub struct Loaded {
     /// What it says, with every default.
     pub recipe: Recipe,
     /// The recipe's folder, without symbolic links: what `copy` names lies beneath it.
-    #[serde(with = "crate::os_text::path")]
+    #[serde(with = "crate::os_text")]
     pub(crate) folder: PathBuf,
     pub(crate) source: Source,
 }
@@ -144,14 +145,6 @@ impl Examined {
     /// "3 mistakes"
     pub fn count(&self) -> String {
         count(&self.problems)
-    }
-}
-
-/// "3 mistakes"
-fn count(problems: &[Problem]) -> String {
-    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
-        1 => "1 mistake".into(),
-        count => format!("{count} mistakes"),
     }
 }
 

@@ -25,8 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::environment;
 use super::epoch;
-use super::inner::GRACE;
-use super::order::{Order, Told};
+use super::order::{GRACE, Order, Told};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
 use crate::reexec;

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::build::Request;
 use super::environment;
 use super::epoch::Epoch;
 use super::load::Loaded;
 use super::recipe::uri::Credentials;
+use super::request::Request;
 use super::secrets::Secrets;
 use crate::error::{Context, Record, bail};
 use crate::mistake::Mistake;
@@ -27,6 +27,9 @@ use crate::variables::Variables;
 
 /// Which code speaks: a program may have been replaced since it was started.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the work may take to stop before it is ended with all that it started.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// All that inner knows of its caller.
 #[derive(Debug, Serialize, Deserialize)]

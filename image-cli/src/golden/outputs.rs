@@ -18,9 +18,9 @@ use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
 
-use super::build::{stem, version};
 use super::manifest::{ImageFile, Manifest, Origin};
 use super::recipe::{Compression, Output, OutputFormat};
+use super::request::{stem, version};
 use crate::error::{Advise, Context};
 use crate::monitor::Monitor;
 use crate::target_name::placed;

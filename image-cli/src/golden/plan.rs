@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::build::stem;
 use super::copies::Copies;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
 use super::load::Loaded;
 use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe};
+use super::request::stem;
 use super::solver::Total;
 use super::stages::Stage;
 use super::{bootloader, bootstrap, copies, steps};

@@ -202,6 +202,14 @@ pub enum Distribution {
 }
 
 impl Distribution {
+    /// Its name, as its users write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "debian",
+            Self::Ubuntu => "ubuntu",
+        }
+    }
+
     /// The components of its archive that an image has by default.
     pub(crate) fn components(self) -> &'static [&'static str] {
         match self {

@@ -21,12 +21,13 @@
 pub mod init;
 mod masks;
 mod privileges;
+mod restrict;
 mod root;
 mod secrets;
 mod syscalls;
 
 pub(crate) use masks::BOOT_ID;
-pub(crate) use root::add_flags;
+pub(crate) use restrict::add_flags;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};

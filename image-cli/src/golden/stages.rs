@@ -15,7 +15,6 @@ use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
 use super::bootstrap::further::Further;
-use super::build::Request;
 use super::disk::room::{self, When};
 use super::environment::Caller;
 use super::identity::Identity;
@@ -23,6 +22,7 @@ use super::load::Loaded;
 use super::log::Log;
 use super::manifest::Origin;
 use super::recipe::Access;
+use super::request::Request;
 use super::secrets::{Secrets, search};
 use super::tree::{Session, Tree};
 use super::{bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, warning};
+use super::finding::{Finding, warning};
 
 /// How a value must look.
 enum Form {

@@ -2,41 +2,19 @@
 //!
 //! What only a cloud gives is judged in `cloud.rs`, what must differ between boots in `clones.rs`.
 
+mod check;
 mod clones;
 mod cloud;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-
 use super::login::{Logins, public_keys};
 use super::report::Report;
 use super::setup::{Cdrom, Source};
 use crate::printable::brief;
+use check::check;
+pub use check::{Check, Verdict};
 pub(super) use clones::{Clone, judge_clones};
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// As it has to be.
-    Passed,
-    /// Not as it has to be.
-    Failed,
-    /// The boot did not get so far.
-    Unknown,
-}
-
-/// A check of one boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Its name, which stays the same from version to version.
-    pub name: &'static str,
-    /// What came of it.
-    pub verdict: Verdict,
-    /// What was seen; fit for a terminal.
-    pub evidence: String,
-}
 
 /// What was given to a guest.
 #[derive(Debug)]
@@ -152,15 +130,6 @@ fn failed_on_console(observed: &Observed) -> Option<Result<String, String>> {
         [] => observed.booted.map(|_| Ok("the console tells of none".to_owned())),
         units => Some(Err(units.join(", "))),
     }
-}
-
-fn check(name: &'static str, result: Option<Result<String, String>>) -> Check {
-    let (verdict, evidence) = match result {
-        None => (Verdict::Unknown, String::new()),
-        Some(Ok(evidence)) => (Verdict::Passed, evidence),
-        Some(Err(evidence)) => (Verdict::Failed, evidence),
-    };
-    Check { name, verdict, evidence: brief(&evidence, 200) }
 }
 
 fn console(observed: &Observed) -> Result<String, String> {

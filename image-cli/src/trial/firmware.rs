@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::machine::option;
-use super::programs::missing;
+use super::programs::{missing, option};
 use crate::error::{Context, Result};
 
 /// What starts the boot loader.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::accelerator::Accelerator;
 use super::neutron;
-use super::programs::Program;
+use super::programs::{Program, option};
 use super::qmp::{Event, Qmp};
 use super::setup::{Cdrom, DiskBus, Setup, Source};
 use crate::error::{Advise, Context, Result, err};
@@ -146,11 +146,6 @@ fn complaint(folder: &Path) -> String {
     // The kernel's words for a program that was ended are no complaint.
     let line = log.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("warning:"));
     line.map_or_else(|| "it said nothing".to_owned(), printable)
-}
-
-/// A value within one of QEMU's options, which commas separate.
-pub(super) fn option(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }
 
 fn arguments(plan: &Plan<'_>) -> Result<Vec<String>> {

@@ -4,6 +4,7 @@ use crate::error::{Advise, Result, err};
 use crate::programs;
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::process::Command;
 
 /// A program of the machine.
@@ -60,4 +61,9 @@ impl Program {
 /// The error of something that a package brings.
 pub(super) fn missing<T>(what: &str, package: &str) -> Result<T> {
     Err(err!("{what} is not installed")).hint(|| format!("sudo apt-get install {package}"))
+}
+
+/// A value within one of QEMU's options, which commas separate.
+pub(super) fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }

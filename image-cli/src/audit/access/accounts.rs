@@ -1,5 +1,8 @@
 //! Accounts: their passwords, wherever copies of them lie, and who they are.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use super::super::rule::{Finding, Judgement};
 use super::super::subject::Subject;
 
@@ -112,6 +115,17 @@ pub(super) fn users(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let told =
         |account: Account| Finding::new("/etc/passwd", format!("{} ({})", account.name, account.uid), fix);
     Ok(Judgement::of(people.map(told).collect(), "none"))
+}
+
+/// The homes of all accounts, and what lies where homes lie.
+pub(in super::super) fn homes(subject: &Subject<'_>) -> crate::Result<BTreeSet<PathBuf>> {
+    let mut homes: BTreeSet<PathBuf> = subject.view.matches("/home/*")?.into_iter().collect();
+    homes.insert("/root".into());
+    let accounts = accounts(subject)?;
+    homes.extend(
+        accounts.into_iter().map(|account| PathBuf::from(account.home)).filter(|home| home.is_absolute()),
+    );
+    Ok(homes)
 }
 
 #[cfg(test)]

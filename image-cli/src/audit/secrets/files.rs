@@ -5,9 +5,11 @@
 
 use std::path::PathBuf;
 
+use super::super::access::homes;
 use super::super::rule::{Finding, Judgement};
 use super::super::subject::Subject;
-use super::{REMOVE, homes};
+
+pub(super) const REMOVE: &str = "remove it, and make it invalid; --keep PATH if it is meant to be there";
 
 const SEAL: &str = "goldimg seal removes it; --keep PATH if it is meant to be there";
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::beside::beside;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::Problem;
 use super::remark::Role;
-use super::steps::beside;
 use super::{keys, rules};
 use crate::golden::recipe::{Base, Distribution, FurtherArchive};
 use crate::nearest::nearest;

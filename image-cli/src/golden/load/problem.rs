@@ -97,6 +97,14 @@ impl Problem {
     }
 }
 
+/// "3 mistakes"
+pub(super) fn count(problems: &[Problem]) -> String {
+    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+        1 => "1 mistake".into(),
+        count => format!("{count} mistakes"),
+    }
+}
+
 /// The line and the column, both from 1, of the byte at `at`. Columns are characters.
 pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::Problem;
-use super::{Loaded, count};
+use super::Loaded;
+use super::problem::{Problem, count};
 use crate::error::{Advise, err};
 use crate::mistake::Severity;
 use crate::monitor::Monitor;
@@ -47,7 +47,7 @@ pub(super) struct Place {
 /// The text that a recipe was read from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Source {
-    #[serde(with = "crate::os_text::path")]
+    #[serde(with = "crate::os_text")]
     pub(super) path: PathBuf,
     pub(super) text: String,
     pub(super) places: Vec<Place>,

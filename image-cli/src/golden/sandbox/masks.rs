@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount, mount_bind};
 
-use super::root::read_only;
+use super::restrict::read_only;
 use crate::error::Context;
 
 /// Dangerous, or telling of the kernel's inside.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount};
 
-use super::root::add_flags;
+use super::restrict::add_flags;
 use crate::error::Context;
 use crate::golden::secrets::{FOLDER, Secrets};
 

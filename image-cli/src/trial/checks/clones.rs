@@ -2,7 +2,7 @@
 
 use super::super::login::public_keys;
 use super::super::report::Report;
-use super::{Check, check};
+use super::check::{Check, check};
 
 /// What one boot says of itself.
 #[derive(Debug)]
