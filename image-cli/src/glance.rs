@@ -5,7 +5,7 @@
 //!                                   │  token, catalog │             │
 //!                                   ▼                 ▼             ├─ inspect     would Glance take it?
 //!                        exchange: http (sends)                     │
-//!                                  rehearsal (only shows)           └─ payload     bytes, hashed on the way
+//!                                  dry_run (only shows)             └─ payload     bytes, hashed on the way
 //! ```
 //!
 //! Rules that hold across these files:
@@ -16,15 +16,15 @@
 //! - Whatever goes wrong, an image that was begun is deleted, or named.
 
 pub mod clouds;
+pub(crate) mod dry_run;
+mod early_response;
 pub(crate) mod exchange;
 pub(crate) mod http;
 pub(crate) mod image_api;
 pub(crate) mod inspect;
 mod keystone;
-mod last_words;
 mod list;
 pub(crate) mod payload;
-pub(crate) mod rehearsal;
 mod retry;
 mod rotate;
 mod secret;
@@ -33,9 +33,9 @@ pub(crate) mod template;
 pub(crate) mod upload;
 
 pub use clouds::{Cloud, Environment};
+pub use dry_run::Shown;
 pub use image_api::{Image, Status, Visibility};
 pub use list::{Filter, images};
 pub use payload::converted::Target;
-pub use rehearsal::Shown;
 pub use rotate::Rotated;
 pub use upload::{Method, Outcome, Way};

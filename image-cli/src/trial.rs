@@ -14,19 +14,19 @@
 mod accelerator;
 mod checks;
 mod console;
+mod deadline;
 mod dhcp;
 mod firmware;
 mod guest;
+mod idle;
 mod login;
 mod machine;
 pub(crate) mod metadata;
 mod neutron;
 mod openstack;
-mod patience;
 mod programs;
 mod qmp;
 mod report;
-mod rest;
 mod seed;
 mod setup;
 
@@ -343,7 +343,7 @@ impl Trial<'_> {
             None => guest.power_off(self.accelerator.power_off_limit())?,
             Some(_) => None,
         };
-        let effective = guest.patience.spent();
+        let effective = guest.deadline.spent();
         let (console, booted) = (guest.console, guest.booted);
         let (report, reported) = guest.report.map_or((None, SystemTime::UNIX_EPOCH), |(r, at)| (Some(r), at));
         let observed = Observed {

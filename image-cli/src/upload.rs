@@ -20,11 +20,11 @@ use self::facts::Facts;
 use self::source::Sighted;
 use crate::error::{Advise, err};
 use crate::glance::clouds::Cloud;
+use crate::glance::dry_run::{DryRun, Shown};
 use crate::glance::exchange::Exchange;
 use crate::glance::http::Http;
 use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
 use crate::glance::payload::converted::Target;
-use crate::glance::rehearsal::{Rehearsal, Shown};
 use crate::glance::session::Session;
 use crate::glance::template;
 use crate::glance::upload::{self, Job, Outcome, Way};
@@ -117,10 +117,10 @@ pub fn plan(request: &Request, cloud: Option<&Cloud>, monitor: Monitor<'_>) -> c
     let ready = Ready::new(request, monitor)?;
     let unknown = Cloud::unknown();
     let older = request.replace.map(|_| ready.image.name.clone());
-    let rehearsal =
-        Rehearsal::new(cloud.unwrap_or(&unknown), cloud.is_some(), &request.way.stores, older.as_deref());
-    ready.send(&rehearsal, cloud.unwrap_or(&unknown), monitor)?;
-    Ok(rehearsal.requests())
+    let dry_run =
+        DryRun::new(cloud.unwrap_or(&unknown), cloud.is_some(), &request.way.stores, older.as_deref());
+    ready.send(&dry_run, cloud.unwrap_or(&unknown), monitor)?;
+    Ok(dry_run.requests())
 }
 
 /// An image that nothing speaks against, as far as is known without reading all of it.

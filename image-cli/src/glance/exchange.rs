@@ -237,7 +237,7 @@ pub(crate) trait Exchange {
     fn send(&self, request: &Request, stream: Option<Stream<'_>>) -> Result<Answer, Lost>;
 
     /// Whether nothing is really sent.
-    fn is_rehearsal(&self) -> bool {
+    fn is_dry_run(&self) -> bool {
         false
     }
 

@@ -9,8 +9,8 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, SendBody};
 
+use super::early_response::EarlyResponse;
 use super::exchange::{Answer, Exchange, HeaderText, Lost, Request, Stream};
-use super::last_words::LastWords;
 use crate::error::{Advise, Context, bail};
 
 /// A catalog or a page of 1000 images with long properties stays below.
@@ -36,7 +36,7 @@ pub(crate) struct Trust {
 #[derive(Debug)]
 pub(crate) struct Http {
     agent: Agent,
-    last_words: LastWords,
+    last_words: EarlyResponse,
 }
 
 impl Http {
@@ -65,7 +65,7 @@ impl Http {
             .timeout_recv_body(Some(STALL_TIMEOUT))
             .user_agent(concat!("goldimg/", env!("CARGO_PKG_VERSION")))
             .build();
-        let last_words = LastWords::default();
+        let last_words = EarlyResponse::default();
         let connector = DefaultConnector::new().chain(last_words.clone());
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         Ok(Self { agent, last_words })

@@ -63,7 +63,7 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// Of bytes that nobody read, in a rehearsal.
+    /// Of bytes that nobody read, in a dry run.
     pub(crate) fn unknown() -> Self {
         Self { md5: String::new(), sha256: String::new(), sha512: String::new(), len: 0 }
     }

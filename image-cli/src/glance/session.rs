@@ -38,8 +38,8 @@ impl<'a> Session<'a> {
         self.token.borrow().facts.project.clone()
     }
 
-    pub(crate) fn is_rehearsal(&self) -> bool {
-        self.exchange.is_rehearsal()
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.exchange.is_dry_run()
     }
 
     /// Waits, unless the work is to stop.

@@ -329,7 +329,7 @@ impl Upload<'_> {
                 (result, reader.finish())
             };
             match result {
-                Ok(answer) if self.session.is_rehearsal() && answer.is_success() => {
+                Ok(answer) if self.session.is_dry_run() && answer.is_success() => {
                     return Ok(Sent::Whole(Digests::unknown()));
                 }
                 Ok(answer) if answer.is_success() => return self.whole(digests),
@@ -396,7 +396,7 @@ impl Upload<'_> {
     }
 
     fn read_through(&self, what: &str) -> crate::Result<Digests> {
-        if self.session.is_rehearsal() {
+        if self.session.is_dry_run() {
             return Ok(Digests::unknown());
         }
         let progress = self.monitor.bytes(what, self.job.expected_len);
@@ -414,7 +414,7 @@ impl Upload<'_> {
 
     /// Compares what the cloud has with what was sent; whether there was something to compare.
     fn verify(&self, image: &Image, digests: &Digests) -> crate::Result<bool> {
-        if self.session.is_rehearsal() {
+        if self.session.is_dry_run() {
             return Ok(true);
         }
         let format = &self.job.image.disk_format;

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::full;
 use super::load::Loaded;
 use super::log::Log;
+use super::no_space;
 use super::order::Order;
 use super::request::{Request, log_path, places, stem};
 use super::secrets::Secrets;
@@ -54,9 +54,9 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     refuse_to_replace(request, loaded)?;
     let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
     let places = places(request, parent);
-    let log = full::explain(Log::create(&log_path(request, &loaded.recipe)), None, &places)?;
+    let log = no_space::explain(Log::create(&log_path(request, &loaded.recipe)), None, &places)?;
     work_directory::remove_abandoned(&[Path::new(work_directory::USUAL), parent], monitor);
-    let work = full::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
+    let work = no_space::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
     // Namespaces hide the control groups that this process is in.
     let order = Order::new(request, loaded, secrets, work.path(), memory::to_spare());
     let result = namespace::run_inside(&program, &order, monitor);

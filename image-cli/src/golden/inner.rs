@@ -8,11 +8,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use super::environment::{self, Caller};
-use super::full::{self, Place, What};
 use super::log::Log;
+use super::no_space::{self, Place, What};
 use super::order::{GRACE, Order, Teller, Told};
 use super::request::{log_path, places};
-use super::secrets::hidden::Hidden;
+use super::secrets::redact::Redactor;
 use super::stages;
 use super::work_directory::WorkDirectory;
 use crate::error::{Context, Record};
@@ -47,7 +47,7 @@ fn follow(orders: &UnixStream, caller: Caller, monitor: Monitor<'_>) -> crate::R
 fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<Vec<std::path::PathBuf>> {
     let (request, loaded, work) = (order.request(), order.loaded(), order.work());
     let log = Log::resume(&log_path(&request, &loaded.recipe))?
-        .hiding(Hidden::new(&order.secrets)?)
+        .hiding(Redactor::new(&order.secrets)?)
         .until(monitor.cancel());
     let _held = WorkDirectory::hold(&work)?;
     let on_disk = request.keep || request.work_parent.is_some();
@@ -63,7 +63,7 @@ fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<V
         caller,
         monitor,
     };
-    full::explain(stages::run(&build), Some(&build.log), &places)
+    no_space::explain(stages::run(&build), Some(&build.log), &places)
 }
 
 /// Signals that a terminal sends to all of its programs ask this one to stop, too. What it starts has them as usual.

@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::secrets::hidden::{Hidden, Stream};
+use super::secrets::redact::{Redactor, Stream};
 use super::shell;
 use crate::error::Context;
 use crate::monitor::CancellationToken;
@@ -42,7 +42,7 @@ const WRITING: &str = "writing the log file";
 pub(crate) struct Log {
     path: PathBuf,
     file: Arc<File>,
-    hidden: Hidden,
+    hidden: Redactor,
     cancel: CancellationToken,
 }
 
@@ -76,13 +76,13 @@ impl Log {
         Ok(Self {
             path: path.to_owned(),
             file: Arc::new(file),
-            hidden: Hidden::default(),
+            hidden: Redactor::default(),
             cancel: CancellationToken::new(),
         })
     }
 
     /// The same log, in which nobody sees what is `hidden`.
-    pub(crate) fn hiding(self, hidden: Hidden) -> Self {
+    pub(crate) fn hiding(self, hidden: Redactor) -> Self {
         Self { hidden, ..self }
     }
 
@@ -440,7 +440,8 @@ mod tests {
         std::fs::write(&file, "token-0123\n").unwrap();
         let asked = format!("token={}", file.display()).parse().unwrap();
         let log = log.hiding(
-            Hidden::new(&Secrets::read(&[asked], &crate::variables::Variables::of_tests()).unwrap()).unwrap(),
+            Redactor::new(&Secrets::read(&[asked], &crate::variables::Variables::of_tests()).unwrap())
+                .unwrap(),
         );
         log.note("with token-0123").unwrap();
         let script = "printf token-; sleep 0.2; printf '0123 '; echo token-0123 >&2; printf token-01; exit 3";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::epoch::Epoch;
-use super::full::{Place, What};
+use super::no_space::{Place, What};
 use super::recipe::Recipe;
 use super::secrets;
 use crate::variables::Variables;

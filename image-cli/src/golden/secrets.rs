@@ -4,7 +4,7 @@
 //! --secret NAME=FILE ─► outer ── the pipe that is inner's standard input ──► inner
 //!                                                                             ├─ /run/secrets/NAME in the steps that
 //!                                                                             │  ask for it (sandbox/secrets.rs)
-//!                                                                             ├─ stars in the log (hidden.rs)
+//!                                                                             ├─ stars in the log (redact.rs)
 //!                                                                             └─ looked for in the tree, before it
 //!                                                                                becomes a disk (search.rs)
 //! ```
@@ -12,7 +12,7 @@
 //! No command line, no environment and no disk has one on its way. What the caller lists is hidden and looked for
 //! whether or not a step asks for it.
 
-pub(crate) mod hidden;
+pub(crate) mod redact;
 pub(crate) mod search;
 
 use std::collections::BTreeMap;

@@ -11,13 +11,13 @@
 //! No right is needed and nothing is installed. Where no archive can be reached the answer is that it could not be asked.
 //! The lists stay for the next time; apt fetches what has changed.
 
+mod apt_output;
 mod root;
-mod said;
 
 use std::path::Path;
 
+use self::apt_output::{Refusal, refusals};
 use self::root::Root;
-use self::said::{Refusal, refusals};
 use super::bootstrap::sources::{Archive, keyring};
 use super::bootstrap::{self, further::Further};
 use super::disk::room;

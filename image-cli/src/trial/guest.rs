@@ -6,18 +6,18 @@
 //! rest ────┴─ nothing will come any more, that is clear ─► the boot came to nothing, and why
 //! ```
 //! What a guest has done is read from its two serial ports; whether it will do more, from what it takes of a processor
-//! (`rest.rs`). A limit is for guests that never rest.
+//! (`idle.rs`). A limit is for guests that never rest.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::console::{Console, Trouble};
+use super::deadline::Deadline;
+use super::idle::Idle;
 use super::login::{self, Logins};
 use super::machine::Machine;
-use super::patience::Patience;
 use super::qmp::Event;
 use super::report::{Report, Said};
-use super::rest::Rest;
 use super::seed::Key;
 use crate::error::{Context, Result};
 use crate::monitor::Stage;
@@ -54,8 +54,8 @@ pub(super) struct Guest<'a> {
     folder: &'a Path,
     stage: &'a Stage<'a>,
     expected: Expected<'a>,
-    pub(super) patience: Patience,
-    rest: Rest,
+    pub(super) deadline: Deadline,
+    rest: Idle,
     pub(super) console: Console,
     /// Its user data run.
     has_begun_to_report: bool,
@@ -73,8 +73,8 @@ impl<'a> Guest<'a> {
         expected: Expected<'a>,
         stage: &'a Stage<'a>,
     ) -> Self {
-        let patience = Patience::new(machine.pid(), limit);
-        let rest = Rest::new(machine.pid());
+        let deadline = Deadline::new(machine.pid(), limit);
+        let rest = Idle::new(machine.pid());
         let console = Console::new(expected == Expected::Report);
         let (has_begun_to_report, report, booted) = (false, None, None);
         Self {
@@ -82,7 +82,7 @@ impl<'a> Guest<'a> {
             folder,
             stage,
             expected,
-            patience,
+            deadline,
             rest,
             console,
             has_begun_to_report,
@@ -96,7 +96,7 @@ impl<'a> Guest<'a> {
         loop {
             self.look(None)?;
             if self.booted.is_none() && self.console.has_booted() {
-                self.booted = Some(self.patience.spent());
+                self.booted = Some(self.deadline.spent());
             }
             let said = Report::read(&self.folder.join("report.log")).context("reading the guest's report")?;
             match said {
@@ -110,7 +110,7 @@ impl<'a> Guest<'a> {
             if let Some(trouble) = self.trouble()? {
                 return self.came_to_nothing(trouble).map(Err);
             }
-            let is_over = self.patience.is_over();
+            let is_over = self.deadline.is_over();
             if self.expected == Expected::Boot
                 && self.booted.is_some()
                 && (is_over || self.rest.time() >= SETTLED)
@@ -122,7 +122,7 @@ impl<'a> Guest<'a> {
                 return Ok(Err(End { trouble: None, words }));
             }
             if is_over {
-                let words = format!("{} (waited {} s)", heard.too_late(), self.patience.limit().as_secs());
+                let words = format!("{} (waited {} s)", heard.too_late(), self.deadline.limit().as_secs());
                 return Ok(Err(End { trouble: None, words }));
             }
         }
@@ -145,14 +145,14 @@ impl<'a> Guest<'a> {
     }
 
     /// Waits a little, then reads the console; and says from time to time what is waited for.
-    fn look(&mut self, waiting: Option<(&str, &Patience)>) -> Result<()> {
+    fn look(&mut self, waiting: Option<(&str, &Deadline)>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(200));
         self.stage.check()?;
         let log = self.folder.join("console.log");
         let has_spoken = self.console.follow(&log).context("reading the guest's console")?;
         self.rest.observe(has_spoken);
-        let (awaited, patience) = waiting.unwrap_or_else(|| (self.heard().awaited(), &self.patience));
-        self.stage.waiting(awaited, patience.spent(), patience.limit());
+        let (awaited, deadline) = waiting.unwrap_or_else(|| (self.heard().awaited(), &self.deadline));
+        self.stage.waiting(awaited, deadline.spent(), deadline.limit());
         Ok(())
     }
 
@@ -172,8 +172,8 @@ impl<'a> Guest<'a> {
     pub(super) fn log_in(&mut self, key: &Key) -> Result<Option<Logins>> {
         match (&self.report, self.machine.ssh_port) {
             (Some((report, _)), Some(port)) => {
-                self.stage.waiting("a login", self.patience.spent(), self.patience.limit());
-                login::attempt(port, report, key, self.folder, &self.patience, self.stage.cancel()).map(Some)
+                self.stage.waiting("a login", self.deadline.spent(), self.deadline.limit());
+                login::attempt(port, report, key, self.folder, &self.deadline, self.stage.cancel()).map(Some)
             }
             _ => Ok(None),
         }
@@ -187,14 +187,14 @@ impl<'a> Guest<'a> {
             return Ok(None);
         }
         // A login prompt may come last of all.
-        let last = Patience::new(self.machine.pid(), limit / 3);
+        let last = Deadline::new(self.machine.pid(), limit / 3);
         while !self.console.login && !last.is_over() {
             self.look(Some(("its login prompt", &last)))?;
         }
         if self.is_off()? {
             return Ok(Some(Err("it went off by itself before".to_owned())));
         }
-        let patience = Patience::new(self.machine.pid(), limit);
+        let deadline = Deadline::new(self.machine.pid(), limit);
         if let Err(error) = self.machine.press_power_button() {
             // In this very moment.
             return if self.is_off()? {
@@ -204,10 +204,10 @@ impl<'a> Guest<'a> {
             };
         }
         loop {
-            self.look(Some(("it to switch itself off", &patience)))?;
-            match (self.is_off()?, patience.spent()) {
+            self.look(Some(("it to switch itself off", &deadline)))?;
+            match (self.is_off()?, deadline.spent()) {
                 (true, time) => return Ok(Some(Ok(time))),
-                (false, time) if patience.is_over() => {
+                (false, time) if deadline.is_over() => {
                     return Ok(Some(Err(format!("still on after {:.0} s", time.as_secs_f64()))));
                 }
                 _ => {}

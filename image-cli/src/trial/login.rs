@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::patience::Patience;
+use super::deadline::Deadline;
 use super::programs::Program;
 use super::report::Report;
 use super::seed::Key;
@@ -32,7 +32,7 @@ pub(super) fn attempt(
     report: &Report,
     key: &Key,
     folder: &Path,
-    patience: &Patience,
+    deadline: &Deadline,
     cancel: &CancellationToken,
 ) -> Result<Logins> {
     let known_hosts = folder.join("known_hosts");
@@ -62,7 +62,7 @@ pub(super) fn attempt(
     };
     let mut with_key = client(&["-i"]);
     with_key.arg(&key.path).args(["127.0.0.1", WHO_AM_I]);
-    let (status, out, err) = run(with_key, folder, patience, cancel)?;
+    let (status, out, err) = run(with_key, folder, deadline, cancel)?;
     let with_key = match status {
         Some(status) if status.success() || !out.trim().is_empty() => Ok(out.trim().replace('\n', ", ")),
         Some(_) => Err(err.trim().to_owned()),
@@ -70,7 +70,7 @@ pub(super) fn attempt(
     };
     let mut without = client(&["-o", "PreferredAuthentications=none", "-o", "PubkeyAuthentication=no"]);
     without.args(["127.0.0.1", "true"]);
-    let (status, _, err) = run(without, folder, patience, cancel)?;
+    let (status, _, err) = run(without, folder, deadline, cancel)?;
     let methods = match status {
         Some(status) if status.success() => Ok("none".to_owned()),
         _ => methods_of(&err).ok_or_else(|| err.trim().to_owned()),
@@ -104,11 +104,11 @@ fn methods_of(refusal: &str) -> Option<String> {
     Some(methods.to_owned())
 }
 
-/// Runs to the end, or until patience is over; then there is no status.
+/// Runs to the end, or until deadline is over; then there is no status.
 fn run(
     mut command: Command,
     folder: &Path,
-    patience: &Patience,
+    deadline: &Deadline,
     cancel: &CancellationToken,
 ) -> Result<(Option<ExitStatus>, String, String)> {
     let (out, err) = (folder.join("ssh.out"), folder.join("ssh.err"));
@@ -119,7 +119,7 @@ fn run(
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if patience.is_over() || cancel.is_cancelled() {
+        if deadline.is_over() || cancel.is_cancelled() {
             child.kill().and_then(|()| child.wait())?;
             break None;
         }

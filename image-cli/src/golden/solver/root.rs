@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::Total;
-use super::said::Said;
+use super::apt_output::Said;
 use crate::error::{Context, bail, err};
 use crate::golden::bootstrap::{self, fetching, further::Further, settings_of};
 use crate::golden::recipe::Base;

@@ -8,7 +8,7 @@ const AT_MOST: u32 = 4;
 
 /// A limit for one process, from now on.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Deadline {
     pid: u32,
     limit: Duration,
     started: Instant,
@@ -16,7 +16,7 @@ pub(super) struct Patience {
     delayed: Duration,
 }
 
-impl Patience {
+impl Deadline {
     /// Waits for process `pid` during `limit`.
     pub(super) fn new(pid: u32, limit: Duration) -> Self {
         Self { pid, limit, started: Instant::now(), delayed: delay(pid) }
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn waiting_ends() {
         let pid = std::process::id();
-        assert!(!Patience::new(pid, Duration::from_secs(3600)).is_over());
+        assert!(!Deadline::new(pid, Duration::from_secs(3600)).is_over());
         // A limit of nothing is over as soon as any time was spent.
-        let none = Patience::new(u32::MAX, Duration::ZERO);
+        let none = Deadline::new(u32::MAX, Duration::ZERO);
         while none.spent().is_zero() {}
         assert!(none.is_over());
     }

@@ -14,7 +14,7 @@ use super::secret::HIDDEN;
 const IMAGE_SERVICE: &str = "http://image-service.invalid";
 const IMAGE_SERVICE_SHOWN: &str = "{image service}";
 
-/// The project of the rehearsed token.
+/// The project of the dry run's token.
 const PROJECT: &str = "00000000000000000000000000000000";
 
 /// A request, as it would be sent.
@@ -34,9 +34,9 @@ pub struct Shown {
     pub data: Option<String>,
 }
 
-/// What is offered and found in the rehearsed cloud.
+/// What is offered and found in the made-up cloud.
 #[derive(Debug, Default)]
-pub(crate) struct Rehearsal {
+pub(crate) struct DryRun {
     noted: RefCell<Vec<Shown>>,
     /// The image created last, as Glance would describe it.
     image: RefCell<Value>,
@@ -50,7 +50,7 @@ pub(crate) struct Rehearsal {
     shows_tokens: bool,
 }
 
-impl Rehearsal {
+impl DryRun {
     /// `cloud` with these stores, and with one older image where it is to be replaced. Of a cloud that is not known no
     /// request for a token is shown.
     pub(crate) fn new(cloud: &Cloud, is_known: bool, stores: &[String], older: Option<&str>) -> Self {
@@ -139,7 +139,7 @@ impl Rehearsal {
 
     fn token(&self) -> Value {
         json!({ "token": {
-            "project": { "id": PROJECT, "name": "rehearsed" },
+            "project": { "id": PROJECT, "name": "dry-run" },
             "catalog": [{ "type": "image", "endpoints": [
                 { "interface": self.interface, "region_id": self.region, "url": IMAGE_SERVICE },
             ] }],
@@ -154,17 +154,17 @@ fn described(mut image: Value) -> Value {
     image
 }
 
-impl Exchange for Rehearsal {
+impl Exchange for DryRun {
     fn send(&self, request: &Request, stream: Option<Stream<'_>>) -> Result<Answer, Lost> {
         if self.shows_tokens || request.url.contains("/v2/") {
             self.note(request, stream.as_ref());
         }
         let (status, body) = self.answer(request);
-        let headers = vec![("x-subject-token".to_owned(), "rehearsed".to_owned())];
+        let headers = vec![("x-subject-token".to_owned(), "dry-run".to_owned())];
         Ok(Answer { status, headers, body: body.to_string().into_bytes() })
     }
 
-    fn is_rehearsal(&self) -> bool {
+    fn is_dry_run(&self) -> bool {
         true
     }
 

@@ -11,9 +11,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::patience;
+use super::deadline;
 
-/// Rest is counted in pieces of this length.
+/// Idle is counted in pieces of this length.
 const WINDOW: Duration = Duration::from_secs(5);
 /// A guest that idles takes up to a tenth of a processor when it is emulated; one that boots takes all of it.
 const AT_MOST_PERCENT: u128 = 25;
@@ -22,7 +22,7 @@ const TICKS_A_SECOND: u64 = 100;
 
 /// The rest of one process.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct Idle {
     pid: u32,
     window: Window,
     rest: Duration,
@@ -39,7 +39,7 @@ struct Window {
 
 impl Window {
     fn open(pid: u32) -> Self {
-        Self { began: Instant::now(), delayed: patience::delay(pid), worked: worked(pid) }
+        Self { began: Instant::now(), delayed: deadline::delay(pid), worked: worked(pid) }
     }
 
     /// For how long the process could work from here to `end`, and whether it rested; `None` before that was long
@@ -54,7 +54,7 @@ impl Window {
     }
 }
 
-impl Rest {
+impl Idle {
     pub(super) fn new(pid: u32) -> Self {
         Self { pid, window: Window::open(pid), rest: Duration::ZERO }
     }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn rest_adds_up_and_ends_with_work_or_a_word() {
-        let mut rest = Rest::new(std::process::id());
+        let mut rest = Idle::new(std::process::id());
         let mut take = |passed, worked, has_spoken| {
             rest.take(after(rest.window, passed, 0, worked), has_spoken);
             rest.time()

@@ -21,9 +21,9 @@ const LIMIT: usize = 64 * 1024;
 
 /// What was received after the last failed write.
 #[derive(Clone, Default)]
-pub(crate) struct LastWords(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct EarlyResponse(Arc<Mutex<Vec<u8>>>);
 
-impl LastWords {
+impl EarlyResponse {
     /// Forgets what an earlier request received.
     pub(crate) fn clear(&self) {
         self.put(Vec::new());
@@ -39,13 +39,13 @@ impl LastWords {
     }
 }
 
-impl fmt::Debug for LastWords {
+impl fmt::Debug for EarlyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LastWords")
+        f.write_str("EarlyResponse")
     }
 }
 
-impl<In: Transport> Connector<In> for LastWords {
+impl<In: Transport> Connector<In> for EarlyResponse {
     type Out = Listening<In>;
 
     fn connect(
@@ -61,7 +61,7 @@ impl<In: Transport> Connector<In> for LastWords {
 #[derive(Debug)]
 pub(crate) struct Listening<T> {
     inner: T,
-    heard: LastWords,
+    heard: EarlyResponse,
 }
 
 impl<T: Transport> Listening<T> {

@@ -15,7 +15,7 @@ const STARS: &[u8] = b"***";
 
 /// What is hidden.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Hidden(Option<Arc<Texts>>);
+pub(crate) struct Redactor(Option<Arc<Texts>>);
 
 struct Texts {
     finder: AhoCorasick,
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Texts {
     }
 }
 
-impl Hidden {
+impl Redactor {
     /// Hides every secret, and each of its lines.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Hidden {
 /// A text on its way.
 #[derive(Debug)]
 pub(crate) struct Stream<'a> {
-    hidden: &'a Hidden,
+    hidden: &'a Redactor,
     held: Vec<u8>,
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn however_it_comes_it_is_hidden() {
         let hidden =
-            Hidden::new(&secrets(&[("token", b"token-0123\n"), ("long", b"token-0123-and-more")])).unwrap();
+            Redactor::new(&secrets(&[("token", b"token-0123\n"), ("long", b"token-0123-and-more")])).unwrap();
         let said = b"to token-012 token-0123\ntoken-0123-and-more token-0123-and-mor";
         for size in 1..said.len() {
             let mut stream = hidden.stream();
@@ -131,23 +131,23 @@ mod tests {
             shown.extend(stream.end());
             assert_eq!(String::from_utf8(shown).unwrap(), "to token-012 ***\n*** ***-and-mor", "{size}");
         }
-        assert_eq!(Hidden::default().in_text(b"token-0123"), b"token-0123");
+        assert_eq!(Redactor::default().in_text(b"token-0123"), b"token-0123");
     }
 
     #[test]
     fn what_is_no_secret_is_shown_at_once() {
-        let hidden = Hidden::new(&secrets(&[("token", b"token-0123")])).unwrap();
+        let hidden = Redactor::new(&secrets(&[("token", b"token-0123")])).unwrap();
         assert_eq!(hidden.stream().take(b"Setting up curl ...\n"), b"Setting up curl ...\n");
         assert_eq!(hidden.stream().take(b"a t"), b"a ");
     }
 
     #[test]
     fn lines_of_a_key_are_hidden_and_what_names_it_is_not() {
-        let hidden = Hidden::new(&secrets(&[("key", KEY)])).unwrap();
+        let hidden = Redactor::new(&secrets(&[("key", KEY)])).unwrap();
         assert_eq!(hidden.in_text(b"> hkiG9w0BAQEFAASC <"), b"> *** <");
         assert_eq!(hidden.in_text(KEY), b"***\n");
         let names = b"-----BEGIN PRIVATE KEY-----\nanother";
         assert_eq!(hidden.in_text(names), names);
-        assert_eq!(format!("{hidden:?}"), "Hidden(Some(3 texts))");
+        assert_eq!(format!("{hidden:?}"), "Redactor(Some(3 texts))");
     }
 }
