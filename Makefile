@@ -32,7 +32,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-boot test-recipes test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-boot test-recipes test-library test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo "make test       install what the tests need, run all of them"
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
 	@echo "make test-recipes  build every recipe in recipes/ into $(OUT)/recipes/, and boot it alone and as OpenStack would"
+	@echo "make test-library  build, audit and boot the smallest recipe from a program of 30 lines, without goldimg"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
 	@echo "make check      formatting, lints, documentation, licences"
@@ -112,6 +113,11 @@ test-recipes: packages ready build
 	    $(GOLDIMG) test "$$image" && $(GOLDIMG) test --as openstack "$$image" || exit 1; \
 	  done; \
 	done
+
+# Some minutes, for both boots are emulated where there is no KVM.
+test-library: packages ready cargo
+	rm -rf $(OUT)/library
+	$(CARGO) run --release --locked --package image-cli --example minimal -- $(OUT)/library
 
 # A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.
 test-openstack: packages test-packages cargo

@@ -5,6 +5,7 @@
 //! tidy      the rules of the source tree, executed
 //! cli       what a user sees: help, errors, exit codes                (snapshots)
 //! recipes   the recipes of this project: understood, planned, in step with the schema
+//! library   the examples of docs/library.md
 //! install   what is installed, and the Debian package             (make, lintian)
 //! interop   they write, we read; we write, they judge                 (qemu-img and others)
 //! qemu_img  standing in for qemu-img: the same command lines, word for word  (qemu-img)
@@ -19,6 +20,7 @@ mod cli;
 mod golden;
 mod install;
 mod interop;
+mod library;
 mod openstack;
 mod qemu_img;
 mod recipes;

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! Rules that hold across these files:
-//! - A password, secret or token is a [`Secret`](secret::Secret) from where it is read to where it is sent;
+//! - A password, secret or token is a `Secret` (`secret.rs`) from where it is read to where it is sent;
 //!   nothing else can print it.
-//! - Every request goes through [`Exchange`](exchange::Exchange), so that what `--plan` shows is what would be sent.
+//! - Every request goes through an `Exchange` (`exchange.rs`), so that what `--plan` shows is what would be sent.
 //! - What a server says is not trusted: sizes are limited, identifiers checked before they become part of a path.
 //! - Whatever goes wrong, an image that was begun is deleted, or named.
 

@@ -22,7 +22,7 @@ impl fmt::Debug for OwnRule {
 }
 
 impl OwnRule {
-    /// A rule without which an image does not pass: its name, for reports and [`Expected::ignored`]; what holds in an image that
+    /// A rule without which an image does not pass: its name, for reports and [`Expected::ignored`](super::Expected::ignored); what holds in an image that
     /// keeps it; and how that is told. An error means that it could not be told, and the image does not pass either.
     pub fn must(
         name: &'static str,

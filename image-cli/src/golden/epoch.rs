@@ -21,7 +21,7 @@ impl Epoch {
         u32::try_from(seconds).ok().map(Self)
     }
 
-    /// What [`VARIABLE`] says, or now.
+    /// What `SOURCE_DATE_EPOCH` says, or now.
     ///
     /// # Errors
     /// If it is no number of seconds, or one past the year 2106.

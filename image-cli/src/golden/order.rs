@@ -334,7 +334,7 @@ mod tests {
         let order = Order::new(&request, &loaded, Secrets::default(), "/work".as_ref(), None);
         let mut line = serde_json::to_value(&order).unwrap();
         line["version"] = "0.0.1".into();
-        writeln!(ours, "{line}").unwrap();
+        ours.write_all(format!("{line}\n").as_bytes()).unwrap();
         let told = Order::receive(&theirs).unwrap_err().to_string();
         assert!(told.starts_with("this program was replaced while it ran: 0.0.1 began"), "{told}");
     }

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(refused(&recipe), "a name.toml has 2 mistakes");
         let copy = Copy {
             from: PathBuf::from("../etc/passwd"),
-            to: "/etc/".into(),
+            to: "/etc/passwd".into(),
             owner: None,
             mode: None,
             folder_mode: None,

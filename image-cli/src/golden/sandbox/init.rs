@@ -13,7 +13,7 @@ use crate::error::{Context, Record, err};
 use crate::os_text::OsText;
 use crate::reexec;
 
-/// Runs as init, started by [`Confined`](super::Confined), and answers with the exit code.
+/// Runs as init, started by a `Confined` program, and answers with the exit code.
 pub fn run() -> ExitCode {
     let Ok(mut socket) = reexec::standard_socket() else { return ExitCode::FAILURE };
     let verdict = match follow(&mut socket) {
