@@ -270,7 +270,7 @@ pub(crate) fn silent() -> Monitor<'static> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Mutex;
 
     use super::*;
@@ -278,7 +278,7 @@ mod tests {
 
     /// Keeps all that is told, without times.
     #[derive(Debug, Default)]
-    struct Recorder(Mutex<Vec<String>>);
+    pub(crate) struct Recorder(pub(crate) Mutex<Vec<String>>);
 
     impl Reporter for Recorder {
         fn report(&self, event: &Event<'_>) {

@@ -13,8 +13,9 @@ mod lz4;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
-use crate::error::{Context, bail};
 use lzma_rust2::XzReader;
+
+use crate::error::{Context, bail};
 
 /// More than any initrd unpacks to.
 const UNPACKED_LIMIT: u64 = 4 << 30;

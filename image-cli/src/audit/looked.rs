@@ -12,8 +12,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
-use crate::error::err;
 use serde::Serialize;
+
+use crate::error::err;
 
 /// So many places are told of a rule; of more, their number.
 const TOLD: usize = 100;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
 use image_core::block::BlockWrite;
 use image_core::format::FormatNode;
 use image_core::qcow2::Version;
@@ -13,7 +14,6 @@ use super::image::{WriteArgs, advised};
 use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// What can be changed.
 const KEYS: [&str; 5] = ["compat", "refcount_bits", "lazy_refcounts", "backing_file", "backing_fmt"];

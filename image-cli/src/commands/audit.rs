@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 
+use goldimg::audit::{self, Check, Expected, Profile, Report, Verdict};
+use goldimg::nearest::nearest;
+use goldimg::printable::printable;
 use image_core::format::Format;
 use serde_json::json;
 
 use super::choice::Choice;
 use crate::failure::FAILED;
 use crate::ui::Ui;
-use goldimg::audit::{self, Check, Expected, Profile, Report, Verdict};
-use goldimg::nearest::nearest;
-use goldimg::printable::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

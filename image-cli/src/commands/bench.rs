@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::bench::{Requests, Workload};
 use image_core::format::{Format, ImageWriter, References, Share, WriteOptions};
 use serde_json::json;
@@ -13,8 +15,6 @@ use serde_json::json;
 use super::image::{Backing, human_size};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::format::{Format, FormatNode, OpenOptions};
 use image_core::qcow2::Header;
 use image_core::qcow2::bitmap::{self, Bitmap, Bits};
@@ -13,8 +15,6 @@ use serde_json::json;
 use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use crate::failure::Advise;
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(

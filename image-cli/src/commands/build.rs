@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use goldimg::Variables;
+use goldimg::golden::{self, Asked, Request};
 
 use crate::failure::Advise;
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::Variables;
-use goldimg::golden::{self, Asked, Request};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

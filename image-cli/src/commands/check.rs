@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use goldimg::printable::printable;
 use image_core::ErrorKind;
 use image_core::format::{FormatNode, ProtocolNode};
 use image_core::qcow2::check::{CheckResult, Finding, Severity, check};
@@ -13,7 +14,6 @@ use serde_json::json;
 use super::image::{ImageArgs, human_size, unless_shared};
 use crate::failure::{Advise, FAILED};
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// The exit code of a corrupt image.
 const CORRUPT: u8 = 2;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use goldimg::golden::{self, Examined};
+use goldimg::mistake::Mistake;
 use serde::Serialize;
 
 use crate::failure::USAGE;
 use crate::ui::Ui;
-use goldimg::golden::{self, Examined};
-use goldimg::mistake::Mistake;
 
 #[derive(Debug, clap::Args)]
 #[command(

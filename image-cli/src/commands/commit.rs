@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use goldimg::printable::printable;
 use image_core::block::BlockRead;
 use image_core::format::{Commit, Image, OpenOptions, ProtocolNode, commit};
 use image_core::progress::Progress;
@@ -10,7 +11,6 @@ use image_core::progress::Progress;
 use super::image::{WriteArgs, advised};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// The command line of `goldimg commit`.
 #[derive(Debug, clap::Args)]

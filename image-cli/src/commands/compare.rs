@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use goldimg::printable::printable;
 use image_core::block::{BlockRead, ByteRange};
 use image_core::compare::{Comparison, Failed, Options, compare, first_difference_of_maps};
 use image_core::format::{Format, Image, Share};
@@ -14,7 +15,6 @@ use super::image::{Backing, human_size};
 use crate::failure::Advise;
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// The exit code of images that differ.
 const DIFFERENT: u8 = 1;

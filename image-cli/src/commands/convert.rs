@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
+use goldimg::size::Size;
 use image_core::block::{BlockRead, BlockWrite, DdRange, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
@@ -30,7 +31,6 @@ use super::image::Backing;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::size::Size;
 use options::{Format, Job};
 use output::Output;
 use source::Source;

@@ -8,6 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
+use goldimg::size::Size;
+use goldimg::target_name::Wish;
+use goldimg::target_name::placed;
 use image_core::block::{
     Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Preallocation, ZeroMode,
 };
@@ -19,10 +23,6 @@ use super::image_options::{FORMAT_HINT, ImageOptions, look_at};
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
-use goldimg::target_name::Wish;
-use goldimg::target_name::placed;
 
 /// The command line of `goldimg create`.
 #[derive(Debug, clap::Args)]

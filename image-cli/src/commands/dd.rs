@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::block::DdRange;
 
 use super::convert::{self, options::Format};
 use super::image::Backing;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 /// The bytes of a block where bs= does not say.
 const BLOCK_LEN: u64 = 512;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use goldimg::printable::printable;
 use image_core::ErrorKind;
 use image_core::format::{
     Format, FormatNode, Image, ImageWriter, OpenOptions, ProbeRule, ReferenceRule, References, Share,
@@ -13,7 +14,6 @@ use image_core::new_file::NewFile;
 
 use crate::failure::Advise;
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// The image, and how the answer is shown.
 #[derive(Debug, clap::Args)]

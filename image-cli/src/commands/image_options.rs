@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::block::Preallocation;
 use image_core::format::{Format, FormatNode, OpenOptions, Share};
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
 
 use crate::failure::{Advise, USAGE};
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 /// What to do where the format of a backing file is not known.
 pub(crate) const FORMAT_HINT: &str = "-F says what the backing file is, as in -F raw";

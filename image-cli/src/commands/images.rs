@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::upload::environment;
-use crate::ui::Ui;
 use goldimg::glance::{self, Filter, Image, clouds};
 use goldimg::size::Size;
+
+use super::upload::environment;
+use crate::ui::Ui;
 
 /// Arguments of `goldimg images`.
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
+use goldimg::facts;
+use goldimg::printable::printable;
 use image_core::block::BlockRead;
 use image_core::format::FormatNode;
 use image_core::qcow2::bitmap::{self, Bitmap};
@@ -12,8 +14,6 @@ use serde_json::{Map, Value, json};
 
 use super::image::{ImageArgs, human_size, unless_shared};
 use crate::ui::Ui;
-use goldimg::facts;
-use goldimg::printable::printable;
 
 #[derive(Debug, ClapArgs)]
 #[command(

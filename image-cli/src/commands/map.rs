@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::block::{BlockRead, ByteRange, MapEntry};
 use image_core::map::Map;
 use serde_json::json;
 
 use super::image::{Backing, ImageArgs, human_size};
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 /// Text is written in pieces of so many bytes: a map can have millions of lines.
 const PIECE: usize = 64 * 1024;

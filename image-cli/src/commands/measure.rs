@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use goldimg::size::Size;
 use image_core::block::{BlockRead, Preallocation};
 use image_core::convert::Options;
 use image_core::format::{Image, Share};
@@ -18,7 +19,6 @@ use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::size::Size;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::build::cache;
-use crate::failure;
-use crate::ui::Ui;
 use goldimg::Variables;
 use goldimg::golden::recipe::Access;
 use goldimg::golden::{self, Archive, Copies, Epoch, Partition, Plan};
 use goldimg::size::Size;
+
+use super::build::cache;
+use crate::failure;
+use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
 #[command(

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
+use goldimg::printable::printable;
 use image_core::block::BlockRead;
 use image_core::format::{Differences, Format, Image, NewBacking, OpenOptions, ProtocolNode, rebase};
 use image_core::progress::Progress;
@@ -13,7 +14,6 @@ use super::image_options::look_at;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// The command line of `goldimg rebase`.
 #[derive(Debug, clap::Args)]

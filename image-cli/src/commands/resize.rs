@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
+use goldimg::size::{Size, SizeError};
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Preallocation};
 use image_core::format::ImageWriter;
 
 use super::image::{WriteArgs, human_size};
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::{Size, SizeError};
 
 /// The command line of `goldimg resize`.
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::ui::Ui;
 use goldimg::golden::schema;
+
+use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  goldimg schema > recipe.schema.json\n\n\

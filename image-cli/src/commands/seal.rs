@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use goldimg::printable::printable;
+use goldimg::seal::{self, Chosen, OPERATIONS, Request};
 use serde_json::json;
 
 use super::audit::{Audited, as_json, ended, table};
 use super::image::human_size;
 use crate::interrupt;
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::seal::{self, Chosen, OPERATIONS, Request};
 
 /// The option that only says what there is.
 const LIST: &str = "list";

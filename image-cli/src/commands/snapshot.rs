@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use goldimg::facts;
+use goldimg::printable::printable;
 use image_core::format::{Format, FormatNode};
 use image_core::qcow2::Header;
 use image_core::qcow2::snapshot::{self, Snapshot};
@@ -13,8 +15,6 @@ use super::image::{ImageArgs, Unclosed, human_size, unless_shared};
 use super::info;
 use crate::failure::Advise;
 use crate::ui::Ui;
-use goldimg::facts;
-use goldimg::printable::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(

@@ -7,11 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use serde::Serialize;
-
-use super::choice::{Choice, values};
-use crate::failure::{Advise, FAILED, USAGE};
-use crate::ui::Ui;
 use goldimg::audit::{Attachment, Drivers, Finding, FirstBoot};
 use goldimg::printable::printable;
 use goldimg::size::Size;
@@ -19,6 +14,11 @@ use goldimg::trial::{
     self, Accelerator, Attachable, Boot, Cdrom, Check, DiskBus, Firmware, Outcome, Settings, Setup, Source,
     Verdict,
 };
+use serde::Serialize;
+
+use super::choice::{Choice, values};
+use crate::failure::{Advise, FAILED, USAGE};
+use crate::ui::Ui;
 
 /// Image properties.
 type Properties = BTreeMap<&'static str, &'static str>;

@@ -14,10 +14,11 @@
 
 use std::path::Path;
 
-use crate::error::{Advise, Context, err};
 use image_core::block::{BlockRead, FileDisk};
 use image_core::qcow2::layout::INCOMPATIBLE_EXTENDED_L2;
 use image_core::qcow2::{Header, Unsupported};
+
+use crate::error::{Advise, Context, err};
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,11 @@
 //!
 //! The programs of the tree have an environment of their own (`tree.rs`).
 
-use crate::error::Context;
-use crate::variables::Variables;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit, umask};
+
+use crate::error::Context;
+use crate::variables::Variables;
 
 /// What a new file of the image can be read by, unless told otherwise.
 const UMASK: Mode = Mode::from_raw_mode(0o022);

@@ -3,10 +3,11 @@
 //! Everything in an image that has a date has this one, or an earlier one of its own
 //! (<https://reproducible-builds.org/specs/source-date-epoch/>).
 
-use crate::error::{Advise, err};
-use crate::variables::Variables;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Advise, err};
+use crate::variables::Variables;
 
 /// The variable that fixes the build's date.
 pub(crate) const VARIABLE: &str = "SOURCE_DATE_EPOCH";

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use goldimg::facts;
+use goldimg::printable::printable;
 use image_core::qcow2::snapshot::Snapshot;
 use jiff::tz::TimeZone;
 
 use super::size;
-use goldimg::facts;
-use goldimg::printable::printable;
 
 /// The table, with its heading.
 pub(super) fn of(snapshots: &[Snapshot]) -> String {

@@ -1,5 +1,6 @@
 //! What goes wrong, in QEMU's words where it knows the same rule.
 
+use goldimg::printable::printable;
 use image_core::Error;
 use image_core::block::InUse;
 use image_core::format::ReferenceRule;
@@ -8,7 +9,6 @@ use image_core::qcow2::{Corrupt, Region, UnknownFeatures, Unsupported};
 use rustls::CertificateError;
 
 use super::bytes;
-use goldimg::printable::printable;
 
 /// The operating system's words for an error, as `strerror(3)` has them.
 pub(super) fn of_system(error: &std::io::Error) -> String {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::error::bail;
 use image_core::Result;
 use image_core::block::{BlockRead, ByteRange, Extents};
+
+use crate::error::bail;
 
 /// A part, and where it is.
 type Part = (ByteRange, Arc<dyn BlockRead>);

@@ -9,11 +9,12 @@
 //! (9.14), 4361 (6.1) and 8415 (21.2). Two clones that call themselves the same get each other's addresses.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use crate::error::Context;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+
+use crate::error::Context;
 
 /// How much of a capture is read: requests for addresses come first.
 const LIMIT: u64 = 64 << 20;

@@ -1,11 +1,12 @@
 //! The programs that a trial starts, and the packages that have them.
 
-use crate::error::{Advise, Result, err};
-use crate::programs;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+
+use crate::error::{Advise, Result, err};
+use crate::programs;
 
 /// A program of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::error::{Context, Result, bail, err};
 use crate::monitor::CancellationToken;
-use serde_json::{Value, json};
 
 /// QEMU answers at once, or it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::format::{Format, FormatNode, Image};
 use image_core::qcow2::bitmap::{self, Bitmap};
@@ -15,7 +16,6 @@ use super::options::Job;
 use super::output::Output;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-use goldimg::printable::printable;
 
 /// Bitmaps that are going to be copied.
 pub(super) struct Bitmaps {

@@ -4,6 +4,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
+use goldimg::size::Size;
+use goldimg::target_name::Wish;
 use image_core::format::Image;
 use image_core::nbd::Address;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
@@ -13,8 +15,6 @@ use super::Args;
 use super::output::Output;
 use crate::failure::Advise;
 use crate::ui::Ui;
-use goldimg::size::Size;
-use goldimg::target_name::Wish;
 
 /// The keys of `-o`, as in qemu-img.
 const KEYS: [&str; 4] = ["cluster_size", "compression_type", "compat", "refcount_bits"];

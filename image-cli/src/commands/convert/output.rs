@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use goldimg::target_name::placed;
 use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
 use image_core::format::{ImageWriter, ProtocolNode, References, WriteOptions};
@@ -18,7 +19,6 @@ use super::options::Format;
 use crate::commands::image::{Unclosed, tell_of_other_names};
 use crate::failure::Advise;
 use crate::ui::Ui;
-use goldimg::target_name::placed;
 
 /// The target in the making. A file that is not kept is removed.
 #[derive(Debug)]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use goldimg::printable::printable;
+use goldimg::size::Size;
 use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited, Salvage, Window};
 use image_core::format::Image;
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
@@ -17,8 +19,6 @@ use super::bitmaps::Bitmaps;
 use super::options::Format;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-use goldimg::printable::printable;
-use goldimg::size::Size;
 
 /// The disk that is converted.
 pub(super) struct Source<'a> {

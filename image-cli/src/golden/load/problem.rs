@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+
 use crate::golden::recipe::uri::masked;
 use crate::mistake::{Mistake, Severity};
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

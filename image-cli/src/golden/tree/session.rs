@@ -11,6 +11,7 @@
 //! end with it, even if it is killed.
 
 use std::ffi::CString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,7 +26,6 @@ use crate::golden::log::{Program, Running};
 use crate::golden::network::Networks;
 use crate::golden::recipe::Access;
 use crate::golden::sandbox::{BOOT_ID, Confined, add_flags};
-use std::ffi::OsStr;
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 5] = [

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use goldimg::facts;
 use image_core::block::BlockRead;
 use image_core::format::{Format, FormatNode, ProtocolNode};
 use image_core::qcow2::Header;
@@ -12,7 +13,6 @@ use serde_json::{Map, Value, json};
 use crate::qemu_img::failure::Failure;
 use crate::qemu_img::node::{Layer, Node, backing_path};
 use crate::qemu_img::{bytes, words};
-use goldimg::facts;
 
 /// Raw images are counted in units of so many bytes.
 const SECTOR: u64 = 512;

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use goldimg::printable::printable;
 use serde_json::Value;
 
 use super::facts::{Facts, OfQcow2};
 use crate::qemu_img::{json, size, snapshot_list};
-use goldimg::printable::printable;
 
 /// All of it, with a line break at the end.
 pub(super) fn of(facts: &Facts) -> String {
