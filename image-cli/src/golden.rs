@@ -14,6 +14,7 @@ mod build;
 mod cloud_init;
 pub(crate) mod copies;
 pub(crate) mod disk;
+mod distribution;
 mod environment;
 pub(crate) mod epoch;
 pub(crate) mod ext4;

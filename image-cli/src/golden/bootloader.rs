@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use image_core::fs::NewFile;
 
 use super::bootcode::{BiosCode, BootFiles};
+use super::distribution::PackageSet;
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
 use super::shell::quoted;
@@ -253,10 +254,7 @@ fn copy(from: &PathBuf, to: &PathBuf) -> crate::Result<()> {
 /// The EFI system partition: the firmware's default path has the shim, which starts the GRUB beside it, which looks
 /// for its menu in the distribution's folder. No fallback program: it would reboot to write boot entries.
 fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Result<Vec<NewFile>> {
-    let vendor = match distribution {
-        Distribution::Debian => "debian",
-        Distribution::Ubuntu => "ubuntu",
-    };
+    let vendor = distribution.facts().efi_folder;
     let signed = [
         ("EFI/BOOT/BOOTX64.EFI", "/usr/lib/shim/shimx64.efi.signed", "shim-signed"),
         (
@@ -284,44 +282,21 @@ fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Resu
 /// The packages without which the image does not boot, grow and stop: kernel, initramfs, init, boot loaders.
 /// In alphabetical order, without repetitions.
 pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
-    let mut packages: Vec<String> = [
-        "cloud-guest-utils", // growpart: the root partition grows at the first boot
-        "dbus",              // logind hears of the power button only with it
-        "e2fsprogs",         // resize2fs and fsck of the root filesystem
-        "grub2-common",      // update-grub, for kernels that come later
-        "initramfs-tools",
-        "kmod",
-        "systemd-sysv",
-        "udev",
-        "zstd", // packs the initrd
-    ]
-    .map(String::from)
-    .into();
-    packages.push(recipe.boot.kernel.clone().unwrap_or_else(|| default_kernel(recipe).into()));
-    for firmware in &recipe.boot.firmware {
-        match firmware {
-            Firmware::Bios => packages.push("grub-pc-bin".into()),
-            Firmware::Uefi => {
-                packages.extend(["grub-efi-amd64-signed", "shim-signed"].map(String::from));
-            }
-        }
-    }
-    // Debian's package for images with both: its scripts renew the boot loaders on a running machine, not in a chroot.
-    let both = [Firmware::Bios, Firmware::Uefi].iter().all(|one| recipe.boot.firmware.contains(one));
-    if both && recipe.base.distribution == Distribution::Debian {
-        packages.push("grub-cloud-amd64".into());
-    }
+    let (facts, firmware) = (recipe.base.distribution.facts(), &recipe.boot.firmware);
+    let starts = |one| firmware.contains(&one);
+    let sets = [
+        (PackageSet::Boot, true),
+        (PackageSet::Bios, starts(Firmware::Bios)),
+        (PackageSet::Uefi, starts(Firmware::Uefi)),
+        (PackageSet::BiosAndUefi, starts(Firmware::Bios) && starts(Firmware::Uefi)),
+    ];
+    let wanted = sets.into_iter().filter(|(_, wanted)| *wanted);
+    let named = wanted.flat_map(|(set, _)| facts.packages(set, &recipe.base.release));
+    let mut packages: Vec<String> = named.map(String::from).collect();
+    packages.push(recipe.boot.kernel.clone().unwrap_or_else(|| facts.kernel.into()));
     packages.sort();
     packages.dedup();
     packages
-}
-
-/// The distribution's kernel for virtual machines.
-fn default_kernel(recipe: &Recipe) -> &'static str {
-    match recipe.base.distribution {
-        Distribution::Debian => "linux-image-cloud-amd64",
-        Distribution::Ubuntu => "linux-image-virtual",
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use super::distribution::Facts;
 use super::network::{Address, Networks, Upstream};
 use super::recipe::{Access, Base, Recipe, Step};
 use super::shell::quoted;
@@ -76,11 +77,10 @@ const APT_OPTIONS: [&str; 5] = [
 /// # Errors
 /// If they are not, with the command that installs them.
 pub fn check(base: &Base) -> crate::Result<()> {
-    let keyring = sources::keyring(base.distribution);
+    let Facts { keyring, keyring_package: package, .. } = base.distribution.facts();
     if Path::new(keyring).exists() {
         return Ok(());
     }
-    let package = sources::keyring_package(base.distribution);
     Err(err!("the keys of the archive, {keyring} (package {package}), are not installed"))
         .hint(|| format!("sudo apt-get install {package}"))
 }

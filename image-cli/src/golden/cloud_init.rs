@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::recipe::{Distribution, Recipe, Step};
+use super::distribution::PackageSet;
+use super::recipe::{Base, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
@@ -76,21 +77,8 @@ ff02::2 ip6-allrouters
 
 /// The packages that configuring a machine at its first boot needs.
 pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
-    let mut packages = vec![
-        "cloud-init",
-        "iproute2",
-        "isc-dhcp-client", // cloud-init asks for metadata before the network is configured
-        "libnss-resolve",
-        "libpam-systemd", // sessions end when the machine stops
-        "netbase",
-        "openssh-server",
-        "sudo", // of the default user
-        "systemd-resolved",
-    ];
-    if recipe.base.distribution == Distribution::Debian && recipe.base.release == "bullseye" {
-        // There it is part of systemd.
-        packages.retain(|package| *package != "systemd-resolved");
-    }
+    let Base { distribution, release, .. } = &recipe.base;
+    let mut packages: Vec<&str> = distribution.facts().packages(PackageSet::FirstBoot, release).collect();
     if !names_a_time_service(recipe) {
         packages.push(DEFAULT_TIME_SERVICE);
     }
@@ -171,10 +159,6 @@ pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate
 fn own(recipe: &Recipe) -> crate::Result<String> {
     let distribution = recipe.base.distribution.name();
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
-    let renderer = match recipe.base.distribution {
-        Distribution::Debian => "networkd",
-        Distribution::Ubuntu => "netplan",
-    };
     let config = json!({
         "datasource_list": recipe.cloud_init.datasources,
         "disable_root": true,
@@ -190,7 +174,7 @@ fn own(recipe: &Recipe) -> crate::Result<String> {
                 "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
                 "shell": "/bin/bash",
             },
-            "network": { "renderers": [renderer] },
+            "network": { "renderers": [recipe.base.distribution.facts().network_renderer] },
         },
     });
     let text = serde_json::to_string_pretty(&config).context("writing cloud-init's configuration")?;

@@ -11,19 +11,8 @@ use std::collections::BTreeMap;
 
 use super::epoch::Epoch;
 use super::manifest::Package;
-use super::recipe::{Distribution, Firmware, Recipe};
+use super::recipe::{Firmware, Recipe};
 use crate::audit::drivers::Drivers;
-
-/// Version numbers of releases by their code names: what `os_version` is to hold.
-const RELEASES: &[(&str, &str)] = &[
-    ("bullseye", "11"),
-    ("bookworm", "12"),
-    ("trixie", "13"),
-    ("forky", "14"),
-    ("focal", "20.04"),
-    ("jammy", "22.04"),
-    ("noble", "24.04"),
-];
 
 /// The properties of an image of `recipe`. `drivers` are those of its kernels, where they are known.
 pub(crate) fn properties(
@@ -33,11 +22,9 @@ pub(crate) fn properties(
     drivers: Option<&Drivers>,
 ) -> BTreeMap<String, String> {
     let release = recipe.base.release.as_str();
-    let version = RELEASES.iter().find(|(name, _)| *name == release).map_or(release, |(_, version)| *version);
-    let distribution = match recipe.base.distribution {
-        Distribution::Debian => "debian",
-        Distribution::Ubuntu => "ubuntu",
-    };
+    let facts = recipe.base.distribution.facts();
+    let version = facts.release(release).and_then(|known| known.version).unwrap_or(release);
+    let distribution = facts.name;
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
     let built = epoch.date_time();
     let mut properties = BTreeMap::from([

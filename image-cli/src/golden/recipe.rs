@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::uri::Uri;
+use super::distribution::{DEBIAN, Facts, UBUNTU};
 use crate::size::Size;
 
 /// The architecture of all images, as Debian calls it.
@@ -73,7 +74,7 @@ impl Recipe {
             base: Base {
                 distribution,
                 release: release.into(),
-                components: distribution.components().iter().map(|&name| name.to_owned()).collect(),
+                components: distribution.facts().components.iter().map(|&name| name.to_owned()).collect(),
                 mirror: None,
                 packages: Vec::new(),
                 archives: Vec::new(),
@@ -202,20 +203,20 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// Its name, as its users write it.
-    pub(crate) fn name(self) -> &'static str {
+    /// All that there are.
+    pub(crate) const ALL: [Self; 2] = [Self::Debian, Self::Ubuntu];
+
+    /// What is known of it.
+    pub(crate) fn facts(self) -> &'static Facts {
         match self {
-            Self::Debian => "debian",
-            Self::Ubuntu => "ubuntu",
+            Self::Debian => &DEBIAN,
+            Self::Ubuntu => &UBUNTU,
         }
     }
 
-    /// The components of its archive that an image has by default.
-    pub(crate) fn components(self) -> &'static [&'static str] {
-        match self {
-            Self::Debian => &["main"],
-            Self::Ubuntu => &["main", "universe"],
-        }
+    /// Its name, as its users write it.
+    pub(crate) fn name(self) -> &'static str {
+        self.facts().name
     }
 }
 

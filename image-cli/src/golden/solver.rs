@@ -18,7 +18,7 @@ use std::path::Path;
 
 use self::apt_output::{Refusal, refusals};
 use self::root::Root;
-use super::bootstrap::sources::{Archive, keyring};
+use super::bootstrap::sources::Archive;
 use super::bootstrap::{self, further::Further};
 use super::disk::room;
 use super::load::{Loaded, Remark, Role};
@@ -71,7 +71,7 @@ pub(crate) fn ask(
     let Some(archive) = Archive::of_the_build(base) else {
         return Ok(Outcome::Unasked("this machine's apt knows no archive of the distribution".into()));
     };
-    let keys = keyring(base.distribution);
+    let keys = base.distribution.facts().keyring;
     if !Path::new(keys).exists() {
         return Ok(Outcome::Unasked(format!("the keys of the archive, {keys}, are not installed")));
     }

@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::local::beneath;
-use super::sources::{Archive, keyring};
+use super::sources::Archive;
 use crate::error::{Advise, Context, err};
 use crate::golden::load::read_keys;
 use crate::golden::recipe::{Base, Uri};
@@ -77,7 +77,7 @@ impl Further {
                 suites: archive.suites.clone(),
                 components: archive.components.clone(),
                 keys,
-                usual_keys: keyring(base.distribution),
+                usual_keys: base.distribution.facts().keyring,
                 keep: archive.keep,
             });
         }

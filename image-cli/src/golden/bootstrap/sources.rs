@@ -57,11 +57,11 @@ impl Archive {
         }
     }
 
-    /// `mirror`, with the security updates from where `other` has them: Debian's are an archive of their own.
+    /// `mirror`, with the security updates from where `other` has them, if they are an archive of their own.
     fn with_mirror(base: &Base, mirror: &Uri, other: Option<Self>) -> Self {
-        let security = match base.distribution {
-            Distribution::Debian => other.and_then(|other| other.security),
-            Distribution::Ubuntu => Some(mirror.clone()),
+        let security = match base.distribution.facts().mirrors_have_security {
+            true => Some(mirror.clone()),
+            false => other.and_then(|other| other.security),
         };
         Self { main: mirror.clone(), security }
     }
@@ -103,44 +103,20 @@ impl Archive {
     /// The lines of a sources.list for `base`, without names and passwords.
     pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
         let components = base.components.join(" ");
-        let keyring = keyring(base.distribution);
-        let release = &base.release;
-        [
-            (Some(&self.main), release.clone()),
-            (Some(&self.main), format!("{release}-updates")),
-            (self.security.as_ref(), format!("{release}-security")),
-        ]
-        .into_iter()
-        .filter_map(|(uri, suite)| Some(format!("deb [signed-by={keyring}] {} {suite} {components}", uri?)))
-        .collect()
-    }
-}
-
-/// The keys a distribution signs its archive with, in its images and on machines that install them.
-pub(crate) fn keyring(distribution: Distribution) -> &'static str {
-    match distribution {
-        Distribution::Debian => "/usr/share/keyrings/debian-archive-keyring.gpg",
-        Distribution::Ubuntu => "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-    }
-}
-
-/// The package of [`keyring`].
-pub(crate) fn keyring_package(distribution: Distribution) -> &'static str {
-    match distribution {
-        Distribution::Debian => "debian-archive-keyring",
-        Distribution::Ubuntu => "ubuntu-keyring",
+        let facts = base.distribution.facts();
+        let (own, security) = facts.suites(&base.release);
+        let own = own.into_iter().map(|suite| (&self.main, suite));
+        let line = |(uri, suite)| format!("deb [signed-by={}] {uri} {suite} {components}", facts.keyring);
+        own.chain(self.security.as_ref().zip(security)).map(line).collect()
     }
 }
 
 /// Whether an archive is the distribution's own or a mirror of it, not somebody else's packages for it.
 fn is_of(distribution: Distribution, uri: &str, signed_by: Option<&str>) -> bool {
-    let names: &[&str] = match distribution {
-        Distribution::Debian => &["debian", "debian-security"],
-        Distribution::Ubuntu => &["ubuntu"],
-    };
+    let facts = distribution.facts();
     let remote = ["http://", "https://", "file:", "copy:"].iter().any(|scheme| uri.starts_with(scheme));
     let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    remote && (names.contains(&last) || signed_by == Some(keyring(distribution)))
+    remote && (facts.archives.contains(&last) || signed_by == Some(facts.keyring))
 }
 
 /// The servers from which the apt configured at `etc_apt` takes packages.

@@ -14,9 +14,6 @@ use super::{keys, rules};
 use crate::golden::recipe::{Base, Distribution, FurtherArchive};
 use crate::nearest::nearest;
 
-const DEBIAN: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
-const UBUNTU: &[&str] = &["focal", "jammy", "noble", "questing", "resolute"];
-
 /// The types of debconf's questions that can be answered beforehand, and `seen` (debconf-set-selections(1)).
 const QUESTIONS: &[&str] =
     &["string", "boolean", "select", "multiselect", "note", "text", "password", "error", "seen"];
@@ -26,7 +23,7 @@ const LARGEST_KEYS: u64 = 1 << 20;
 /// `[base]`.
 pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     let mut fields = Fields::of(walk, value, "[base]")?;
-    let known = [("debian", Distribution::Debian), ("ubuntu", Distribution::Ubuntu)];
+    let known = Distribution::ALL.map(|distribution| (distribution.name(), distribution));
     let distribution =
         fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
             choice(walk, value, &known)
@@ -53,7 +50,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
     fields.finish(|key| keys::home(key, "[base]"));
     let distribution = distribution?;
-    let usual = distribution.components();
+    let usual = distribution.facts().components;
     Some(Base {
         distribution,
         release: release?,
@@ -67,18 +64,17 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
 
 /// A release that its distribution is not known to have. It may be newer than this program, so it is only doubted.
 fn doubt_release(distribution: Distribution, release: &str, value: &Value<'_>) -> Option<Problem> {
-    let (own, others, other) = match distribution {
-        Distribution::Debian => (DEBIAN, UBUNTU, "Ubuntu"),
-        Distribution::Ubuntu => (UBUNTU, DEBIAN, "Debian"),
-    };
-    if own.contains(&release) {
+    let own = distribution.facts();
+    if own.release(release).is_some() {
         return None;
     }
+    let other =
+        Distribution::ALL.map(Distribution::facts).into_iter().find(|other| other.release(release).is_some());
     let problem = Problem::warning(value.span(), format!("{release:?} is no release that is known here"));
-    Some(match nearest(release, own.iter().copied()) {
-        _ if others.contains(&release) => problem.label(format!("a release of {other}")),
-        Some(near) => problem.label(format!("did you mean {near:?}?")),
-        None => problem,
+    Some(match (other, nearest(release, own.releases.iter().map(|known| known.code_name))) {
+        (Some(other), _) => problem.label(format!("a release of {}", other.title)),
+        (None, Some(near)) => problem.label(format!("did you mean {near:?}?")),
+        (None, None) => problem,
     })
 }
 

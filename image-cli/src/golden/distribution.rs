@@ -1,0 +1,190 @@
+//! What is known of distributions: a table for each, which the build reads.
+//!
+//! ```text
+//! debian.rs, ubuntu.rs   archive, keys, releases and their suites, packages by what they are for and from which release on,
+//!                        names of folders and programs
+//!        └─► bootstrap, bootloader, cloud_init, openstack, load   ask for what a release has
+//! ```
+//!
+//! A release that is not in the table counts as one that is newer than all of them.
+
+mod debian;
+mod ubuntu;
+
+pub(crate) use debian::DEBIAN;
+pub(crate) use ubuntu::UBUNTU;
+
+/// What is known of a distribution.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Its name, as its users write it, and as files call it.
+    pub(crate) name: &'static str,
+    /// Its name in a sentence.
+    pub(crate) title: &'static str,
+    /// The components of its archive that an image has by default.
+    pub(crate) components: &'static [&'static str],
+    /// The last part of the addresses of its archive and of the mirrors of it.
+    pub(crate) archives: &'static [&'static str],
+    /// Whether a mirror has the security updates, too; else they are an archive of their own.
+    pub(crate) mirrors_have_security: bool,
+    /// The keys that it signs its archive with, in its images and on machines that install them.
+    pub(crate) keyring: &'static str,
+    /// Their package.
+    pub(crate) keyring_package: &'static str,
+    /// The folder of the EFI system partition in which its GRUB looks for the menu.
+    pub(crate) efi_folder: &'static str,
+    /// What cloud-init writes the network's configuration for.
+    pub(crate) network_renderer: &'static str,
+    /// The kernel for virtual machines.
+    pub(crate) kernel: &'static str,
+    /// What is installed, besides what the recipe names.
+    pub(crate) packages: &'static [Package],
+    /// Its releases, in their order.
+    pub(crate) releases: &'static [Release],
+}
+
+/// A release.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) code_name: &'static str,
+    /// Its number, where it has one.
+    pub(crate) version: Option<&'static str>,
+    /// Whether there are suites of updates and security updates beside its own.
+    pub(crate) has_updates: bool,
+}
+
+/// A package that is installed unasked.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    /// What it belongs to.
+    pub(crate) set: PackageSet,
+    /// The first release that needs it by this name; none for all.
+    pub(crate) from: Option<&'static str>,
+    /// The last one; none for all.
+    pub(crate) until: Option<&'static str>,
+}
+
+/// Packages that serve one end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PackageSet {
+    /// An image boots, grows and stops.
+    Boot,
+    /// A BIOS starts it.
+    Bios,
+    /// UEFI starts it.
+    Uefi,
+    /// Both do.
+    BiosAndUefi,
+    /// It is configured at its first boot.
+    FirstBoot,
+}
+
+impl Package {
+    /// A package of all releases.
+    const fn new(set: PackageSet, name: &'static str) -> Self {
+        Self { name, set, from: None, until: None }
+    }
+
+    /// It, from this release on.
+    const fn from(self, release: &'static str) -> Self {
+        Self { from: Some(release), ..self }
+    }
+
+    /// It, up to this release.
+    const fn until(self, release: &'static str) -> Self {
+        Self { until: Some(release), ..self }
+    }
+}
+
+impl Release {
+    /// A release with updates.
+    const fn new(code_name: &'static str, version: &'static str) -> Self {
+        Self { code_name, version: Some(version), has_updates: true }
+    }
+
+    /// One that is updated in place, and has no number.
+    const fn rolling(code_name: &'static str) -> Self {
+        Self { code_name, version: None, has_updates: false }
+    }
+}
+
+impl Facts {
+    /// What is known of `release`.
+    pub(crate) fn release(&self, release: &str) -> Option<&Release> {
+        self.releases.iter().find(|known| known.code_name == release)
+    }
+
+    /// Where `release` stands among those that are known; a new one behind all.
+    fn place(&self, release: &str) -> usize {
+        self.releases.iter().position(|known| known.code_name == release).unwrap_or(self.releases.len())
+    }
+
+    /// The packages of `set` in `release`, in the order of the table.
+    pub(crate) fn packages(&self, set: PackageSet, release: &str) -> impl Iterator<Item = &'static str> {
+        let place = self.place(release);
+        let fits = move |package: &&Package| {
+            let after =
+                |bound: Option<&str>, place: usize| bound.is_none_or(|from| self.place(from) <= place);
+            let before = package.until.is_none_or(|until| place <= self.place(until));
+            package.set == set && after(package.from, place) && before
+        };
+        self.packages.iter().filter(fits).map(|package| package.name)
+    }
+
+    /// The suites of `release`: its own and those of updates, which lie in the archive, and that of security updates.
+    pub(crate) fn suites(&self, release: &str) -> (Vec<String>, Option<String>) {
+        match self.release(release).is_none_or(|known| known.has_updates) {
+            true => {
+                (vec![release.to_owned(), format!("{release}-updates")], Some(format!("{release}-security")))
+            }
+            false => (vec![release.to_owned()], None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_from_which_release_on_is_told_by_the_table() {
+        let first_boot = |facts: &'static Facts, release| -> Vec<_> {
+            facts.packages(PackageSet::FirstBoot, release).collect()
+        };
+        for (release, client, other) in [
+            ("bookworm", "isc-dhcp-client", "dhcpcd-base"),
+            ("trixie", "isc-dhcp-client", "dhcpcd-base"),
+            ("forky", "dhcpcd-base", "isc-dhcp-client"),
+            ("sid", "dhcpcd-base", "isc-dhcp-client"),
+            ("a-release-to-come", "dhcpcd-base", "isc-dhcp-client"),
+        ] {
+            let packages = first_boot(&DEBIAN, release);
+            assert!(packages.contains(&client) && !packages.contains(&other), "{release}: {packages:?}");
+        }
+        assert!(
+            !first_boot(&DEBIAN, "bullseye").contains(&"systemd-resolved"),
+            "it is part of systemd there"
+        );
+        assert!(first_boot(&DEBIAN, "bookworm").contains(&"systemd-resolved"));
+        let suites = |facts: &Facts, release| facts.suites(release);
+        assert_eq!(suites(&DEBIAN, "sid"), (vec!["sid".to_owned()], None));
+        let noble = vec!["noble".to_owned(), "noble-updates".to_owned()];
+        assert_eq!(suites(&UBUNTU, "noble"), (noble, Some("noble-security".to_owned())));
+    }
+
+    #[test]
+    fn every_bound_of_the_tables_is_a_release() {
+        for facts in [&DEBIAN, &UBUNTU] {
+            let known =
+                |release: Option<&str>| release.is_none_or(|release| facts.release(release).is_some());
+            for package in facts.packages {
+                assert!(known(package.from) && known(package.until), "{package:?}");
+            }
+            let mut names: Vec<_> = facts.releases.iter().map(|release| release.code_name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), facts.releases.len());
+        }
+    }
+}
