@@ -31,6 +31,7 @@ mod seed;
 mod setup;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,6 +46,7 @@ pub use setup::{Attachable, Cdrom, Chipset, DiskBus, Setup, Source};
 
 use crate::error::{Context, Result, bail};
 use crate::monitor::Monitor;
+use crate::reexec;
 use crate::variables::Variables;
 use checks::{Clone, Given, Observed};
 use console::Trouble;
@@ -149,8 +151,13 @@ pub struct Boot {
 /// # Errors
 /// If it could not be tried; an image that fails is an [`Outcome`].
 pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
+    let path = settings.variables.path();
+    if settings.setups.iter().any(|setup| setup.source == Source::Metadata) {
+        // The service is this program.
+        reexec::program()?;
+    }
     for program in [Program::Qemu, Program::Ssh, Program::SshKeygen] {
-        program.check(settings.variables.value("PATH").unwrap_or_default())?;
+        program.check(&path)?;
     }
     for setup in &settings.setups {
         setup.firmware.files()?;
@@ -162,11 +169,18 @@ pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
         tempfile::Builder::new().prefix("goldimg-test-").tempdir().context("making a work folder")?;
     let accelerator = match settings.accelerator {
         Some(accelerator) => accelerator,
-        None => probe(folder.path(), monitor)?,
+        None => probe(folder.path(), &path, monitor)?,
     };
-    let key = Key::generate(folder.path(), "key")?;
-    let trial =
-        Trial { settings, image: &image, format: &format, accelerator, key: &key, folder: folder.path() };
+    let key = Key::generate(folder.path(), "key", &path)?;
+    let trial = Trial {
+        settings,
+        image: &image,
+        format: &format,
+        accelerator,
+        key: &key,
+        folder: folder.path(),
+        path: &path,
+    };
     let mut boots = Vec::new();
     for setup in &settings.setups {
         boots.push(trial.boot_twice_if_the_emulator_fails(*setup, monitor)?);
@@ -201,8 +215,8 @@ fn all_passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.verdict == Verdict::Passed)
 }
 
-fn probe(folder: &Path, monitor: Monitor<'_>) -> Result<Accelerator> {
-    let found = Accelerator::probe(folder, monitor.cancel())?;
+fn probe(folder: &Path, path: &OsStr, monitor: Monitor<'_>) -> Result<Accelerator> {
+    let found = Accelerator::probe(folder, path, monitor.cancel())?;
     if found == Accelerator::Tcg {
         monitor.note("KVM does not work here: the guest is emulated, which takes a few minutes");
     }
@@ -248,6 +262,8 @@ struct Trial<'a> {
     accelerator: Accelerator,
     key: &'a Key,
     folder: &'a Path,
+    /// The folders that programs are in, as in `PATH`.
+    path: &'a OsStr,
 }
 
 impl Trial<'_> {
@@ -330,6 +346,7 @@ impl Trial<'_> {
             seed: seed.as_deref(),
             metadata: metadata.as_deref(),
             uuid: &server.uuid,
+            programs: self.path,
             cancel: monitor.cancel(),
             folder: &folder,
         })?;

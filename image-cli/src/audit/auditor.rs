@@ -1,5 +1,6 @@
 //! An audit: the rules are held against an image, one after the other; what takes long is read beside them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +16,7 @@ use super::rule::{Finding, Judgement, Needs, Profile};
 use super::rules::RULES;
 use super::subject::Subject;
 use super::view::View;
-use crate::error::Context;
+use crate::error::{Advise, Context, err};
 
 /// Of a rule that is broken in more places, only so many are told.
 const FINDINGS_LIMIT: usize = 50;
@@ -79,12 +80,25 @@ impl Audit {
     /// If it cannot be opened, or its partition table is broken. Files that cannot be read are told in the report.
     pub fn image(&self, path: impl AsRef<Path>) -> crate::Result<Report> {
         let path = path.as_ref();
+        self.check_names()?;
         let image = Image::open(path, OpenOptions { format: self.format, ..OpenOptions::default() })?;
         let facts = Facts::of(&image)?;
         let view = View::open(Arc::new(image)).with_context(|| format!("looking into {}", path.display()))?;
         self.expected.check(&view)?;
         let subject = Subject { facts: &facts, view: &view, expected: &self.expected };
         Ok(Report::new(path, self.profile, checks(&subject, self.profile, &self.own)))
+    }
+}
+
+impl Audit {
+    /// Rules are ignored and told by their names: each has one of its own.
+    fn check_names(&self) -> crate::Result<()> {
+        let mut known: BTreeSet<&str> =
+            RULES.iter().flat_map(|(_, rules)| rules.iter()).map(|rule| rule.name).collect();
+        match self.own.iter().find(|rule| !known.insert(rule.name)) {
+            Some(rule) => Err(err!("there is a rule {:?} already", rule.name)).invalid(),
+            None => Ok(()),
+        }
     }
 }
 

@@ -31,8 +31,10 @@ pub struct Expected {
 /// The firmware an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Firmware {
-    pub(crate) bios: bool,
-    pub(crate) uefi: bool,
+    /// Whether a BIOS must be able to start it.
+    pub bios: bool,
+    /// Whether UEFI must be.
+    pub uefi: bool,
 }
 
 impl Expected {

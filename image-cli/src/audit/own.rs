@@ -7,7 +7,8 @@ use super::subject::Subject;
 
 type Judge = Box<dyn Fn(&Subject<'_>) -> crate::Result<Judgement> + Send + Sync>;
 
-/// A rule of a caller's. It cannot say that an image keeps it without having looked at something in it.
+/// A rule of a caller's. It cannot say that an image keeps it without having looked at something in it, in the thread in which it
+/// is called.
 pub struct OwnRule {
     pub(super) name: &'static str,
     pub(super) requirement: &'static str,

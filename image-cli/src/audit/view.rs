@@ -331,22 +331,20 @@ impl View {
         Ok(None)
     }
 
-    /// What a pattern means, in the order of names: an absolute path whose names may have one `*` each.
+    /// What a pattern means, in the order of names: an absolute path whose names may have `*`.
     pub(crate) fn matches(&self, pattern: &str) -> crate::Result<Vec<PathBuf>> {
         let mut found = vec![PathBuf::from("/")];
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
             let mut next = Vec::new();
             for folder in found {
-                let Some((before, after)) = part.split_once('*') else {
+                if !part.contains('*') {
                     if self.exists(folder.join(part))? {
                         next.push(folder.join(part));
                     }
                     continue;
-                };
+                }
                 for entry in self.root().list(&folder)?.unwrap_or_default() {
-                    let name = entry.name.to_string_lossy();
-                    let middle = name.strip_prefix(before).is_some_and(|rest| rest.ends_with(after));
-                    if middle {
+                    if fits(part, &entry.name.to_string_lossy()) {
                         next.push(folder.join(&entry.name));
                     }
                 }
@@ -379,6 +377,16 @@ impl View {
     }
 }
 
+/// Whether `pattern`, in which `*` stands for any characters or none, is all of `name`.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(last) = parts.next_back() else { return pattern == name };
+    let Some(rest) = name.strip_prefix(first) else { return false };
+    let rest = parts.try_fold(rest, |rest, part| rest.split_once(part).map(|(_, behind)| behind));
+    rest.is_some_and(|rest| rest.ends_with(last))
+}
+
 /// Everything on the disk that is known.
 fn volumes(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) -> crate::Result<Vec<Volume>> {
     let whole = || (None, ByteRange::between(0, disk.size()));
@@ -407,4 +415,29 @@ fn is_boot(files: &dyn Files) -> bool {
 /// Whether there is a folder of that name, and it can be read.
 fn has_folder(files: &dyn Files, folder: &str) -> bool {
     files.list(folder.as_ref()).is_ok_and(|names| names.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn stars_stand_for_anything_however_many_they_are() {
+        for (pattern, name, expected) in [
+            ("*.conf", "a.conf", true),
+            ("*.conf", "a.conf.d", false),
+            ("*.conf*", "a.conf.d", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+            ("**", "x", true),
+            ("x", "x", true),
+            ("x", "xy", false),
+            ("ü*", "üb", true),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
 }

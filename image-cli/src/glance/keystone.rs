@@ -11,6 +11,7 @@ use super::exchange::{Answer, Exchange, Request, Verb};
 use super::retry::patiently;
 use super::secret::{HIDDEN, Secret};
 use crate::error::{Advise, Context, bail, err};
+use crate::monitor::CancellationToken;
 
 /// A token and what Keystone said with it.
 #[derive(Debug)]
@@ -54,7 +55,11 @@ struct Endpoint {
 ///
 /// # Errors
 /// Where Keystone cannot be reached or does not believe us.
-pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> crate::Result<Token> {
+pub(crate) fn authenticate(
+    exchange: &dyn Exchange,
+    cloud: &Cloud,
+    cancel: &CancellationToken,
+) -> crate::Result<Token> {
     let doing = || format!("authenticating at {}", cloud.auth_url);
     let url = format!("{}/v3/auth/tokens", cloud.auth_url);
     let request = match (&cloud.auth, &cloud.scope) {
@@ -68,7 +73,7 @@ pub(crate) fn authenticate(exchange: &dyn Exchange, cloud: &Cloud) -> crate::Res
             auth.secret(),
         ),
     };
-    let answer = patiently(exchange, &request).with_context(doing)?;
+    let answer = patiently(exchange, &request, cancel).with_context(doing)?;
     if !answer.is_success() {
         return refused(cloud, &answer).with_context(doing);
     }

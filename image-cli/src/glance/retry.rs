@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::exchange::{Answer, Exchange, Lost, Request};
+use super::exchange::{Answer, Exchange, Request};
+use crate::monitor::CancellationToken;
 
 /// How often a request is tried that may yet succeed.
 const TRIES: u32 = 5;
@@ -11,23 +12,37 @@ const FIRST_PAUSE: Duration = Duration::from_millis(400);
 /// A server that asks for more patience (`Retry-After`) gets no more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long nobody asks whether the work is to stop.
+const PIECE: Duration = Duration::from_secs(1);
+
 /// Sends a request until it is answered with something that will not pass.
 ///
 /// # Errors
-/// Where no answer came at the last try.
-pub(crate) fn patiently(exchange: &dyn Exchange, request: &Request) -> Result<Answer, Lost> {
+/// Where no answer came at the last try, or the work is to stop.
+pub(crate) fn patiently(
+    exchange: &dyn Exchange,
+    request: &Request,
+    cancel: &CancellationToken,
+) -> crate::Result<Answer> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
         let wanted = match exchange.send(request, None) {
             Ok(answer) if !answer.may_pass() => return Ok(answer),
             Ok(answer) => retry_after(&answer),
-            Err(lost) if !lost.may_pass() => return Err(lost),
+            Err(lost) if !lost.may_pass() => return Err(lost.into()),
             Err(_) => None,
         };
-        exchange.pause(wanted.unwrap_or(pause).min(LONGEST_PAUSE));
+        let mut left = wanted.unwrap_or(pause).min(LONGEST_PAUSE);
+        while !left.is_zero() {
+            cancel.check()?;
+            let piece = left.min(PIECE);
+            exchange.pause(piece);
+            left -= piece;
+        }
+        cancel.check()?;
         pause *= 2;
     }
-    exchange.send(request, None)
+    Ok(exchange.send(request, None)?)
 }
 
 /// The pause a server asks for, in whole seconds (RFC 9110, section 10.2.3; a date is not understood).
@@ -40,7 +55,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::glance::exchange::{Stream, Verb};
+    use crate::glance::exchange::{Lost, Stream, Verb};
 
     /// Answers with these statuses, one after the other; 0 is a lost connection.
     struct Moody {
@@ -76,8 +91,9 @@ mod tests {
     fn only_what_may_pass_is_tried_again() {
         let outcome = |statuses: &[u16]| {
             let moody = Moody::new(statuses);
-            let status =
-                patiently(&moody, &Request::new(Verb::Get, "http://h")).map(|answer| answer.status).ok();
+            let status = patiently(&moody, &Request::new(Verb::Get, "http://h"), &CancellationToken::new())
+                .map(|answer| answer.status)
+                .ok();
             (status, moody.next.get(), moody.paused.get())
         };
         assert_eq!(outcome(&[200]), (Some(200), 1, Duration::ZERO));

@@ -28,7 +28,7 @@ impl<'a> Session<'a> {
         cloud: &'a Cloud,
         cancel: &CancellationToken,
     ) -> crate::Result<Self> {
-        let token = keystone::authenticate(exchange, cloud)?;
+        let token = keystone::authenticate(exchange, cloud, cancel)?;
         let endpoint = token.facts.image_endpoint(cloud)?;
         Ok(Self { exchange, cloud, token: RefCell::new(token), endpoint, cancel: cancel.clone() })
     }
@@ -61,12 +61,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Where no answer comes; every status is an answer.
     pub(crate) fn call(&self, request: &Request) -> crate::Result<Answer> {
-        let answer = patiently(self.exchange, &self.signed(request))?;
+        let answer = patiently(self.exchange, &self.signed(request), &self.cancel)?;
         if answer.status != 401 {
             return Ok(answer);
         }
         self.renew()?;
-        Ok(patiently(self.exchange, &self.signed(request))?)
+        patiently(self.exchange, &self.signed(request), &self.cancel)
     }
 
     /// Sends a request with a stream as its body, once.
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
 
     /// Authenticates again.
     pub(crate) fn renew(&self) -> crate::Result<()> {
-        let fresh = keystone::authenticate(self.exchange, self.cloud)?;
+        let fresh = keystone::authenticate(self.exchange, self.cloud, &self.cancel)?;
         self.token.replace(fresh);
         Ok(())
     }

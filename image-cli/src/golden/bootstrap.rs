@@ -30,7 +30,7 @@ use super::recipe::{Access, Base, Recipe, Step};
 use super::shell::quoted;
 use super::tree::Tree;
 use super::{bootloader, cloud_init};
-use crate::error::{Advise, Context, err};
+use crate::error::{Advise, Context, ErrorKind, err};
 use crate::variables::Variables;
 use cache::PackageCache;
 use further::Further;
@@ -82,6 +82,7 @@ pub fn check(base: &Base) -> crate::Result<()> {
         return Ok(());
     }
     Err(err!("the keys of the archive, {keyring} (package {package}), are not installed"))
+        .of_kind(ErrorKind::Missing)
         .hint(|| format!("sudo apt-get install {package}"))
 }
 

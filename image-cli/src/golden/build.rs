@@ -64,11 +64,21 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
         monitor.note(&format!("the full log is {}", log.path().display()));
     }
     let kept = request.keep.then(|| work.path().to_owned());
-    match &kept {
-        Some(path) => monitor.note(&format!("the work directory is {}", path.display())),
-        None => work.remove()?,
-    }
-    Ok(Built { files: result?, log: log.path().to_owned(), work: kept })
+    let removed = match &kept {
+        Some(path) => {
+            monitor.note(&format!("the work directory is {}", path.display()));
+            Ok(())
+        }
+        None => work.remove(),
+    };
+    // Why the build failed says more than why it cannot be cleaned up after.
+    let files = result.inspect_err(|_| {
+        if let Err(left) = &removed {
+            monitor.warning(&format!("{left:#}"));
+        }
+    })?;
+    removed?;
+    Ok(Built { files, log: log.path().to_owned(), work: kept })
 }
 
 /// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with how much they are; none

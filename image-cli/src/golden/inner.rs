@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
@@ -19,6 +21,9 @@ use crate::error::{Context, Record};
 use crate::monitor::{CancellationToken, Monitor};
 use crate::os_text::OsText;
 use crate::reexec;
+
+/// The same where outer is gone.
+const GRACE_ALONE: Duration = Duration::from_secs(1);
 
 /// Does what the standard input says, and tells there what came of it.
 pub(crate) fn run() -> ExitCode {
@@ -66,7 +71,7 @@ fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<V
     no_space::explain(stages::run(&build), Some(&build.log), &places)
 }
 
-/// Signals that a terminal sends to all of its programs ask this one to stop, too. What it starts has them as usual.
+/// Signals that a terminal sends to all of its programs, where a shell is asked for, ask this one to stop, too. What it starts has them as usual.
 fn hear(cancel: &CancellationToken) -> std::io::Result<()> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         flag::register(signal, cancel.flag())?;
@@ -82,7 +87,8 @@ fn follow_outer(mut orders: UnixStream, cancel: CancellationToken) -> crate::Res
         // Nothing more is ever written: this ends with outer's end of the socket.
         let _ = orders.read(&mut [0]);
         cancel.cancel();
-        std::thread::sleep(GRACE);
+        // Where outer is gone nobody waits for what is made, and the terminal is somebody else's again.
+        std::thread::sleep(if is_closed(&orders) { GRACE_ALONE } else { GRACE });
         #[expect(
             clippy::exit,
             reason = "the work did not hear of the request: its namespace ends with process 1"
@@ -91,4 +97,11 @@ fn follow_outer(mut orders: UnixStream, cancel: CancellationToken) -> crate::Res
     };
     std::thread::Builder::new().name("lifeline".into()).spawn(follow).context("starting a thread")?;
     Ok(())
+}
+
+/// Whether nobody has the other end of `socket` any more; else it is only said that nothing more is sent.
+fn is_closed(socket: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut watched, Some(&now)).is_ok() && watched[0].revents().contains(PollFlags::HUP)
 }

@@ -25,11 +25,11 @@ mod sections;
 mod steps;
 mod written;
 
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 pub(crate) use self::base::read_keys;
@@ -46,18 +46,16 @@ use crate::monitor::Monitor;
 const LARGEST_RECIPE: u64 = 1 << 20;
 
 /// A recipe without mistakes, and where it comes from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// What it says, with every default.
     pub recipe: Recipe,
     /// The recipe's folder, without symbolic links: what `copy` names lies beneath it.
-    #[serde(with = "crate::os_text")]
     pub(crate) folder: PathBuf,
     pub(crate) source: Source,
 }
 
 /// A recipe that was looked at, right or wrong.
-#[derive(Debug)]
 pub struct Examined {
     /// Its file.
     pub path: PathBuf,
@@ -89,12 +87,17 @@ impl Loaded {
             .with_context(|| format!("looking for the recipe's folder {}", folder.display()))
             .invalid()?;
         let path = PathBuf::from(format!("{}.toml", recipe.name));
-        let examined = Examined::new(path, written::toml(recipe)?, folder);
+        let examined = Examined::new(path, written::toml(recipe).invalid()?, folder);
         examined.tell(monitor);
         let mut loaded = examined.into_loaded()?;
-        // Addresses are written without them.
+        // Addresses are written without credentials.
         let mut given = recipe.clone();
         for (uri, given) in loaded.recipe.uris().zip(given.uris()) {
+            if !given.can_be_told() {
+                return Err(err!("apt cannot be told the name and password for {given}"))
+                    .hint(|| "both are needed, without spaces, and do not begin with `#`")
+                    .invalid();
+            }
             *uri = given.clone();
         }
         Ok(loaded)
@@ -111,6 +114,13 @@ pub fn examine(path: &Path) -> crate::Result<Examined> {
     let resolved = fs::canonicalize(path).with_context(reading).invalid()?;
     let folder = resolved.parent().unwrap_or(Path::new("/")).to_owned();
     Ok(Examined::new(path.to_owned(), text, folder))
+}
+
+/// Without the text, which may have a password in it.
+impl fmt::Debug for Examined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Examined").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Examined {

@@ -15,23 +15,26 @@
 //! Killing any of these processes ends all others: `unshare --kill-child` ends inner, inner's end ends all processes of
 //! its namespace (pid_namespaces(7)), and outer's end closes the socket.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::environment;
 use super::epoch;
 use super::order::{GRACE, Order, Told};
-use crate::error::{Advise, Context, err};
+use crate::error::{Advise, Context, ErrorKind, err};
 use crate::monitor::Monitor;
 use crate::reexec;
 
 /// How often outer looks for a request to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The exit codes from here on are of programs that a signal ended.
+const BY_SIGNAL: i32 = 128;
 /// What a distribution's files need: ids up to `nobody`, 65534.
 const IDS: u64 = 65534;
 
@@ -67,6 +70,7 @@ pub(crate) fn probe() -> crate::Result<()> {
         .stdin(Stdio::null())
         .output()
         .context("starting unshare")
+        .of_kind(ErrorKind::Missing)
         .hint(|| "sudo apt-get install util-linux")?;
     if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
 }
@@ -92,7 +96,7 @@ fn refusal(output: &Output) -> crate::Error {
     } else {
         "build as root, or allow user namespaces on this machine"
     };
-    error.of_kind(crate::ErrorKind::Missing).with_hint(hint)
+    error.of_kind(ErrorKind::Missing).with_hint(hint)
 }
 
 /// Makes sure that `file` gives the user `uid` enough ids.
@@ -104,13 +108,15 @@ fn subordinate_ids(file: &str, uid: u32) -> crate::Result<()> {
         return Ok(());
     }
     let what = if count == 0 { "has no subordinate ids".into() } else { format!("has {count} ids only") };
-    Err(err!("{user} {what} in {file}, and an image has files of up to {IDS} users")).hint(|| {
-        let taken =
-            ["/etc/subuid", "/etc/subgid"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
-        let first = first_free(&taken.join("\n"));
-        let range = format!("{first}-{}", first.saturating_add(65_535));
-        format!("sudo usermod --add-subuids {range} --add-subgids {range} {user}")
-    })
+    Err(err!("{user} {what} in {file}, and an image has files of up to {IDS} users"))
+        .of_kind(ErrorKind::Missing)
+        .hint(|| {
+            let taken =
+                ["/etc/subuid", "/etc/subgid"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+            let first = first_free(&taken.join("\n"));
+            let range = format!("{first}-{}", first.saturating_add(65_535));
+            format!("sudo usermod --add-subuids {range} --add-subgids {range} {user}")
+        })
 }
 
 /// The first id behind all that the text of subuid(5) files grants, and behind those of accounts.
@@ -146,6 +152,9 @@ fn user_name(uid: u32) -> Option<String> {
     users.lines().find_map(named)
 }
 
+/// The files that were made, or why none were.
+type LastWord = crate::Result<Vec<PathBuf>>;
+
 /// Has `program` follow `order` inside, as inner, tells what it tells, and answers with the files that it made.
 ///
 /// # Errors
@@ -163,26 +172,35 @@ pub(super) fn run_inside(program: &Path, order: &Order, monitor: Monitor<'_>) ->
         .envs(request.variables.iter())
         .env(epoch::VARIABLE, request.epoch.seconds().to_string())
         .stdin(OwnedFd::from(theirs));
+    if !request.shell {
+        // Signals of the terminal are the caller's. A shell is what it talks to.
+        command.process_group(0);
+    }
     let mut child = command.spawn().context("starting unshare")?;
     // Its end of the socket is inner's alone: when inner is gone, so is that.
     drop(command);
     order.send(&ours)?;
-    if let Some(last_word) = listen(&mut child, &ours, monitor)? {
+    let (last_word, status) = listen(&mut child, &ours, monitor)?;
+    if let Some(last_word) = last_word {
         return last_word;
     }
     monitor.check()?;
-    Err(err!("the build was killed")).hint(|| {
-        "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
-    })
+    // unshare(1) ends as inner did, by the same signal or with a code above 128.
+    match status.code().filter(|code| *code < BY_SIGNAL) {
+        Some(_) => Err(err!("the build's own process ended ({status}) before it said why")),
+        None => Err(err!("the build was killed")).hint(|| {
+            "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
+        }),
+    }
 }
 
 /// Tells what inner tells until its end, and asks it to stop when the work is cancelled; answers with its last word, if it had
-/// one.
+/// one, and with how it ended.
 fn listen(
     child: &mut Child,
     socket: &UnixStream,
     monitor: Monitor<'_>,
-) -> crate::Result<Option<crate::Result<Vec<PathBuf>>>> {
+) -> crate::Result<(Option<LastWord>, ExitStatus)> {
     socket.set_read_timeout(Some(POLL_INTERVAL)).context("listening to the build")?;
     let (mut reader, mut line) = (BufReader::new(socket), Vec::new());
     let (mut last_word, mut deadline, mut ended) = (None, None, false);
@@ -195,7 +213,7 @@ fn listen(
                 line.clear();
                 last_word = told.and_then(|told| told.tell(monitor.reporter())).or(last_word);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 // A program that inner left behind may hold the socket: nothing was said in all this time.
                 if ended {
                     break;
@@ -216,8 +234,7 @@ fn listen(
             }
         }
     }
-    child.wait()?;
-    Ok(last_word)
+    Ok((last_word, child.wait()?))
 }
 
 /// Removes `work`, a folder with all in it or a file, whoever owns it. Called by outer when inner is gone, and its mounts with it.
@@ -254,7 +271,6 @@ pub(crate) fn remove(work: &Path) -> crate::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
 
     use super::*;
 

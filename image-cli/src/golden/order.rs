@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::environment;
 use super::epoch::Epoch;
-use super::load::Loaded;
+use super::load::{Loaded, Source};
+use super::recipe::Recipe;
 use super::recipe::uri::Credentials;
 use super::request::Request;
 use super::secrets::Secrets;
@@ -35,7 +36,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     version: String,
-    loaded: Loaded,
+    recipe: Recipe,
+    folder: OsText,
+    source: Source,
     /// Of the recipe's addresses, which are shown without.
     credentials: Vec<Option<Credentials>>,
     pub(super) secrets: Secrets,
@@ -52,6 +55,12 @@ pub(super) struct Order {
     variables: Vec<(OsText, OsText)>,
 }
 
+/// What every version of an order says.
+#[derive(Debug, Deserialize)]
+struct Versioned {
+    version: String,
+}
+
 impl Order {
     /// To build in the work directory `work`, with so many bytes of memory to spare.
     pub(super) fn new(
@@ -65,7 +74,9 @@ impl Order {
         Self {
             version: VERSION.into(),
             credentials: recipe.uris().map(|uri| uri.credentials().cloned()).collect(),
-            loaded: loaded.clone(),
+            folder: OsText::from(&loaded.folder),
+            source: loaded.source.clone(),
+            recipe,
             secrets,
             spare,
             work: work.into(),
@@ -82,11 +93,11 @@ impl Order {
 
     /// The recipe.
     pub(super) fn loaded(&self) -> Loaded {
-        let mut loaded = self.loaded.clone();
-        for (uri, credentials) in loaded.recipe.uris().zip(&self.credentials) {
+        let mut recipe = self.recipe.clone();
+        for (uri, credentials) in recipe.uris().zip(&self.credentials) {
             *uri = uri.clone().with_credentials(credentials.clone());
         }
-        loaded
+        Loaded { recipe, folder: self.folder.clone().into_path(), source: self.source.clone() }
     }
 
     /// The work directory.
@@ -131,11 +142,12 @@ impl Order {
         let doing = "reading what to build";
         // Nothing else is sent: what is read ahead is nothing.
         BufReader::new(socket).read_until(b'\n', &mut line).context(doing)?;
-        let order: Self = serde_json::from_slice(&line).context(doing)?;
-        if order.version != VERSION {
-            bail!("this program was replaced while it ran: {} began, and {VERSION} goes on", order.version);
+        // Another version may say all else otherwise.
+        let Versioned { version } = serde_json::from_slice(&line).context(doing)?;
+        if version != VERSION {
+            bail!("this program was replaced while it ran: {version} began, and {VERSION} goes on");
         }
-        Ok(order)
+        serde_json::from_slice(&line).context(doing)
     }
 }
 
@@ -288,7 +300,7 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, ErrorKind};
-    use crate::golden::recipe::{Distribution, Recipe, Uri};
+    use crate::golden::recipe::{Distribution, Uri};
     use crate::mistake::Severity;
     use crate::monitor::tests::Recorder;
     use crate::monitor::{CancellationToken, Monitor, silent};
@@ -325,6 +337,7 @@ mod tests {
         let order = Order::new(&request, &loaded, Secrets::default(), "/work".as_ref(), None);
         let mut line = serde_json::to_value(&order).unwrap();
         line["version"] = "0.0.1".into();
+        line["recipe"] = "something else".into();
         ours.write_all(format!("{line}\n").as_bytes()).unwrap();
         let told = Order::receive(&theirs).unwrap_err().to_string();
         assert!(told.starts_with("this program was replaced while it ran: 0.0.1 began"), "{told}");

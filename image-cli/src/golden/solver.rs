@@ -78,6 +78,7 @@ pub(crate) fn ask(
     let further = Further::of(base, &loaded.folder)?;
     let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further, variables, cancel)
         .and_then(|root| answer(loaded, &root));
+    cancel.check()?;
     // Whatever keeps apt from answering is no fault of the recipe's: the build will tell.
     Ok(asked.unwrap_or_else(|error| Outcome::Unasked(format!("{error:#}"))))
 }

@@ -1,5 +1,6 @@
 //! What runs the guest's instructions: KVM where it really works, else QEMU's emulator.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -57,24 +58,28 @@ impl Accelerator {
     ///
     /// # Errors
     /// If the guest's disk cannot be written to `folder` or QEMU cannot be started.
-    pub(super) fn probe(folder: &Path, cancel: &CancellationToken) -> Result<Self> {
+    pub(super) fn probe(folder: &Path, path: &OsStr, cancel: &CancellationToken) -> Result<Self> {
         let may_open = File::options().read(true).write(true).open("/dev/kvm").is_ok();
-        if may_open && Self::Kvm.runs(folder, PROBE_LIMIT, cancel)? { Ok(Self::Kvm) } else { Ok(Self::Tcg) }
+        if may_open && Self::Kvm.runs(folder, path, PROBE_LIMIT, cancel)? {
+            Ok(Self::Kvm)
+        } else {
+            Ok(Self::Tcg)
+        }
     }
 
     /// Whether a small guest comes to its end within `limit`.
-    fn runs(self, folder: &Path, limit: Duration, cancel: &CancellationToken) -> Result<bool> {
-        let path = folder.join("probe.img");
+    fn runs(self, folder: &Path, path: &OsStr, limit: Duration, cancel: &CancellationToken) -> Result<bool> {
+        let disk_path = folder.join("probe.img");
         let write = || {
-            let mut disk = File::create(&path)?;
+            let mut disk = File::create(&disk_path)?;
             disk.write_all(&PROBE)?;
             disk.seek(SeekFrom::Start(510))?;
             disk.write_all(&[0x55, 0xaa])?;
             // The firmware reads no smaller disk.
             disk.set_len(1 << 20)
         };
-        write().with_context(|| format!("writing {}", path.display()))?;
-        let mut command = Program::Qemu.command();
+        write().with_context(|| format!("writing {}", disk_path.display()))?;
+        let mut command = Program::Qemu.command(path);
         command.current_dir(folder).args(self.arguments()).args([
             "-m",
             "64",

@@ -173,7 +173,9 @@ impl<'a> Guest<'a> {
         match (&self.report, self.machine.ssh_port) {
             (Some((report, _)), Some(port)) => {
                 self.stage.waiting("a login", self.deadline.spent(), self.deadline.limit());
-                login::attempt(port, report, key, self.folder, &self.deadline, self.stage.cancel()).map(Some)
+                let programs = &self.machine.programs;
+                login::attempt(port, report, key, self.folder, &self.deadline, programs, self.stage.cancel())
+                    .map(Some)
             }
             _ => Ok(None),
         }

@@ -1,5 +1,6 @@
 //! Logging in from outside, as a user of the cloud would: with the key, and without it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -33,6 +34,7 @@ pub(super) fn attempt(
     key: &Key,
     folder: &Path,
     deadline: &Deadline,
+    programs: &OsStr,
     cancel: &CancellationToken,
 ) -> Result<Logins> {
     let known_hosts = folder.join("known_hosts");
@@ -45,7 +47,7 @@ pub(super) fn attempt(
     // Without such an account there is still a server to ask for its ways in.
     let name = user.copied().filter(|user| is_user_name(user)).unwrap_or("root");
     let client = |more: &[&str]| {
-        let mut command = Program::Ssh.command();
+        let mut command = Program::Ssh.command(programs);
         command.args(["-F", "none", "-p", &port.to_string(), "-l", name, "-o", "BatchMode=yes"]);
         command.args(["-o", "ConnectTimeout=120", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]);
         command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()));

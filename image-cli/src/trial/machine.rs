@@ -13,6 +13,7 @@
 //! Everything that is written lies in one folder, or in a file without a name (the overlay, in TMPDIR or /var/tmp).
 //! QEMU ends with its [`Machine`], and with this program however that ends.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -59,6 +60,8 @@ pub(super) struct Plan<'a> {
     pub(super) metadata: Option<&'a Path>,
     /// The machine's identity: a cloud gives a different one to every server, and systemd makes a machine-id of it.
     pub(super) uuid: &'a str,
+    /// The folders that programs are in, as in `PATH`.
+    pub(super) programs: &'a OsStr,
     pub(super) cancel: &'a CancellationToken,
     /// Where everything is written.
     pub(super) folder: &'a Path,
@@ -70,6 +73,8 @@ pub(super) struct Machine {
     child: Child,
     qmp: Qmp,
     folder: PathBuf,
+    /// The folders that programs are in, as in `PATH`.
+    pub(super) programs: OsString,
     /// The port of loopback that leads to the guest's SSH; without a network card there is none.
     pub(super) ssh_port: Option<u16>,
     /// The size of the guest's disk in bytes.
@@ -79,7 +84,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Starts QEMU, makes the disk larger, and lets the guest go.
     pub(super) fn start(plan: &Plan<'_>) -> Result<Self> {
-        let mut command = Program::Qemu.command();
+        let mut command = Program::Qemu.command(plan.programs);
         let errors = File::create(plan.folder.join("qemu.log")).context("writing QEMU's log")?;
         command.args(arguments(plan)?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;
@@ -92,9 +97,14 @@ impl Machine {
             Ok((qmp, ssh_port, disk_size))
         });
         match started {
-            Ok((qmp, ssh_port, disk_size)) => {
-                Ok(Self { child, qmp, folder: plan.folder.to_owned(), ssh_port, disk_size })
-            }
+            Ok((qmp, ssh_port, disk_size)) => Ok(Self {
+                child,
+                qmp,
+                folder: plan.folder.to_owned(),
+                programs: plan.programs.to_owned(),
+                ssh_port,
+                disk_size,
+            }),
             Err(error) => {
                 // It may have ended by itself.
                 let _ = child.kill();

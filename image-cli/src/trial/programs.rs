@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::error::{Advise, Result, err};
+use crate::error::{Advise, ErrorKind, Result, err};
 use crate::programs;
 
 /// A program of the machine.
@@ -33,10 +33,11 @@ impl Program {
         }
     }
 
-    /// A command that the kernel ends when this program is gone, however that came about, and that cannot gain
+    /// A command, looked for in the folders of `path`, that the kernel ends when this program is gone, however that came about, and that cannot gain
     /// privileges.
-    pub(super) fn command(self) -> Command {
+    pub(super) fn command(self, path: &OsStr) -> Command {
         let mut command = Command::new("setpriv");
+        command.env("PATH", path);
         // In its own process group, so that Ctrl-C reaches it through us and in good order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.args(["--pdeathsig", "KILL", "--no-new-privs", "--", self.name()]);
@@ -61,7 +62,9 @@ impl Program {
 
 /// The error of something that a package brings.
 pub(super) fn missing<T>(what: &str, package: &str) -> Result<T> {
-    Err(err!("{what} is not installed")).hint(|| format!("sudo apt-get install {package}"))
+    Err(err!("{what} is not installed"))
+        .of_kind(ErrorKind::Missing)
+        .hint(|| format!("sudo apt-get install {package}"))
 }
 
 /// A value within one of QEMU's options, which commas separate.

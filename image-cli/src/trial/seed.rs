@@ -6,6 +6,7 @@
 //! ```
 //! cloud-init's documentation, "NoCloud", "Source 2: drive with labeled filesystem".
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,10 +28,10 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn generate(folder: &Path, name: &str) -> Result<Self> {
+    pub(super) fn generate(folder: &Path, name: &str, programs: &OsStr) -> Result<Self> {
         let path = folder.join(name);
         let comment = format!("{name}-{}", &random_uuid()?[..8]);
-        let mut command = Program::SshKeygen.command();
+        let mut command = Program::SshKeygen.command(programs);
         command.args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"]).arg(&path).stdin(Stdio::null());
         let output = command.output().map_err(|error| Program::SshKeygen.not_started(error))?;
         if !output.status.success() {

@@ -9,7 +9,7 @@
 //! An L2 table that several L1 tables share is read once and counted as often as it is shared, so the work is bounded by
 //! the file. Numbers mean what those of `qemu-img check --output=json` mean. Where a structure is damaged the check
 //! tells and goes on; only what leaves nothing to go on with (the header, the tables it names) is an error.
-//! Memory: see `count.rs`; the distinct L2 tables, 16 bytes each; and one L1 table at a time.
+//! Memory: see `reference_counts.rs`; the distinct L2 tables, 16 bytes each; and one L1 table at a time.
 
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 

@@ -1,7 +1,7 @@
 //! What a new image is to be like.
 //!
 //! ```text
-//! NewImage ─┬─► Qcow2Sink     a conversion's target, front to back        stream.rs
+//! NewImage ─┬─► Qcow2Sink     a conversion's target, front to back        sink.rs
 //!           └─► create        an empty image                              create.rs
 //! ```
 //!

@@ -1,8 +1,8 @@
 //! Repairing an image: what a check finds, put right where nothing is lost by it.
 //!
 //! ```text
-//! ① places that cannot be and hold nothing are taken out of L2 entries         misplaced.rs
-//! ② check ─┬─ refcounts differ ──────────────────────► set where they are     in_place.rs ─┐
+//! ① places that cannot be and hold nothing are taken out of L2 entries         unaligned.rs
+//! ② check ─┬─ refcounts differ ──────────────────────► set where they are     set_refcounts.rs ─┐
 //!          └─ refcounts lost, unreadable or shared ──► new structures          rebuild.rs ─┤
 //! ③ the copied flags of the active tables follow the refcounts ◄───────────────────────────┘
 //! ④ snapshots get the sizes that version 3 requires, if all else is in order

@@ -5,6 +5,7 @@
 //! an archive, a tree ─► remarks on words ──┴─► problems with their lines
 //! ```
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -45,12 +46,19 @@ pub(super) struct Place {
 }
 
 /// The text that a recipe was read from.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Source {
     #[serde(with = "crate::os_text")]
     pub(super) path: PathBuf,
     pub(super) text: String,
     pub(super) places: Vec<Place>,
+}
+
+/// Without the text, which may have a password in it.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Source {

@@ -10,13 +10,19 @@ use crate::golden::recipe::Recipe;
 /// Keys whose numbers recipes write as text in octal.
 const MODES: [&str; 2] = ["mode", "folder-mode"];
 
-/// `recipe` as a file would say it.
+/// Keys that every recipe says.
+const NEEDED: [&str; 2] = ["distribution", "release"];
+
+/// `recipe` as a file would say it, without what is the default anyway.
 ///
 /// # Errors
 /// If it cannot be told: never, as far as is known.
 pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
     let mut text = String::new();
     let Value::Object(document) = serde_json::to_value(recipe)? else { return Ok(text) };
+    // What nobody has said is no mistake of his, and no two keys that do not go together.
+    let Recipe { name, base, .. } = recipe;
+    let usual = serde_json::to_value(Recipe::new(name, base.distribution, &base.release))?;
     // Tables come behind the values that belong to no table.
     let (tables, values): (Vec<_>, Vec<_>) =
         document.iter().partition(|(_, value)| value.is_object() || value.is_array());
@@ -26,8 +32,13 @@ pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
     for (key, value) in tables {
         match value {
             Value::Object(table) => {
+                let said = |inner: &str, value| {
+                    NEEDED.contains(&inner)
+                        || usual.get(key).and_then(|usual| usual.get(inner)) != Some(value)
+                };
                 let _ = writeln!(text, "\n[{key}]");
-                table.iter().for_each(|(key, value)| line(&mut text, key, value));
+                let said = table.iter().filter(|(inner, value)| said(inner, value));
+                said.for_each(|(key, value)| line(&mut text, key, value));
             }
             Value::Array(steps) => {
                 for step in steps.iter().filter_map(Value::as_object) {
@@ -62,7 +73,11 @@ fn written(key: &str, value: &Value) -> Option<String> {
         Value::Object(table) => match owner(table).filter(|_| key == "owner") {
             Some(owner) => quoted(&owner),
             None => {
-                let pairs = table.iter().filter_map(|(key, value)| Some((key, written(key, value)?)));
+                // An archive without suites has none.
+                let said = table
+                    .iter()
+                    .filter(|(key, value)| *key != "components" || **value != Value::Array(Vec::new()));
+                let pairs = said.filter_map(|(key, value)| Some((key, written(key, value)?)));
                 let pairs: Vec<String> =
                     pairs.map(|(key, value)| format!("{} = {value}", quoted(key))).collect();
                 format!("{{ {} }}", pairs.join(", "))
@@ -137,6 +152,16 @@ mod tests {
         recipe.seal.keep = vec!["/etc/machine-id".into()];
         recipe.openstack.properties.insert("hw_disk_bus".into(), "scsi".into());
         assert_eq!(loaded(&recipe, folder.path()).unwrap().recipe, recipe);
+        recipe.base.archives.push(FurtherArchive {
+            uri: Some(Uri::new("https://packages.example/flat")),
+            suites: vec!["/".into()],
+            components: Vec::new(),
+            signed_by: None,
+            keep: false,
+        });
+        let again = loaded(&recipe, folder.path()).unwrap();
+        assert_eq!(again.recipe, recipe);
+        assert!(!format!("{again:?}").contains("secret"), "{again:?}");
         let plain = Recipe::new("web", Distribution::Ubuntu, "noble");
         assert_eq!(loaded(&plain, folder.path()).unwrap().recipe, plain);
     }
@@ -160,6 +185,12 @@ mod tests {
         let recipe = Recipe::new("web", Distribution::Debian, "bookworm").step(Step::Copy(copy));
         assert_eq!(refused(&recipe), "web.toml has 1 mistake");
         let mut recipe = Recipe::new("web", Distribution::Debian, "bookworm");
+        recipe.base.mirror = Some(Uri::new("https://ann@packages.example/debian"));
+        assert!(
+            refused(&recipe)
+                .starts_with("apt cannot be told the name and password for https://packages.example")
+        );
+        recipe.base.mirror = None;
         recipe.base.archives.push(FurtherArchive {
             uri: Some(Uri::new("https://packages.example/debian")),
             suites: Vec::new(),

@@ -32,7 +32,7 @@ impl fmt::Debug for Credentials {
 
 impl Uri {
     /// Takes an address of sources.list(5) apart.
-    pub(crate) fn new(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         let plain = |text: &str| Self { plain: text.to_owned(), credentials: None };
         let Some((scheme, rest)) = text.split_once("://") else { return plain(text) };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -116,10 +116,10 @@ impl Serialize for Uri {
     }
 }
 
-/// An address that was shown: without credentials.
+/// As [`Uri::new`] takes it: an address that was shown has no credentials any more.
 impl<'de> Deserialize<'de> for Uri {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { plain: String::deserialize(deserializer)?, credentials: None })
+        String::deserialize(deserializer).map(|text| Self::new(&text))
     }
 }
 

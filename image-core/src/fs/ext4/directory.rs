@@ -5,7 +5,7 @@
 //! entry   0 inode, 0 for none │ 4 length to the next │ 6 length of the name │ 7 kind │ 8 name …
 //! ```
 //!
-//! An index (index.rs) lies in entries without a name, so that reading from front to back (read_directory.rs) finds every name. A directory in its
+//! An index (htree.rs) lies in entries without a name, so that reading from front to back (read_directory.rs) finds every name. A directory in its
 //! inode has neither `.` nor `..`: its first four bytes are the inode of its parent.
 //! Linux kernel documentation, filesystems/ext4 ("Directory Entries", "Inline Directories").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
