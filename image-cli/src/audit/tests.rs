@@ -2,6 +2,7 @@
 
 mod broken;
 mod hidden;
+mod own;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
