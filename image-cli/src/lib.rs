@@ -11,6 +11,30 @@
 //! All of it reads and writes disks with [`image_core`]. Nothing here knows a terminal, a command line or an exit code:
 //! what long work tells goes to a [`Reporter`], what stops it is a [`CancellationToken`], and what it needs of the
 //! caller's machine (folders, variables, credentials) are values.
+//!
+//! ```no_run
+//! use goldimg::audit::{Audit, Profile};
+//! use goldimg::golden::recipe::{Distribution, Recipe, Step};
+//! use goldimg::golden::{Loaded, Request, build};
+//! use goldimg::monitor::Silent;
+//! use goldimg::{CancellationToken, Monitor, Variables};
+//!
+//! fn main() -> goldimg::Result<std::process::ExitCode> {
+//!     if let Some(code) = goldimg::run_as_helper() {
+//!         return Ok(code);
+//!     }
+//!     let variables: Variables = std::env::vars_os().collect();
+//!     let cancel = CancellationToken::new();
+//!     let monitor = Monitor::new(&Silent, &cancel);
+//!
+//!     let recipe = Recipe::new("web", Distribution::Debian, "bookworm")
+//!         .step(Step::Install(vec!["nginx-light".into()]));
+//!     let loaded = Loaded::new(&recipe, ".".as_ref(), monitor)?;
+//!     let built = build(&loaded, &Request::new("out", "/var/cache/goldimg", variables)?, monitor)?;
+//!     let report = Audit::new(Profile::Openstack).image(&built.files[0])?;
+//!     Ok(if report.passed { 0.into() } else { 1.into() })
+//! }
+//! ```
 
 pub mod audit;
 mod entry;

@@ -185,8 +185,9 @@ pub(super) fn run_inside(program: &Path, order: &Order, monitor: Monitor<'_>) ->
         return last_word;
     }
     monitor.check()?;
-    // unshare(1) ends as inner did, by the same signal or with a code above 128.
-    match status.code().filter(|code| *code < BY_SIGNAL) {
+    // Where inner was killed, unshare(1) ends by the same signal, with a code above 128, or with 1, since it cannot block that
+    // signal.
+    match status.code().filter(|code| (2..BY_SIGNAL).contains(code)) {
         Some(_) => Err(err!("the build's own process ended ({status}) before it said why")),
         None => Err(err!("the build was killed")).hint(|| {
             "if not by you, then by the system for want of memory (see dmesg): build on disk with --work-dir DIR"
