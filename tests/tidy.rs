@@ -179,7 +179,7 @@ fn names_say_what_a_thing_is() {
     let mut places = Vec::new();
     for source in sources().iter().filter(|source| source.is_rust()) {
         let stems = source.path.split(['/', '.', '_']);
-        let vague = ["util", "utils", "reexec", "helpers", "manager", "common", "misc"];
+        let vague = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
         if stems.into_iter().any(|stem| vague.contains(&stem)) || source.path.ends_with("/mod.rs") {
             places.push(source.path.clone());
         }

@@ -13,13 +13,15 @@
 //! caller's machine (folders, variables, credentials) are values.
 //!
 //! ```no_run
+//! use std::process::ExitCode;
+//!
 //! use goldimg::audit::{Audit, Profile};
 //! use goldimg::golden::recipe::{Distribution, Recipe, Step};
 //! use goldimg::golden::{Loaded, Request, build};
 //! use goldimg::monitor::Silent;
 //! use goldimg::{CancellationToken, Monitor, Variables};
 //!
-//! fn main() -> goldimg::Result<std::process::ExitCode> {
+//! fn main() -> goldimg::Result<ExitCode> {
 //!     if let Some(code) = goldimg::run_as_helper() {
 //!         return Ok(code);
 //!     }
@@ -32,7 +34,7 @@
 //!     let loaded = Loaded::new(&recipe, ".".as_ref(), monitor)?;
 //!     let built = build(&loaded, &Request::new("out", "/var/cache/goldimg", variables)?, monitor)?;
 //!     let report = Audit::new(Profile::Openstack).image(&built.files[0])?;
-//!     Ok(if report.passed { 0.into() } else { 1.into() })
+//!     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 //! }
 //! ```
 
