@@ -315,11 +315,11 @@ mod tests {
             [("SOURCE_DATE_EPOCH", "7"), ("AWS_SECRET_ACCESS_KEY", "x"), ("http_proxy", "http://p")];
         let mut request = Request::new(&output, "/cache", variables.into_iter().collect()).unwrap();
         request.work_parent = Some("/work".into());
-        let order = Order::new(&request, &loaded, Secrets::default(), "/work/1".as_ref(), Some(1));
+        let order = Order::new(&request, &loaded, Secrets::default(), "/build/1".as_ref(), Some(1));
         let (ours, theirs) = UnixStream::pair().unwrap();
         order.send(&ours).unwrap();
         let order = Order::receive(&theirs).unwrap();
-        assert_eq!((order.work(), order.spare), ("/work/1".into(), Some(1)));
+        assert_eq!((order.work(), order.spare), ("/build/1".into(), Some(1)));
         assert_eq!(order.loaded().recipe, recipe, "with the password");
         let arrived = order.request();
         assert_eq!((arrived.output, arrived.work_parent), (output, request.work_parent));
