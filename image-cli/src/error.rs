@@ -81,10 +81,12 @@ impl Error {
     /// Says what was being done, in the words of a sentence's beginning: "reading the recipe …". Said again further out,
     /// it becomes a link of the chain of its own.
     #[must_use]
-    pub fn context(self, doing: impl fmt::Display) -> Self {
-        let mut error = self.alone(|inner| inner.doing.is_some());
-        error.0.doing = Some(doing.to_string());
-        error
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        if self.0.doing.is_some() {
+            self = Self::new(self.kind(), self);
+        }
+        self.0.doing = Some(doing.to_string());
+        self
     }
 
     /// Says what can be done. Of several hints the outermost counts.
@@ -92,14 +94,6 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
-    }
-
-    /// The error itself, or a new one around it if it has already `what` is to be said.
-    fn alone(self, what: impl FnOnce(&Inner) -> bool) -> Self {
-        if !what(&self.0) {
-            return self;
-        }
-        Self::new(self.kind(), self)
     }
 
     /// Whose turn it is.

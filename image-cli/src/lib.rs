@@ -47,6 +47,7 @@ pub mod golden;
 mod links;
 pub mod mistake;
 pub mod monitor;
+mod name_pattern;
 pub mod nearest;
 mod os_text;
 pub mod printable;

@@ -40,7 +40,7 @@ use crate::variables::Variables;
 pub use operations::{Chosen, OPERATIONS, Operation};
 use patched::Patched;
 pub use plan::{Change, Plan};
-pub(crate) use rules::{Action, fits, rules};
+pub(crate) use rules::{Action, rules};
 use target::Target;
 use volume::Volume;
 

@@ -88,9 +88,7 @@ impl Audit {
         let subject = Subject { facts: &facts, view: &view, expected: &self.expected };
         Ok(Report::new(path, self.profile, checks(&subject, self.profile, &self.own)))
     }
-}
 
-impl Audit {
     /// Rules are ignored and told by their names: each has one of its own.
     fn check_names(&self) -> crate::Result<()> {
         let mut known: BTreeSet<&str> =

@@ -75,7 +75,7 @@ mod tests {
         let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
         let checks =
             checks(&subject, Profile::Openstack, &[]).into_iter().filter(|check| check.group == "the file");
-        checks.filter(|check| check.verdict() == Verdict::Problem).map(|check| check.name).collect()
+        checks.filter(|check| check.verdict == Verdict::Problem).map(|check| check.name).collect()
     }
 
     #[test]

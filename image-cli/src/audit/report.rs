@@ -131,11 +131,6 @@ impl Check {
         self.looked.as_ref().map_or(&[], Looked::places)
     }
 
-    /// What came of it.
-    pub fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
     /// It, not counting for `reason` unless it is kept.
     pub(super) fn ignored(self, reason: Option<&String>) -> Self {
         match reason {

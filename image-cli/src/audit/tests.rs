@@ -213,7 +213,7 @@ fn broken_rules(disk: &FileDisk, expected: &Expected) -> BTreeSet<&'static str> 
 }
 
 fn broken_of(report: &Report) -> BTreeSet<&'static str> {
-    report.checks.iter().filter(|check| check.verdict() != Verdict::Ok).map(|check| check.name).collect()
+    report.checks.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.name).collect()
 }
 
 /// Writes `bytes` where no file is.
@@ -356,7 +356,7 @@ fn what_is_ignored_is_shown_with_its_reason_and_what_is_kept_is_there() {
     let report =
         audit(disk.path(), None, Profile::Any, &Expected { ignored, ..Expected::default() }).unwrap();
     let check = |name| report.checks.iter().find(|check| check.name == name).unwrap();
-    assert_eq!((check("histories").verdict(), check("logs").verdict()), (Verdict::Ignored, Verdict::Ok));
+    assert_eq!((check("histories").verdict, check("logs").verdict), (Verdict::Ignored, Verdict::Ok));
     assert_eq!((check("histories").evidence.as_str(), report.passed), ("they are mine", true));
     assert_eq!(check("histories").findings.len(), 1);
     let named =
@@ -377,13 +377,13 @@ fn a_rule_that_looks_nowhere_tells_nothing() {
     let blind = Rule::must("blind", "", "", |_| Ok(Judgement::kept("all is well"))).of_disk();
     let (judgement, looked) = judge(&subject, blind.needs, &blind.check);
     let check = Check::new("", &blind, judgement, looked);
-    assert_eq!((check.verdict(), check.evidence.as_str()), (Verdict::NotChecked, "nothing was looked at"));
+    assert_eq!((check.verdict, check.evidence.as_str()), (Verdict::NotChecked, "nothing was looked at"));
     let seeing = Rule::must("seeing", "", "", |subject| {
         Ok(Judgement::kept(format!("{} partitions", subject.view.partitions().len())))
     })
     .of_disk();
     let (judgement, looked) = judge(&subject, seeing.needs, &seeing.check);
-    assert_eq!(Check::new("", &seeing, judgement, looked).verdict(), Verdict::Ok);
+    assert_eq!(Check::new("", &seeing, judgement, looked).verdict, Verdict::Ok);
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn what_cannot_be_read_is_not_said_to_be_fine() {
     assert!(!report.passed);
     let files = report.checks.iter().filter(|check| check.group == "services");
     for check in files {
-        assert_eq!(check.verdict(), Verdict::NotChecked, "{}", check.name);
+        assert_eq!(check.verdict, Verdict::NotChecked, "{}", check.name);
         assert_eq!(check.evidence, "the disk: XFS cannot be read here");
     }
     assert_eq!(report.count(Verdict::Problem), 0);
@@ -517,7 +517,7 @@ fn what_cannot_be_read_is_not_said_to_be_fine() {
 fn logical_volumes_are_told() {
     let mut label = *b"LABELONE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0LVM2 001";
     let problems = |report: &Report| {
-        let checks = report.checks.iter().filter(|check| check.verdict() == Verdict::Problem);
+        let checks = report.checks.iter().filter(|check| check.verdict == Verdict::Problem);
         checks.map(|check| check.name).collect::<Vec<_>>()
     };
     assert_eq!(problems(&checks_of(&label, 512)), ["no-lvm"]);

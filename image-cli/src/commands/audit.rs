@@ -186,14 +186,14 @@ pub(super) fn table(report: &Report) -> String {
 
 // Writing to a String cannot fail.
 fn check_lines(check: &Check, text: &mut String) {
-    let mark = match check.verdict() {
+    let mark = match check.verdict {
         Verdict::Ok => "\x1b[32mok\x1b[0m          ",
         Verdict::Problem => "\x1b[31mPROBLEM\x1b[0m     ",
         Verdict::Recommendation => "\x1b[33mrecommended\x1b[0m ",
         Verdict::NotChecked => "not checked ",
         Verdict::Ignored => "ignored     ",
     };
-    let words = match check.verdict() {
+    let words = match check.verdict {
         Verdict::Ok if check.evidence.is_empty() => check.requirement.to_owned(),
         Verdict::Ok => format!("{}: {}", check.requirement, printable(&check.evidence)),
         Verdict::NotChecked => printable(&check.evidence),
@@ -204,7 +204,7 @@ fn check_lines(check: &Check, text: &mut String) {
     for finding in &check.findings {
         let _ = writeln!(text, "      {}: {}", printable(&finding.place), printable(&finding.found));
     }
-    if check.verdict() == Verdict::Ignored {
+    if check.verdict == Verdict::Ignored {
         return;
     }
     let mut fixes: Vec<&str> = check.findings.iter().map(|finding| finding.fix.as_str()).collect();

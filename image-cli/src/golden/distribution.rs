@@ -14,6 +14,36 @@ mod ubuntu;
 pub(crate) use debian::DEBIAN;
 pub(crate) use ubuntu::UBUNTU;
 
+/// What is installed in an image of any distribution, besides what the recipe names.
+const PACKAGES: &[Package] = &[
+    // growpart: the root partition grows at the first boot.
+    Package::new(PackageSet::Boot, "cloud-guest-utils"),
+    // logind hears of the power button only with it.
+    Package::new(PackageSet::Boot, "dbus"),
+    // resize2fs and fsck of the root filesystem.
+    Package::new(PackageSet::Boot, "e2fsprogs"),
+    // update-grub, for kernels that come later.
+    Package::new(PackageSet::Boot, "grub2-common"),
+    Package::new(PackageSet::Boot, "initramfs-tools"),
+    Package::new(PackageSet::Boot, "kmod"),
+    Package::new(PackageSet::Boot, "systemd-sysv"),
+    Package::new(PackageSet::Boot, "udev"),
+    // Packs the initrd.
+    Package::new(PackageSet::Boot, "zstd"),
+    Package::new(PackageSet::Bios, "grub-pc-bin"),
+    Package::new(PackageSet::Uefi, "grub-efi-amd64-signed"),
+    Package::new(PackageSet::Uefi, "shim-signed"),
+    Package::new(PackageSet::FirstBoot, "cloud-init"),
+    Package::new(PackageSet::FirstBoot, "iproute2"),
+    Package::new(PackageSet::FirstBoot, "libnss-resolve"),
+    // Sessions end when the machine stops.
+    Package::new(PackageSet::FirstBoot, "libpam-systemd"),
+    Package::new(PackageSet::FirstBoot, "netbase"),
+    Package::new(PackageSet::FirstBoot, "openssh-server"),
+    // Of the default user.
+    Package::new(PackageSet::FirstBoot, "sudo"),
+];
+
 /// What is known of a distribution.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -37,7 +67,7 @@ pub(crate) struct Facts {
     pub(crate) network_renderer: &'static str,
     /// The kernel for virtual machines.
     pub(crate) kernel: &'static str,
-    /// What is installed, besides what the recipe names.
+    /// What is installed besides [`PACKAGES`].
     pub(crate) packages: &'static [Package],
     /// Its releases, in their order.
     pub(crate) releases: &'static [Release],
@@ -120,7 +150,7 @@ impl Facts {
         self.releases.iter().position(|known| known.code_name == release).unwrap_or(self.releases.len())
     }
 
-    /// The packages of `set` in `release`, in the order of the table.
+    /// The packages of `set` in `release`, in the order of the tables.
     pub(crate) fn packages(&self, set: PackageSet, release: &str) -> impl Iterator<Item = &'static str> {
         let place = self.place(release);
         let fits = move |package: &&Package| {
@@ -129,7 +159,7 @@ impl Facts {
             let before = package.until.is_none_or(|until| place <= self.place(until));
             package.set == set && after(package.from, place) && before
         };
-        self.packages.iter().filter(fits).map(|package| package.name)
+        PACKAGES.iter().chain(self.packages).filter(fits).map(|package| package.name)
     }
 
     /// The suites of `release`: its own and those of updates, which lie in the archive, and that of security updates.

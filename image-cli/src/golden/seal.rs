@@ -21,8 +21,9 @@ use super::epoch::Epoch;
 use super::tree::Tree;
 use crate::audit::Expected;
 use crate::error::Context;
+use crate::name_pattern;
 use crate::seal::accounts::lock;
-use crate::seal::{Action, fits, rules};
+use crate::seal::{Action, rules};
 
 /// Removes what must not be cloned, but for what is expected in the image.
 ///
@@ -149,23 +150,9 @@ fn link(target: &str, inside: &str, tree: &Tree) -> crate::Result<()> {
     symlink(target, path).with_context(|| format!("making the link {inside} in the image"))
 }
 
-/// What in the tree a pattern means: an absolute path whose names may have one `*` each.
+/// What in the tree a pattern means: an absolute path whose names may have `*`.
 fn matches(tree: &Tree, pattern: &str) -> crate::Result<Vec<PathBuf>> {
-    let mut found = vec![PathBuf::from("/")];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let mut next = Vec::new();
-        for folder in found {
-            if part.contains('*') {
-                let names = tree.list(&folder)?;
-                let fitting = names.iter().filter(|name| fits(part, name));
-                next.extend(fitting.map(|name| folder.join(name)));
-            } else if tree.exists(folder.join(part)) {
-                next.push(folder.join(part));
-            }
-        }
-        found = next;
-    }
-    Ok(found)
+    name_pattern::paths(pattern, |path| Ok(tree.exists(path)), |folder| tree.list(folder))
 }
 
 /// Locks every account that has a password, or needs none.

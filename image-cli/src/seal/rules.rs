@@ -3,14 +3,12 @@
 //! A pattern is an absolute path in the image whose names may have one `*` each. Links are removed themselves, never
 //! what they point to.
 
-use std::borrow::Cow;
-use std::ffi::OsStr;
-
 use super::operations::{self, Operation};
 use crate::audit::{
     CRASHES, HOME_FILES, HOME_HISTORIES, IDENTITIES, MAIL, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, Renewal,
     System, has_line,
 };
+use std::borrow::Cow;
 
 /// What happens to what a pattern finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,12 +167,3 @@ const RULES: &[Rule] = &[
     clear("/var/tmp"),
     clear("/run"),
 ];
-
-/// Whether `name` is what a name with one `*` stands for.
-pub(crate) fn fits(pattern: &str, name: &OsStr) -> bool {
-    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
-    let name = name.as_encoded_bytes();
-    name.len() >= before.len() + after.len()
-        && name.starts_with(before.as_bytes())
-        && name.ends_with(after.as_bytes())
-}

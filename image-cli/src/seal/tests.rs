@@ -29,7 +29,7 @@ fn request(image: &Path) -> Request {
 
 /// The rules that sealing is said to repair, and that the report tells of.
 fn repairable(report: &Report) -> Vec<&'static str> {
-    let told = report.checks.iter().filter(|check| check.verdict() != Verdict::Ok);
+    let told = report.checks.iter().filter(|check| check.verdict != Verdict::Ok);
     let by_sealing =
         told.filter(|check| check.findings.iter().any(|finding| finding.fix.starts_with("goldimg seal")));
     by_sealing.map(|check| check.name).collect()

@@ -3,16 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-
-/// Whether one name is what a pattern with any number of `*` stands for.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, rest)) => name.strip_prefix(before).is_some_and(|left| {
-            (0..=left.len()).any(|at| left.get(at..).is_some_and(|left| fits(rest, left)))
-        }),
-    }
-}
+use crate::name_pattern::fits;
 
 /// Whether whoever looks at `pattern` comes to `place`: on the way to it, there, or beneath it.
 fn covers(pattern: &str, place: &str) -> bool {
@@ -21,7 +12,7 @@ fn covers(pattern: &str, place: &str) -> bool {
     };
     let (whole, folder) = (pattern.trim_end_matches('/'), pattern.ends_with('/') || pattern.is_empty());
     let (patterns, names): (Vec<&str>, Vec<&str>) = (whole.split('/').collect(), place.split('/').collect());
-    let same = patterns.iter().zip(&names).all(|(pattern, name)| fits(pattern, name));
+    let same = patterns.iter().zip(&names).all(|(pattern, name)| fits(pattern, name.as_ref()));
     place.is_empty() || whole.is_empty() || same && (names.len() <= patterns.len() || folder)
 }
 

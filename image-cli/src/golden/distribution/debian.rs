@@ -1,6 +1,6 @@
 //! Debian.
 
-use super::PackageSet::{Bios, BiosAndUefi, Boot, FirstBoot, Uefi};
+use super::PackageSet::{BiosAndUefi, FirstBoot};
 use super::{Facts, Package, Release};
 
 /// Debian.
@@ -16,37 +16,11 @@ pub(crate) const DEBIAN: Facts = Facts {
     network_renderer: "networkd",
     kernel: "linux-image-cloud-amd64",
     packages: &[
-        // growpart: the root partition grows at the first boot.
-        Package::new(Boot, "cloud-guest-utils"),
-        // logind hears of the power button only with it.
-        Package::new(Boot, "dbus"),
-        // resize2fs and fsck of the root filesystem.
-        Package::new(Boot, "e2fsprogs"),
-        // update-grub, for kernels that come later.
-        Package::new(Boot, "grub2-common"),
-        Package::new(Boot, "initramfs-tools"),
-        Package::new(Boot, "kmod"),
-        Package::new(Boot, "systemd-sysv"),
-        Package::new(Boot, "udev"),
-        // Packs the initrd.
-        Package::new(Boot, "zstd"),
-        Package::new(Bios, "grub-pc-bin"),
-        Package::new(Uefi, "grub-efi-amd64-signed"),
-        Package::new(Uefi, "shim-signed"),
         // For images with both: its scripts renew the boot loaders on a running machine, not in a chroot.
         Package::new(BiosAndUefi, "grub-cloud-amd64"),
-        Package::new(FirstBoot, "cloud-init"),
-        Package::new(FirstBoot, "iproute2"),
         // cloud-init asks for metadata before the network is configured. The first one is gone from forky.
         Package::new(FirstBoot, "isc-dhcp-client").until("trixie"),
         Package::new(FirstBoot, "dhcpcd-base").from("forky"),
-        Package::new(FirstBoot, "libnss-resolve"),
-        // Sessions end when the machine stops.
-        Package::new(FirstBoot, "libpam-systemd"),
-        Package::new(FirstBoot, "netbase"),
-        Package::new(FirstBoot, "openssh-server"),
-        // Of the default user.
-        Package::new(FirstBoot, "sudo"),
         // A part of systemd before.
         Package::new(FirstBoot, "systemd-resolved").from("bookworm"),
     ],

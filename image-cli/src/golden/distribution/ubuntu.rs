@@ -1,6 +1,6 @@
 //! Ubuntu.
 
-use super::PackageSet::{Bios, Boot, FirstBoot, Uefi};
+use super::PackageSet::FirstBoot;
 use super::{Facts, Package, Release};
 
 /// Ubuntu.
@@ -15,28 +15,9 @@ pub(crate) const UBUNTU: Facts = Facts {
     efi_folder: "ubuntu",
     network_renderer: "netplan",
     kernel: "linux-image-virtual",
-    // As Debian's, and for the same reasons.
     packages: &[
-        Package::new(Boot, "cloud-guest-utils"),
-        Package::new(Boot, "dbus"),
-        Package::new(Boot, "e2fsprogs"),
-        Package::new(Boot, "grub2-common"),
-        Package::new(Boot, "initramfs-tools"),
-        Package::new(Boot, "kmod"),
-        Package::new(Boot, "systemd-sysv"),
-        Package::new(Boot, "udev"),
-        Package::new(Boot, "zstd"),
-        Package::new(Bios, "grub-pc-bin"),
-        Package::new(Uefi, "grub-efi-amd64-signed"),
-        Package::new(Uefi, "shim-signed"),
-        Package::new(FirstBoot, "cloud-init"),
-        Package::new(FirstBoot, "iproute2"),
+        // cloud-init asks for metadata before the network is configured.
         Package::new(FirstBoot, "isc-dhcp-client"),
-        Package::new(FirstBoot, "libnss-resolve"),
-        Package::new(FirstBoot, "libpam-systemd"),
-        Package::new(FirstBoot, "netbase"),
-        Package::new(FirstBoot, "openssh-server"),
-        Package::new(FirstBoot, "sudo"),
         // A part of systemd before.
         Package::new(FirstBoot, "systemd-resolved").from("noble"),
     ],

@@ -52,7 +52,7 @@ fn disk(mke2fs: &Path, root: &Path, folders: [&Path; 2], path: &Path) -> FileDis
 }
 
 fn verdict(report: &Report, name: &str) -> Verdict {
-    report.checks.iter().find(|check| check.name == name).unwrap().verdict()
+    report.checks.iter().find(|check| check.name == name).unwrap().verdict
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn what_lies_on_other_filesystems_is_looked_into_and_sealed() {
     }
     // `/srv` may have anything, and nothing else is taken away by that.
     let private = report.checks.iter().find(|check| check.name == "private-keys").unwrap();
-    assert_eq!(private.verdict(), Verdict::NotChecked, "{private:?}");
+    assert_eq!(private.verdict, Verdict::NotChecked, "{private:?}");
     assert!(private.evidence.contains("partition 4"), "{private:?}");
     assert_eq!(verdict(&report, "machine-id"), Verdict::Ok);
     let request = Request { profile: Profile::Any, ..request(&path) };
