@@ -32,7 +32,7 @@ mod window;
 pub use concatenated::Concatenated;
 pub use dd::DdRange;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};
-pub use file::{FileDisk, FileRange, Filesystem};
+pub use file::{FileDisk, FileRange, HostFilesystem};
 pub use lock::{Access, FileInUse, InUse, Permission};
 pub use map_entry::{HostPlace, MapEntry};
 pub use memory::{MemoryDisk, Operation};
@@ -142,7 +142,7 @@ pub trait BlockWrite: BlockRead {
     fn make_room(&self, _range: ByteRange) {}
 
     /// The filesystem it is on, if it takes bytes from other files there cheaply by [`copy_from`](Self::copy_from).
-    fn filesystem(&self) -> Option<Filesystem> {
+    fn filesystem(&self) -> Option<HostFilesystem> {
         None
     }
 
@@ -218,7 +218,7 @@ macro_rules! write_as {
         fn make_room(&$this, range: $crate::block::ByteRange) {
             $disk.make_room(range);
         }
-        fn filesystem(&$this) -> Option<$crate::block::Filesystem> {
+        fn filesystem(&$this) -> Option<$crate::block::HostFilesystem> {
             $disk.filesystem()
         }
         fn copy_from(

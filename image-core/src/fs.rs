@@ -13,18 +13,24 @@ mod detect;
 mod ext4;
 mod fat;
 mod files;
+mod filesystem;
 pub mod iso9660;
+mod node;
+mod path;
 
 use std::sync::Arc;
 
 pub use detect::{FilesystemKind, Signature, detect};
 pub use ext4::{
-    Attribute, Checksummed, Content, DirectoryEntry, Ext4, Ext4Rule, Ext4Writer, Features, Finding, Inode,
-    Inodes, NewInode, NodeKind, ReadDirectory, Replayed, Superblock, Time, Walk, WalkEntry,
-    clamp_inode_times, free_ranges, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
+    Checksummed, Content, DirectoryEntry, Ext4, Ext4Rule, Ext4Writer, Features, Finding, Inode, Inodes,
+    NewInode, ReadDirectory, Replayed, Superblock, Walk, WalkEntry, clamp_inode_times, free_ranges,
+    scrub as scrub_ext4, wipe_content as wipe_ext4_content,
 };
 pub use fat::{NewFat, NewFile, make_fat, remove_from_fat, scrub_fat};
 pub use files::{Entry, FileKind, Files, Metadata};
+pub use filesystem::{Entries, Filesystem};
+pub use node::{Attribute, Node, NodeEntry, NodeId, NodeKind, Time, Usage};
+pub use path::resolve;
 
 use crate::block::BlockRead;
 use crate::error::{Error, Result};

@@ -29,7 +29,7 @@ pub struct FileRange<'a> {
 
 /// A filesystem of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filesystem {
+pub struct HostFilesystem {
     /// The number of its device.
     pub device: u64,
     /// Whether its files may share blocks.
@@ -310,8 +310,8 @@ impl BlockWrite for FileDisk {
         }
     }
 
-    fn filesystem(&self) -> Option<Filesystem> {
-        (!self.block_device).then(|| Filesystem { device: self.device, reflinks: self.reflinks() })
+    fn filesystem(&self) -> Option<HostFilesystem> {
+        (!self.block_device).then(|| HostFilesystem { device: self.device, reflinks: self.reflinks() })
     }
 
     fn copy_from(&self, source: &FileDisk, from: ByteRange, offset: u64) -> Result<()> {

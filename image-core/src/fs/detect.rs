@@ -43,6 +43,18 @@ impl FilesystemKind {
     pub fn is_ext(self) -> bool {
         matches!(self, Self::Ext2 | Self::Ext3 | Self::Ext4)
     }
+
+    /// Which of the three an ext filesystem with these features is. Whatever ext3 did not know makes it ext4: beyond filetype,
+    /// recover, meta_bg; sparse_super, large_file, btree_dir.
+    pub(super) fn of_ext(compatible: u32, incompatible: u32, read_only: u32) -> Self {
+        if incompatible & !0x16 != 0 || read_only & !0x7 != 0 {
+            Self::Ext4
+        } else if compatible & 0x4 != 0 {
+            Self::Ext3
+        } else {
+            Self::Ext2
+        }
+    }
 }
 
 impl fmt::Display for FilesystemKind {
@@ -131,15 +143,7 @@ fn ext(head: &Head) -> Option<Signature> {
         return None;
     }
     let flags = |at| u32::from_le_bytes(bytes(&head.start, at));
-    let (compatible, incompatible, read_only) = (flags(0x45c), flags(0x460), flags(0x464));
-    // Whatever ext3 did not know makes it ext4: beyond filetype, recover, meta_bg; sparse_super, large_file, btree_dir.
-    let kind = if incompatible & !0x16 != 0 || read_only & !0x7 != 0 {
-        FilesystemKind::Ext4
-    } else if compatible & 0x4 != 0 {
-        FilesystemKind::Ext3
-    } else {
-        FilesystemKind::Ext2
-    };
+    let kind = FilesystemKind::of_ext(flags(0x45c), flags(0x460), flags(0x464));
     found(kind, uuid_at(&head.start, 0x468), text(&head.start, 0x478, 16))
 }
 

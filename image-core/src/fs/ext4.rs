@@ -24,6 +24,7 @@ mod directory;
 mod extents;
 mod features;
 mod field;
+mod filesystem;
 mod free_blocks;
 mod fsck;
 mod groups;
@@ -36,7 +37,6 @@ mod lookup;
 mod mapping;
 mod name_cache;
 mod nokey;
-mod path;
 mod read_directory;
 mod rule;
 mod run;
@@ -46,18 +46,14 @@ mod times;
 mod walk;
 mod write;
 
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use attributes::Attribute;
 pub use content::Content;
 pub use features::Features;
 pub use free_blocks::free_ranges;
 pub use fsck::Finding;
-pub use inode::{Inode, NodeKind, Time};
+pub use inode::Inode;
 pub use journal::Replayed;
 pub use read_directory::{DirectoryEntry, ReadDirectory};
 pub use rule::{Checksummed, Ext4Rule};
@@ -67,14 +63,10 @@ pub use times::clamp_inode_times;
 pub use walk::{Inodes, Walk, WalkEntry};
 pub use write::{Ext4Writer, NewInode};
 
-use super::{Entry, FileKind, Files, Metadata};
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;
 use groups::Group;
-
-/// More names than a directory is listed for.
-const ENTRY_LIMIT: usize = 1 << 20;
 
 /// The files of an ext filesystem. It may be asked from many threads; copies share what was read.
 #[derive(Clone)]
@@ -172,59 +164,5 @@ fn refuse_unread(superblock: &Superblock) -> Result<()> {
     match unread == Features::default() {
         true => Ok(()),
         false => Err(Error::unsupported(format!("it has unsupported features: {unread}"))),
-    }
-}
-
-fn metadata_of(inode: &Inode) -> Metadata {
-    let &Inode { size, mode, uid, gid, .. } = inode;
-    Metadata { kind: inode.kind.into(), size, mode, uid, gid }
-}
-
-impl Files for Ext4 {
-    fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(self.resolve(path.as_os_str().as_bytes(), true)?.as_ref().map(metadata_of))
-    }
-
-    fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(self.resolve(path.as_os_str().as_bytes(), false)?.as_ref().map(metadata_of))
-    }
-
-    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
-        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::File) else { return Ok(None) };
-        super::files::check_limit(path, inode.size, limit)?;
-        self.read(&inode, limit).map(Some).doing(|| format!("reading {}", path.display()))
-    }
-
-    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let found = self.resolve(path.as_os_str().as_bytes(), false)?;
-        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::Link) else { return Ok(None) };
-        Ok(Some(PathBuf::from(OsString::from_vec(self.read_link(&inode)?))))
-    }
-
-    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
-        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
-        let file = found.filter(|inode| inode.kind == NodeKind::File);
-        Ok(file.map(|inode| Box::new(self.content(inode)) as Box<dyn BlockRead>))
-    }
-
-    fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        let doing = || format!("listing {}", path.display());
-        let found = self.resolve(path.as_os_str().as_bytes(), true)?;
-        let Some(inode) = found.filter(|inode| inode.kind == NodeKind::Directory) else { return Ok(None) };
-        let mut list = Vec::new();
-        for entry in self.read_directory(&inode) {
-            let entry = entry.doing(doing)?;
-            let kind = match entry.kind {
-                Some(kind) => kind,
-                None => self.inode(entry.inode).doing(doing)?.kind,
-            };
-            list.push(Entry { name: OsString::from_vec(entry.name), kind: kind.into() });
-            if list.len() > ENTRY_LIMIT {
-                return Err(Error::corrupt(format!("{} has more than {ENTRY_LIMIT} names", path.display())));
-            }
-        }
-        list.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Some(list))
     }
 }

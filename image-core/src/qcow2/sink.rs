@@ -21,7 +21,7 @@ mod append;
 mod dedup;
 mod refcounts;
 
-use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem};
+use crate::block::{BlockWrite, ByteRange, FileRange, HostFilesystem};
 use crate::convert::{CopyOffload, Encoder, Piece, Sink};
 use crate::error::{Doing, Error, Result};
 
@@ -185,7 +185,7 @@ impl<D: BlockWrite> Sink for Qcow2Sink<D> {
         }
         let filesystem = self.space.filesystem()?;
         let worth_a_call = self.unit_size() >= LEAST_COPIED || filesystem.reflinks;
-        let Filesystem { device, reflinks } = filesystem;
+        let HostFilesystem { device, reflinks } = filesystem;
         worth_a_call.then_some(CopyOffload { device, find_zeroes: true, reflinks })
     }
 

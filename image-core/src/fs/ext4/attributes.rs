@@ -19,6 +19,7 @@ use super::run;
 use super::{Ext4, features};
 use crate::block::ByteRange;
 use crate::error::{Doing, Error, Result};
+use crate::fs::node::Attribute;
 
 pub(super) const MAGIC: [u8; 4] = 0xea02_0000_u32.to_le_bytes();
 /// Before the entries in a block of their own.
@@ -33,15 +34,6 @@ const VALUES_LIMIT: u64 = 1 << 25;
 /// The prefix of what the filesystem itself keeps as attributes, and its name for content.
 pub(super) const SYSTEM: u8 = 7;
 pub(super) const CONTENT: &[u8] = b"data";
-
-/// A name and a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute {
-    /// Its name, such as `user.mime_type`.
-    pub name: Vec<u8>,
-    /// Its value.
-    pub value: Vec<u8>,
-}
 
 /// An entry, and where its value is.
 pub(super) struct RawEntry<'a> {

@@ -8,14 +8,15 @@
 //! that it is that long.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use super::Ext4;
 use super::blocks::Block;
 use super::checksum::crc32c;
 use super::features;
 use super::field::{field, u16_at, u32_at, wide};
 use super::rule::{Checksummed, Ext4Rule};
 use super::superblock::Superblock;
-use super::{Ext4, FileKind};
 use crate::error::{Doing, Error, Result};
+pub(super) use crate::fs::node::{NodeKind, Time};
 
 /// The length of the oldest inodes, and where what came later begins.
 pub(super) const OLD_LEN: usize = 128;
@@ -33,61 +34,6 @@ pub(super) const FLAG_EA_INODE: u32 = 0x20_0000;
 pub(super) const FLAG_INLINE_DATA: u32 = 0x1000_0000;
 pub(super) const FLAG_PROJECT_INHERIT: u32 = 0x2000_0000;
 pub(super) const FLAG_CASEFOLD: u32 = 0x4000_0000;
-
-/// What an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NodeKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link,
-    /// A character device.
-    CharacterDevice,
-    /// A block device.
-    BlockDevice,
-    /// A named pipe.
-    Pipe,
-    /// A socket.
-    Socket,
-}
-
-impl From<NodeKind> for FileKind {
-    fn from(kind: NodeKind) -> Self {
-        match kind {
-            NodeKind::File => Self::File,
-            NodeKind::Directory => Self::Directory,
-            NodeKind::Link => Self::Link,
-            _ => Self::Special,
-        }
-    }
-}
-
-impl NodeKind {
-    /// By the upper four bits of a mode.
-    pub(super) fn from_mode(mode: u16) -> Option<Self> {
-        Some(match mode >> 12 {
-            0x1 => Self::Pipe,
-            0x2 => Self::CharacterDevice,
-            0x4 => Self::Directory,
-            0x6 => Self::BlockDevice,
-            0x8 => Self::File,
-            0xa => Self::Link,
-            0xc => Self::Socket,
-            _ => return None,
-        })
-    }
-}
-
-/// A time to the nanosecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time {
-    /// Seconds since 1970; before it, less than 0.
-    pub seconds: i64,
-    /// And so many nanoseconds, which count forwards.
-    pub nanoseconds: u32,
-}
 
 /// An inode, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -87,6 +87,8 @@ pub struct Superblock {
     pub(super) mmp_block: u64,
     /// How much of a new inode is its own, behind the oldest part.
     pub(super) extra_len: u16,
+    /// The clusters that no file can have, as counted when it was made; 0 if they were not.
+    pub(super) overhead: u64,
     pub(super) hash_seed: [u32; 4],
     /// How names are hashed in directories that do not say so themselves.
     pub(super) hash_version: u8,
@@ -170,6 +172,7 @@ impl Superblock {
             quota_inodes: [0x240, 0x244, 0x26c].map(|at| if has_quota { u32_at(bytes, at) } else { 0 }),
             mmp_block: if has_mmp { wide(u32_at(bytes, 0x168), u32_at(bytes, 0x16c)) } else { 0 },
             extra_len: u16_at(bytes, 0x15e),
+            overhead: half(0x248),
             hash_seed: [0xec, 0xf0, 0xf4, 0xf8].map(|at| u32_at(bytes, at)),
             hash_version: field::<1>(bytes, 0xfc)[0],
             has_unsigned_hash: u32_at(bytes, 0x160) & FLAG_UNSIGNED_HASH != 0,

@@ -12,7 +12,7 @@ use super::super::header::{MAX_REFCOUNT_TABLE_LEN, TablePlace};
 use super::super::offset::HostOffset;
 use super::dedup::{DedupIndex, Key};
 use super::refcounts::Refcounts;
-use crate::block::{BlockWrite, ByteRange, FileRange, Filesystem, ZeroMode};
+use crate::block::{BlockWrite, ByteRange, FileRange, HostFilesystem, ZeroMode};
 use crate::error::Result;
 
 /// Small writes are collected up to so many bytes; what is as large is written at once.
@@ -242,7 +242,7 @@ impl<D: BlockWrite> AppendOnlyFile<D> {
     }
 
     /// The filesystem of the file, if it copies.
-    pub(super) fn filesystem(&self) -> Option<Filesystem> {
+    pub(super) fn filesystem(&self) -> Option<HostFilesystem> {
         self.file.filesystem()
     }
 
