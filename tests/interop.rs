@@ -12,6 +12,8 @@ mod convert_into;
 mod create;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod ext4;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod filesystems;
 mod fuzzed;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod layers;

@@ -56,7 +56,7 @@ pub(crate) use secrets::HOME_FILES;
 pub(crate) use space::{gaps, swap_files, swap_page};
 pub use subject::Subject;
 pub(crate) use traces::{CRASHES, MAIL, NETWORK_STATE, NETWORKS_OF_CLOUD_INIT, of_network};
-pub(crate) use view::{View, Volume};
+pub(crate) use view::View;
 
 #[cfg(test)]
 pub(crate) mod tests;

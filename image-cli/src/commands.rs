@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod bitmap;
 pub(crate) mod build;
+pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
 mod choice;
@@ -12,12 +13,19 @@ pub(crate) mod commit;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod copy_out;
 pub(crate) mod create;
 pub(crate) mod dd;
+pub(crate) mod diff;
+pub(crate) mod find;
 pub(crate) mod image;
 pub(crate) mod image_options;
 pub(crate) mod images;
 pub(crate) mod info;
+mod inside;
+pub(crate) mod inspect;
+mod listing;
+pub(crate) mod ls;
 pub(crate) mod map;
 pub(crate) mod measure;
 pub(crate) mod plan;
@@ -26,6 +34,8 @@ pub(crate) mod resize;
 pub(crate) mod schema;
 pub(crate) mod seal;
 pub(crate) mod snapshot;
+pub(crate) mod stat;
+pub(crate) mod tar_out;
 pub(crate) mod test;
 pub(crate) mod upload;
 
@@ -71,6 +81,22 @@ pub(crate) enum Command {
     Snapshot(Later<snapshot::Args>),
     /// Tell whether an image is fit to be cloned and started in a cloud
     Audit(Later<audit::Args>),
+    /// Show what is in an image: partitions, filesystems, system, packages
+    Inspect(Later<inspect::Args>),
+    /// List the files in an image
+    Ls(Later<ls::Args>),
+    /// Print files of an image
+    Cat(Later<cat::Args>),
+    /// Show what is known of files in an image
+    Stat(Later<stat::Args>),
+    /// Find files in an image by name, kind, size, time, owner
+    Find(Later<find::Args>),
+    /// Copy files of an image into a folder
+    CopyOut(Later<copy_out::Args>),
+    /// Pack files of an image into an archive
+    TarOut(Later<tar_out::Args>),
+    /// Show what is different between the files of two images
+    Diff(Later<diff::Args>),
     /// Measure how fast an image takes requests
     Bench(Later<bench::Args>),
     /// Show how large the file of a new image will be
@@ -96,6 +122,14 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         Command::Audit(Later(args)) => audit::run(&args, ui),
         Command::Check(Later(args)) => check::run(&args, ui),
+        Command::Inspect(Later(args)) => inspect::run(&args, ui),
+        Command::Ls(Later(args)) => ls::run(&args, ui),
+        Command::Cat(Later(args)) => cat::run(&args, ui),
+        Command::Stat(Later(args)) => stat::run(&args, ui),
+        Command::Find(Later(args)) => find::run(&args, ui),
+        Command::CopyOut(Later(args)) => copy_out::run(&args, ui),
+        Command::TarOut(Later(args)) => tar_out::run(&args, ui),
+        Command::Diff(Later(args)) => diff::run(&args, ui),
         Command::Bitmap(Later(args)) => bitmap::run(&args, ui),
         Command::Snapshot(Later(args)) => snapshot::run(&args, ui),
         Command::Info(Later(args)) => info::run(&args, ui),

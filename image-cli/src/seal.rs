@@ -133,7 +133,14 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     let wipes = request.chosen.has(operations::UNUSED_SPACE);
     let swap = if wipes { by_place(audit::swap_files(&view)?, &view)? } else { Vec::new() };
     let volumes = plan.by_volume(&view)?;
+    let mut kept = Vec::new();
     for (place, changes) in &volumes {
+        if !is_changed_here(place) {
+            kept.extend(changes.iter().map(|change| {
+                format!("{} ({}) is only read here: it stays to {change}", place.name(), place.signature.kind)
+            }));
+            continue;
+        }
         let volume = Volume::over(&view, place, work.path())?;
         monitor.check()?;
         let stage = monitor.stage(&format!("seal {}", place.name()));
@@ -147,14 +154,16 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
         stage.done();
     }
     let Plan { changes, mut notes, .. } = plan;
+    notes.extend(kept);
     if wipes {
         stale_bytes += space::wipe(&view, &mut patched, work.path())?;
     }
-    let sealed: Vec<ByteRange> = view.mounted().map(|volume| volume.range).collect();
+    let sealed: Vec<ByteRange> =
+        view.mounted().filter(|volume| is_changed_here(volume)).map(|volume| volume.range).collect();
     for other in view.volumes().iter().filter(|volume| !sealed.contains(&volume.range)) {
         if other.signature.kind != FilesystemKind::Swap {
             notes.push(format!(
-                "{} ({}) is not looked into: it stays as it is",
+                "{} ({}) is not sealed: it stays as it is",
                 other.name(),
                 other.signature.kind
             ));
@@ -174,6 +183,12 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     let other_names = target.other_names();
     target.keep(&request.image)?;
     Ok(Sealed { changes, notes, stale_bytes, report, other_names })
+}
+
+/// Whether files of `volume` can be changed here.
+fn is_changed_here(volume: &crate::system::Volume) -> bool {
+    volume.is_in_one_piece()
+        && (volume.signature.kind.is_ext() || volume.signature.kind == FilesystemKind::Fat)
 }
 
 /// Files by the filesystem that each is in, and its path there.
@@ -223,7 +238,15 @@ fn open(request: &Request) -> crate::Result<(Arc<Image>, View)> {
         .with_context(|| format!("looking into {}", request.image.display()))?;
     if let Some(why) = view.unreadable() {
         return Err(err!("{}: {why}", request.image.display()))
-            .hint(|| "images with an ext4 root filesystem can be sealed");
+            .hint(|| "images with an ext4 root filesystem in one piece can be sealed");
+    }
+    if let Some(root) = view.root_volume().filter(|root| !is_changed_here(root)) {
+        return Err(err!(
+            "{}: its root filesystem is {}, which is only read here",
+            request.image.display(),
+            root.signature.kind
+        ))
+        .hint(|| "images with an ext4 root filesystem in one piece can be sealed");
     }
     request.expected.check(&view)?;
     Ok((image, view))

@@ -91,11 +91,12 @@ impl Ui {
 
     /// Writes data to standard output. A reader that went away is not a failure: it has read enough.
     pub(crate) fn data(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut out = anstream::stdout().lock();
-        match out.write_all(bytes).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+        is_wanted(anstream::stdout().lock(), bytes).map(drop)
+    }
+
+    /// Writes data to standard output as it is, whatever a terminal makes of it. Whether the reader is still there.
+    pub(crate) fn data_wanted(&self, bytes: &[u8]) -> std::io::Result<bool> {
+        is_wanted(std::io::stdout().lock(), bytes)
     }
 
     /// Writes a line of text to standard output.
@@ -289,6 +290,14 @@ impl Reporter for Ui {
             // An engine that tells more than this program knows.
             _ => {}
         }
+    }
+}
+
+/// Writes `bytes`; whether the reader was there. One that went away is not a failure.
+fn is_wanted(mut out: impl Write, bytes: &[u8]) -> std::io::Result<bool> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, Window};
 use image_core::format::{Image, OpenOptions};
-use image_core::fs;
+use image_core::fs::{self, Files};
 use image_core::partition::PartitionTable;
 
 /// No larger file is read.

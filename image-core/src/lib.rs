@@ -5,7 +5,8 @@
 //!                     │  block: BlockRead, BlockWrite, extents
 //!        ┌────────────┼──────────────┐
 //!     format       partition        fs
-//!  raw · qcow2    GPT · MBR    ext4 · FAT, read without a kernel
+//!  raw · qcow2    GPT · MBR    ext4, XFS, Btrfs, FAT, ISO 9660, read without a kernel
+//!                LVM
 //!        └────────────┼──────────────┘
 //!                     ▼
 //!      convert: source → extents → workers → sink
@@ -24,6 +25,7 @@ mod error;
 pub mod format;
 pub mod free_space;
 pub mod fs;
+pub mod lvm;
 pub mod map;
 pub mod measure;
 pub mod nbd;

@@ -112,6 +112,14 @@ impl NewFile {
         }
     }
 
+    /// The file itself, for what is written from its beginning on and is as long as it gets.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io).
+    pub fn writer(&self) -> Result<File> {
+        self.disk.file().try_clone().doing(|| format!("opening {}", self.place.display()))
+    }
+
     fn beside(place: &Place, old: Option<FileDisk>) -> Result<Self> {
         let (file, unfinished) = tempfile::Builder::new()
             .prefix(PREFIX)

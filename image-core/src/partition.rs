@@ -42,6 +42,33 @@ pub mod kind {
     pub const LINUX_LVM: Uuid = uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928");
     /// Linux swap space.
     pub const LINUX_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+
+    /// Kinds by what people call them: above, and the Discoverable Partitions Specification.
+    const NAMES: [(Uuid, &str); 18] = [
+        (BIOS_BOOT, "BIOS boot"),
+        (EFI_SYSTEM, "EFI system"),
+        (LINUX_ROOT_X86_64, "Linux root (x86-64)"),
+        (LINUX_FILESYSTEM, "Linux filesystem"),
+        (LINUX_EXTENDED_BOOT, "Linux extended boot"),
+        (LINUX_LVM, "Linux LVM"),
+        (LINUX_SWAP, "Linux swap"),
+        (uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae"), "Linux root (ARM 64)"),
+        (uuid!("44479540-f297-41b2-9af7-d131d5f0458a"), "Linux root (x86)"),
+        (uuid!("72ec70a6-cf74-40e6-bd49-4bda08e8f224"), "Linux root (RISC-V 64)"),
+        (uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915"), "Linux home"),
+        (uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d"), "Linux variable data"),
+        (uuid!("3b8f8425-20e0-4f3b-907f-1a25a76f98e8"), "Linux server data"),
+        (uuid!("8484680c-9521-48c6-9c11-b0720656f69e"), "Linux /usr (x86-64)"),
+        (uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e"), "Linux RAID"),
+        (uuid!("9e1a2d38-c612-4316-aa26-8b49521e5a8b"), "PowerPC PReP boot"),
+        (uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"), "Microsoft basic data"),
+        (uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"), "Microsoft reserved"),
+    ];
+
+    /// What the kind `guid` is called, if it is known here.
+    pub(super) fn name(guid: Uuid) -> Option<&'static str> {
+        NAMES.iter().find(|(own, _)| *own == guid).map(|(_, name)| *name)
+    }
 }
 
 /// A partition table.
@@ -122,6 +149,25 @@ impl Partition {
     /// [`Invalid`](crate::ErrorKind::Invalid) if `disk` is smaller than that one.
     pub fn window<D: BlockRead>(&self, disk: D) -> Result<Window<D>> {
         Window::new(disk, self.range).doing(|| format!("opening partition {}", self.number))
+    }
+
+    /// What its kind is called, if it is known here.
+    pub fn kind_name(&self) -> Option<&'static str> {
+        match self.kind {
+            PartitionKind::Gpt(guid) => kind::name(guid),
+            PartitionKind::Mbr(byte) => Some(match byte {
+                0x01 | 0x04 | 0x06 | 0x0e => "FAT16",
+                0x07 => "NTFS or exFAT",
+                0x0b | 0x0c => "FAT32",
+                0x05 | 0x0f | 0x85 => "extended",
+                0x82 => "Linux swap",
+                0x83 => "Linux filesystem",
+                0x8e => "Linux LVM",
+                0xef => "EFI system",
+                0xfd => "Linux RAID",
+                _ => return None,
+            }),
+        }
     }
 
     /// Whether it is of the kind `guid`, or of the MBR type that means the same.

@@ -9,8 +9,8 @@ use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::fs::{
-    Ext4, FileKind, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect, free_ranges,
-    make_fat, open, remove_from_fat,
+    Ext4, FileKind, Files, FilesystemKind, NewFat, NewFile, Superblock, clamp_inode_times, detect,
+    free_ranges, make_fat, open, remove_from_fat,
 };
 use image_core::partition::{NewPartition, PartitionTable, Scheme, check_protective, kind, write_gpt};
 use uuid::{Uuid, uuid};

@@ -10,6 +10,7 @@
 //! and held against the folder that it was filled from.
 
 mod changed;
+mod copied;
 mod damaged;
 mod journal;
 mod sealed;
@@ -17,7 +18,8 @@ mod unmounted;
 mod wiped;
 mod witness;
 
-use witness::{Judge, say};
+use witness::Judge;
+pub(super) use witness::{assert_same, fill, say, script, text};
 
 use crate::support::folder;
 

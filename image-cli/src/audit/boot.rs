@@ -6,7 +6,7 @@ use super::menu::{Entry, entries, file_of};
 use super::places::MENUS;
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
-use super::view::volume_named;
+use crate::system::volume_named;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must("boot-bios", "a BIOS finds a boot loader", "OpenStack image guide, Ubuntu example", bios)

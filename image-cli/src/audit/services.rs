@@ -1,7 +1,5 @@
 //! Rules of services: who can log in, stop the machine, tell the time and trim the disk.
 
-use std::sync::Arc;
-
 use image_core::fs::Ext4;
 
 use super::kernel::Kernels;
@@ -253,7 +251,7 @@ fn selinux(subject: &Subject<'_>) -> crate::Result<Judgement> {
         return Ok(Judgement::broken("/.autorelabel", "it exists", fix));
     }
     let Some(root) = subject.view.root_volume() else { return Ok(Judgement::kept("")) };
-    let fs = Ext4::open(Arc::new(root.window(Arc::clone(subject.view.disk()))?))?;
+    let fs = Ext4::open(root.content(subject.view.disk())?)?;
     Ok(match fs.attribute(&fs.root()?, "security.selinux")? {
         Some(label) => Judgement::kept(String::from_utf8_lossy(&label).trim_end_matches('\0')),
         None => Judgement::broken("/", "it has no label, as if nothing were labelled", fix),

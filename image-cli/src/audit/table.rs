@@ -142,7 +142,7 @@ fn unmounted(subject: &Subject<'_>) -> crate::Result<Judgement> {
 }
 
 fn lvm(subject: &Subject<'_>) -> crate::Result<Judgement> {
-    let is_lvm = |volume: &&super::view::Volume| volume.signature.kind == FilesystemKind::Lvm;
+    let is_lvm = |volume: &&crate::system::Volume| volume.signature.kind == FilesystemKind::Lvm;
     let fix = "install it anew, with the root filesystem in a partition";
     let findings = subject.view.volumes().iter().filter(is_lvm);
     Ok(Judgement::from(findings.map(|volume| Finding::new(volume.name(), "LVM", fix)).collect::<Vec<_>>()))
@@ -173,7 +173,7 @@ fn root_filesystem(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(root) = subject.view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
-    let window = root.window(std::sync::Arc::clone(subject.view.disk()))?;
+    let window = root.content(subject.view.disk())?;
     let superblock = Superblock::read(&window)?;
     let mut findings = Vec::new();
     if !superblock.is_clean {

@@ -11,7 +11,7 @@ mod left;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, Window, ZeroMode};
+use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
 use image_core::fs::{FilesystemKind, scrub_ext4, scrub_fat};
 
 use super::rule::{Finding, Judgement, Rule};
@@ -44,7 +44,7 @@ const LITTLE: u64 = 1 << 20;
 
 /// A disk that is read and not written: what would have been wiped is looked at.
 struct Unwiped {
-    disk: Window<Arc<dyn BlockRead>>,
+    disk: Arc<dyn BlockRead>,
     left: Mutex<Left>,
 }
 
@@ -109,7 +109,7 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
     let view = subject.view;
     for volume in view.volumes() {
         let at = |offset: u64| format!("offset {:#x} of the disk", volume.range.offset() + offset);
-        match of_volume(volume.window(Arc::clone(view.disk()))?, volume.signature.kind) {
+        match of_volume(volume.content(view.disk())?, volume.signature.kind) {
             Ok(Some((what, left))) => found.add(format!("{what}, {}", volume.name()), left, at),
             Ok(None) => found.unknown.push(format!("{}: {}", volume.name(), volume.signature.kind)),
             // What is wrong with one says nothing of the others.
@@ -132,10 +132,7 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
 }
 
 /// What is left in a filesystem, and what to call that; `None` if it is not read here.
-fn of_volume(
-    disk: Window<Arc<dyn BlockRead>>,
-    kind: FilesystemKind,
-) -> crate::Result<Option<(&'static str, Left)>> {
+fn of_volume(disk: Arc<dyn BlockRead>, kind: FilesystemKind) -> crate::Result<Option<(&'static str, Left)>> {
     if kind == FilesystemKind::Swap {
         let left = Left::read(&disk, behind_header(&disk)?)?;
         return Ok(Some(("swap space", left)));

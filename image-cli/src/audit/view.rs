@@ -1,34 +1,30 @@
-//! An image as its rules see it: the partition table, and filesystems by the role they have.
+//! An image as its rules see it: its system, and a note of everything that they look at.
 //!
 //! ```text
-//! disk ─┬─ no table ─► one filesystem
-//!       └─ GPT, MBR ─► partitions ─► filesystems ─┬─ has /etc: root, where all others are mounted that it names (mounts.rs)
-//!                                                 ├─ has boot menus and no /etc: /boot
-//!                                                 └─ EFI system partition: /boot/efi
+//! a rule ─► View ─► System: partition table, filesystems as one tree (system.rs)
+//!             └► Watch: what was looked at (looked.rs)
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod initrds;
-mod mounted;
-mod mounts;
+mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::{BlockRead, ByteRange, Window};
-use image_core::fs::{FileKind, Files, FilesystemKind, Signature, detect};
-use image_core::partition::{Partition, PartitionTable, kind};
+use image_core::block::BlockRead;
+use image_core::fs::{FileKind, Files, Filesystem};
+use image_core::partition::{Partition, PartitionTable};
 
 use super::contents::Contents;
 use super::looked::{Shared, Watch};
 use super::unused::Stale;
 use crate::error::err;
 use crate::name_pattern;
+use crate::system::{System, Volume};
 use initrds::{Initrds, Outcome};
-use mounted::Mounted;
-use mounts::mounts;
-pub(super) use mounts::volume_named;
+use watched::Watched;
 
 /// No file that is looked into is larger, save an initrd.
 pub(super) const LIMIT: u64 = 16 << 20;
@@ -41,17 +37,9 @@ const FILES_LIMIT: usize = 4 << 20;
 
 /// An image, opened.
 pub(crate) struct View {
-    /// All of it.
-    disk: Arc<dyn BlockRead>,
-    /// Its partition table, if it has one.
-    table: Option<PartitionTable>,
-    /// Its filesystems, in the order of the table.
-    volumes: Vec<Volume>,
-    /// The root filesystem's place in `volumes`, or why there is none.
-    root: Result<usize, String>,
-    files: Mounted,
-    /// Filesystems that can be read and that nothing mounts.
-    unmounted: Vec<(usize, Box<dyn Files>)>,
+    system: Arc<System>,
+    /// The files of the system, and a note of each that is asked for.
+    files: Watched,
     /// Told of everything that is looked at.
     watch: Arc<Watch>,
     /// What is left in unused space.
@@ -64,41 +52,16 @@ pub(crate) struct View {
 /// A filesystem that can be read.
 pub(super) struct Readable<'a> {
     pub(super) volume: &'a Volume,
-    /// Its files.
-    pub(super) files: &'a dyn Files,
+    pub(super) files: &'a Arc<dyn Filesystem>,
     /// What people call it.
     pub(super) name: String,
     /// What stands before the paths in it: where it is mounted, or what it is called.
     pub(super) prefix: String,
 }
 
-/// A filesystem, swap space or the like.
-#[derive(Debug)]
-pub(crate) struct Volume {
-    /// Its partition; `None` for one that is the whole disk.
-    pub(crate) partition: Option<Partition>,
-    /// Where it is on the disk.
-    pub(crate) range: ByteRange,
-    /// What it is.
-    pub(crate) signature: Signature,
-}
-
-impl Volume {
-    /// What people call it.
-    pub(crate) fn name(&self) -> String {
-        self.partition
-            .as_ref()
-            .map_or_else(|| "the disk".into(), |partition| format!("partition {}", partition.number))
-    }
-
-    pub(crate) fn window(&self, disk: Arc<dyn BlockRead>) -> image_core::Result<Window<Arc<dyn BlockRead>>> {
-        Window::new(disk, self.range)
-    }
-}
-
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View").field("table", &self.table).field("volumes", &self.volumes).finish()
+        f.debug_struct("View").field("system", &self.system).finish_non_exhaustive()
     }
 }
 
@@ -108,60 +71,10 @@ impl View {
     /// # Errors
     /// If its partition table is broken, or it cannot be read.
     pub(crate) fn open(disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
-        let table = PartitionTable::read(&*disk)?;
-        let volumes = volumes(&disk, table.as_ref())?;
-        let mut root = Err(match volumes.is_empty() {
-            true => "it has no filesystem that is known here".to_owned(),
-            false => "no filesystem that is read here has /etc".to_owned(),
-        });
-        let mut unread = Vec::new();
-        let watch = Arc::new(Watch::default());
-        let mut files = Mounted::new(Arc::clone(&watch));
-        let (mut opened, mut unmounted) = (Vec::new(), Vec::new());
-        for (index, volume) in volumes.iter().enumerate() {
-            let window: Arc<dyn BlockRead> = Arc::new(volume.window(Arc::clone(&disk))?);
-            let is_esp = volume.partition.as_ref().is_some_and(|partition| partition.is(kind::EFI_SYSTEM));
-            let mut content = image_core::fs::open(window).map_err(|error| {
-                let why = format!("{}: {}", volume.name(), crate::Error::from(error).root_cause());
-                unread.push(why.clone());
-                why
-            });
-            // What is in one that is broken is not known.
-            if root.is_err() && !is_esp && content.as_ref().is_ok_and(|files| has_folder(&**files, "/etc")) {
-                root = Ok(index);
-                let _ = files.mount("/", index, content);
-                content = Err("it is mounted already".to_owned());
-            }
-            opened.push((is_esp, Some(content)));
-        }
-        let mounts = root.as_ref().map_or(Vec::new(), |root| mounts((*root, &files), &volumes));
-        for (folder, index) in mounts {
-            if let Some((false, content)) = opened.get_mut(index)
-                && let Some(content) = content.take()
-            {
-                let _ = files.mount(&folder, index, content);
-            }
-        }
-        for (index, (is_esp, content)) in opened.into_iter().enumerate() {
-            let Some(Ok(content)) = content else { continue };
-            let left = match is_esp {
-                true => files.mount("/boot/efi", index, Ok(content)),
-                false if is_boot(&*content) => files.mount("/boot", index, Ok(content)),
-                false => Some(Ok(content)),
-            };
-            unmounted.extend(left.and_then(Result::ok).map(|content| (index, content)));
-        }
-        if !unread.is_empty() {
-            root = root.map_err(|_| unread.join("; "));
-        }
-        let files = files;
+        let (system, watch) = (Arc::new(System::open(disk)?), Arc::new(Watch::default()));
         Ok(Self {
-            disk,
-            table,
-            volumes,
-            root,
-            files,
-            unmounted,
+            files: Watched::new(Arc::clone(&system), Arc::clone(&watch)),
+            system,
             watch,
             stale: Shared::default(),
             contents: Shared::default(),
@@ -171,13 +84,13 @@ impl View {
 
     /// Why the root filesystem cannot be read; `None` if it can.
     pub(crate) fn unreadable(&self) -> Option<&str> {
-        self.root.as_ref().err().map(String::as_str)
+        self.system.unreadable()
     }
 
     /// The root filesystem's place on the disk.
-    pub(super) fn root_volume(&self) -> Option<&Volume> {
+    pub(crate) fn root_volume(&self) -> Option<&Volume> {
         self.watch.place(TABLE);
-        self.root.as_ref().ok().and_then(|index| self.volumes.get(*index))
+        self.system.root_volume()
     }
 
     /// The files, as a booted system sees them; none if there is no root filesystem.
@@ -188,19 +101,19 @@ impl View {
     /// All of the image.
     pub(crate) fn disk(&self) -> &Arc<dyn BlockRead> {
         self.watch.place("the disk");
-        &self.disk
+        self.system.disk()
     }
 
     /// Its partition table, if it has one.
     pub(crate) fn table(&self) -> Option<&PartitionTable> {
         self.watch.place(TABLE);
-        self.table.as_ref()
+        self.system.table()
     }
 
     /// All that is known on the disk, in the order of the table.
     pub(crate) fn volumes(&self) -> &[Volume] {
         self.watch.place(TABLE);
-        &self.volumes
+        self.system.volumes()
     }
 
     /// Who notes what is looked at.
@@ -210,15 +123,17 @@ impl View {
 
     /// The filesystems that a booted system has mounted.
     pub(crate) fn mounted(&self) -> impl Iterator<Item = &Volume> {
-        self.files.indices().filter_map(|index| self.volumes.get(index))
+        let indices = self.system.mounted().readable().map(|(index, _, _)| index);
+        indices.filter_map(|index| self.system.volumes().get(index))
     }
 
     /// Every filesystem that can be read, whether a booted system mounts it or not.
     pub(super) fn readable(&self) -> Vec<Readable<'_>> {
-        let unmounted = self.unmounted.iter().map(|(index, files)| (*index, None, &**files));
-        let mounted = self.files.readable().map(|(index, folder, files)| (index, Some(folder), files));
+        let unmounted = self.system.unmounted().map(|(index, files)| (index, None, files));
+        let mounted =
+            self.system.mounted().readable().map(|(index, folder, files)| (index, Some(folder), files));
         let readable = |(index, folder, files): (usize, Option<&Path>, _)| {
-            let volume = self.volumes.get(index)?;
+            let volume = self.system.volumes().get(index)?;
             let prefix = match folder {
                 Some(folder) => folder.to_string_lossy().trim_end_matches('/').to_owned(),
                 None => format!("{}: ", volume.name()),
@@ -231,28 +146,12 @@ impl View {
     /// Filesystems that cannot be read, and why.
     pub(super) fn unread(&self) -> Vec<String> {
         self.watch.place(TABLE);
-        let is_read = |index: usize| {
-            let is_unmounted = self.unmounted.iter().any(|(own, _)| *own == index);
-            is_unmounted || self.files.readable().any(|(own, _, _)| own == index)
-        };
-        let others = self
-            .volumes
-            .iter()
-            .enumerate()
-            .filter(|(index, volume)| volume.signature.kind != FilesystemKind::Swap && !is_read(*index));
-        let told = |(index, volume): (usize, &Volume)| {
-            let why = self.files.why_unread(index);
-            why.map_or_else(
-                || format!("{}: {} cannot be read here", volume.name(), volume.signature.kind),
-                str::to_owned,
-            )
-        };
-        others.map(told).collect()
+        (0..self.system.volumes().len()).filter_map(|index| self.system.why_unread(index)).collect()
     }
 
     /// Whether filesystem `index` is mounted by a booted system, be it one that is not read here.
     pub(super) fn is_mounted(&self, index: usize) -> bool {
-        self.files.has_index(index)
+        self.system.mount_point(index).is_some()
     }
 
     /// What is in the initrd `path`, or why it is none; `None` if there is no such file.
@@ -270,8 +169,7 @@ impl View {
     /// # Errors
     /// If a folder above it cannot be read.
     pub(crate) fn place_of(&self, path: &Path) -> crate::Result<Option<(&Volume, PathBuf)>> {
-        let found = self.files.place_of(path)?;
-        Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
+        self.system.place_of(path, false)
     }
 
     /// As [`place_of`](Self::place_of), with a link at the end followed too.
@@ -279,26 +177,25 @@ impl View {
     /// # Errors
     /// If a folder above it cannot be read.
     pub(crate) fn place_of_content(&self, path: &Path) -> crate::Result<Option<(&Volume, PathBuf)>> {
-        let found = self.files.place_of_content(path)?;
-        Ok(found.and_then(|(index, inside)| Some((self.volumes.get(index)?, inside))))
+        self.system.place_of(path, true)
     }
 
     /// The path of what is at `inside` of `volume`, as a booted system sees it; `None` if it does not.
     pub(crate) fn path_of(&self, volume: &Volume, inside: &Path) -> Option<PathBuf> {
-        let index = self.volumes.iter().position(|own| own.range == volume.range)?;
-        self.files.path_of(index, inside)
+        let index = self.system.volumes().iter().position(|own| own.range == volume.range)?;
+        self.system.mounted().path_of(index, inside)
     }
 
     /// Whether there is an EFI system partition that can be read.
     pub(super) fn has_esp(&self) -> bool {
         self.watch.place(TABLE);
-        self.files.has("/boot/efi")
+        self.system.mounted().has("/boot/efi")
     }
 
     /// Whether `/boot` is a filesystem of its own.
     pub(super) fn has_boot(&self) -> bool {
         self.watch.place(TABLE);
-        self.files.has("/boot")
+        self.system.mounted().has("/boot")
     }
 
     /// The UUID of the root filesystem.
@@ -361,34 +258,4 @@ impl View {
         found.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(found)
     }
-}
-
-/// Everything on the disk that is known.
-fn volumes(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) -> crate::Result<Vec<Volume>> {
-    let whole = || (None, ByteRange::between(0, disk.size()));
-    let places: Vec<(Option<Partition>, ByteRange)> = match table {
-        None => vec![whole()],
-        Some(table) => {
-            let placed = table.partitions.iter();
-            placed.map(|partition| (Some(partition.clone()), partition.range)).collect()
-        }
-    };
-    let mut volumes = Vec::new();
-    for (partition, range) in places {
-        let window = Window::new(Arc::clone(disk), range)?;
-        if let Some(signature) = detect(&window)? {
-            volumes.push(Volume { partition, range, signature });
-        }
-    }
-    Ok(volumes)
-}
-
-/// Whether a filesystem is one for `/boot`.
-fn is_boot(files: &dyn Files) -> bool {
-    ["/grub", "/grub2", "/loader/entries"].iter().any(|folder| has_folder(files, folder))
-}
-
-/// Whether there is a folder of that name, and it can be read.
-fn has_folder(files: &dyn Files, folder: &str) -> bool {
-    files.list(folder.as_ref()).is_ok_and(|names| names.is_some())
 }

@@ -132,6 +132,12 @@ impl Unclosed {
     }
 }
 
+/// `image` as it was when the snapshot `name` was taken.
+pub(crate) fn at_snapshot(image: &Image, name: &str) -> anyhow::Result<Image> {
+    let there = image.at_snapshot(name);
+    there.hint(|| format!("goldimg snapshot {} lists them", printable(&image.path().display().to_string())))
+}
+
 /// Adds what can be done about an image that is not written.
 pub(crate) fn advised<T>(done: image_core::Result<T>) -> anyhow::Result<T> {
     let hint = match done.as_ref() {

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use image_core::fs::{Ext4, NodeKind};
 
 use super::plan::{Change, Plan};
-use crate::audit::{Expected, View, Volume};
+use crate::audit::{Expected, View};
+use crate::system::Volume;
 
 /// An inode with names that go.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Plan {
             let index = match known {
                 Some(index) => index,
                 None => {
-                    let window = Arc::new(volume.window(Arc::clone(view.disk()))?);
+                    let window = volume.content(view.disk())?;
                     volumes.push(Inodes { volume, files: Ext4::open(window)?, shared: BTreeMap::new() });
                     volumes.len() - 1
                 }

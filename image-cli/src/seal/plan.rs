@@ -9,9 +9,10 @@ use image_core::fs::{FileKind, Files};
 use super::accounts::lock;
 use super::operations::{self, Chosen};
 use super::rules::{Action, of_home, rules};
-use crate::audit::{Expected, View, Volume, of_network};
+use crate::audit::{Expected, View, of_network};
 use crate::error::err;
 use crate::links::{Last, resolve};
+use crate::system::Volume;
 
 /// Folders within folders that are removed.
 const DEPTH: usize = 64;

@@ -29,7 +29,7 @@ pub(super) fn wipe<D: BlockRead>(
         None => Vec::new(),
     };
     for volume in view.volumes().iter().filter(|volume| volume.signature.kind == FilesystemKind::Swap) {
-        let window = volume.window(Arc::clone(view.disk()))?;
+        let window = volume.content(view.disk())?;
         if let Some(page) = swap_page(&window)? {
             places.push(ByteRange::between(volume.range.offset() + page, volume.range.end()));
         }

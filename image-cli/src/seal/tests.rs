@@ -142,7 +142,7 @@ fn a_random_seed_goes_from_the_efi_system_partition() {
     assert!(!bytes.windows(19).any(|window| window == b"seed of one machine"));
     let esp = Window::new(FileDisk::open(disk.path()).unwrap(), place).unwrap();
     let files = image_core::fs::open(Arc::new(esp)).unwrap();
-    let left = files.list("/loader".as_ref()).unwrap().unwrap();
+    let left = image_core::fs::Files::list(&files, "/loader".as_ref()).unwrap().unwrap();
     assert_eq!(left.iter().map(|entry| &entry.name).collect::<Vec<_>>(), ["loader.conf"]);
 }
 

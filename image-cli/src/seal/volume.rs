@@ -12,11 +12,12 @@ use image_core::fs::{
 
 use super::overlay::Overlay;
 use super::plan::Change;
+use crate::audit::View;
 use crate::audit::swap_page;
-use crate::audit::{View, Volume as Place};
 use crate::error::{Advise, Context, bail, err};
 use crate::monitor::CancellationToken;
 use crate::printable::printable;
+use crate::system::Volume as Place;
 
 /// So many bytes of changes are held before they are written beside the image.
 const HELD: u64 = 16 << 20;
@@ -33,7 +34,7 @@ pub(super) struct Volume {
 impl Volume {
     /// The filesystem at `place` of `view`'s disk; what is changed of it lies in the folder `work`.
     pub(super) fn over(view: &View, place: &Place, work: &Path) -> crate::Result<Self> {
-        let window = Arc::new(place.window(Arc::clone(view.disk()))?);
+        let window = place.content(view.disk())?;
         let path = work.join(format!("volume-{:x}", place.range.offset()));
         let disk = Arc::new(Overlay::new(window, &path)?);
         Ok(Self { disk, is_ext: place.signature.kind.is_ext() })
@@ -151,7 +152,7 @@ fn refuse(findings: &[Finding]) -> crate::Result<()> {
 }
 
 /// Reads everything that was changed.
-fn judge(files: &dyn Files, changes: &[Change]) -> crate::Result<()> {
+fn judge(files: &(impl Files + ?Sized), changes: &[Change]) -> crate::Result<()> {
     let size = |path: &Path| files.link_metadata(path).map(|found| found.map(|metadata| metadata.size));
     let last: std::collections::BTreeMap<&Path, usize> =
         changes.iter().enumerate().map(|(index, change)| (change.path(), index)).collect();

@@ -1,341 +1,298 @@
-//! FAT: read, rid of a file, wiped, and made for EFI system partitions (Microsoft's "FAT: General Overview of On-Disk Format", 1.03).
+//! FAT12, FAT16 and FAT32, read as they are, by many threads at once.
 //!
-//! What is made is the same for the same input: serial number and times are given, not taken from the machine. Its
-//! clusters are small enough for enough of them: firmware tells FAT32 from FAT16 by their number alone.
+//! ```text
+//! boot sector ─► layout ─┬─► table ─► chain ─► content
+//!                        └─► directory ─► slots ─► long name, short entry ─► record ─► names
+//! ```
+//!
+//! A file's number is where its short entry is, in bytes from the beginning of the volume; the root directory, which has no
+//! entry, has 0. What looks like an entry but is in no directory is read too: only whoever asks for a number that was
+//! not given to him finds it.
+//!
+//! `write.rs` makes FATs and takes files out of them, `scrub.rs` wipes what is in no file.
+//!
+//! Names are found whatever their case, long ones and short ones. They are shown as Linux shows them for `vfat` with `utf8` and
+//! `shortname=mixed`: long names as they are, short ones in the code page 437, in small letters where the entry says so. Times are
+//! taken for UTC. Everything has the mode 0o755, as with `umask=022`; the attributes (read-only, hidden, system, archive) are told
+//! by [`Fat::attribute_bits`].
+//!
+//! Microsoft, "FAT: General Overview of On-Disk Format", 1.03. Of several tables the one that counts is read (FAT32 says which);
+//! FSInfo is not looked at. What is not read: other versions of FAT32 than 0.0, and exFAT.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod chain;
+mod code_page;
+mod content;
+mod directory;
+mod entry;
+mod layout;
+mod long_name;
+mod rule;
 mod scrub;
+mod table;
+#[cfg(test)]
+mod tests;
+mod times;
+mod write;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter};
-use hadris_fat::time::{FatDateTime, StaticTimeProvider};
-use hadris_fat::{
-    DirectoryEntry, FatDir, FatVolume, FatVolumeReadExt, FatVolumeWriteExt, FileEntry, SeekFrom,
-};
-
+pub use code_page::CodePage;
+pub use rule::FatRule;
 pub use scrub::scrub_fat;
+pub use write::{NewFat, NewFile, make_fat, remove_from_fat};
 
-use super::{Entry, FileKind, Files, Metadata};
-use crate::block::{BlockRead, BlockWrite, MemoryDisk, Stream};
+use super::name_cache::NameCache;
+use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeEntry, NodeId, NodeKind, Time, Usage};
+use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
+use content::Content;
+use directory::{Directory, Records};
+use entry::{ShortEntry, Slot, SlotKind, slot_kind};
+use layout::Layout;
+use table::Table;
 
-/// The smallest volume with enough clusters for FAT32, in bytes: 65,525 of a sector each, and the tables.
-const FAT32_MIN: u64 = 33 << 20;
-/// A file of this size is read into memory, in bytes.
-const CONTENT_LIMIT: u64 = 256 << 20;
-/// More entries than a directory is read for.
-const ENTRY_LIMIT: usize = 65_536;
+/// Of all nodes.
+const MODE: u32 = 0o755;
+/// The root directory's number.
+const ROOT: u64 = 0;
 
-/// How a FAT is made.
-#[derive(Debug, Clone)]
-pub struct NewFat {
-    /// Its label, up to 11 characters; empty for none.
-    pub label: String,
-    /// Its serial number.
-    pub serial: u32,
-    /// The time of all that is in it, in seconds since 1970; 1980 at least.
-    pub seconds: u64,
-    /// The sector where its partition begins on the disk.
-    pub hidden_sectors: u32,
+/// A FAT. Copies share what was read.
+#[derive(Clone)]
+pub struct Fat {
+    volume: Arc<Volume>,
 }
 
-/// A file to put into it.
-#[derive(Debug, Clone)]
-pub struct NewFile {
-    /// Where, with `/` between names; directories are made as needed.
-    pub path: String,
-    /// What.
-    pub content: Vec<u8>,
+/// What all copies share.
+struct Volume {
+    table: Table<Arc<dyn BlockRead>>,
+    code_page: CodePage,
+    names: NameCache,
+    free: OnceLock<u32>,
 }
 
-/// Makes a FAT of all of `disk`, which must read as zeroes, with `files` in it: FAT32 from 33 MiB on, else FAT16.
-///
-/// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) for a size that no FAT has, or files that do not fit.
-pub fn make_fat(disk: &impl BlockWrite, options: &NewFat, files: &[NewFile]) -> Result<()> {
-    let fat_type = if disk.size() >= FAT32_MIN { FatTypeSelection::Fat32 } else { FatTypeSelection::Fat16 };
-    let mut format = FatFormatOptions::new(disk.size())
-        .fat_type(fat_type)
-        .hidden_sectors(options.hidden_sectors)
-        .volume_id(options.serial);
-    if !options.label.is_empty() {
-        format = format.volume_label(&options.label);
+impl Volume {
+    fn layout(&self) -> &Layout {
+        self.table.layout()
     }
-    FatVolumeFormatter::format(FatStream(Stream::new(disk)), format).map_err(invalid)?;
-
-    // The crate wants a clock that lives as long as the program: a few bytes for each volume that is made.
-    let time = date_time(options.seconds);
-    let clock: &'static StaticTimeProvider = Box::leak(Box::new(StaticTimeProvider(time)));
-    let volume =
-        FatVolume::builder(FatStream(Stream::new(disk))).time_provider(clock).open().map_err(invalid)?;
-    for file in files {
-        write(&volume, file).doing(|| format!("writing {} into the FAT", file.path))?;
-    }
-    volume.sync().map_err(invalid)
 }
 
-fn write<D: BlockWrite>(volume: &FatVolume<FatStream<D>>, file: &NewFile) -> Result<()> {
-    let mut parents: Vec<&str> = file.path.split('/').filter(|name| !name.is_empty()).collect();
-    let name = parents.pop().ok_or_else(|| Error::invalid("a file without a name"))?;
-    let mut directory = volume.root_dir();
-    for parent in parents {
-        directory = match directory.find(parent).map_err(invalid)? {
-            Some(entry) => volume.open_dir_entry(&entry).map_err(invalid)?,
-            None => volume.create_dir(&directory, parent).map_err(invalid)?,
+impl fmt::Debug for Fat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fat").field("layout", self.volume.layout()).finish_non_exhaustive()
+    }
+}
+
+impl Fat {
+    /// The FAT that is all of `disk`, with short names in the code page 437.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) with a [`FatRule`]; [`Unsupported`](crate::ErrorKind::Unsupported) for another version
+    /// of FAT32; whatever the disk says.
+    pub fn open(disk: Arc<dyn BlockRead>) -> Result<Self> {
+        Self::open_with(disk, CodePage::default())
+    }
+
+    /// As [`open`](Self::open), with short names in `code_page`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(disk: Arc<dyn BlockRead>, code_page: CodePage) -> Result<Self> {
+        let layout = Layout::read(&disk).doing(|| "opening the FAT")?;
+        let table = Table::new(disk, layout);
+        let volume = Volume { table, code_page, names: NameCache::new(false), free: OnceLock::new() };
+        Ok(Self { volume: Arc::new(volume) })
+    }
+
+    /// The attributes of `node` as its entry has them: 1 read-only, 2 hidden, 4 system, 0x10 directory, 0x20 archive. The root
+    /// directory has 0x10.
+    ///
+    /// # Errors
+    /// As [`node`](Filesystem::node).
+    pub fn attribute_bits(&self, node: &Node) -> Result<u8> {
+        match node.id.number {
+            ROOT => Ok(0x10),
+            number => Ok(self.short_entry(number)?.attributes),
+        }
+    }
+
+    fn short_entry(&self, number: u64) -> Result<ShortEntry> {
+        let mut slot: Slot = [0; 32];
+        if !self.volume.layout().may_have_entry(number) {
+            return Err(Error::corrupt(FatRule::NoEntry(number)));
+        }
+        self.volume.read_described(&mut slot, number, "entry")?;
+        match slot_kind(&slot) {
+            SlotKind::Short => Ok(ShortEntry::new(&slot, self.volume.layout().width)),
+            _ => Err(Error::corrupt(FatRule::NoEntry(number))),
+        }
+    }
+
+    fn directory(&self, number: u64) -> Result<Directory> {
+        if number == ROOT {
+            return Ok(Directory::root(&self.volume));
+        }
+        let entry = self.short_entry(number)?;
+        match entry.is_directory() {
+            true => Ok(Directory::of_chain(&self.volume, entry.cluster, number)),
+            false => Err(Error::corrupt(FatRule::NoEntry(number))),
+        }
+    }
+
+    fn directory_node(&self, id: NodeId, directory: Directory) -> Node {
+        let size = directory.len();
+        // `.` and `..` are among them but in the root directory.
+        let own = if id.number == ROOT { 2 } else { 0 };
+        let links = directory.count_directories(&self.volume).saturating_add(own);
+        Node { kind: NodeKind::Directory, size, allocated: size, links, ..plain(id) }
+    }
+
+    fn read_node(&self, id: NodeId) -> Result<Node> {
+        if id.subvolume != 0 {
+            return Err(Error::corrupt(FatRule::NoEntry(id.number)));
+        }
+        if id.number == ROOT {
+            return Ok(self.directory_node(id, Directory::root(&self.volume)));
+        }
+        let entry = self.short_entry(id.number)?;
+        let node = match entry.is_directory() {
+            true => self.directory_node(id, Directory::of_chain(&self.volume, entry.cluster, id.number)),
+            false => {
+                let size = entry.size;
+                let cluster_size = self.volume.layout().cluster_size;
+                let allocated = size.div_ceil(cluster_size.max(1)).saturating_mul(cluster_size);
+                Node { size, allocated, ..plain(id) }
+            }
         };
-    }
-    let entry = volume.create_file(&directory, name).map_err(invalid)?;
-    overwrite(volume, &entry, &file.content)
-}
-
-/// Writes `content` where the file of `entry` has its own, and behind it.
-fn overwrite<D: BlockWrite>(
-    volume: &FatVolume<FatStream<D>>,
-    entry: &FileEntry,
-    content: &[u8],
-) -> Result<()> {
-    let mut writer = volume.write_file(entry).map_err(invalid)?;
-    let mut rest = content;
-    while !rest.is_empty() {
-        let count = writer.write(rest).map_err(invalid)?;
-        if count == 0 {
-            return Err(Error::invalid("there is no more room"));
-        }
-        rest = &rest[count..];
-    }
-    writer.finish().map_err(invalid)
-}
-
-/// `seconds` since 1970 as FAT has it, in UTC (days to calendar by the usual 400-year reckoning from 1 March).
-fn date_time(seconds: u64) -> FatDateTime {
-    let seconds = seconds.max(315_532_800);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let from_march = days + 719_468;
-    let (era, day_of_era) = (from_march / 146_097, from_march % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    FatDateTime::new(
-        u16::try_from(year).unwrap_or(u16::MAX),
-        month as u8,
-        day as u8,
-        (rest / 3600) as u8,
-        (rest / 60 % 60) as u8,
-        (rest % 60) as u8,
-    )
-}
-
-fn invalid(error: hadris_fat::Error) -> Error {
-    Error::invalid(error.to_string())
-}
-
-fn broken(error: hadris_fat::Error) -> Error {
-    Error::corrupt(error.to_string())
-}
-
-/// A stream in the words of the FAT crate.
-struct FatStream<D>(Stream<D>);
-
-impl<D: BlockRead> hadris_fat::Read for FatStream<D> {
-    type Error = hadris_fat::sync::ErrorKind;
-
-    fn read(&mut self, buf: &mut [u8]) -> hadris_fat::IoResult<usize, Self::Error> {
-        std::io::Read::read(&mut self.0, buf).map_err(io_error)
+        let ShortEntry { modified, accessed, created, .. } = entry;
+        Ok(Node { modified, changed: modified, accessed, created, ..node })
     }
 }
 
-impl<D: BlockWrite> hadris_fat::Write for FatStream<D> {
-    type Error = hadris_fat::sync::ErrorKind;
-
-    fn write(&mut self, buf: &[u8]) -> hadris_fat::IoResult<usize, Self::Error> {
-        std::io::Write::write(&mut self.0, buf).map_err(io_error)
-    }
-
-    fn flush(&mut self) -> hadris_fat::IoResult<(), Self::Error> {
-        Ok(())
-    }
-}
-
-impl<D: BlockRead> hadris_fat::Seek for FatStream<D> {
-    type Error = hadris_fat::sync::ErrorKind;
-
-    fn seek(&mut self, to: SeekFrom) -> hadris_fat::IoResult<u64, Self::Error> {
-        let to = match to {
-            SeekFrom::Start(offset) => std::io::SeekFrom::Start(offset),
-            SeekFrom::End(distance) => std::io::SeekFrom::End(distance),
-            SeekFrom::Current(distance) => std::io::SeekFrom::Current(distance),
-        };
-        std::io::Seek::seek(&mut self.0, to).map_err(io_error)
-    }
-}
-
-/// The crate takes a kind, no words.
-fn io_error(error: std::io::Error) -> hadris_fat::sync::Error<hadris_fat::sync::ErrorKind> {
-    hadris_fat::sync::Error::from_kind(match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => hadris_fat::sync::ErrorKind::UnexpectedEof,
-        _ => hadris_fat::sync::ErrorKind::Other,
-    })
-}
-
-/// Removes the file or empty directory `path` from the FAT that is all of `disk`. Zeroes are written over what was in it.
-///
-/// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) if there is no such file, or something is in that directory;
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for a FAT that is broken; whatever the disk says.
-pub fn remove_from_fat(disk: &impl BlockWrite, path: &Path) -> Result<()> {
-    let doing = || format!("removing {} from the FAT", path.display());
-    let files = Volume::open(disk)?;
-    let Some(Some(entry)) = files.find(path).doing(doing)? else {
-        return Err(Error::invalid("it is not there")).doing(doing);
-    };
-    if !entry.is_directory() {
-        let zeroes = vec![0; entry.len() as usize];
-        overwrite(&files.volume, &entry, &zeroes).doing(doing)?;
-    }
-    files.volume.delete(&entry).and_then(|()| files.volume.sync()).map_err(invalid).doing(doing)
-}
-
-type Directory<'a, D> = FatDir<'a, FatStream<D>>;
-
-/// The files of a FAT. Names are compared without regard to the case of ASCII letters.
-pub(super) struct FatFiles<D: BlockRead> {
-    /// One thread at a time: the crate's has one place in the disk.
-    volume: Mutex<Volume<D>>,
-}
-
-impl<D: BlockRead> FatFiles<D> {
-    pub(super) fn open(disk: D) -> Result<Self> {
-        Ok(Self { volume: Mutex::new(Volume::open(disk)?) })
-    }
-
-    fn volume(&self) -> MutexGuard<'_, Volume<D>> {
-        // Nothing in there is ever half done: each reading begins by saying where.
-        self.volume.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A FAT in the words of the crate.
-struct Volume<D: BlockRead> {
-    volume: FatVolume<FatStream<D>>,
-}
-
-impl<D: BlockRead> Volume<D> {
-    fn open(disk: D) -> Result<Self> {
-        let volume = FatVolume::open(FatStream(Stream::new(disk)));
-        Ok(Self { volume: volume.map_err(broken).doing(|| "opening the FAT")? })
-    }
-
-    /// The entry of `path`; the inner `None` is the root directory, which has none.
-    fn find(&self, path: &Path) -> Result<Option<Option<FileEntry>>> {
-        let mut found: Option<FileEntry> = None;
-        for name in path.components() {
-            let std::path::Component::Normal(name) = name else { continue };
-            let Some(directory) = self.directory(found.as_ref())? else { return Ok(None) };
-            let name = name.to_string_lossy();
-            match self.entries(&directory)?.into_iter().find(|entry| entry.name().eq_ignore_ascii_case(&name))
-            {
-                Some(entry) => found = Some(entry),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(found))
-    }
-
-    fn directory(&self, entry: Option<&FileEntry>) -> Result<Option<Directory<'_, D>>> {
-        match entry {
-            None => Ok(Some(self.volume.root_dir())),
-            Some(entry) if entry.is_directory() => {
-                self.volume.open_dir_entry(entry).map(Some).map_err(broken)
-            }
-            Some(_) => Ok(None),
-        }
-    }
-
-    fn entries(&self, directory: &Directory<'_, D>) -> Result<Vec<FileEntry>> {
-        let mut entries = Vec::new();
-        let mut iter = directory.entries();
-        while let Some(entry) = iter.next_entry() {
-            let DirectoryEntry::Entry(entry) = entry.map_err(broken)?;
-            if !matches!(&*entry.name(), "." | "..") {
-                entries.push(entry);
-            }
-            if entries.len() > ENTRY_LIMIT {
-                return Err(Error::corrupt(format!("a directory has more than {ENTRY_LIMIT} entries")));
-            }
-        }
-        Ok(entries)
-    }
-
-    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(Some(entry)) = self.find(path)? else { return Ok(None) };
-        if entry.is_directory() {
-            return Ok(None);
-        }
-        super::files::check_limit(path, entry.len(), limit)?;
-        let mut reader = self.volume.read_file(&entry).map_err(broken)?;
-        let mut content = vec![0; entry.len() as usize];
-        let mut filled = 0;
-        while filled < content.len() {
-            match reader.read(&mut content[filled..]).map_err(broken)? {
-                0 => return Err(Error::corrupt(format!("{} ends early", path.display()))),
-                count => filled += count,
-            }
-        }
-        Ok(Some(content))
-    }
-
-    fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        let Some(entry) = self.find(path)? else { return Ok(None) };
-        let Some(directory) = self.directory(entry.as_ref())? else { return Ok(None) };
-        let mut list: Vec<Entry> = self
-            .entries(&directory)?
-            .iter()
-            .map(|entry| Entry { name: OsString::from(&*entry.name()), kind: metadata_of(Some(entry)).kind })
-            .collect();
-        list.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Some(list))
-    }
-}
-
-fn metadata_of(entry: Option<&FileEntry>) -> Metadata {
-    let directory = entry.is_none_or(FileEntry::is_directory);
-    Metadata {
-        kind: if directory { FileKind::Directory } else { FileKind::File },
-        size: entry.map_or(0, FileEntry::len),
-        mode: 0o755,
+/// An empty file without times.
+fn plain(id: NodeId) -> Node {
+    let never = Time::default();
+    Node {
+        id,
+        kind: NodeKind::File,
+        mode: MODE,
         uid: 0,
         gid: 0,
+        size: 0,
+        allocated: 0,
+        links: 1,
+        flags: 0,
+        accessed: never,
+        changed: never,
+        modified: never,
+        created: None,
+        device: None,
     }
 }
 
-impl<D: BlockRead> Files for FatFiles<D> {
-    fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        Ok(self.volume().find(path)?.map(|entry| metadata_of(entry.as_ref())))
+/// The names in a directory, as they are read.
+struct Listing<'a> {
+    fat: &'a Fat,
+    number: u64,
+    /// `None` before the first, and behind an error.
+    records: Option<Records>,
+    is_begun: bool,
+}
+
+impl Listing<'_> {
+    fn step(&mut self) -> Result<Option<NodeEntry>> {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.records = Some(Records::new(self.fat.directory(self.number)?));
+        }
+        let Some(records) = &mut self.records else { return Ok(None) };
+        let Some(record) = records.step(&self.fat.volume)? else { return Ok(None) };
+        let kind = if record.is_directory { NodeKind::Directory } else { NodeKind::File };
+        let id = NodeId::new(record.offset);
+        Ok(Some(NodeEntry { name: record.name.into_bytes(), id, kind: Some(kind) }))
+    }
+}
+
+impl Iterator for Listing<'_> {
+    type Item = Result<NodeEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().doing(|| format!("reading the directory at {:#x}", self.number));
+        if !matches!(step, Ok(Some(_))) {
+            self.records = None;
+        }
+        step.transpose()
+    }
+}
+
+impl Filesystem for Fat {
+    fn kind(&self) -> FilesystemKind {
+        FilesystemKind::Fat
     }
 
-    fn link_metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.metadata(path)
+    fn root(&self) -> Result<Node> {
+        self.node(NodeId::new(ROOT))
     }
 
-    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.volume().read(path, limit)
+    fn node(&self, id: NodeId) -> Result<Node> {
+        self.read_node(id).doing(|| format!("reading the entry at {:#x}", id.number))
     }
 
-    fn content(&self, path: &Path) -> Result<Option<Box<dyn BlockRead>>> {
-        let content = self.read(path, CONTENT_LIMIT)?;
-        Ok(content.map(|bytes| Box::new(MemoryDisk::from_bytes(bytes)) as Box<dyn BlockRead>))
+    fn lookup(&self, directory: &Node, name: &[u8]) -> Result<Option<NodeId>> {
+        let number = directory.id.number;
+        if directory.kind != NodeKind::Directory {
+            return Ok(None);
+        }
+        // Dots at the end of a name do not count, for no name ends with one.
+        let len = name.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last.saturating_add(1));
+        let name = name.get(..len).unwrap_or_default();
+        let volume = &self.volume;
+        let found = volume.names.find(directory.id, directory.size, name, |names| {
+            let mut records = Records::new(self.directory(number)?);
+            while let Some(record) = records.step(volume)? {
+                let id = NodeId::new(record.offset);
+                names.add(record.name.into_bytes(), id);
+                record.alias.iter().for_each(|alias| names.add_second(alias, id));
+            }
+            Ok(())
+        });
+        found.doing(|| format!("looking for a name in the directory at {number:#x}"))
     }
 
-    fn read_link(&self, _path: &Path) -> Result<Option<PathBuf>> {
-        Ok(None)
+    fn entries<'a>(&'a self, directory: &Node) -> Entries<'a> {
+        let is_begun = directory.kind != NodeKind::Directory;
+        Box::new(Listing { fat: self, number: directory.id.number, records: None, is_begun })
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
-        self.volume().list(path)
+    fn read_link(&self, link: &Node) -> Result<Vec<u8>> {
+        Err(Error::invalid(format!("the entry at {:#x} is no link", link.id.number)))
+    }
+
+    fn attributes(&self, _: &Node) -> Result<Vec<Attribute>> {
+        Ok(Vec::new())
+    }
+
+    fn content(&self, file: &Node) -> Result<Box<dyn BlockRead>> {
+        let doing = || format!("opening the file of the entry at {:#x}", file.id.number);
+        if file.kind != NodeKind::File {
+            return Err(Error::invalid("it is no regular file")).doing(doing);
+        }
+        let entry = self.short_entry(file.id.number).doing(doing)?;
+        let content = Content::new(Arc::clone(&self.volume), entry.cluster, entry.size).doing(doing)?;
+        Ok(Box::new(content))
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        let volume = &self.volume;
+        let free = match volume.free.get() {
+            Some(free) => *free,
+            None => {
+                let counted = volume.table.free_count().doing(|| "counting the free clusters of the FAT")?;
+                *volume.free.get_or_init(|| counted)
+            }
+        };
+        let in_bytes = |clusters: u32| u64::from(clusters).saturating_mul(volume.layout().cluster_size);
+        Ok(Usage { size: in_bytes(volume.layout().clusters()), free: in_bytes(free) })
     }
 }

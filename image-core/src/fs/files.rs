@@ -5,26 +5,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::filesystem::Filesystem;
-use super::node::{Node, NodeKind};
+use super::node::{FileKind, Node, NodeKind};
 use super::path::resolve;
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
 
 /// More names than a directory is listed for.
 const ENTRY_LIMIT: usize = 1 << 20;
-
-/// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FileKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link,
-    /// A device, pipe or socket.
-    Special,
-}
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 
 use super::FilesystemKind;
-use super::node::{Attribute, Node, NodeEntry, NodeId, Usage};
+use super::node::{Attribute, Node, NodeEntry, NodeId, SubvolumeChoice, Usage};
 use crate::block::BlockRead;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A filesystem that can be read, from many threads at once.
 pub trait Filesystem: Send + Sync {
@@ -66,6 +66,23 @@ pub trait Filesystem: Send + Sync {
     /// # Errors
     /// As [`node`](Self::node).
     fn usage(&self) -> Result<Usage>;
+
+    /// It, seen from one of its subvolumes.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where there are none; [`Invalid`](crate::ErrorKind::Invalid) for one that there
+    /// is not; else as [`node`](Self::node).
+    fn subvolume(&self, _: SubvolumeChoice<'_>) -> Result<Arc<dyn Filesystem>> {
+        Err(Error::unsupported(format!("{} has no subvolumes", self.kind())))
+    }
+
+    /// The paths of its subvolumes from the top, without the top itself; none where there are none.
+    ///
+    /// # Errors
+    /// As [`node`](Self::node).
+    fn subvolume_paths(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The names in a directory, one after the other.
@@ -106,5 +123,12 @@ impl<F: Filesystem + ?Sized> Filesystem for Arc<F> {
 
     fn usage(&self) -> Result<Usage> {
         (**self).usage()
+    }
+    fn subvolume(&self, choice: SubvolumeChoice<'_>) -> Result<Arc<dyn Filesystem>> {
+        (**self).subvolume(choice)
+    }
+
+    fn subvolume_paths(&self) -> Result<Vec<Vec<u8>>> {
+        (**self).subvolume_paths()
     }
 }

@@ -1,6 +1,17 @@
 //! What every filesystem has: nodes with a number, an owner, times and attributes, whatever it calls them (inodes, entries).
 
-use super::FileKind;
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A device, pipe or socket.
+    Special,
+}
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,6 +140,15 @@ impl Node {
         };
         kind | self.mode
     }
+}
+
+/// How a subvolume is chosen, as by mount(8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubvolumeChoice<'a> {
+    /// By its number, as `subvolid=`: 0 for the one at the top.
+    Id(u64),
+    /// By its path from the top, as `subvol=`.
+    Path(&'a [u8]),
 }
 
 /// A name in a directory.

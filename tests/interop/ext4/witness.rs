@@ -114,17 +114,17 @@ impl Judge {
 }
 
 /// Says how many files of what were the same: shown with `--no-capture`, and where the test fails later.
-pub(super) fn say(count: usize, what: &str) {
+pub(in super::super) fn say(count: usize, what: &str) {
     let _ = writeln!(std::io::stdout(), "{count} files are the same: {what}");
 }
 
-fn script(name: &str) -> String {
+pub(in super::super) fn script(name: &str) -> String {
     let path = project().join("tests/interop/ext4").join(name);
     path.to_str().expect("UTF-8").to_owned()
 }
 
 /// The command that fills `folder` with these sets of files.
-pub(super) fn fill(folder: &str, words: &[&str]) -> String {
+pub(in super::super) fn fill(folder: &str, words: &[&str]) -> String {
     format!("python3 {} {folder} {}", script("fill.py"), words.join(" "))
 }
 
@@ -134,7 +134,7 @@ fn split(line: &str) -> (String, String) {
 }
 
 /// Fails with the first lines that differ.
-pub(super) fn assert_same(theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
+pub(in super::super) fn assert_same(theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
     let mut differences = Vec::new();
     for path in theirs.keys().chain(ours.keys().filter(|path| !theirs.contains_key(*path))) {
         if theirs.get(path) != ours.get(path) {
@@ -172,7 +172,7 @@ pub(super) fn ours(image: &Path) -> BTreeMap<String, String> {
     lines
 }
 
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(in super::super) fn text(bytes: &[u8]) -> String {
     let letters = bytes.iter().map(|byte| match byte {
         33..=126 if *byte != b'\\' => char::from(*byte).to_string(),
         other => format!("\\x{other:02x}"),

@@ -33,7 +33,7 @@ pub(super) fn read(view: &View) -> crate::Result<Contents> {
     for place in view.readable() {
         let found = match place.volume.signature.kind.is_ext() {
             true => {
-                let window: Arc<dyn BlockRead> = Arc::new(place.volume.window(Arc::clone(view.disk()))?);
+                let window: Arc<dyn BlockRead> = place.volume.content(view.disk())?;
                 by_inode(&place, &Ext4::open(window)?, search)
             }
             false => by_path(&place, search),

@@ -14,6 +14,7 @@ use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited
 use image_core::format::Image;
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 
+use super::super::image::at_snapshot;
 use super::Args;
 use super::bitmaps::Bitmaps;
 use super::options::Format;
@@ -127,11 +128,6 @@ fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockR
 pub(super) fn base(args: &Args, name: &str, ui: &Ui) -> anyhow::Result<Image> {
     let folder = args.target.parent().unwrap_or(Path::new(""));
     args.backing.open(&folder.join(name), args.backing_format.map(Into::into), args.share(), ui)
-}
-
-fn at_snapshot(image: &Image, name: &str) -> anyhow::Result<Image> {
-    let there = image.at_snapshot(name);
-    there.hint(|| format!("goldimg snapshot {} lists them", printable(&image.path().display().to_string())))
 }
 
 /// The error with its causes, in one line.

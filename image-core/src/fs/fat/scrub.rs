@@ -99,10 +99,11 @@ impl Fat {
         let data_start = root_start.saturating_add(root_sectors);
         let total = either(field(0x13, 2), field(0x20, 4));
         let clusters = total.saturating_sub(data_start).checked_div(per_cluster).unwrap_or(0);
-        let bits = match clusters {
-            0..4085 => 12,
-            4085..65_525 => 16,
-            _ => 32,
+        // FAT32 has no length in 16 bits: that tells it from others, however few clusters it has.
+        let bits = match (field(0x16, 2), clusters) {
+            (0, _) => 32,
+            (_, 0..4085) => 12,
+            _ => 16,
         };
         let end = clusters.saturating_add(2);
         let table_len = table_sectors.saturating_mul(sector);
@@ -256,10 +257,29 @@ mod tests {
 
     use super::*;
     use crate::block::MemoryDisk;
-    use crate::fs::{NewFat, NewFile, make_fat, open, remove_from_fat};
+    use crate::fs::{Files, NewFat, NewFile, make_fat, open, remove_from_fat};
 
     fn count(disk: &MemoryDisk, wanted: &[u8]) -> usize {
         disk.to_bytes().windows(wanted.len()).filter(|window| *window == wanted).count()
+    }
+
+    /// `mkfs.fat -F 32` makes one of any size.
+    #[test]
+    fn a_small_fat32_is_one() {
+        let disk = MemoryDisk::new(20 << 20);
+        let mut boot = [0_u8; 512];
+        let mut put = |at: usize, bytes: &[u8]| boot[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0x0b, &512_u16.to_le_bytes());
+        put(0x0d, &[1]);
+        put(0x0e, &32_u16.to_le_bytes());
+        put(0x10, &[2]);
+        put(0x20, &40_960_u32.to_le_bytes());
+        put(0x24, &316_u32.to_le_bytes());
+        put(0x2c, &2_u32.to_le_bytes());
+        disk.write_at(&boot, 0).unwrap();
+        let fat = Fat::read(&disk).unwrap();
+        assert_eq!((fat.bits, fat.end), (32, 40_960 - 32 - 2 * 316 + 2));
+        assert!(matches!(fat.root, Root::Cluster(2)));
     }
 
     #[test]

@@ -6,23 +6,23 @@
 //!
 //! What is beneath a filesystem that cannot be read is an error, and not absent.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use image_core::block::BlockRead;
-use image_core::fs::{Entry, FileKind, Files, Metadata};
+use image_core::fs::{self, Entry, FileKind, Files, Filesystem, Metadata, Node};
 use image_core::{Error, Result};
 
-use super::super::looked::Watch;
+use super::walk::Walk;
 use crate::links::{Last, resolve};
 
 /// Filesystems, and where they are mounted.
 #[derive(Default)]
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     /// The deepest first.
     places: Vec<Place>,
-    /// Told of every file that was asked for.
-    watch: Arc<Watch>,
     /// The folder that was asked for last, and where it is: files of one folder are asked for one after the other.
     last: Mutex<Option<(PathBuf, Option<PathBuf>)>>,
 }
@@ -35,24 +35,28 @@ struct Place {
     files: Opened,
 }
 
-/// The files of a filesystem, or why they cannot be read.
-type Opened = std::result::Result<Box<dyn Files>, String>;
+/// A filesystem, or why it cannot be read.
+type Opened = std::result::Result<Arc<dyn Filesystem>, String>;
+
+/// A file that was found.
+#[derive(Clone)]
+pub(crate) struct Found<'a> {
+    /// The number of its filesystem, whatever it counts.
+    pub(crate) volume: usize,
+    pub(crate) fs: &'a Arc<dyn Filesystem>,
+    pub(crate) node: Node,
+}
 
 impl Place {
-    fn files(&self) -> Result<&dyn Files> {
+    fn files(&self) -> Result<&Arc<dyn Filesystem>> {
         match &self.files {
-            Ok(files) => Ok(&**files),
+            Ok(files) => Ok(files),
             Err(why) => Err(Error::unsupported(format!("{}: {why}", self.folder.display()))),
         }
     }
 }
 
 impl Mounted {
-    /// No filesystem yet; `watch` is told of every file that will be asked for.
-    pub(super) fn new(watch: Arc<Watch>) -> Self {
-        Self { watch, ..Self::default() }
-    }
-
     /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays, and another is given back.
     pub(super) fn mount(&mut self, folder: &str, index: usize, files: Opened) -> Option<Opened> {
         if self.has(folder) {
@@ -69,15 +73,10 @@ impl Mounted {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The numbers of all filesystems that can be read.
-    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().filter(|place| place.files.is_ok()).map(|place| place.index)
-    }
-
-    /// All filesystems that can be read: their numbers, where they are mounted, and their files.
-    pub(super) fn readable(&self) -> impl Iterator<Item = (usize, &Path, &dyn Files)> {
+    /// All filesystems that can be read: their numbers, where they are mounted, and themselves.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = (usize, &Path, &Arc<dyn Filesystem>)> {
         self.places.iter().rev().filter_map(|place| {
-            place.files.as_ref().ok().map(|files| (place.index, place.folder.as_path(), &**files))
+            place.files.as_ref().ok().map(|files| (place.index, place.folder.as_path(), files))
         })
     }
 
@@ -87,38 +86,62 @@ impl Mounted {
         place.files.as_ref().err().map(String::as_str)
     }
 
-    /// Whether filesystem `index` is mounted, be it one that cannot be read.
-    pub(super) fn has_index(&self, index: usize) -> bool {
-        self.places.iter().any(|place| place.index == index)
+    /// Where filesystem `index` is mounted, be it one that cannot be read.
+    pub(crate) fn folder_of(&self, index: usize) -> Option<&Path> {
+        self.places.iter().find(|place| place.index == index).map(|place| place.folder.as_path())
     }
 
-    /// The number of the filesystem of `path`, which is not followed if it is a link itself, and its path in there.
+    /// The number of the filesystem of `path`, and its path in there; of a link at its end, the link itself unless `follow`.
     ///
     /// # Errors
     /// If a folder above it cannot be read.
-    pub(super) fn place_of(&self, path: &Path) -> Result<Option<(usize, PathBuf)>> {
-        let Some(path) = self.without_links(path, false)? else { return Ok(None) };
+    pub(crate) fn place_of(&self, path: &Path, follow: bool) -> Result<Option<(usize, PathBuf)>> {
+        let Some(path) = self.without_links(path, follow)? else { return Ok(None) };
         Ok(self.at(&path).map(|(place, inside)| (place.index, inside)))
     }
 
-    /// As [`place_of`](Self::place_of), with a link at the end followed too.
+    /// What is at `path`; of a link at its end, the link itself unless `follow`. `None` if there is nothing.
     ///
     /// # Errors
-    /// If a folder above it cannot be read.
-    pub(super) fn place_of_content(&self, path: &Path) -> Result<Option<(usize, PathBuf)>> {
-        let Some(path) = self.without_links(path, true)? else { return Ok(None) };
-        Ok(self.at(&path).map(|(place, inside)| (place.index, inside)))
+    /// If a folder above it cannot be read, or it is broken.
+    pub(crate) fn find(&self, path: &Path, follow: bool) -> Result<Option<Found<'_>>> {
+        let Some(path) = self.without_links(path, follow)? else { return Ok(None) };
+        let Some((place, inside)) = self.at(&path) else { return Ok(None) };
+        let files = place.files()?;
+        let node = fs::resolve(files, inside.as_os_str().as_bytes(), false)?;
+        Ok(node.map(|node| Found { volume: place.index, fs: files, node }))
+    }
+
+    /// Every file from `path` on, which is not followed if it is a link itself unless `follow`; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) fn walk(&self, path: &Path, follow: bool) -> Result<Option<Walk<'_>>> {
+        let Some(start) = self.without_links(path, follow)? else { return Ok(None) };
+        let found = self.find(&start, false)?;
+        let start = start.as_os_str().as_bytes().to_vec();
+        Ok(found.map(|found| Walk::new(self, found, start)))
+    }
+
+    /// The filesystem whose root is at `path` beneath `start`, both without links, if it can be read.
+    pub(super) fn root_at(&self, start: &[u8], path: &[u8]) -> Option<(usize, &Arc<dyn Filesystem>)> {
+        if self.places.len() < 2 {
+            return None;
+        }
+        let path = Path::new(OsStr::from_bytes(start)).join(OsStr::from_bytes(path));
+        let place = self.places.iter().find(|place| place.folder == path)?;
+        place.files.as_ref().ok().map(|files| (place.index, files))
     }
 
     /// The path of what is at `inside` of the filesystem `index`, unless something is mounted over it.
-    pub(super) fn path_of(&self, index: usize, inside: &Path) -> Option<PathBuf> {
+    pub(crate) fn path_of(&self, index: usize, inside: &Path) -> Option<PathBuf> {
         let place = self.places.iter().find(|place| place.index == index)?;
         let path = place.folder.join(inside.strip_prefix("/").unwrap_or(inside));
         self.at(&path).is_some_and(|(found, _)| found.index == index).then_some(path)
     }
 
     /// Whether something is mounted at `place` itself.
-    pub(super) fn has(&self, place: impl AsRef<Path>) -> bool {
+    pub(crate) fn has(&self, place: impl AsRef<Path>) -> bool {
         self.places.iter().any(|own| own.folder == place.as_ref())
     }
 
@@ -161,7 +184,7 @@ impl Mounted {
         let Some((place, inside)) = self.at(path) else { return Ok(None) };
         let files = place.files()?;
         match files.link_metadata(&inside)? {
-            Some(found) if found.kind == FileKind::Link => files.read_link(&inside),
+            Some(found) if found.kind == FileKind::Link => Files::read_link(files, &inside),
             _ => Ok(None),
         }
     }
@@ -178,9 +201,7 @@ impl Mounted {
         question: impl FnOnce(&dyn Files, &Path) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let Some(real) = self.without_links(path, follow)? else { return Ok(None) };
-        let answer = self.at(&real).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))?;
-        self.watch.path(path);
-        Ok(answer)
+        self.at(&real).map_or(Ok(None), |(place, inside)| question(place.files()?, &inside))
     }
 }
 

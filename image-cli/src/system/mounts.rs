@@ -10,7 +10,7 @@
 
 use std::path::{Component, Path};
 
-use image_core::fs::{Files, FilesystemKind};
+use image_core::fs::{Files, SubvolumeChoice};
 use uuid::{Uuid, uuid};
 
 use super::{LIMIT, Volume};
@@ -37,36 +37,68 @@ const LINKS: [(&str, &str); 4] = [
 const FIRST_DISKS: [&str; 6] =
     ["/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda", "/dev/nvme0n1p", "/dev/mmcblk0p"];
 
-/// Folders, and the places in `volumes` of what is mounted there. `root` is the root filesystem, as the place in `volumes` and
-/// its files.
-pub(super) fn mounts(root: (usize, &dyn Files), volumes: &[Volume]) -> Vec<(String, usize)> {
-    let (root, files) = root;
-    let text = |path: &Path| {
-        let bytes = files.read(path, LIMIT).ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    let mut named: Vec<(String, String)> =
-        text("/etc/fstab".as_ref()).lines().filter_map(fstab_line).collect();
-    for folder in UNITS {
-        let units = files.list(folder.as_ref()).ok().flatten().unwrap_or_default();
-        for unit in
-            units.iter().filter(|unit| Path::new(&unit.name).extension().is_some_and(|e| e == "mount"))
-        {
-            named.extend(unit_of(&text(&Path::new(folder).join(&unit.name))));
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// Where.
+    pub(super) folder: String,
+    /// Its place in the volumes.
+    pub(super) index: usize,
+    /// Which of its subvolumes.
+    pub(super) subvolume: Option<Subvolume>,
+}
+
+/// A subvolume, by what mount options say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subvolume {
+    Id(u64),
+    Path(String),
+}
+
+impl Subvolume {
+    /// What `options` choose.
+    fn of(options: &str) -> Option<Self> {
+        let word = |key: &str| {
+            options.split(',').rev().find_map(|word| word.trim().strip_prefix(key)?.strip_prefix('='))
+        };
+        let by_path = word("subvol").map(|path| Self::Path(unescaped(path).trim_matches('/').to_owned()));
+        by_path.or_else(|| word("subvolid").and_then(|id| id.parse().ok()).map(Self::Id))
+    }
+
+    pub(super) fn choice(&self) -> SubvolumeChoice<'_> {
+        match self {
+            Self::Id(id) => SubvolumeChoice::Id(*id),
+            Self::Path(path) => SubvolumeChoice::Path(path.as_bytes()),
         }
     }
-    let mut found: Vec<(String, usize)> = Vec::new();
-    let mut add = |folder: String, index: usize| {
-        let is_free = found.iter().all(|(other, place)| *other != folder && *place != index);
-        let is_filesystem =
-            volumes.get(index).is_some_and(|volume| volume.signature.kind != FilesystemKind::Swap);
-        if is_free && is_filesystem && index != root && folder != "/" {
-            found.push((folder, index));
+}
+
+/// What a line or a unit says of a mount.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    device: String,
+    folder: String,
+    subvolume: Option<Subvolume>,
+}
+
+/// What is mounted where, besides the root. `root` is the root filesystem, as the place in `volumes` and its files.
+pub(super) fn mounts(root: (usize, &dyn Files), volumes: &[Volume]) -> Vec<Mount> {
+    let (root, files) = root;
+    let mut found: Vec<Mount> = Vec::new();
+    let mut add = |folder: String, index: usize, subvolume: Option<Subvolume>| {
+        let takes = |other: &Mount| {
+            other.folder == folder
+                || other.index == index && (subvolume.is_none() || other.subvolume == subvolume)
+        };
+        let is_free = !found.iter().any(takes) && (index != root || subvolume.is_some());
+        let is_filesystem = volumes.get(index).is_some_and(Volume::has_files);
+        if is_free && is_filesystem && folder != "/" {
+            found.push(Mount { folder, index, subvolume });
         }
     };
-    for (device, folder) in named {
+    for Said { device, folder, subvolume } in said(files) {
         if let Some(Some(index)) = volume_named(volumes, &device) {
-            add(folder, index);
+            add(folder, index, subvolume);
         }
     }
     for (index, volume) in volumes.iter().enumerate() {
@@ -74,24 +106,48 @@ pub(super) fn mounts(root: (usize, &dyn Files), volumes: &[Volume]) -> Vec<(Stri
             volume.partition.as_ref().is_some_and(|partition| partition.is(*kind))
         };
         if let Some((_, folder)) = TYPES.iter().find(of_type) {
-            add((*folder).to_owned(), index);
+            add((*folder).to_owned(), index, None);
         }
     }
     found
 }
 
-/// Device and folder of a line of fstab, if it mounts a filesystem of a disk.
-fn fstab_line(line: &str) -> Option<(String, String)> {
+/// Which subvolume the system in `files` takes for its root, as its own fstab says; the outer `None` if that says nothing of a root.
+pub(super) fn root_subvolume(files: &dyn Files) -> Option<Option<Subvolume>> {
+    said(files).into_iter().find(|said| said.folder == "/").map(|said| said.subvolume)
+}
+
+/// What fstab and the units of `files` say.
+fn said(files: &dyn Files) -> Vec<Said> {
+    let text = |path: &Path| {
+        let bytes = files.read(path, LIMIT).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let mut said: Vec<Said> = text("/etc/fstab".as_ref()).lines().filter_map(fstab_line).collect();
+    for folder in UNITS {
+        let units = files.list(folder.as_ref()).ok().flatten().unwrap_or_default();
+        for unit in
+            units.iter().filter(|unit| Path::new(&unit.name).extension().is_some_and(|e| e == "mount"))
+        {
+            said.extend(unit_of(&text(&Path::new(folder).join(&unit.name))));
+        }
+    }
+    said
+}
+
+/// What a line of fstab says, if it mounts a filesystem of a disk.
+fn fstab_line(line: &str) -> Option<Said> {
     let mut fields = line.split_whitespace().filter(|_| !line.trim_start().starts_with('#'));
     let (device, folder, kind) = (fields.next()?, fields.next()?, fields.next().unwrap_or_default());
     let options = fields.next().unwrap_or_default();
     let is_bind = options.split(',').any(|option| matches!(option, "bind" | "rbind"));
     let folder = clean(&unescaped(folder))?;
-    (kind != "swap" && !is_bind).then(|| (unescaped(device), folder))
+    let said = || Said { device: unescaped(device), folder, subvolume: Subvolume::of(options) };
+    (kind != "swap" && !is_bind).then(said)
 }
 
 /// The same of a unit.
-fn unit_of(text: &str) -> Option<(String, String)> {
+fn unit_of(text: &str) -> Option<Said> {
     let value = |key: &str| {
         let lines = text.lines().map(str::trim);
         lines
@@ -99,7 +155,8 @@ fn unit_of(text: &str) -> Option<(String, String)> {
             .next_back()
             .map(str::trim)
     };
-    Some((value("What")?.to_owned(), clean(value("Where")?)?))
+    let subvolume = value("Options").and_then(Subvolume::of);
+    Some(Said { device: value("What")?.to_owned(), folder: clean(value("Where")?)?, subvolume })
 }
 
 /// An absolute path without what leads up or nowhere.
@@ -138,7 +195,7 @@ fn code(digits: &str, radix: u32, len: usize) -> Option<(char, usize)> {
 
 /// Which of `volumes` a word of fstab, or of a kernel's command line, names; the outer `None` is for what is no name of a
 /// filesystem on a disk.
-pub(in super::super) fn volume_named(volumes: &[Volume], name: &str) -> Option<Option<usize>> {
+pub(crate) fn volume_named(volumes: &[Volume], name: &str) -> Option<Option<usize>> {
     let link = LINKS.iter().find_map(|(folder, kind)| Some((*kind, unescaped(name.strip_prefix(folder)?))));
     let (kind, value) = match (&link, name.split_once('=')) {
         (Some((kind, value)), _) => (*kind, value.as_str()),
@@ -154,9 +211,15 @@ pub(in super::super) fn volume_named(volumes: &[Volume], name: &str) -> Option<O
             volume.partition.as_ref().and_then(|own| own.guid).is_some_and(|own| same(&own.to_string()))
         }),
         "PARTLABEL" => find(&|volume| volume.partition.as_ref().is_some_and(|own| own.name == value)),
+        "" if volumes.iter().any(|volume| volume.is_mapped_as(name)) => {
+            find(&|volume| volume.is_mapped_as(name))
+        }
         "" => {
             let number: u32 = FIRST_DISKS.iter().find_map(|disk| name.strip_prefix(disk)?.parse().ok())?;
-            find(&|volume| volume.partition.as_ref().is_some_and(|own| own.number == number))
+            find(&|volume| {
+                let is_partition = volume.logical.is_none();
+                is_partition && volume.partition.as_ref().is_some_and(|own| own.number == number)
+            })
         }
         _ => None,
     }
@@ -169,7 +232,9 @@ mod tests {
     #[test]
     fn lines_and_units_name_a_device_and_a_folder() {
         let line = |text| fstab_line(text);
-        let pair = |device: &str, folder: &str| Some((device.to_owned(), folder.to_owned()));
+        let pair = |device: &str, folder: &str| {
+            Some(Said { device: device.to_owned(), folder: folder.to_owned(), subvolume: None })
+        };
         assert_eq!(line("UUID=1 /var ext4 defaults 0 2"), pair("UUID=1", "/var"));
         assert_eq!(line("LABEL=my\\040disk /srv/my\\040disk/ xfs"), pair("LABEL=my disk", "/srv/my disk"));
         for none in
@@ -181,5 +246,10 @@ mod tests {
         assert_eq!(unit_of(unit), pair("/dev/disk/by-label/data", "/var/lib/data"));
         assert_eq!(unit_of("[Mount]\nWhat=tmpfs\n"), None);
         assert_eq!(unescaped("a\\x20b\\134c\\9"), "a b\\c\\9");
+        let subvolume = |text| line(text).and_then(|said| said.subvolume);
+        let path = |text: &str| Some(Subvolume::Path(text.to_owned()));
+        assert_eq!(subvolume("UUID=1 /home btrfs defaults,subvol=/@/home,ro 0 0"), path("@/home"));
+        assert_eq!(subvolume("UUID=1 /home btrfs subvolid=257 0 0"), Some(Subvolume::Id(257)));
+        assert_eq!(subvolume("UUID=1 /home btrfs subvol=one,subvol=other 0 0"), path("other"));
     }
 }

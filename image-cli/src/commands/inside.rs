@@ -1,0 +1,135 @@
+//! What commands that look at the files in an image have in common: the image, which filesystem, and paths.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use goldimg::printable::printable;
+use goldimg::size::Size;
+use goldimg::system::{Step, System};
+use image_core::block::{BlockRead, ByteRange, Window};
+use image_core::format::{Format, Share};
+
+use super::image::{Backing, at_snapshot};
+use crate::failure::Advise;
+use crate::ui::Ui;
+
+/// The image that is looked into.
+#[derive(Debug, clap::Args)]
+pub(super) struct Inside {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(super) path: PathBuf,
+    #[command(flatten)]
+    pub(super) how: How,
+}
+
+/// How it is looked into. `-l` is what a snapshot is called by, where it means nothing else.
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
+    /// The format: raw or qcow2 [default: what it looks like]
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// As it was when this snapshot was taken
+    #[arg(long, value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// Only this filesystem, whose root is / then: a partition's number, a label, a UUID
+    #[arg(long, visible_alias = "partition", value_name = "NAME")]
+    volume: Option<String>,
+    /// The disk begins there in the image
+    #[arg(long, value_name = "OFFSET", default_value = "0", hide_default_value = true)]
+    offset: Size,
+    #[command(flatten)]
+    backing: Backing,
+    /// Look at it even if it is in use
+    #[arg(short = 'U', long)]
+    force_share: bool,
+}
+
+impl How {
+    /// The disk that `path` is.
+    pub(super) fn disk(&self, path: &Path, ui: &Ui) -> anyhow::Result<Arc<dyn BlockRead>> {
+        let share = if self.force_share { Share::Writers } else { Share::Readers };
+        let image = self.backing.open(path, self.format, share, ui)?;
+        let image = match &self.snapshot {
+            Some(name) => at_snapshot(&image, name)?,
+            None => image,
+        };
+        if self.offset == Size(0) {
+            return Ok(Arc::new(image));
+        }
+        let rest = ByteRange::between(self.offset.0, image.size());
+        if rest.is_empty() {
+            return Err(anyhow::anyhow!("offset {} is behind its end", self.offset.0))
+                .hint(|| format!("it has {} bytes", image.size()));
+        }
+        Ok(Arc::new(Window::new(image, rest)?))
+    }
+
+    /// What is in `path`, whether or not there is a system.
+    fn open_whatever(&self, path: &Path, ui: &Ui) -> anyhow::Result<System> {
+        let disk = self.disk(path, ui)?;
+        let system = match &self.volume {
+            Some(name) => System::open_volume(disk, name),
+            None => System::open(disk),
+        };
+        system.with_context(|| doing(path))
+    }
+
+    /// What is in `path`.
+    pub(super) fn open(&self, path: &Path, ui: &Ui) -> anyhow::Result<System> {
+        let system = self.open_whatever(path, ui)?;
+        match system.unreadable() {
+            None => Ok(system),
+            Some(why) => Err(anyhow::anyhow!("{why}").context(doing(path)))
+                .hint(|| "--volume NAME looks into one filesystem alone; goldimg inspect lists them"),
+        }
+    }
+}
+
+fn doing(path: &Path) -> String {
+    format!("looking into {}", shown(path.as_os_str().as_bytes()))
+}
+
+impl Inside {
+    /// What is in the image, whether or not there is a system.
+    pub(super) fn open_whatever(&self, ui: &Ui) -> anyhow::Result<System> {
+        self.how.open_whatever(&self.path, ui)
+    }
+
+    /// What is in the image.
+    pub(super) fn open(&self, ui: &Ui) -> anyhow::Result<System> {
+        self.how.open(&self.path, ui)
+    }
+}
+
+/// What is at `path`, which was asked for.
+pub(super) fn find<'a>(system: &'a System, path: &Path, follow: bool) -> anyhow::Result<Step<'a>> {
+    let found = system.find(&absolute(path), follow)?;
+    found.ok_or_else(|| not_there(path))
+}
+
+/// That there is nothing at `path`.
+pub(super) fn not_there(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!("{}: there is no such file in the image", shown(path.as_os_str().as_bytes()))
+}
+
+/// `path` from the root of the image on.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// The path of a step of a walk that began at `start`.
+pub(super) fn joined(start: &Path, path: &[u8]) -> Vec<u8> {
+    match path {
+        [] => start.as_os_str().as_bytes().to_vec(),
+        path => start.join(OsStr::from_bytes(path)).into_os_string().as_bytes().to_vec(),
+    }
+}
+
+/// Bytes of a name as a terminal may show them.
+pub(super) fn shown(name: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(name))
+}

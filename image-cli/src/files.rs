@@ -1,0 +1,25 @@
+//! The files in an image: listed, found, copied out, packed and compared, without mounting anything.
+//!
+//! ```text
+//! System ─► Step ─┬─► Record: what stat(2) tells, as a value              record.rs, owners.rs
+//!                 ├─► Criteria: whether it is one that is looked for      criteria.rs
+//!                 ├─► copy_out: beneath a folder of this machine          copy_out.rs
+//!                 └─► tar_out: an archive that keeps everything           tar/
+//! ```
+//!
+//! Names, links and devices of an image are untrusted: nothing is written outside the folder that the caller names.
+
+mod copy_out;
+mod criteria;
+mod diff;
+mod glob;
+mod owners;
+mod record;
+mod tar;
+
+pub use copy_out::{Copied, CopyOptions, copy_out};
+pub use criteria::{Criteria, SizeBound};
+pub use diff::{Change, DiffOptions, Difference, Tree, What, diff};
+pub use owners::Owners;
+pub use record::{Record, permissions};
+pub use tar::{Packed, tar_out};

@@ -1,0 +1,230 @@
+//! What is different between the files of two images, or of an image and a folder.
+//!
+//! ```text
+//! one   ─► Item, Item, … ─┐ by path    both have it: what of it is different, content last
+//! other ─► Item, Item, … ─┴─────────►  only one has it: added, removed
+//! ```
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+mod item;
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+
+use image_core::block::BlockRead;
+use image_core::fs::{Node, NodeKind};
+use serde::Serialize;
+
+use super::record;
+use crate::monitor::CancellationToken;
+pub use item::Tree;
+use item::{Item, Items};
+
+/// Content is compared in such pieces, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// What of files is compared besides what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiffOptions {
+    /// What is in them, and where links point to.
+    pub content: bool,
+    /// Permissions.
+    pub modes: bool,
+    /// Users and groups.
+    pub owners: bool,
+    /// When they were changed.
+    pub times: bool,
+    /// Extended attributes.
+    pub attributes: bool,
+}
+
+impl DiffOptions {
+    /// All of it.
+    pub fn new() -> Self {
+        Self { content: true, modes: true, owners: true, times: true, attributes: true }
+    }
+}
+
+impl Default for DiffOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A file that is different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Difference {
+    /// Its path; what is no UTF-8 in it is replaced.
+    pub path: String,
+    /// What happened to it on the way from the first to the second.
+    pub what: What,
+    /// What of it is different, if both have it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Both have it.
+    Changed,
+}
+
+/// A property that is different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// Which: `type`, `content`, `size`, `mode`, `user`, `group`, `modified`, `target`, `device`, `links`, or the name of an attribute.
+    pub property: String,
+    /// What it was, in words; `None` for content, and what was not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What it is now, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Calls `found` with every file that is different between `one` and `other`, by path.
+///
+/// # Errors
+/// If a file cannot be read; those of `found`.
+pub fn diff(
+    one: &Tree,
+    other: &Tree,
+    options: DiffOptions,
+    cancel: &CancellationToken,
+    found: &mut dyn FnMut(Difference) -> crate::Result<()>,
+) -> crate::Result<()> {
+    let (mut one, mut other) = (one.items()?.peekable(), other.items()?.peekable());
+    while let Some(order) = order(&mut one, &mut other) {
+        cancel.check()?;
+        let before = if order.is_le() { one.next().transpose()? } else { None };
+        let after = if order.is_ge() { other.next().transpose()? } else { None };
+        let path = before.as_ref().or(after.as_ref()).map(Item::shown).unwrap_or_default();
+        let (what, changes) = match (&before, &after) {
+            (Some(before), Some(after)) => (What::Changed, changes(before, after, options, cancel)?),
+            (Some(_), None) => (What::Removed, Vec::new()),
+            (None, _) => (What::Added, Vec::new()),
+        };
+        if what != What::Changed || !changes.is_empty() {
+            found(Difference { path, what, changes })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose next path comes first; `None` when there is none any more. An error comes at once.
+fn order<'a>(one: &mut Peekable<Items<'a>>, other: &mut Peekable<Items<'a>>) -> Option<Ordering> {
+    Some(match (one.peek(), other.peek()) {
+        (None, None) => return None,
+        (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
+        (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
+        // As a walk comes to them: what is in a directory before what comes behind it.
+        (Some(Ok(one)), Some(Ok(other))) => {
+            let parts =
+                |path: &'_ [u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
+            parts(&one.path).cmp(&parts(&other.path))
+        }
+    })
+}
+
+fn changes(
+    before: &Item<'_>,
+    after: &Item<'_>,
+    options: DiffOptions,
+    cancel: &CancellationToken,
+) -> crate::Result<Vec<Change>> {
+    let mut changes = Changes(Vec::new());
+    let (one, other) = (&before.node, &after.node);
+    changes.compare("type", record::word(one.kind), record::word(other.kind));
+    if one.kind != other.kind {
+        return Ok(changes.0);
+    }
+    if options.modes {
+        changes.compare("mode", format!("{:04o}", one.mode), format!("{:04o}", other.mode));
+    }
+    if options.owners {
+        changes.compare("user", one.uid, other.uid);
+        changes.compare("group", one.gid, other.gid);
+    }
+    if options.times && one.kind != NodeKind::Link {
+        changes.compare("modified", record::time(one.modified), record::time(other.modified));
+    }
+    let device =
+        |node: &Node| node.device.map(|(major, minor)| format!("{major}:{minor}")).unwrap_or_default();
+    changes.compare("device", device(one), device(other));
+    if options.attributes {
+        attributes(before, after, &mut changes)?;
+    }
+    if one.kind != NodeKind::Directory {
+        changes.compare("links", one.links, other.links);
+    }
+    if options.content {
+        match one.kind {
+            NodeKind::Link => changes.compare("target", before.target()?, after.target()?),
+            NodeKind::File if one.size != other.size => changes.compare("size", one.size, other.size),
+            NodeKind::File if !same_content(&*before.content()?, &*after.content()?, cancel)? => {
+                changes.0.push(Change { property: "content".to_owned(), before: None, after: None });
+            }
+            _ => {}
+        }
+    }
+    Ok(changes.0)
+}
+
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn compare<T: PartialEq + ToString>(&mut self, property: &str, before: T, after: T) {
+        if before != after {
+            let (before, after) = (Some(before.to_string()), Some(after.to_string()));
+            self.0.push(Change { property: property.to_owned(), before, after });
+        }
+    }
+}
+
+fn attributes(before: &Item<'_>, after: &Item<'_>, changes: &mut Changes) -> crate::Result<()> {
+    let (one, other) = (before.attributes()?, after.attributes()?);
+    let names: std::collections::BTreeSet<&Vec<u8>> = one.keys().chain(other.keys()).collect();
+    for name in names {
+        let (was, is) = (one.get(name), other.get(name));
+        if was != is {
+            let shown = |value: Option<&Vec<u8>>| value.map(|value| record::value(value));
+            let property = String::from_utf8_lossy(name).into_owned();
+            changes.0.push(Change { property, before: shown(was), after: shown(is) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether two files of the same size have the same bytes.
+fn same_content(
+    one: &dyn BlockRead,
+    other: &dyn BlockRead,
+    cancel: &CancellationToken,
+) -> crate::Result<bool> {
+    let size = one.size().min(other.size());
+    let len = size.min(PIECE as u64) as usize;
+    let (mut bytes, mut others) = (vec![0; len], vec![0; len]);
+    let mut at = 0_u64;
+    while at < size {
+        cancel.check()?;
+        let count = size.saturating_sub(at).min(PIECE as u64) as usize;
+        let own = bytes.get_mut(..count).unwrap_or_default();
+        let theirs = others.get_mut(..count).unwrap_or_default();
+        one.read_at(own, at)?;
+        other.read_at(theirs, at)?;
+        if own != theirs {
+            return Ok(false);
+        }
+        at = at.saturating_add(count as u64);
+    }
+    Ok(one.size() == other.size())
+}

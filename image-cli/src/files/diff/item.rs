@@ -1,0 +1,210 @@
+//! Files of an image or of a folder, in the order in which both can be compared.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image_core::block::{BlockRead, FileDisk, MemoryDisk};
+use image_core::fs::{Filesystem, Node, NodeId, NodeKind, Time};
+
+use crate::error::{Context, err};
+use crate::system::System;
+
+/// No value of an attribute is larger (xattr(7)).
+const VALUE_MAX: usize = 64 << 10;
+
+/// What is compared.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Tree {
+    /// The files of an image, from this path on.
+    Image(Box<System>, PathBuf),
+    /// A folder of this machine.
+    Folder(PathBuf),
+}
+
+/// One file after the other.
+pub(super) type Items<'a> = Box<dyn Iterator<Item = crate::Result<Item<'a>>> + 'a>;
+
+impl Tree {
+    /// All of it, directories before what is in them, and names in the order of their bytes.
+    pub(super) fn items(&self) -> crate::Result<Items<'_>> {
+        match self {
+            Self::Image(system, start) => {
+                let walk = system.walk(start, true)?;
+                let walk =
+                    walk.ok_or_else(|| err!("{}: there is no such file in the image", start.display()))?;
+                Ok(Box::new(walk.map(|step| {
+                    let node = step.node?;
+                    Ok(Item { path: step.path, node, source: Source::Image(step.fs) })
+                })))
+            }
+            // Items of a folder live as long as anybody wants.
+            Self::Folder(folder) => {
+                Ok(Box::new(Folder::new(folder)?.map(|item| item.map(|item: Item<'static>| item))))
+            }
+        }
+    }
+}
+
+/// A file.
+pub(super) struct Item<'a> {
+    /// Its path from where the comparison began, without a slash in front.
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Image(&'a Arc<dyn Filesystem>),
+    /// A file of this machine.
+    Host(PathBuf),
+}
+
+impl Item<'_> {
+    /// Its path, for people.
+    pub(super) fn shown(&self) -> String {
+        format!("/{}", String::from_utf8_lossy(&self.path))
+    }
+
+    /// Where a link points to.
+    pub(super) fn target(&self) -> crate::Result<String> {
+        let target = match &self.source {
+            Source::Image(fs) => fs.read_link(&self.node)?,
+            Source::Host(path) => std::fs::read_link(path)
+                .with_context(|| format!("reading the link {}", path.display()))?
+                .into_os_string()
+                .into_vec(),
+        };
+        Ok(String::from_utf8_lossy(&target).into_owned())
+    }
+
+    /// Its extended attributes.
+    pub(super) fn attributes(&self) -> crate::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        match &self.source {
+            Source::Image(fs) => {
+                let all = fs.attributes(&self.node).with_context(|| self.shown())?;
+                Ok(all.into_iter().map(|own| (own.name, own.value)).collect())
+            }
+            Source::Host(path) => {
+                host_attributes(path).with_context(|| format!("reading the attributes of {}", path.display()))
+            }
+        }
+    }
+
+    /// What is in it.
+    pub(super) fn content(&self) -> crate::Result<Box<dyn BlockRead>> {
+        match &self.source {
+            Source::Image(fs) => fs.content(&self.node).with_context(|| self.shown()),
+            // What has no bytes is no disk.
+            Source::Host(_) if self.node.size == 0 => Ok(Box::new(MemoryDisk::new(0))),
+            Source::Host(path) => Ok(Box::new(FileDisk::open(path)?)),
+        }
+    }
+}
+
+fn host_attributes(path: &Path) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut names = vec![0; VALUE_MAX];
+    let len = match rustix::fs::llistxattr(path, &mut names) {
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        len => len?,
+    };
+    let mut found = BTreeMap::new();
+    let names = names.get(..len).unwrap_or_default();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; VALUE_MAX];
+        let len = rustix::fs::lgetxattr(path, name, &mut value)?;
+        value.truncate(len);
+        found.insert(name.to_vec(), value);
+    }
+    Ok(found)
+}
+
+/// A walk through a folder of this machine. Links are not followed.
+struct Folder {
+    root: PathBuf,
+    /// Paths that are to come, the next one last.
+    todo: Vec<Vec<u8>>,
+}
+
+impl Folder {
+    fn new(root: &Path) -> crate::Result<Self> {
+        let metadata = std::fs::metadata(root).with_context(|| format!("looking at {}", root.display()))?;
+        match metadata.is_dir() {
+            true => Ok(Self { root: root.to_owned(), todo: vec![Vec::new()] }),
+            false => Err(err!("{} is neither an image nor a folder", root.display())),
+        }
+    }
+
+    fn item(&mut self, path: Vec<u8>) -> crate::Result<Item<'static>> {
+        let host = match path.is_empty() {
+            true => self.root.clone(),
+            false => self.root.join(OsStr::from_bytes(&path)),
+        };
+        let looking = || format!("looking at {}", host.display());
+        let metadata = match path.is_empty() {
+            true => std::fs::metadata(&host),
+            false => std::fs::symlink_metadata(&host),
+        };
+        let metadata = metadata.with_context(looking)?;
+        if metadata.is_dir() {
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(&host).with_context(looking)? {
+                names.push(entry.with_context(looking)?.file_name().into_vec());
+            }
+            names.sort_unstable_by(|one, other| other.cmp(one));
+            let joined = |name: Vec<u8>| match path.is_empty() {
+                true => name,
+                false => [&path, b"/".as_slice(), &name].concat(),
+            };
+            self.todo.extend(names.into_iter().map(joined));
+        }
+        Ok(Item { node: node_of(&metadata), path, source: Source::Host(host) })
+    }
+}
+
+impl Iterator for Folder {
+    type Item = crate::Result<Item<'static>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let path = self.todo.pop()?;
+        Some(self.item(path))
+    }
+}
+
+/// What this machine tells of a file, in the words that images have.
+fn node_of(metadata: &Metadata) -> Node {
+    let time = |seconds, nanoseconds: i64| Time { seconds, nanoseconds: nanoseconds as u32 };
+    let kind = metadata.file_type();
+    let device = metadata.rdev();
+    let is_device = kind.is_char_device() || kind.is_block_device();
+    Node {
+        id: NodeId::new(metadata.ino()),
+        kind: match kind {
+            kind if kind.is_dir() => NodeKind::Directory,
+            kind if kind.is_symlink() => NodeKind::Link,
+            kind if kind.is_char_device() => NodeKind::CharacterDevice,
+            kind if kind.is_block_device() => NodeKind::BlockDevice,
+            kind if kind.is_fifo() => NodeKind::Pipe,
+            kind if kind.is_socket() => NodeKind::Socket,
+            _ => NodeKind::File,
+        },
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        size: metadata.size(),
+        allocated: metadata.blocks().saturating_mul(512),
+        links: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
+        flags: 0,
+        accessed: time(metadata.atime(), metadata.atime_nsec()),
+        changed: time(metadata.ctime(), metadata.ctime_nsec()),
+        modified: time(metadata.mtime(), metadata.mtime_nsec()),
+        created: None,
+        device: is_device.then(|| (rustix::fs::major(device), rustix::fs::minor(device))),
+    }
+}

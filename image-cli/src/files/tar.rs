@@ -1,0 +1,172 @@
+//! Archives of the files of an image, which keep everything that they have.
+//!
+//! ```text
+//! Step ─┬─ pax header: what a tar header has no room for, times to the nanosecond, attributes, rights      header.rs, acl.rs
+//!       ├─ header of 512 bytes
+//!       └─ content; of a sparse file a map of its data, and only that                                       sparse.rs
+//! ```
+//!
+//! The pax interchange format (POSIX.1-2024, pax, "pax Interchange Format"), with the records that GNU tar and libarchive have for
+//! what POSIX does not know: `SCHILY.xattr.*`, `SCHILY.acl.*`, `SCHILY.fflags`, and sparse files of GNU tar's format 1.0. The same files
+//! make the same bytes: nothing is taken from the machine.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+mod acl;
+mod header;
+mod sparse;
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use image_core::block::BlockRead;
+use image_core::fs::{Node, NodeId, NodeKind};
+
+use crate::error::{Context, err};
+use crate::monitor::CancellationToken;
+use crate::system::{Step, Walk};
+use header::{BLOCK, Header, Kind};
+
+/// Content is read in such pieces, in bytes.
+const PIECE: usize = 1 << 20;
+/// Archives are so many bytes long, or a multiple (tar(5), "blocking factor").
+const RECORD: u64 = 10_240;
+/// Files with several names whose first name is remembered.
+const LINKS_MAX: usize = 1 << 20;
+
+/// What was put into an archive, and what could not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Packed {
+    /// How many files, of whatever kind.
+    pub files: u64,
+    /// Paths of what an archive cannot have: sockets.
+    pub left_out: Vec<String>,
+}
+
+/// Writes all that `walk` comes to into `out`, with paths that begin with `./`.
+///
+/// # Errors
+/// If a file cannot be read: nothing is left out without a word. Whatever `out` says.
+pub fn tar_out(walk: Walk<'_>, out: &mut dyn Write, cancel: &CancellationToken) -> crate::Result<Packed> {
+    let mut archive = Archive { out, written: 0, first_names: HashMap::new(), packed: Packed::default() };
+    for step in walk {
+        cancel.check()?;
+        let called =
+            || format!("packing {}", crate::printable::printable(&String::from_utf8_lossy(&step.path)));
+        archive.add(&step, cancel).with_context(called)?;
+    }
+    archive.end()
+}
+
+struct Archive<'a> {
+    out: &'a mut dyn Write,
+    written: u64,
+    /// Of files with several names, the one that was packed.
+    first_names: HashMap<(usize, NodeId), Vec<u8>>,
+    packed: Packed,
+}
+
+impl Archive<'_> {
+    fn add(&mut self, step: &Step<'_>, cancel: &CancellationToken) -> crate::Result<()> {
+        let node = step.node.as_ref().map_err(|error| err!("{error:#}"))?;
+        let is_directory = node.kind == NodeKind::Directory;
+        let mut name = [b"./".as_slice(), &step.path].concat();
+        if is_directory && !step.path.is_empty() {
+            name.push(b'/');
+        }
+        let mut header = Header::new(&name, node);
+        header.set_attributes(step.fs.attributes(node)?);
+        let own = (step.volume, node.id);
+        if let Some(first) = self.first_names.get(&own) {
+            header.set_link(Kind::HardLink, first);
+            return self.write_header(header);
+        }
+        if node.links > 1 && !is_directory && self.first_names.len() < LINKS_MAX {
+            self.first_names.insert(own, name);
+        }
+        match node.kind {
+            NodeKind::File => self.add_file(header, step, node, cancel),
+            NodeKind::Link => {
+                header.set_link(Kind::Link, &step.fs.read_link(node)?);
+                self.write_header(header)
+            }
+            NodeKind::Socket => {
+                self.packed.left_out.push(String::from_utf8_lossy(&step.path).into_owned());
+                Ok(())
+            }
+            _ => self.write_header(header),
+        }
+    }
+
+    fn add_file(
+        &mut self,
+        mut header: Header,
+        step: &Step<'_>,
+        node: &Node,
+        cancel: &CancellationToken,
+    ) -> crate::Result<()> {
+        let content = step.fs.content(node)?;
+        let data = sparse::data_of(&*content)?;
+        let Some(map) = sparse::Map::of(&data, node.size) else {
+            header.set_size(node.size);
+            self.write_header(header)?;
+            self.copy(&*content, 0, node.size, cancel)?;
+            return self.pad();
+        };
+        header.set_sparse(node.size, map.stored_len());
+        self.write_header(header)?;
+        self.write(map.text())?;
+        for range in map.ranges() {
+            self.copy(&*content, range.offset(), range.len(), cancel)?;
+        }
+        self.pad()
+    }
+
+    fn copy(
+        &mut self,
+        content: &dyn BlockRead,
+        from: u64,
+        len: u64,
+        cancel: &CancellationToken,
+    ) -> crate::Result<()> {
+        let mut bytes = vec![0; len.min(PIECE as u64) as usize];
+        let mut done = 0_u64;
+        while done < len {
+            cancel.check()?;
+            let count = len.saturating_sub(done).min(PIECE as u64) as usize;
+            let piece = bytes.get_mut(..count).unwrap_or_default();
+            content.read_at(piece, from.saturating_add(done))?;
+            self.write(piece)?;
+            done = done.saturating_add(count as u64);
+        }
+        Ok(())
+    }
+
+    fn write_header(&mut self, header: Header) -> crate::Result<()> {
+        self.packed.files = self.packed.files.saturating_add(1);
+        self.write(&header.into_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> crate::Result<()> {
+        self.out.write_all(bytes).context("writing the archive")?;
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Zeroes up to the next block.
+    fn pad(&mut self) -> crate::Result<()> {
+        self.fill(BLOCK as u64)
+    }
+
+    fn fill(&mut self, unit: u64) -> crate::Result<()> {
+        let missing = self.written.next_multiple_of(unit).saturating_sub(self.written);
+        self.write(&vec![0; missing as usize])
+    }
+
+    fn end(mut self) -> crate::Result<Packed> {
+        self.write(&[0; BLOCK.saturating_mul(2)])?;
+        self.fill(RECORD)?;
+        self.out.flush().context("writing the archive")?;
+        Ok(self.packed)
+    }
+}

@@ -1,0 +1,77 @@
+//! Numbers at places of a structure: what lies outside of the bytes counts as zero, for older structures are shorter.
+//!
+//! All of Btrfs is little endian (Btrfs documentation, "On-disk format").
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+/// The `N` bytes at `at`.
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+/// One byte.
+pub(super) fn u8_at(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
+}
+
+/// Two bytes.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(field(bytes, at))
+}
+
+/// Four bytes.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(field(bytes, at))
+}
+
+/// Eight bytes.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(field(bytes, at))
+}
+
+/// `bytes` in place of what is at `at`; nothing outside.
+pub(super) fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = target.get_mut(at..at.saturating_add(bytes.len())) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// As much of `from` as there is room for; how much that is.
+pub(super) fn copy(target: &mut [u8], from: &[u8]) -> usize {
+    let len = target.len().min(from.len());
+    if let (Some(target), Some(from)) = (target.get_mut(..len), from.get(..len)) {
+        target.copy_from_slice(from);
+    }
+    len
+}
+
+/// `value` rounded down to a multiple of `step`, a power of two.
+pub(super) fn round_down(value: u64, step: u64) -> u64 {
+    value & !step.saturating_sub(1)
+}
+
+/// `value` rounded up to a multiple of `step`, a power of two; at most the last multiple that there is.
+pub(super) fn round_up(value: u64, step: u64) -> u64 {
+    round_down(value.saturating_add(step.saturating_sub(1)), step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outside_is_zero_and_stays_as_it_is() {
+        let mut bytes = [1, 2, 3, 4, 5];
+        assert_eq!((u8_at(&bytes, 4), u16_at(&bytes, 3), u32_at(&bytes, 1)), (5, 0x0504, 0x0504_0302));
+        assert_eq!((u8_at(&bytes, 5), u16_at(&bytes, 4), u64_at(&bytes, usize::MAX)), (0, 0, 0));
+        put(&mut bytes, 4, &[9, 9]);
+        put(&mut bytes, 0, &[9]);
+        assert_eq!(copy(&mut bytes, &[7]), 1);
+        assert_eq!(bytes, [7, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn rounding_never_overflows() {
+        assert_eq!((round_up(1, 4096), round_up(4096, 4096), round_down(4097, 4096)), (4096, 4096, 4096));
+        assert_eq!(round_up(u64::MAX, 4096), u64::MAX - 4095);
+    }
+}
