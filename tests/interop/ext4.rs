@@ -12,6 +12,9 @@
 mod changed;
 mod damaged;
 mod journal;
+mod killed;
+mod operations;
+mod poured;
 mod sealed;
 mod unmounted;
 mod wiped;
