@@ -31,8 +31,8 @@ pub use btrfs::Btrfs;
 pub use detect::{FilesystemKind, Signature, detect};
 pub use ext4::{
     Checksummed, Content, DirectoryEntry, Ext4, Ext4Rule, Ext4Writer, Features, Finding, Inode, Inodes,
-    NewInode, ReadDirectory, Replayed, Superblock, Walk, WalkEntry, clamp_inode_times, free_ranges,
-    scrub as scrub_ext4, wipe_content as wipe_ext4_content,
+    NewInode, NewTimes, Ownership, ReadDirectory, Refusal, Replayed, SpecialFile, Superblock, Walk,
+    WalkEntry, clamp_inode_times, free_ranges, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
 };
 pub use fat::{CodePage, Fat, FatRule, NewFat, NewFile, make_fat, remove_from_fat, scrub_fat};
 pub use files::{Entry, Files, Metadata};

@@ -61,7 +61,7 @@ pub use scrub::{scrub, wipe_content};
 pub use superblock::Superblock;
 pub use times::clamp_inode_times;
 pub use walk::{Inodes, Walk, WalkEntry};
-pub use write::{Ext4Writer, NewInode};
+pub use write::{Ext4Writer, NewInode, NewTimes, Ownership, Refusal, SpecialFile};
 
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};

@@ -35,6 +35,10 @@ const VALUES_LIMIT: u64 = 1 << 25;
 pub(super) const SYSTEM: u8 = 7;
 pub(super) const CONTENT: &[u8] = b"data";
 
+/// The prefixes of access control lists, which have no name behind them.
+pub(super) const ACCESS_LIST: u8 = 2;
+pub(super) const DEFAULT_LIST: u8 = 3;
+
 /// An entry, and where its value is.
 pub(super) struct RawEntry<'a> {
     pub(super) prefix: u8,
@@ -59,6 +63,16 @@ fn prefix(number: u8) -> Option<&'static str> {
         10 => "gnu.",
         // Lustre's, the filesystem's own, encryption's context.
         _ => return None,
+    })
+}
+
+/// The prefix of an attribute's name and the rest of it; `None` for a name that none can have.
+pub(super) fn split_name(name: &[u8]) -> Option<(u8, &[u8])> {
+    (1..=10).find_map(|number| {
+        let prefix = prefix(number)?;
+        let rest = name.strip_prefix(prefix.as_bytes())?;
+        // A name follows where the prefix says so.
+        (prefix.ends_with('.') != rest.is_empty()).then_some((number, rest))
     })
 }
 
@@ -230,6 +244,16 @@ mod tests {
         }
         area[4] = 1;
         assert!(matches!(entries(&area, &area).unwrap()[0].value, Value::Inode(1, 3)));
+    }
+
+    #[test]
+    fn names_have_a_prefix_and_a_rest() {
+        assert_eq!(split_name(b"user.a.b"), Some((1, &b"a.b"[..])));
+        assert_eq!(split_name(b"system.posix_acl_default"), Some((DEFAULT_LIST, &b""[..])));
+        assert_eq!(split_name(b"security.capability"), Some((6, &b"capability"[..])));
+        for name in ["user.", "system.posix_acl_accessx", "system.data", "other.x", ""] {
+            assert_eq!(split_name(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

@@ -105,9 +105,14 @@ impl Blocks {
 
     /// The `len` bytes at `offset`, all in one block.
     pub(super) fn bytes(&self, offset: u64, len: u64) -> Result<Block> {
-        if let Some(block) = self.changed_at(offset, len) {
-            return Ok(block);
+        match self.changed_at(offset, len) {
+            Some(block) => Ok(block),
+            None => self.bytes_under(offset, len),
         }
+    }
+
+    /// As [`bytes`](Self::bytes), without changes.
+    pub(super) fn bytes_under(&self, offset: u64, len: u64) -> Result<Block> {
         let number = offset >> PAGE.trailing_zeros();
         let page = self.page(number)?;
         let start = (offset & PAGE.saturating_sub(1)) as usize;
@@ -125,7 +130,8 @@ impl Blocks {
         let offset = number.saturating_mul(PAGE);
         let len = self.disk.size().saturating_sub(offset).min(PAGE);
         let mut bytes = vec![0; len as usize];
-        self.read_at(&mut bytes, offset)?;
+        // Changes lie over the pages, and may be forgotten again.
+        self.read_under(&mut bytes, offset)?;
         let page: Arc<[u8]> = bytes.into();
         self.pages().keep(number, Arc::clone(&page));
         Ok(page)
@@ -173,6 +179,23 @@ impl Blocks {
         self.changed().remove(&block);
     }
 
+    /// Forgets all that is known of `count` blocks from `first` on: they were written, or nobody reads them any more.
+    pub(super) fn forget_all(&self, first: u64, count: u64) {
+        let end = first.saturating_add(count);
+        let mut changed = self.changed();
+        let gone: Vec<u64> = changed.range(first..end).map(|(block, _)| *block).collect();
+        gone.iter().for_each(|block| drop(changed.remove(block)));
+        drop(changed);
+        let page = |block: u64| block.saturating_mul(self.block_size) >> PAGE.trailing_zeros();
+        let mut pages = self.pages();
+        (page(first)..=page(end)).for_each(|number| pages.forget(number));
+    }
+
+    /// The blocks that were changed, in their order.
+    pub(super) fn changed_blocks(&self) -> Vec<u64> {
+        self.changed().keys().copied().collect()
+    }
+
     /// How many bytes of changed blocks there are.
     pub(super) fn changed_len(&self) -> u64 {
         (self.changed().len() as u64).saturating_mul(self.block_size)
@@ -181,14 +204,26 @@ impl Blocks {
     /// What is to be written, each block's number with its content, in their order: what the journal has to say first, so that a
     /// block may be there twice.
     pub(super) fn each_to_write(&self, write: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        self.each_copy(write)?;
+        let changed: Vec<(u64, Arc<[u8]>)> =
+            self.changed().iter().map(|(block, content)| (*block, Arc::clone(content))).collect();
+        changed.iter().try_for_each(|(block, content)| write(*block, content))
+    }
+
+    /// What the journal has to say, each block's number with its content.
+    pub(super) fn each_copy(&self, write: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         for copy in &self.overlay {
             let mut content = vec![0; self.block_size as usize];
             self.read_under(&mut content, copy.block.saturating_mul(self.block_size))?;
             write(copy.block, &content)?;
         }
-        let changed: Vec<(u64, Arc<[u8]>)> =
-            self.changed().iter().map(|(block, content)| (*block, Arc::clone(content))).collect();
-        changed.iter().try_for_each(|(block, content)| write(*block, content))
+        Ok(())
+    }
+
+    /// The blocks from `first` to `end` that the journal has something to say of.
+    pub(super) fn covered(&self, first: u64, end: u64) -> impl Iterator<Item = u64> {
+        let from = self.overlay.partition_point(|copy| copy.block < first);
+        self.overlay.iter().skip(from).map(|copy| copy.block).take_while(move |block| *block < end)
     }
 
     /// Fills `buf` from `offset` on, past the pages.
@@ -242,8 +277,7 @@ impl Blocks {
 
     /// Whether the journal has anything to say of the blocks from `first` to `end`.
     pub(super) fn is_covered(&self, first: u64, end: u64) -> bool {
-        let at = self.overlay.partition_point(|copy| copy.block < first);
-        self.overlay.get(at).is_some_and(|copy| copy.block < end)
+        self.covered(first, end).next().is_some()
     }
 
     /// The disk itself, without what is laid over it.
@@ -271,6 +305,13 @@ impl Pages {
         let page = self.kept.get_mut(*self.places.get(&number)?)?;
         page.is_used = true;
         Some(Arc::clone(&page.bytes))
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some(page) = self.places.remove(&number).and_then(|place| self.kept.get_mut(place)) {
+            // No page has this number.
+            (page.number, page.is_used) = (u64::MAX, false);
+        }
     }
 
     fn keep(&mut self, number: u64, bytes: Arc<[u8]>) {
@@ -334,5 +375,9 @@ mod tests {
         assert_eq!((pages.kept.len(), pages.places.len()), (PAGES, PAGES));
         assert_eq!(pages.find(999).unwrap()[0], 231);
         assert!(pages.find(500).is_none());
+        pages.forget(999);
+        assert!(pages.find(999).is_none());
+        (0..1000).for_each(|number| pages.keep(number + 5000, vec![number as u8].into()));
+        assert_eq!((pages.kept.len(), pages.places.len()), (PAGES, PAGES));
     }
 }

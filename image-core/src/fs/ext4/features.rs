@@ -30,6 +30,7 @@ pub(super) enum Feature {
 }
 
 pub(super) const HAS_JOURNAL: Feature = Feature::Compatible(0x4);
+pub(super) const EXT_ATTR: Feature = Feature::Compatible(0x8);
 pub(super) const DIR_INDEX: Feature = Feature::Compatible(0x20);
 pub(super) const SPARSE_SUPER2: Feature = Feature::Compatible(0x200);
 pub(super) const FILETYPE: Feature = Feature::Incompatible(0x2);
@@ -43,6 +44,7 @@ pub(super) const EA_INODE: Feature = Feature::Incompatible(0x400);
 pub(super) const CSUM_SEED: Feature = Feature::Incompatible(0x2000);
 pub(super) const LARGE_DIR: Feature = Feature::Incompatible(0x4000);
 pub(super) const SPARSE_SUPER: Feature = Feature::ReadOnly(0x1);
+pub(super) const LARGE_FILE: Feature = Feature::ReadOnly(0x2);
 pub(super) const HUGE_FILE: Feature = Feature::ReadOnly(0x8);
 pub(super) const DIR_NLINK: Feature = Feature::ReadOnly(0x20);
 pub(super) const GDT_CSUM: Feature = Feature::ReadOnly(0x10);
@@ -123,6 +125,15 @@ impl Features {
             Feature::Compatible(bit) => self.compatible & bit != 0,
             Feature::Incompatible(bit) => self.incompatible & bit != 0,
             Feature::ReadOnly(bit) => self.read_only & bit != 0,
+        }
+    }
+
+    /// Where a superblock has the bits of one, and which.
+    pub(super) fn place_of(feature: Feature) -> (usize, u32) {
+        match feature {
+            Feature::Compatible(bit) => (0x5c, bit),
+            Feature::Incompatible(bit) => (0x60, bit),
+            Feature::ReadOnly(bit) => (0x64, bit),
         }
     }
 

@@ -103,6 +103,22 @@ pub(super) fn put_count(block: &mut [u8], entries_at: usize, limit: u16, count: 
     super::field::put(block, entries_at.saturating_add(2), &count.to_le_bytes());
 }
 
+/// Makes `block`, which begins with `.` and `..`, the root of an index whose only entry leads to block 1.
+pub(super) fn put_root(block: &mut [u8], hash_version: u8, has_sums: bool) {
+    let (dots_end, len) = (12_usize, block.len());
+    block.get_mut(INFO_AT..).unwrap_or_default().fill(0);
+    super::field::put(
+        block,
+        dots_end.saturating_add(4),
+        &(len.saturating_sub(dots_end) as u16).to_le_bytes(),
+    );
+    super::field::put(block, INFO_AT.saturating_add(4), &[hash_version, INFO_LEN]);
+    let tail = if has_sums { SUM_LEN } else { 0 };
+    let limit = (len.saturating_sub(ROOT_ENTRIES).saturating_sub(tail) / ENTRY_LEN) as u16;
+    put_count(block, ROOT_ENTRIES, limit, 1);
+    super::field::put(block, ROOT_ENTRIES.saturating_add(4), &[1, 0, 0, 0]);
+}
+
 /// Says in the root that there is one more level.
 pub(super) fn add_level(root: &mut [u8]) {
     let [levels] = field::<1>(root, LEVELS_AT);

@@ -13,7 +13,10 @@
 
 mod fast_commit;
 mod log;
+mod record;
 mod tags;
+
+use uuid::Uuid;
 
 use super::Ext4;
 use super::blocks::{Copy, JOURNAL_MAGIC};
@@ -26,7 +29,7 @@ use super::run::{Place, Run};
 use crate::error::{Doing, Error, Result};
 
 /// The journal's superblock has this many bytes.
-const SUPERBLOCK_LEN: usize = 1024;
+pub(super) const SUPERBLOCK_LEN: usize = 1024;
 /// More pieces than a journal lies in.
 const RUNS_MAX: usize = 1 << 16;
 
@@ -56,7 +59,7 @@ pub struct Replayed {
 }
 
 /// A journal: where it lies, and what its superblock says.
-struct Journal<'a> {
+pub(super) struct Journal<'a> {
     fs: &'a Ext4,
     runs: Vec<Run>,
     /// The ring: its first block, and the one behind its last.
@@ -70,6 +73,7 @@ struct Journal<'a> {
     incompatible: u32,
     /// What checksums begin with.
     seed: u32,
+    uuid: Uuid,
 }
 
 /// The copies that the journal of `fs` has of blocks, and what was replayed; `None` if there is nothing to play.
@@ -104,19 +108,22 @@ pub(super) fn replay(fs: &Ext4) -> Result<Option<(Vec<Copy>, Replayed)>> {
 pub(super) fn end(fs: &Ext4, sequence: u32) -> Result<()> {
     let journal = Journal::open(fs)?;
     let (place, has_sums) = (journal.place_of(0)?, journal.has_block_checksums());
-    fs.blocks().change(place, |block| {
-        super::field::put(block, 0x18, &sequence.to_be_bytes());
-        super::field::put(block, 0x1c, &[0; 4]);
-        if has_sums {
-            super::field::put(block, 0xfc, &[0; 4]);
-            let sum = crc32c(START, &[block.get(..SUPERBLOCK_LEN).unwrap_or_default()]);
-            super::field::put(block, 0xfc, &sum.to_be_bytes());
-        }
-    })
+    fs.blocks().change(place, |block| edit_start(block, 0, sequence, has_sums))
+}
+
+/// Says in the journal's superblock, which `block` begins with, that transaction `sequence` begins at `start`.
+fn edit_start(block: &mut [u8], start: u32, sequence: u32, has_sums: bool) {
+    super::field::put(block, 0x18, &sequence.to_be_bytes());
+    super::field::put(block, 0x1c, &start.to_be_bytes());
+    if has_sums {
+        super::field::put(block, 0xfc, &[0; 4]);
+        let sum = crc32c(START, &[block.get(..SUPERBLOCK_LEN).unwrap_or_default()]);
+        super::field::put(block, 0xfc, &sum.to_be_bytes());
+    }
 }
 
 impl<'a> Journal<'a> {
-    fn open(fs: &'a Ext4) -> Result<Self> {
+    pub(super) fn open(fs: &'a Ext4) -> Result<Self> {
         let inode = fs.inode(fs.superblock().journal_inode)?;
         let block_size = fs.superblock().block_size;
         if inode.kind != NodeKind::File || inode.links == 0 {
@@ -141,6 +148,7 @@ impl<'a> Journal<'a> {
             compatible: 0,
             incompatible: 0,
             seed: START,
+            uuid: Uuid::nil(),
         };
         let bytes = journal.read(0)?;
         journal.believe(bytes.get(..SUPERBLOCK_LEN).unwrap_or_default())?;
@@ -161,6 +169,7 @@ impl<'a> Journal<'a> {
         if kind == 4 {
             (self.compatible, self.incompatible) = (value(0x24), value(0x28));
         }
+        self.uuid = Uuid::from_bytes(field(bytes, 0x30));
         let unknown = self.incompatible & !KNOWN;
         if unknown != 0 || value(0x2c) != 0 && kind == 4 {
             let what = format!(

@@ -218,6 +218,12 @@ impl Superblock {
         self.block_count.saturating_sub(self.free_block_count).saturating_mul(self.block_size)
     }
 
+    /// The block that the superblock itself is in, and where in there.
+    pub(super) fn own_place(&self) -> (u64, usize) {
+        let (block, at) = (OFFSET.checked_div(self.block_size), OFFSET.checked_rem(self.block_size));
+        (block.unwrap_or(0), at.unwrap_or(0) as usize)
+    }
+
     /// The size of an inode in bytes.
     pub fn inode_size(&self) -> u64 {
         self.inode_size

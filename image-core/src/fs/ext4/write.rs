@@ -1,19 +1,39 @@
-//! Files of an ext filesystem changed: removed, made empty, written anew, made; by inode and directory, and without a kernel.
+//! Files of an ext filesystem changed: made, written, moved, removed, whose and when they are; by inode and directory, and without a
+//! kernel.
 //!
 //! ```text
 //! disk ─► Ext4 (journal replayed) ► Ext4Writer ► orphans.rs what a mount would do first: what was to go, goes
 //!            ▲                           │
-//!            │   new contents of blocks  │   a name goes ─► directory.rs ─► inode.rs ─► mapping.rs ─► bitmap.rs
-//!            └──────── in memory ◄───────┘   content     ─► content.rs ────────────────────┘
-//!                         │                  a new name  ─► create.rs ─► insert.rs (split.rs)
-//!                         ▼                  all of them ─► quota.rs, attributes.rs
-//! commit ─► what the journal had to say, changed blocks, the journal's end, counts of the superblock ─► disk
+//!            │   new contents of blocks  ├─ a name goes, moves ─► directory.rs, rename.rs ─► inode.rs ─► mapping.rs ─► bitmap.rs
+//!            └──────── in memory ◄───────┤  a new name         ─► create.rs ─► insert.rs (index.rs, split.rs)
+//!                         │              ├─ content            ─► content.rs, stream.rs ─► pour.rs ─► blocks that were free, on the disk
+//!                         │              ├─ rights, owner, …   ─► metadata.rs
+//!                         │              ├─ attributes         ─► set_attribute.rs ─► attribute_area.rs, value_inode.rs
+//!                         ▼              └─ all of them        ─► quota.rs
+//! commit           ─► what the journal had to say, changed blocks, the journal's end, counts of the superblock ─► disk: a copy
+//! commit_journaled ─► the same through the filesystem's own journal ─► disk: the image itself, all or nothing    journaled.rs
 //! ```
 //!
+//! | a command does           | by                                                                                                |
+//! |--------------------------|---------------------------------------------------------------------------------------------------|
+//! | copy-in, tar-in          | `create_file`, `make_directory`, `make_symlink`, `make_node`, `make_link`; `write_content` (holes) |
+//! |                          | or `write_range` (a stream); then `set_attribute`, `set_flags`, and `set_times` last               |
+//! | write, append, edit      | `write` (small), `write_range`, `append_content`                                                   |
+//! | truncate                 | `truncate`, `set_len`                                                                              |
+//! | rm, rm -r, mv            | `remove`, `remove_tree`, `rename`                                                                  |
+//! | chmod, chown, touch      | `set_mode`, `set_owner`, `set_times`                                                               |
+//! | chattr, setfattr         | `set_flags`, `set_attribute`, `remove_attribute`                                                   |
+//!
+//! Inodes are found by [`Ext4::resolve`] and [`Ext4::lookup`] of [`Ext4Writer::files`], which sees every change. Immutable and
+//! append-only files are changed too: whoever minds looks at the flags.
+//!
 //! A change is new contents of blocks over those of the disk, and the reader reads them as if they were there: so each change is made
-//! on what the changes before it left, and a mistake half-way leaves the disk as it was. Nothing is written before [`Ext4Writer::commit`].
-//! Whoever adds a change (a rename, other attributes, larger files) composes it from the same parts: an inode's bytes are edited in
-//! one place, which makes its checksum; so are a group's descriptor, a bitmap, and an area of names.
+//! on what the changes before it left, and a mistake half-way leaves the filesystem as it was. Before a commit nothing is written but
+//! content that is poured into blocks which were free and which nobody reads.
+//! Whoever adds a change composes it from the same parts: an inode's bytes are edited in one place, which makes its checksum; so are a
+//! group's descriptor, a bitmap, and an area of names. A change that is refused for its arguments changes nothing; one that fails later,
+//! for lack of room above all, may be half done: then a commit is refused, and all is to be done anew on a writer opened anew.
+//! What a caller may act on has a name: [`Refusal`].
 //!
 //! As a kernel leaves them: copies of the superblock and of descriptors, and groups that were never written to. What a mount would
 //! refuse is refused (recorded errors, a filesystem in use as its MMP block tells), and so is a feature that is not known to be
@@ -21,22 +41,38 @@
 //! Linux kernel documentation, filesystems/ext4. Times are the caller's, so the same changes make the same bytes.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod access_list;
+mod attribute_area;
 pub(super) mod attributes;
 mod bitmap;
 mod commit;
 mod content;
 mod create;
 pub(super) mod directory;
+mod index;
 pub(super) mod inode;
 mod insert;
+mod journaled;
 pub(super) mod mapping;
+mod metadata;
 mod orphans;
+mod pour;
 mod quota;
+mod quota_entry;
+mod refusal;
+mod rename;
+mod runs;
+mod set_attribute;
 mod split;
+mod stream;
+mod times;
+mod value_inode;
 
 use std::sync::Arc;
 
-pub use create::NewInode;
+pub use create::{NewInode, Ownership, SpecialFile};
+pub use metadata::NewTimes;
+pub use refusal::Refusal;
 
 use super::field::u32_at;
 use super::inode::{Inode, NodeKind, Time};
@@ -115,7 +151,7 @@ impl Ext4Writer {
         while let Some((directory, name)) = way.last().cloned() {
             let parent = self.fs.inode(directory)?;
             let found = self.fs.lookup(&parent, &name)?;
-            let number = found.ok_or_else(|| Error::invalid("there is no such name"))?;
+            let number = found.ok_or(Refusal::NotFound)?;
             let inode = self.fs.inode(number)?;
             let mut inside = None;
             if inode.kind == NodeKind::Directory {
@@ -133,7 +169,7 @@ impl Ext4Writer {
         Ok(())
     }
 
-    /// Makes the regular file `inode` empty. All else about it stays.
+    /// Makes the regular file `inode` empty. All else about it stays. Of other lengths: [`set_len`](Self::set_len).
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for what is no regular file; else as [`remove`](Self::remove).
@@ -141,7 +177,8 @@ impl Ext4Writer {
         self.attempt(|changes| changes.empty(inode)).doing(|| format!("making inode {inode} empty"))
     }
 
-    /// Makes `content`, no more than 16 MiB, that of the regular file `inode`. All else about it stays.
+    /// Makes `content`, no more than 16 MiB, that of the regular file `inode`. All else about it stays. More:
+    /// [`write_content`](Self::write_content).
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a file that is encrypted or sealed by verity, and where there is too little
@@ -160,7 +197,9 @@ impl Ext4Writer {
         self.attempt(|changes| changes.make(directory, name, new)).doing(doing)
     }
 
-    /// Writes all changes, and goes on with what is on the disk then. Without changes nothing is written.
+    /// Writes all changes, and goes on with what is on the disk then. Without changes nothing is written. What is stopped half-way leaves
+    /// neither the former nor the latter: for a disk that is a copy, or lies over one. An image itself takes
+    /// [`commit_journaled`](Self::commit_journaled).
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) after a change that failed half-way; whatever the disk says.

@@ -10,17 +10,18 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::{CHECKSUM_V2, CHECKSUM_V3, Journal, WIDE};
+use crate::error::{Error, Result};
 use crate::fs::ext4::checksum::crc32c;
-use crate::fs::ext4::field::{be32_at, field, wide};
+use crate::fs::ext4::field::{be32_at, field, put, wide};
 
 /// Before what a block lists.
 pub(super) const HEADER_LEN: usize = 12;
 /// Behind it, where blocks have checksums.
-const TAIL_LEN: usize = 4;
+pub(super) const TAIL_LEN: usize = 4;
 
-const ESCAPED: u32 = 0x1;
-const SAME_UUID: u32 = 0x2;
-const LAST: u32 = 0x8;
+pub(super) const ESCAPED: u32 = 0x1;
+pub(super) const SAME_UUID: u32 = 0x2;
+pub(super) const LAST: u32 = 0x8;
 
 /// A tag: the copy that follows is of this block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Form {
         self.has(CHECKSUM_V2 | CHECKSUM_V3)
     }
 
-    fn tag_len(self) -> usize {
+    pub(super) fn tag_len(self) -> usize {
         // Version 2 makes room for a longer checksum behind each tag, and leaves it empty.
         match (self.has(CHECKSUM_V3), self.has(CHECKSUM_V2), self.has(WIDE)) {
             (true, _, _) => 16,
@@ -104,7 +105,57 @@ impl Form {
             (_, true) => 0xffff,
             _ => return true,
         };
-        crc32c(self.seed, &[&sequence.to_be_bytes(), copy]) & mask == checksum & mask
+        self.copy_checksum(copy, sequence) & mask == checksum & mask
+    }
+
+    /// The checksum of `copy`, of transaction `sequence`.
+    pub(super) fn copy_checksum(self, copy: &[u8], sequence: u32) -> u32 {
+        crc32c(self.seed, &[&sequence.to_be_bytes(), copy])
+    }
+
+    /// Puts a tag of `block` at `at` of a descriptor.
+    ///
+    /// # Errors
+    /// If its number is too large for this journal.
+    pub(super) fn put_tag(
+        self,
+        descriptor: &mut [u8],
+        at: usize,
+        block: u64,
+        flags: u32,
+        checksum: u32,
+    ) -> Result<()> {
+        let high = (block >> 32) as u32;
+        if high != 0 && !self.has(WIDE) {
+            let what = format!("block {block} is too far for the numbers of this journal");
+            return Err(Error::unsupported(what));
+        }
+        let mut set = |offset: usize, bytes: &[u8]| put(descriptor, at.saturating_add(offset), bytes);
+        set(0, &(block as u32).to_be_bytes());
+        if self.has(CHECKSUM_V3) {
+            set(4, &flags.to_be_bytes());
+            set(8, &high.to_be_bytes());
+            set(12, &checksum.to_be_bytes());
+            return Ok(());
+        }
+        if self.has(CHECKSUM_V2) {
+            set(4, &(checksum as u16).to_be_bytes());
+        }
+        set(6, &(flags as u16).to_be_bytes());
+        if self.has(WIDE) {
+            set(8, &high.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Makes the checksum of a block that lists something, where there is one.
+    pub(super) fn put_tail(self, block: &mut [u8]) {
+        if self.has_tail() {
+            let end = block.len().saturating_sub(TAIL_LEN);
+            put(block, end, &[0; TAIL_LEN]);
+            let sum = crc32c(self.seed, &[block]);
+            put(block, end, &sum.to_be_bytes());
+        }
     }
 
     /// The blocks that a revocation lists.
@@ -151,6 +202,25 @@ mod tests {
         // Without a last one, up to the end of the block.
         assert_eq!(form(0).tags(&block(&[0, 2].repeat(40))).len(), (128 - 12) / 8);
         assert_eq!(form(CHECKSUM_V3).tags(&block(&[0, 2, 0, 0].repeat(40))).len(), (128 - 12 - 4) / 16);
+    }
+
+    #[test]
+    fn tags_are_read_as_they_were_written() {
+        for incompatible in [0, WIDE, CHECKSUM_V2, CHECKSUM_V2 | WIDE, CHECKSUM_V3, CHECKSUM_V3 | WIDE] {
+            let form = Form { incompatible, seed: 7 };
+            let mut descriptor = vec![0; 128];
+            let block = if form.has(WIDE) { 5 | 9 << 32 } else { 5 };
+            form.put_tag(&mut descriptor, HEADER_LEN, block, ESCAPED, 0xabcd).unwrap();
+            let second = HEADER_LEN + form.tag_len() + 16;
+            form.put_tag(&mut descriptor, second, 6, SAME_UUID | LAST, 1).unwrap();
+            form.put_tail(&mut descriptor);
+            assert!(form.is_sound(&descriptor));
+            let checksum = if form.has_tail() { 0xabcd } else { 0 };
+            let tags = form.tags(&descriptor);
+            assert_eq!(tags[0], Tag { block, checksum, is_escaped: true });
+            assert_eq!((tags.len(), tags[1].block, tags[1].is_escaped), (2, 6, false));
+            assert_eq!(form.put_tag(&mut descriptor, HEADER_LEN, 1 << 32, 0, 0).is_ok(), form.has(WIDE));
+        }
     }
 
     #[test]

@@ -99,14 +99,7 @@ impl Ext4Writer {
             count = count.saturating_add(shared.len());
             let users = u32_at(&block, USERS_AT);
             if users > 1 {
-                let (seed, has_sums) =
-                    (self.fs.superblock().seed, self.fs.superblock().has(features::METADATA_CSUM));
-                self.fs.blocks().change(number, |block| {
-                    put(block, USERS_AT, &users.saturating_sub(1).to_le_bytes());
-                    if has_sums {
-                        put_block_checksum(seed, number, block);
-                    }
-                })?;
+                self.put_users(number, users.saturating_sub(1))?;
             } else {
                 shared.into_iter().try_for_each(|number| self.release_value(inode, number))?;
                 let cluster = self.cluster_of(number);
@@ -117,8 +110,19 @@ impl Ext4Writer {
         Ok(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
+    /// Says how many use `block`, which has attributes.
+    pub(super) fn put_users(&mut self, block: u64, users: u32) -> Result<()> {
+        let (seed, has_sums) = (self.fs.superblock().seed, self.fs.superblock().has(features::METADATA_CSUM));
+        self.fs.blocks().change(block, |bytes| {
+            put(bytes, USERS_AT, &users.to_le_bytes());
+            if has_sums {
+                put_block_checksum(seed, block, bytes);
+            }
+        })
+    }
+
     /// One user less of the value that is inode `number`.
-    fn release_value(&mut self, user: &Inode, number: u32) -> Result<()> {
+    pub(super) fn release_value(&mut self, user: &Inode, number: u32) -> Result<()> {
         let value = self.fs.inode(number)?;
         if !value.has(FLAG_EA_INODE) || number < self.fs.superblock().first_inode {
             return Err(wrong(user, "inode of a value"));

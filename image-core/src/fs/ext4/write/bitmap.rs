@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::Ext4Writer;
+use super::refusal::Refusal;
 use crate::error::{Error, Result};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{put, u16_at};
@@ -21,6 +22,9 @@ const DIRECTORIES: (usize, usize) = (0x10, 0x30);
 const BLOCK_BITMAP_CHECKSUM: (usize, usize) = (0x18, 0x38);
 const INODE_BITMAP_CHECKSUM: (usize, usize) = (0x1a, 0x3a);
 const UNUSED_INODES: (usize, usize) = (0x1c, 0x32);
+
+/// So many clusters behind what a file has already are better than more of them elsewhere.
+const WORTH_IT: u64 = 64;
 
 fn put_halves(descriptor: &mut [u8], place: (usize, usize), value: u64) {
     put(descriptor, place.0, &(value as u16).to_le_bytes());
@@ -104,6 +108,7 @@ impl Ext4Writer {
             let limit = number.saturating_add(1).saturating_mul(per_group);
             let group = self.fs.group(number)?;
             let mut bitmap = self.believed_bitmap(number, &group)?;
+            let before = bitmap.clone();
             let mut freed = 0_u64;
             while let Some((first, count)) = runs.get(index).copied().filter(|(first, _)| *first < limit) {
                 let end = first.saturating_add(count);
@@ -126,9 +131,25 @@ impl Ext4Writer {
                 index = index.saturating_add(1);
             }
             self.put_block_bitmap(number, &group, &bitmap, i64::try_from(freed).unwrap_or(0))?;
+            self.forget_free(number, &before, &bitmap);
             total = total.saturating_add(freed);
         }
         Ok(total)
+    }
+
+    /// Forgets what was to be written to clusters of group `number` that were in use `before` and are not `now`.
+    fn forget_free(&self, number: u64, before: &[u8], now: &[u8]) {
+        let superblock = self.fs.superblock();
+        let (start, per_cluster) = (superblock.blocks_of(number).start, superblock.blocks_per_cluster());
+        for (index, (before, now)) in
+            (0_u64..).zip(before.iter().zip(now)).filter(|(_, (one, other))| one != other)
+        {
+            for bit in (0..8_u64).filter(|bit| (before & !now) >> bit & 1 != 0) {
+                let cluster = index.saturating_mul(8).saturating_add(bit);
+                let block = start.saturating_add(cluster.saturating_mul(per_cluster));
+                (block..block.saturating_add(per_cluster)).for_each(|block| self.fs.blocks().forget(block));
+            }
+        }
     }
 
     fn believed_bitmap(&self, number: u64, group: &Group) -> Result<Vec<u8>> {
@@ -139,9 +160,19 @@ impl Ext4Writer {
         }
     }
 
-    /// Sets aside up to `most` clusters, one behind the other, in the group of block `near` or behind it. Answers with the first block
-    /// and how many blocks.
+    /// Sets aside up to `most` clusters, one behind the other, at block `near` or behind it. Answers with the first block and how many
+    /// blocks.
     pub(super) fn allocate(&mut self, near: u64, most: u64) -> Result<(u64, u64)> {
+        self.find_room(near, most, false)?.ok_or_else(|| Refusal::NoSpace.into())
+    }
+
+    /// As [`allocate`](Self::allocate), of clusters that nobody had before these changes either: they may be written to before the
+    /// changes count. `None` where there are none.
+    pub(super) fn allocate_unused(&mut self, near: u64, most: u64) -> Result<Option<(u64, u64)>> {
+        self.find_room(near, most, true)
+    }
+
+    fn find_room(&mut self, near: u64, most: u64, is_unused: bool) -> Result<Option<(u64, u64)>> {
         let superblock = self.fs.superblock();
         let (groups, per_cluster) = (superblock.group_count().max(1), superblock.blocks_per_cluster());
         let home = superblock.group_of(near);
@@ -154,19 +185,46 @@ impl Ext4Writer {
             let mut bitmap = self.believed_bitmap(number, &group)?;
             let blocks = self.fs.superblock().blocks_of(number);
             let bits = blocks.end.saturating_sub(blocks.start).div_ceil(per_cluster);
-            let Some((first, count)) = longest(&bitmap, bits, most) else { continue };
+            let busy = if is_unused { self.with_former(number, &bitmap)? } else { bitmap.clone() };
+            let goal = match step {
+                0 => near.saturating_sub(blocks.start).checked_div(per_cluster).unwrap_or(0),
+                _ => 0,
+            };
+            let Some((first, count)) = choose(&busy, bits, most, goal) else { continue };
             (first..first.saturating_add(count)).for_each(|bit| set(&mut bitmap, bit));
-            self.put_block_bitmap(
-                number,
-                &group,
-                &bitmap,
-                i64::try_from(count).unwrap_or(0).saturating_neg(),
-            )?;
+            let taken = i64::try_from(count).unwrap_or(0).saturating_neg();
+            self.put_block_bitmap(number, &group, &bitmap, taken)?;
             let start = blocks.start.saturating_add(first.saturating_mul(per_cluster));
             let count = count.saturating_mul(per_cluster).min(blocks.end.saturating_sub(start));
-            return Ok((start, count));
+            return Ok(Some((start, count)));
         }
-        Err(Error::unsupported("there is no room left in the filesystem"))
+        Ok(None)
+    }
+
+    /// `bitmap` of group `number`, with what was in use before these changes, and what the journal still has to say of.
+    fn with_former(&self, number: u64, bitmap: &[u8]) -> Result<Vec<u8>> {
+        let superblock = self.fs.superblock();
+        let former = self.former_bitmap(number)?;
+        let mut busy: Vec<u8> = bitmap.iter().zip(&former).map(|(one, other)| one | other).collect();
+        let blocks = superblock.blocks_of(number);
+        for block in self.fs.blocks().covered(blocks.start, blocks.end) {
+            let inside = block.saturating_sub(blocks.start);
+            set(&mut busy, inside.checked_div(superblock.blocks_per_cluster()).unwrap_or(0));
+        }
+        Ok(busy)
+    }
+
+    /// The block bitmap of group `number` as it is on the disk.
+    pub(super) fn former_bitmap(&self, number: u64) -> Result<Vec<u8>> {
+        let superblock = self.fs.superblock();
+        let blocks = self.fs.blocks();
+        let place = superblock.descriptor_offset(number);
+        let group = superblock.group(number, &blocks.bytes_under(place, superblock.descriptor_size)?)?;
+        let size = superblock.block_size;
+        match group.has_block_bitmap {
+            true => Ok(blocks.bytes_under(group.block_bitmap.saturating_mul(size), size)?.to_vec()),
+            false => Ok(superblock.first_bitmap(number, &group)),
+        }
     }
 
     /// Gives back inode `number`; its bytes are zeroes then.
@@ -190,8 +248,8 @@ impl Ext4Writer {
         self.zero_inode(number)
     }
 
-    /// Sets aside an inode that is no directory's, in group `home` or behind it.
-    pub(super) fn allocate_inode(&mut self, home: u64) -> Result<u32> {
+    /// Sets aside an inode, in group `home` or behind it.
+    pub(super) fn allocate_inode(&mut self, home: u64, is_directory: bool) -> Result<u32> {
         let superblock = self.fs.superblock();
         let (groups, per_group) = (superblock.group_count().max(1), superblock.inodes_per_group);
         let has_unused = superblock.has(features::GDT_CSUM) || superblock.has(features::METADATA_CSUM);
@@ -219,6 +277,9 @@ impl Ext4Writer {
             set(&mut bitmap, bit);
             self.put_inode_bitmap(number, &group, &bitmap, |descriptor| {
                 put_halves(descriptor, FREE_INODES, group.free_inodes.saturating_sub(1));
+                if is_directory {
+                    put_halves(descriptor, DIRECTORIES, group.directories.saturating_add(1));
+                }
                 let in_use = group.inodes_in_use.max(bit.saturating_add(1));
                 if has_unused {
                     put_halves(descriptor, UNUSED_INODES, per_group.saturating_sub(in_use));
@@ -228,7 +289,17 @@ impl Ext4Writer {
             })?;
             return Ok(inode);
         }
-        Err(Error::unsupported("there is no inode left in the filesystem"))
+        Err(Refusal::NoInodes.into())
+    }
+}
+
+/// Up to `most` free bits from `goal` on, if that is worth it; or else as [`longest`].
+fn choose(bitmap: &[u8], bits: u64, most: u64, goal: u64) -> Option<(u64, u64)> {
+    let end = bits.min(goal.saturating_add(most));
+    let count = (goal..end).take_while(|bit| !is_set(bitmap, *bit)).count() as u64;
+    match count >= most.min(WORTH_IT) && count > 0 {
+        true => Some((goal, count)),
+        false => longest(bitmap, bits, most),
     }
 }
 
@@ -271,5 +342,8 @@ mod tests {
         assert_eq!(longest(&bitmap, 13, 9), Some((2, 2)));
         assert_eq!(longest(&[0xff], 8, 1), None);
         assert_eq!(longest(&[0x7f], 8, 2), Some((7, 1)));
+        assert_eq!(choose(&bitmap, 24, 2, 13), Some((13, 2)));
+        assert_eq!(choose(&bitmap, 24, 3, 13), Some((12, 3)));
+        assert_eq!(choose(&bitmap, 24, 3, 99), Some((12, 3)));
     }
 }

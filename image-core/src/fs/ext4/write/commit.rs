@@ -13,10 +13,10 @@ use crate::block::BlockRead;
 use crate::error::Result;
 use crate::fs::ext4::Ext4;
 use crate::fs::ext4::checksum::{START, crc32c};
-use crate::fs::ext4::features::{self, Feature};
+use crate::fs::ext4::features::{self, Feature, Features};
 use crate::fs::ext4::field::{put, u16_at, u32_at};
 use crate::fs::ext4::journal;
-use crate::fs::ext4::superblock::{CHECKSUM_AT, LEN, OFFSET, STATE_CLEAN};
+use crate::fs::ext4::superblock::{CHECKSUM_AT, LEN, STATE_CLEAN};
 
 /// Where the superblock counts what is free, is told when it was written, and lists orphans.
 const FREE_BLOCKS: (usize, usize) = (0x0c, 0x158);
@@ -36,7 +36,7 @@ impl Ext4Writer {
         if let Some(sequence) = self.fs.replayed().map(|replayed| replayed.next) {
             journal::end(&self.fs, sequence)?;
         }
-        self.edit_superblock(blocks, inodes)?;
+        self.end_superblock(blocks, inodes)?;
         let size = self.fs.superblock().block_size;
         let disk = Arc::clone(&self.disk);
         self.fs
@@ -49,7 +49,7 @@ impl Ext4Writer {
     }
 
     /// The free blocks and inodes of all groups.
-    fn count_free(&self) -> Result<(u64, u64)> {
+    pub(super) fn count_free(&self) -> Result<(u64, u64)> {
         let superblock = self.fs.superblock();
         let (mut blocks, mut inodes) = (0_u64, 0_u64);
         for number in 0..superblock.group_count() {
@@ -60,15 +60,11 @@ impl Ext4Writer {
         Ok((blocks, inodes))
     }
 
-    fn edit_superblock(&mut self, blocks: u64, inodes: u64) -> Result<()> {
-        let superblock = self.fs.superblock();
-        let is_wide = superblock.has(features::WIDE);
-        let has_sum = superblock.has(features::METADATA_CSUM);
-        let at = OFFSET.checked_rem(superblock.block_size).unwrap_or(0) as usize;
-        let number = OFFSET.checked_div(superblock.block_size).unwrap_or(0);
+    /// What the superblock says when all is written: counts, unmounted, no orphans, nothing waits in the journal.
+    pub(super) fn end_superblock(&mut self, blocks: u64, inodes: u64) -> Result<()> {
+        let is_wide = self.fs.superblock().has(features::WIDE);
         let seconds = u64::try_from(self.time.seconds).unwrap_or(0);
-        self.fs.blocks().change(number, |block| {
-            let Some(own) = block.get_mut(at..at.saturating_add(LEN)) else { return };
+        self.edit_superblock(|own| {
             put(own, FREE_BLOCKS.0, &(blocks as u32).to_le_bytes());
             if is_wide {
                 put(own, FREE_BLOCKS.1, &((blocks >> 32) as u32).to_le_bytes());
@@ -79,16 +75,29 @@ impl Ext4Writer {
             put(own, LAST_ORPHAN, &[0; 4]);
             let state = u16_at(own, 0x3a) | STATE_CLEAN;
             put(own, 0x3a, &state.to_le_bytes());
-            let mut clear = |at: usize, bits: u32| {
-                let left = u32_at(own, at) & !bits;
-                put(own, at, &left.to_le_bytes());
-            };
-            if let (Feature::Incompatible(recover), Feature::ReadOnly(orphans)) =
-                (features::RECOVER, features::ORPHAN_PRESENT)
-            {
-                clear(0x60, recover);
-                clear(0x64, orphans);
-            }
+        })?;
+        self.set_feature(features::RECOVER, false)?;
+        self.set_feature(features::ORPHAN_PRESENT, false)
+    }
+
+    /// Says in the superblock that it has `feature`, or has not.
+    pub(super) fn set_feature(&mut self, feature: Feature, is_set: bool) -> Result<()> {
+        let (at, bits) = Features::place_of(feature);
+        self.edit_superblock(|own| {
+            let others = u32_at(own, at) & !bits;
+            let bits = if is_set { others | bits } else { others };
+            put(own, at, &bits.to_le_bytes());
+        })
+    }
+
+    /// Changes the superblock, and makes its checksum.
+    fn edit_superblock(&mut self, edit: impl FnOnce(&mut [u8])) -> Result<()> {
+        let superblock = self.fs.superblock();
+        let has_sum = superblock.has(features::METADATA_CSUM);
+        let (number, at) = superblock.own_place();
+        self.fs.blocks().change(number, |block| {
+            let Some(own) = block.get_mut(at..at.saturating_add(LEN)) else { return };
+            edit(own);
             if has_sum {
                 let sum = crc32c(START, &[own.get(..CHECKSUM_AT).unwrap_or_default()]);
                 put(own, CHECKSUM_AT, &sum.to_le_bytes());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! content ─┬─ fits where an inode has it inside ─► there
-//!          ├─ as many blocks as it has          ─► those
+//!          ├─ as many blocks as it has, and few  ─► those
 //!          └─ else                              ─► other blocks; those that it had are given back
 //! ```
 //! Owner, rights, attributes and flags stay. Linux kernel documentation, filesystems/ext4 ("Inline Data").
@@ -21,6 +21,8 @@ use crate::fs::ext4::run::{Part, Place, Run};
 
 /// More is not held at once.
 const CONTENT_MAX: usize = 16 << 20;
+/// And no more of it is held until all changes are written.
+const IN_PLACE_MAX: usize = 64 << 10;
 
 impl Ext4Writer {
     fn regular(&self, number: u32) -> Result<Inode> {
@@ -55,10 +57,7 @@ impl Ext4Writer {
         if content.len() > CONTENT_MAX {
             return Err(Error::unsupported(format!("{} bytes are too many to write at once", content.len())));
         }
-        let inode = self.regular(number)?;
-        if inode.is_encrypted() {
-            return Err(Error::unsupported("it is encrypted, and its key is not here"));
-        }
+        let inode = self.open_file(number)?;
         if inode.has(FLAG_INLINE_DATA) {
             if self.write_inside(&inode, content)? {
                 return self.touch(number);
@@ -68,16 +67,25 @@ impl Ext4Writer {
         let inode = self.fs.inode(number)?;
         let size = self.fs.superblock().block_size;
         let count = (content.len() as u64).div_ceil(size);
-        let runs = match self.own_runs(&inode, count)? {
-            Some(runs) => runs,
+        match self.own_runs(&inode, count)?.filter(|_| content.len() <= IN_PLACE_MAX) {
+            Some(runs) => self.fill(&runs, content)?,
             None => {
                 self.take_blocks(&inode)?;
-                self.grow(number, 0, count)?
+                let runs = self.pour_bytes(number, content)?;
+                runs.iter().try_for_each(|run| self.append(number, run))?;
             }
-        };
-        self.fill(&runs, content)?;
+        }
         self.edit_inode(number, |_, bytes| put_size(bytes, content.len() as u64))?;
         self.touch(number)
+    }
+
+    /// The regular file `number`, whose content can be read and written.
+    pub(super) fn open_file(&self, number: u32) -> Result<Inode> {
+        let inode = self.regular(number)?;
+        match inode.is_encrypted() {
+            true => Err(Error::unsupported("it is encrypted, and its key is not here")),
+            false => Ok(inode),
+        }
     }
 
     /// The runs of `inode`, if it has just `count` blocks, all of them written.

@@ -10,7 +10,8 @@
 use super::Ext4Writer;
 use super::attributes::inline_value;
 use super::mapping::MAP_AT;
-use crate::error::{Error, Result};
+use super::refusal::Refusal;
+use crate::error::Result;
 use crate::fs::ext4::checksum::crc32c;
 use crate::fs::ext4::directory::{Areas, TAIL_LEN, entry_at, names_of, wrong};
 use crate::fs::ext4::features;
@@ -22,14 +23,14 @@ use crate::fs::ext4::nokey::NoKey;
 use crate::fs::ext4::run::Place;
 
 /// Where a name is.
-struct Found {
-    area: u64,
-    at: usize,
+pub(super) struct Found {
+    pub(super) area: u64,
+    pub(super) at: usize,
     /// The entry before it, in the same area.
     before: Option<usize>,
     /// Where the next entry is.
     next: usize,
-    inode: u32,
+    pub(super) inode: u32,
 }
 
 /// `len` as an entry of an area of `area_len` bytes has it.
@@ -42,13 +43,23 @@ pub(super) fn entry_len(len: usize, area_len: usize) -> [u8; 2] {
 impl Ext4Writer {
     pub(super) fn remove_name(&mut self, directory: u32, name: &[u8]) -> Result<()> {
         let parent = self.directory_inode(directory)?;
-        let found = self.find(&parent, name)?.ok_or_else(|| Error::invalid("there is no such name"))?;
+        let found = self.find(&parent, name)?.ok_or(Refusal::NotFound)?;
         let inode = self.fs.inode(found.inode)?;
         let is_directory = inode.kind == NodeKind::Directory;
         if is_directory && self.fs.read_directory(&inode).next().transpose()?.is_some() {
-            return Err(Error::invalid("the directory is not empty"));
+            return Err(Refusal::NotEmpty.into());
         }
-        self.edit_area(&parent, found.area, |area| match found.before {
+        self.erase(&parent, &found)?;
+        if is_directory {
+            self.count_directory(directory, false)?;
+        }
+        self.touch(directory)?;
+        self.unlink(&inode)
+    }
+
+    /// Takes the name at `found` out of the directory `parent`, and nothing else.
+    pub(super) fn erase(&mut self, parent: &Inode, found: &Found) -> Result<()> {
+        self.edit_area(parent, found.area, |area| match found.before {
             Some(before) => {
                 let len = entry_len(found.next.saturating_sub(before), area.len());
                 put(area, before.saturating_add(4), &len);
@@ -60,16 +71,11 @@ impl Ext4Writer {
             }
         })?;
         self.fs.name_cache().forget();
-        if is_directory && parent.links > 2 {
-            let links = parent.links.saturating_sub(1) as u16;
-            self.edit_inode(directory, |_, bytes| put(bytes, 0x1a, &links.to_le_bytes()))?;
-        }
-        self.touch(directory)?;
-        self.unlink(&inode)
+        Ok(())
     }
 
     /// Where `name` is in the directory `parent`.
-    fn find(&self, parent: &Inode, name: &[u8]) -> Result<Option<Found>> {
+    pub(super) fn find(&self, parent: &Inode, name: &[u8]) -> Result<Option<Found>> {
         if let Some(found) = lookup::find_block(&self.fs, parent, name)? {
             let Some(number) = found else { return Ok(None) };
             let block = crate::fs::ext4::directory::block_of(&self.fs, parent, number)?;

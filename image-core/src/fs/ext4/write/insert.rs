@@ -10,6 +10,7 @@
 use super::Ext4Writer;
 use super::directory::{entry_len, put_names_checksum};
 use super::inode::put_size;
+use super::refusal::Refusal;
 use crate::error::{Error, Result};
 use crate::fs::ext4::directory::{Areas, TAIL_LEN, entry_at, wrong};
 use crate::fs::ext4::features;
@@ -53,6 +54,15 @@ impl NewEntry<'_> {
 impl Ext4Writer {
     /// Refuses a name that cannot be put into the directory `parent`.
     pub(super) fn check_name(&self, parent: &Inode, name: &[u8]) -> Result<()> {
+        self.check_new_name(parent, name)?;
+        match self.fs.lookup(parent, name)? {
+            Some(_) => Err(Refusal::Exists.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`check_name`](Self::check_name), of a name that may be there.
+    pub(super) fn check_new_name(&self, parent: &Inode, name: &[u8]) -> Result<()> {
         let is_fine = !name.is_empty()
             && name.len() <= NAME_MAX
             && !matches!(name, b"." | b"..")
@@ -68,10 +78,7 @@ impl Ext4Writer {
                 "in this directory case does not count, and the name is not ASCII",
             ));
         }
-        match self.fs.lookup(parent, name)? {
-            Some(_) => Err(Error::invalid("the name is there already")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Puts `entry` into the directory `parent`.
@@ -89,6 +96,10 @@ impl Ext4Writer {
         if parent.has(FLAG_INLINE_DATA) {
             let parent = self.move_names_out(parent)?;
             return self.insert(&parent, entry);
+        }
+        if self.make_index(parent)? {
+            let parent = self.fs.inode(parent.number)?;
+            return self.insert_by_index(&parent, entry);
         }
         self.append_names(parent, &[NewEntry { ..*entry }]).map(|_| ())
     }

@@ -17,8 +17,7 @@ use crate::fs::ext4::extents::{DEPTH_LIMIT, ENTRY_LEN, WRITTEN_MAX};
 use crate::fs::ext4::features;
 use crate::fs::ext4::field::{copy, put, u16_at, u32_at, wide};
 use crate::fs::ext4::inode::{FLAG_EXTENTS, Inode};
-use crate::fs::ext4::mapping::each_part;
-use crate::fs::ext4::run::{Part, Place, Run};
+use crate::fs::ext4::run::{Place, Run};
 
 /// Where an inode has its map, and how long that is.
 pub(super) const MAP_AT: usize = 0x28;
@@ -93,48 +92,8 @@ impl Ext4Writer {
         self.count_clusters(inode, i64::try_from(freed).unwrap_or(i64::MAX).saturating_neg())
     }
 
-    /// Cuts `inode` behind its first `count` blocks.
-    pub(super) fn cut(&mut self, inode: &Inode, count: u64) -> Result<()> {
-        let mut kept = Vec::new();
-        let mut is_longer = false;
-        each_part(&self.fs, inode, &mut |part| {
-            if let Part::Run(run) = part {
-                is_longer |= run.end() > count;
-                let len = run.count.min(count.saturating_sub(run.first.min(count)));
-                if len > 0 {
-                    kept.push(Run { count: len, ..run });
-                }
-            }
-            Ok(())
-        })?;
-        if !is_longer {
-            return Ok(());
-        }
-        let mut clusters = self.clusters_of(inode)?;
-        // What stays is not free: its clusters are cut out.
-        let mut stays: Vec<(u64, u64)> = kept
-            .iter()
-            .filter_map(|run| match run.place {
-                Place::Data(block) | Place::Unwritten(block) => {
-                    let first = self.cluster_of(block);
-                    Some((first, self.cluster_of(block.saturating_add(run.count).saturating_sub(1))))
-                }
-                _ => None,
-            })
-            .collect();
-        stays.sort_unstable();
-        for (first, last) in &stays {
-            clusters = clusters.into_iter().flat_map(|run| without(run, *first, *last)).collect();
-        }
-        let freed = self.free_clusters(clusters)?;
-        let has_extents = inode.has(FLAG_EXTENTS);
-        self.edit_inode(inode.number, |_, bytes| put_empty(bytes, has_extents))?;
-        self.count_clusters(inode, i64::try_from(freed).unwrap_or(i64::MAX).saturating_neg())?;
-        kept.iter().try_for_each(|run| self.append(inode.number, run))
-    }
-
     /// Has `inode` have so many clusters more.
-    fn count_clusters(&mut self, inode: &Inode, count: i64) -> Result<()> {
+    pub(super) fn count_clusters(&mut self, inode: &Inode, count: i64) -> Result<()> {
         let size = i64::try_from(self.fs.superblock().cluster_size).unwrap_or(i64::MAX);
         let space = count.saturating_mul(size);
         self.charge(inode, space, 0)?;
@@ -182,7 +141,7 @@ impl Ext4Writer {
     }
 
     /// Writes down that inode `number` has `run`, behind all others.
-    fn append(&mut self, number: u32, run: &Run) -> Result<()> {
+    pub(super) fn append(&mut self, number: u32, run: &Run) -> Result<()> {
         let inode = self.fs.inode(number)?;
         if !inode.has(FLAG_EXTENTS) {
             return self.append_to_map(&inode, run);
@@ -372,18 +331,6 @@ impl Ext4Writer {
     }
 }
 
-/// `run` without the clusters from `first` to `last`.
-fn without((start, count): (u64, u64), first: u64, last: u64) -> Vec<(u64, u64)> {
-    let end = start.saturating_add(count);
-    let behind = last.saturating_add(1);
-    let parts = [(start, end.min(first)), (start.max(behind), end)];
-    parts
-        .into_iter()
-        .filter(|(from, upto)| from < upto)
-        .map(|(from, upto)| (from, upto.saturating_sub(from)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,12 +350,5 @@ mod tests {
         assert!(!push(node, &run(50, 1, 9)));
         assert!(push(node, &run(31, 32767, 22)));
         assert!(!push(node, &run(32_798, 1, 32_789)));
-    }
-
-    #[test]
-    fn what_stays_is_cut_out_of_what_goes() {
-        assert_eq!(without((10, 10), 12, 14), [(10, 2), (15, 5)]);
-        assert_eq!(without((10, 10), 0, 9), [(10, 10)]);
-        assert_eq!(without((10, 10), 5, 30), []);
     }
 }

@@ -5,7 +5,7 @@
 //! leaf    16 bytes │ entries of 72: id │ limits │ inodes in use │ limits │ bytes in use │ times
 //! ```
 //! All blocks have 1 KiB. Linux kernel, include/linux/quota.h and Documentation/filesystems/quota.rst; quotactl(2): format
-//! QFMT_VFS_V1. An id that is not in its file yet cannot get anything here.
+//! QFMT_VFS_V1. An id that is not in its file yet gets an entry (quota_entry.rs); what it had before without one cannot be taken.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::Ext4Writer;
@@ -15,19 +15,25 @@ use crate::fs::ext4::inode::{FLAG_EA_INODE, Inode, ROOT};
 use crate::fs::ext4::mapping::leaf_of;
 use crate::fs::ext4::run::Place;
 
-const BLOCK: u64 = 1024;
+pub(super) const BLOCK: u64 = 1024;
 /// Of users, groups, projects.
 const MARKS: [u32; 3] = [0xd9c0_1f11, 0xd9c0_1927, 0xd9c0_3f14];
 const VERSION: u32 = 1;
 /// Where the tree begins, and how deep it is.
-const ROOT_BLOCK: u64 = 1;
-const LEVELS: u32 = 4;
+pub(super) const ROOT_BLOCK: u64 = 1;
+pub(super) const LEVELS: u32 = 4;
 /// Of a leaf.
-const HEADER_LEN: usize = 16;
-const ENTRY_LEN: usize = 72;
+pub(super) const HEADER_LEN: usize = 16;
+pub(super) const ENTRY_LEN: usize = 72;
 /// Of an entry: where it counts.
 const INODES_AT: usize = 24;
 const SPACE_AT: usize = 48;
+
+/// Where a block of the tree has the pointer that leads to `id`.
+pub(super) fn pointer_at(id: u32, level: u32) -> usize {
+    let byte = id >> 24_u32.saturating_sub(level.saturating_mul(8)) & 0xff;
+    (byte as usize).saturating_mul(4)
+}
 
 fn no_entry() -> Error {
     Error::unsupported(
@@ -52,45 +58,50 @@ impl Ext4Writer {
         Ok(())
     }
 
-    fn charge_in(&mut self, file: u32, mark: u32, id: u32, space: i64, inodes: i64) -> Result<()> {
-        let file = self.fs.inode(file)?;
+    fn charge_in(&mut self, number: u32, mark: u32, id: u32, space: i64, inodes: i64) -> Result<()> {
+        let file = self.fs.inode(number)?;
         let head = self.quota_block(&file, 0)?;
         if u32_at(&head, 0) != mark || u32_at(&head, 4) != VERSION {
             return Err(Error::unsupported("its format is not supported"));
         }
-        let mut number = ROOT_BLOCK;
-        for level in 0..LEVELS {
-            let block = self.quota_block(&file, number)?;
-            let byte = id >> 24_u32.saturating_sub(level.saturating_mul(8)) & 0xff;
-            number = u64::from(u32_at(&block, (byte as usize).saturating_mul(4)));
-            if number == 0 {
-                return Err(no_entry());
+        let mut place = self.quota_entry(&file, id)?;
+        if place.is_none() && space >= 0 && inodes >= 0 {
+            self.add_quota_entry(number, id)?;
+            place = self.quota_entry(&self.fs.inode(number)?, id)?;
+        }
+        let (leaf, at) = place.ok_or_else(no_entry)?;
+        self.edit_quota(number, leaf, |block| {
+            for (at, by) in
+                [(INODES_AT, inodes), (SPACE_AT, space)].map(|(own, by)| (at.saturating_add(own), by))
+            {
+                let count = u64::from_le_bytes(field(block, at)).saturating_add_signed(by);
+                put(block, at, &count.to_le_bytes());
             }
-        }
-        let leaf = self.quota_block(&file, number)?;
-        let entries = leaf.get(HEADER_LEN..).unwrap_or_default().chunks_exact(ENTRY_LEN);
-        // One of root that was never set is all zeroes, as free ones are.
-        let is_it = |entry: &&[u8]| u32_at(entry, 0) == id && entry.iter().any(|byte| *byte != 0);
-        let Some(index) = entries.clone().position(|entry| is_it(&entry)) else {
-            return Err(no_entry());
-        };
-        let at = HEADER_LEN.saturating_add(index.saturating_mul(ENTRY_LEN));
-        if u16_at(&leaf, 8) == 0 {
-            return Err(Error::corrupt("a leaf of the quota file has no entries"));
-        }
-        let more =
-            |at: usize, by: i64| u64::from_le_bytes(field(&leaf, at)).saturating_add_signed(by).to_le_bytes();
-        let (inodes_at, space_at) = (at.saturating_add(INODES_AT), at.saturating_add(SPACE_AT));
-        let (inodes, space) = (more(inodes_at, inodes), more(space_at, space));
-        let (block, inside) = self.quota_place(&file, number)?;
-        self.fs.blocks().change(block, |bytes| {
-            put(bytes, inside.saturating_add(inodes_at), &inodes);
-            put(bytes, inside.saturating_add(space_at), &space);
         })
     }
 
+    /// The leaf of a quota file that has the entry of `id`, and where in there.
+    fn quota_entry(&self, file: &Inode, id: u32) -> Result<Option<(u64, usize)>> {
+        let mut number = ROOT_BLOCK;
+        for level in 0..LEVELS {
+            number = u64::from(u32_at(&self.quota_block(file, number)?, pointer_at(id, level)));
+            if number == 0 {
+                return Ok(None);
+            }
+        }
+        let leaf = self.quota_block(file, number)?;
+        if u16_at(&leaf, 8) == 0 {
+            return Err(Error::corrupt("a leaf of the quota file has no entries"));
+        }
+        let mut entries = leaf.get(HEADER_LEN..).unwrap_or_default().chunks_exact(ENTRY_LEN);
+        // One of root that was never set is all zeroes, as free ones are.
+        let is_it = |entry: &[u8]| u32_at(entry, 0) == id && entry.iter().any(|byte| *byte != 0);
+        let found = entries.position(is_it);
+        Ok(found.map(|index| (number, HEADER_LEN.saturating_add(index.saturating_mul(ENTRY_LEN)))))
+    }
+
     /// The block of the filesystem that has block `number` of a quota file, and where in there.
-    fn quota_place(&self, file: &Inode, number: u64) -> Result<(u64, usize)> {
+    pub(super) fn quota_place(&self, file: &Inode, number: u64) -> Result<(u64, usize)> {
         let size = self.fs.superblock().block_size;
         let offset = number.saturating_mul(BLOCK);
         if offset.saturating_add(BLOCK) > file.size {
@@ -103,7 +114,7 @@ impl Ext4Writer {
         }
     }
 
-    fn quota_block(&self, file: &Inode, number: u64) -> Result<Vec<u8>> {
+    pub(super) fn quota_block(&self, file: &Inode, number: u64) -> Result<Vec<u8>> {
         let (block, inside) = self.quota_place(file, number)?;
         let block = self.fs.blocks().block(block)?;
         Ok(block.get(inside..inside.saturating_add(BLOCK as usize)).unwrap_or_default().to_vec())
