@@ -11,7 +11,7 @@ use super::load::Loaded;
 use super::recipe::{Copy, Step};
 use super::source::attributes::{self, Topic};
 use super::source::{Entry, Kind, Source, shown};
-use super::steps::copy::meeting::HINT_FOR_SPECIAL;
+use super::steps::copy::conflicts::HINT_FOR_SPECIAL;
 use super::steps::copy::permissions::{file_mode, folder_mode};
 use super::steps::copy::preserves;
 use crate::error::{Advise, Context, err};

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::environment;
 use super::epoch;
-use super::order::{GRACE, Order, Told};
+use super::order::{GRACE, Message, Order};
 use crate::error::{Advise, Context, ErrorKind, err};
 use crate::monitor::Monitor;
 use crate::reexec;
@@ -210,9 +210,9 @@ fn listen(
             // What was said before the end has been read by now.
             Ok(0) => break,
             Ok(_) => {
-                let told: Option<Told> = serde_json::from_slice(&line).ok();
+                let message: Option<Message> = serde_json::from_slice(&line).ok();
                 line.clear();
-                last_word = told.and_then(|told| told.tell(monitor.reporter())).or(last_word);
+                last_word = message.and_then(|message| message.deliver(monitor.reporter())).or(last_word);
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 // A program that inner left behind may hold the socket: nothing was said in all this time.
