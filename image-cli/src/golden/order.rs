@@ -302,8 +302,7 @@ mod tests {
     use crate::error::{Error, ErrorKind};
     use crate::golden::recipe::{Distribution, Uri};
     use crate::mistake::Severity;
-    use crate::monitor::tests::Recorder;
-    use crate::monitor::{CancellationToken, Monitor, silent};
+    use crate::monitor::{CancellationToken, Monitor, Recorder, silent};
 
     #[test]
     fn an_order_arrives_with_all_that_a_build_needs_and_no_more() {
@@ -384,6 +383,6 @@ mod tests {
             (error.kind(), format!("{error:#}").as_str()),
             (ErrorKind::Cancelled, "building: stopped on request")
         );
-        assert_eq!(through.0.into_inner().unwrap(), direct.0.into_inner().unwrap());
+        assert_eq!(through.told(), direct.told());
     }
 }
