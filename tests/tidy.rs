@@ -51,7 +51,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "entry", &["golden", "reexec", "trial"]),
     ("image-cli", "target_name", &["error", "monitor", "printable"]),
     ("image-cli", "glance", &["error", "monitor", "printable", "size", "variables"]),
-    ("image-cli", "audit", &["error", "glance", "links", "name_pattern", "printable", "size"]),
+    ("image-cli", "audit", &["error", "glance", "links", "monitor", "name_pattern", "printable", "size"]),
     ("image-cli", "seal", &["audit", "error", "links", "monitor", "printable", "target_name", "variables"]),
     (
         "image-cli",

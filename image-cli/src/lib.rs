@@ -33,7 +33,7 @@
 //!         .step(Step::Install(vec!["nginx-light".into()]));
 //!     let loaded = Loaded::new(&recipe, ".".as_ref(), monitor)?;
 //!     let built = build(&loaded, &Request::new("out", "/var/cache/goldimg", variables)?, monitor)?;
-//!     let report = Audit::new(Profile::Openstack).image(&built.files[0])?;
+//!     let report = Audit::new(Profile::Openstack).image(&built.files[0], monitor)?;
 //!     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 //! }
 //! ```

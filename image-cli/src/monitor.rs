@@ -145,6 +145,11 @@ impl<'a> Monitor<'a> {
         Self { reporter, cancel }
     }
 
+    /// One that the same token stops, and nobody hears: for work that is a small part of what is told already.
+    pub(crate) fn unheard(&self) -> Self {
+        Self { reporter: &Silent, ..*self }
+    }
+
     /// Who is told.
     pub fn reporter(&self) -> &'a dyn Reporter {
         self.reporter
@@ -288,9 +293,11 @@ mod tests {
         bytes.advance(3);
         bytes.advance(4);
         assert!(!bytes.is_cancelled() && lost.check().is_ok());
+        monitor.unheard().note("nobody hears this");
         cancel.clone().cancel();
         assert!(bytes.is_cancelled() && cancel.flag().load(Ordering::Relaxed));
         assert_eq!(lost.check().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(monitor.unheard().check().unwrap_err().kind(), ErrorKind::Cancelled);
         drop(bytes);
         drop(lost);
         assert_eq!(

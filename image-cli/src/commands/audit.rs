@@ -117,7 +117,7 @@ pub(super) fn ignored_rule(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let Audited { image, format, profile, .. } = &args.audited;
-    let report = audit::audit(image, *format, profile.0, &args.audited.expected())?;
+    let report = audit::audit(image, *format, profile.0, &args.audited.expected(), ui.monitor())?;
     let report = args.audited.judged(report);
     match args.json {
         true => ui.json(&as_json(&report)?)?,
