@@ -80,7 +80,7 @@ pub struct Settings {
     pub limit: Option<Duration>,
     /// Whether everything written is kept.
     pub keep: bool,
-    /// The caller's variables: programs are looked for in the folders of `PATH`.
+    /// The caller's variables: programs are looked for in the folders of `PATH`, and what is written lies in `TMPDIR`.
     pub variables: Variables,
 }
 
@@ -165,8 +165,9 @@ pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
     let image = fs::canonicalize(&settings.image)
         .with_context(|| format!("finding the image {}", settings.image.display()))?;
     let format = format_of(&image, settings.format.as_deref())?;
-    let mut folder =
-        tempfile::Builder::new().prefix("goldimg-test-").tempdir().context("making a work folder")?;
+    let folder =
+        tempfile::Builder::new().prefix("goldimg-test-").tempdir_in(settings.variables.temporary_folder());
+    let mut folder = folder.context("making a work folder")?;
     let accelerator = match settings.accelerator {
         Some(accelerator) => accelerator,
         None => probe(folder.path(), &path, monitor)?,
@@ -233,6 +234,14 @@ fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
     };
     let image = Image::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
     Ok(image.format().to_string())
+}
+
+/// What a guest in the boot's folder called itself, if there was anybody to tell it to.
+fn identities(setup: Setup, folder: &Path) -> Result<Vec<String>> {
+    match setup.nics {
+        0 => Ok(Vec::new()),
+        _ => dhcp::identities(&folder.join(machine::CAPTURE)),
+    }
 }
 
 /// Leaves the logs of all boots in the folder, and nothing else.
@@ -347,6 +356,7 @@ impl Trial<'_> {
             metadata: metadata.as_deref(),
             uuid: &server.uuid,
             programs: self.path,
+            temporary: self.settings.variables.value("TMPDIR"),
             cancel: monitor.cancel(),
             folder: &folder,
         })?;
@@ -371,11 +381,7 @@ impl Trial<'_> {
             reported,
             logins,
             power_off,
-            identities: if setup.nics > 0 {
-                dhcp::identities(&folder.join(machine::CAPTURE))?
-            } else {
-                Vec::new()
-            },
+            identities: identities(setup, &folder)?,
             fetched: metadata.map_or_else(Vec::new, |folder| metadata::fetched(&folder)),
             booted: booted.filter(|_| expected != Expected::Report),
             obstacle: self.settings.obstacles.get(&setup.source).cloned(),

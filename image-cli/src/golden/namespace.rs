@@ -15,6 +15,7 @@
 //! Killing any of these processes ends all others: `unshare --kill-child` ends inner, inner's end ends all processes of
 //! its namespace (pid_namespaces(7)), and outer's end closes the socket.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -56,17 +57,18 @@ fn unshare(what: &[&str]) -> Command {
 /// The options of a build's namespaces.
 const ALL: [&str; 5] = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"];
 
-/// Makes sure that namespaces can be made here.
+/// Makes sure that namespaces can be made here, by a program in the folders of `path`.
 ///
 /// # Errors
 /// If not, with the remedy.
-pub(crate) fn probe() -> crate::Result<()> {
+pub(crate) fn probe(path: &OsStr) -> crate::Result<()> {
     if !is_root() {
         subordinate_ids("/etc/subuid", rustix::process::getuid().as_raw())?;
         subordinate_ids("/etc/subgid", rustix::process::getuid().as_raw())?;
     }
     let output = unshare(&ALL)
         .arg("true")
+        .env("PATH", path)
         .stdin(Stdio::null())
         .output()
         .context("starting unshare")
