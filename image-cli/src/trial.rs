@@ -44,7 +44,7 @@ pub use checks::{Check, Verdict};
 pub use firmware::Firmware;
 pub use setup::{Attachable, Cdrom, Chipset, DiskBus, Setup, Source};
 
-use crate::error::{Context, Result, bail};
+use crate::error::{Context, Result};
 use crate::monitor::Monitor;
 use crate::reexec;
 use crate::variables::Variables;
@@ -63,8 +63,8 @@ use seed::{Key, Server};
 pub struct Settings {
     /// The image's file.
     pub image: PathBuf,
-    /// "raw" or "qcow2"; without it, what the file's first bytes say.
-    pub format: Option<String>,
+    /// Its format, if not what its first bytes say.
+    pub format: Option<Format>,
     /// One boot with each.
     pub setups: Vec<Setup>,
     /// Why the image will not run the user data that it is given in these ways, as its files tell: such a boot is over
@@ -164,7 +164,7 @@ pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
     }
     let image = fs::canonicalize(&settings.image)
         .with_context(|| format!("finding the image {}", settings.image.display()))?;
-    let format = format_of(&image, settings.format.as_deref())?;
+    let format = format_of(&image, settings.format)?;
     let folder =
         tempfile::Builder::new().prefix("goldimg-test-").tempdir_in(settings.variables.temporary_folder());
     let mut folder = folder.context("making a work folder")?;
@@ -225,13 +225,7 @@ fn probe(folder: &Path, path: &OsStr, monitor: Monitor<'_>) -> Result<Accelerato
 }
 
 /// The image's format in QEMU's words. QEMU opens whatever file an image names, so such an image stays outside.
-fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
-    let format = match given {
-        Some("raw") => Some(Format::Raw),
-        Some("qcow2") => Some(Format::Qcow2),
-        Some(other) => bail!("{other:?} is not a format that can be tried: give raw or qcow2"),
-        None => None,
-    };
+fn format_of(path: &Path, format: Option<Format>) -> Result<String> {
     let image = Image::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
     Ok(image.format().to_string())
 }

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::facts::Accepted;
 use self::facts::Facts;
 use self::source::Sighted;
 use crate::error::{Advise, err};

@@ -80,10 +80,10 @@ impl Audited {
     }
 
     /// The report, judged by what the image must be free of.
-    pub(super) fn judged(&self, report: Report) -> Report {
+    pub(super) fn judged(&self, mut report: Report) -> Report {
         let strict = self.fail_on == FailOn::Recommendation;
-        let passed = report.passed && !(strict && report.count(Verdict::Recommendation) > 0);
-        Report { passed, ..report }
+        report.passed = report.passed && !(strict && report.count(Verdict::Recommendation) > 0);
+        report
     }
 }
 
@@ -192,6 +192,8 @@ fn check_lines(check: &Check, text: &mut String) {
         Verdict::Recommendation => "\x1b[33mrecommended\x1b[0m ",
         Verdict::NotChecked => "not checked ",
         Verdict::Ignored => "ignored     ",
+        // An engine that knows more than this program.
+        _ => "            ",
     };
     let words = match check.verdict {
         Verdict::Ok if check.evidence.is_empty() => check.requirement.to_owned(),

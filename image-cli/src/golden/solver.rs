@@ -48,6 +48,7 @@ pub(crate) struct Answer {
 /// All packages that would be installed, by the recipe and for others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Total {
     /// How many.
     pub packages: usize,
