@@ -32,7 +32,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-boot test-recipes test-library test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -45,7 +45,8 @@ help:
 	@echo "make test-library  build, audit and boot the smallest recipe from a program of 30 lines, without goldimg"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
-	@echo "make check      formatting, lints, documentation, licences"
+	@echo "make test-api   the public API of both libraries, held against tests/snapshots/api; with API_WRITE=1 it is written down"
+	@echo "make check      formatting, lints, documentation, the public API, licences"
 	@echo "make bench      compare with qemu-img, write docs/benchmarks.md"
 	@echo "make clean      remove target/ and $(OUT)/"
 
@@ -114,6 +115,10 @@ test-recipes: packages ready build
 	  done; \
 	done
 
+# Of the compiler that this is written with: what rustdoc writes as JSON differs from release to release.
+test-api: cargo
+	$(CARGO) test --locked --workspace --test api -- --ignored
+
 # Some minutes, for both boots are emulated where there is no KVM.
 test-library: packages ready cargo
 	rm -rf $(OUT)/library
@@ -134,6 +139,7 @@ check: cargo
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(MAKE) --no-print-directory test-api
 ifeq ($(DENY),yes)
 	$(CARGO) deny --locked check licenses bans sources
 else

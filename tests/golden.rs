@@ -23,7 +23,7 @@ const DATE: &str = "1760000000";
 const BASE: &str = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
 
 /// Where packages are kept between tests.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages")
 }
 

@@ -1,4 +1,5 @@
-//! The examples of docs/library.md do what they say. The others take a build, or a cloud: `make test-library` runs the first of them.
+//! The examples of docs/library.md do what they say: here those that need nothing, in `trial` the one that boots an image, in
+//! `openstack` the one that builds and uploads one. `make test-library` runs the first of all, which does the same without a cloud.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -7,7 +8,7 @@ use crate::support::folder;
 use crate::support::peer::peer;
 
 /// An example, which cargo builds with the tests.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("the path of this test");
     let path: PathBuf =
         test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").join("examples").join(name);
@@ -16,7 +17,7 @@ fn example(name: &str) -> Command {
 }
 
 #[track_caller]
-fn succeeds(command: &mut Command) -> Output {
+pub(crate) fn succeeds(command: &mut Command) -> Output {
     let output = command.output().expect("an example starts");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output

@@ -14,6 +14,7 @@ mod cloud;
 mod drivers;
 mod faults;
 mod hostile;
+mod library;
 mod misbehaviour;
 mod rotation;
 mod uploads;

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use crate::library::{example, succeeds};
 use crate::support::peer::peer;
 use crate::support::program::Outcome;
 use crate::support::{folder, goldimg};
@@ -76,6 +77,25 @@ fn a_good_image_passes_with_both_kinds_of_firmware() {
     assert_eq!(verdict["boots"].as_array().expect("boots").len(), 2);
     assert_eq!(verdict["clones"].as_array().expect("clones").len(), 3);
     assert_eq!(verdict["logs"], Value::Null);
+}
+
+#[test]
+fn an_example_boots_an_image_and_prints_what_each_check_found() {
+    let folder = folder();
+    let image = folder.path().join("fixture.raw");
+    if peer("qemu-system-x86_64").is_none() || !fixture::make(&image, Loader::Boots("fault=none")) {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // What it writes beside its answer goes where its own variables say.
+    let told = succeeds(example("boot").arg(&image).env("TMPDIR", folder.path()));
+    let checks = String::from_utf8_lossy(&told.stdout).into_owned();
+    let boots = checks.lines().filter(|line| !line.starts_with(' ')).count();
+    assert_eq!(boots, 2, "{checks}");
+    assert!(checks.contains("key-login") && !checks.contains("Failed"), "{checks}");
+    // Of a good image no log is kept.
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("the folder").flatten().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
 }
 
 #[test]

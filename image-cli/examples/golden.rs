@@ -54,7 +54,7 @@ fn main() -> goldimg::Result<ExitCode> {
             _ => Judgement::broken("/etc/issue", "it does not name Example Ltd", "write it in a step"),
         })
     });
-    if !Audit::new(Profile::Openstack).rule(rule).image(&image)?.passed {
+    if !Audit::new(Profile::Openstack).rule(rule).image(&image, monitor)?.passed {
         return Ok(ExitCode::FAILURE);
     }
     let environment = Environment::new(&variables, std::env::current_dir()?, std::env::home_dir());

@@ -27,7 +27,7 @@ fn main() -> goldimg::Result<ExitCode> {
     let loaded = Loaded::new(&recipe, ".".as_ref(), monitor)?;
     let built = build(&loaded, &Request::new(&folder, folder.join("cache"), variables.clone())?, monitor)?;
     let image = &built.files[0];
-    let fit = Audit::new(Profile::Openstack).image(image)?.passed;
+    let fit = Audit::new(Profile::Openstack).image(image, monitor)?.passed;
     let boots = fit && trial::run(&Settings::new(image, variables), monitor)?.passed;
     Ok(if boots { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

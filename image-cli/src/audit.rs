@@ -36,6 +36,7 @@ mod secrets;
 mod services;
 mod space;
 mod sshd;
+mod stoppable;
 mod subject;
 mod table;
 mod traces;

@@ -6,6 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod bitmap;
 pub(crate) mod build;
 pub(crate) mod cat;
+pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
 mod choice;
@@ -97,6 +98,30 @@ pub(crate) enum Command {
     TarOut(Later<tar_out::Args>),
     /// Show what is different between the files of two images
     Diff(Later<diff::Args>),
+    /// Copy files and folders into an image
+    CopyIn(Later<change::One<change::CopyIn>>),
+    /// Write a file of an image: standard input, or a line
+    Write(Later<change::One<change::Write>>),
+    /// Edit a text in an image by substitutions or with your editor
+    Edit(Later<change::One<change::Edit>>),
+    /// Remove files of an image
+    Rm(Later<change::One<change::Remove>>),
+    /// Make directories in an image
+    Mkdir(Later<change::One<change::MakeDirectory>>),
+    /// Move or rename files in an image
+    Mv(Later<change::One<change::Move>>),
+    /// Make a link in an image
+    Ln(Later<change::One<change::Link>>),
+    /// Set permissions of files in an image
+    Chmod(Later<change::One<change::Chmod>>),
+    /// Set owners of files in an image
+    Chown(Later<change::One<change::Chown>>),
+    /// Set times of files in an image, or make empty ones
+    Touch(Later<change::One<change::Touch>>),
+    /// Cut files of an image, or make them longer
+    Truncate(Later<change::One<change::Truncate>>),
+    /// Make several changes in an image, all or none
+    Script(Later<change::Script>),
     /// Measure how fast an image takes requests
     Bench(Later<bench::Args>),
     /// Show how large the file of a new image will be
@@ -130,6 +155,18 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::CopyOut(Later(args)) => copy_out::run(&args, ui),
         Command::TarOut(Later(args)) => tar_out::run(&args, ui),
         Command::Diff(Later(args)) => diff::run(&args, ui),
+        Command::CopyIn(Later(args)) => change::run(&args, ui),
+        Command::Write(Later(args)) => change::run(&args, ui),
+        Command::Edit(Later(args)) => change::run(&args, ui),
+        Command::Rm(Later(args)) => change::run(&args, ui),
+        Command::Mkdir(Later(args)) => change::run(&args, ui),
+        Command::Mv(Later(args)) => change::run(&args, ui),
+        Command::Ln(Later(args)) => change::run(&args, ui),
+        Command::Chmod(Later(args)) => change::run(&args, ui),
+        Command::Chown(Later(args)) => change::run(&args, ui),
+        Command::Touch(Later(args)) => change::run(&args, ui),
+        Command::Truncate(Later(args)) => change::run(&args, ui),
+        Command::Script(Later(args)) => change::run_script(&args, ui),
         Command::Bitmap(Later(args)) => bitmap::run(&args, ui),
         Command::Snapshot(Later(args)) => snapshot::run(&args, ui),
         Command::Info(Later(args)) => info::run(&args, ui),

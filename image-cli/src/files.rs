@@ -21,5 +21,5 @@ pub use copy_out::{Copied, CopyOptions, copy_out};
 pub use criteria::{Criteria, SizeBound};
 pub use diff::{Change, DiffOptions, Difference, Tree, What, diff};
 pub use owners::Owners;
-pub use record::{Record, permissions};
+pub use record::{Attribute, Record, permissions};
 pub use tar::{Packed, tar_out};

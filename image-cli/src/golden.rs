@@ -33,7 +33,7 @@ pub(crate) mod outputs;
 pub(crate) mod plan;
 pub mod recipe;
 mod request;
-pub mod sandbox;
+pub(crate) mod sandbox;
 mod seal;
 pub(crate) mod secrets;
 mod shell;

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::packages::{self, OsRelease, Package};
 use crate::system::System;
-pub use volumes::{Table, VolumeFacts};
+pub use volumes::{PartitionFacts, Table, VolumeFacts};
 
 /// No file that is looked into is larger, in bytes.
 const LIMIT: u64 = 16 << 20;

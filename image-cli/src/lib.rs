@@ -1,11 +1,16 @@
 //! `goldimg`: builds, audits, seals, boots and uploads golden disk images.
 //!
 //! ```text
-//! recipe ─► golden ─────────────► image ─► audit ─► trial ─► glance ─► an image of a cloud
-//!           base, steps, seal,    qcow2,   rules    boots    hash compared,
-//!           disk, outputs         raw      over it  of it    then published
-//!                                   │
-//!                                   └────► seal ─► what must not be cloned is gone
+//! golden::recipe::Recipe ─► golden::Loaded ─┬─► golden::Plan        what would be done
+//!  in a file, or made by calls              └─► golden::build ─► golden::Built: images, their manifests, a log
+//!
+//! an image's file ─┬─► audit::Audit ─► audit::Report                 fit to be cloned? Rules of one's own count, too
+//!                  ├─► seal::plan, seal::seal ─► seal::Sealed        what must not be cloned is gone
+//!                  ├─► trial::run ─► trial::Outcome                  boots of it, looked at from inside
+//!                  └─► upload::run ─► glance::Outcome                in a cloud (glance::clouds), hash compared
+//!
+//! monitor   who hears of all that (Reporter), and what stops it     variables   what the caller's environment says
+//! error     what went wrong, whose turn it is, and a hint            mistake     what is wrong with a recipe, and where
 //! ```
 //!
 //! All of it reads and writes disks with [`image_core`]. Nothing here knows a terminal, a command line or an exit code:
@@ -33,15 +38,15 @@
 //!         .step(Step::Install(vec!["nginx-light".into()]));
 //!     let loaded = Loaded::new(&recipe, ".".as_ref(), monitor)?;
 //!     let built = build(&loaded, &Request::new("out", "/var/cache/goldimg", variables)?, monitor)?;
-//!     let report = Audit::new(Profile::Openstack).image(&built.files[0])?;
+//!     let report = Audit::new(Profile::Openstack).image(&built.files[0], monitor)?;
 //!     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 //! }
 //! ```
 
 pub mod audit;
+pub mod change;
 mod entry;
 pub mod error;
-pub mod facts;
 pub mod files;
 pub mod glance;
 pub mod golden;
@@ -50,20 +55,28 @@ mod links;
 pub mod mistake;
 pub mod monitor;
 mod name_pattern;
-pub mod nearest;
 mod os_text;
 pub mod packages;
-pub mod printable;
-pub mod programs;
-pub mod properties;
+mod programs;
+mod properties;
 mod reexec;
 pub mod seal;
 pub mod size;
 pub mod system;
-pub mod target_name;
 pub mod trial;
 pub mod upload;
 pub mod variables;
+
+// What the engine shares with the program that it comes with, so that both word things alike: for nobody else, and free to
+// change.
+#[doc(hidden)]
+pub mod facts;
+#[doc(hidden)]
+pub mod nearest;
+#[doc(hidden)]
+pub mod printable;
+#[doc(hidden)]
+pub mod target_name;
 
 pub use entry::run_as_helper;
 pub use error::{Error, ErrorKind, Result};

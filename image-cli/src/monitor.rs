@@ -6,6 +6,8 @@
 //!  └───────────── check ◄── CancellationToken ◄── cancel: from any thread, or a signal's handler
 //! ```
 
+mod recorder;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +17,8 @@ use image_core::progress::Progress;
 
 use crate::error::{Error, Result};
 use crate::mistake::Mistake;
+
+pub use recorder::Recorder;
 
 /// Something that long work tells.
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +143,11 @@ impl<'a> Monitor<'a> {
     /// Tells `reporter`, until `cancel` is cancelled.
     pub fn new(reporter: &'a dyn Reporter, cancel: &'a CancellationToken) -> Self {
         Self { reporter, cancel }
+    }
+
+    /// One that the same token stops, and nobody hears: for work that is a small part of what is told already.
+    pub(crate) fn unheard(&self) -> Self {
+        Self { reporter: &Silent, ..*self }
     }
 
     /// Who is told.
@@ -270,25 +279,9 @@ pub(crate) fn silent() -> Monitor<'static> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::sync::Mutex;
-
+mod tests {
     use super::*;
     use crate::error::ErrorKind;
-
-    /// Keeps all that is told, without times.
-    #[derive(Debug, Default)]
-    pub(crate) struct Recorder(pub(crate) Mutex<Vec<String>>);
-
-    impl Reporter for Recorder {
-        fn report(&self, event: &Event<'_>) {
-            let line = match event {
-                Event::StageEnded { stage, passed, .. } => format!("{stage} {passed}"),
-                other => format!("{other:?}"),
-            };
-            self.0.lock().unwrap().push(line);
-        }
-    }
 
     #[test]
     fn what_begins_ends_and_a_cancelled_token_stops_all_of_it() {
@@ -300,23 +293,24 @@ pub(crate) mod tests {
         bytes.advance(3);
         bytes.advance(4);
         assert!(!bytes.is_cancelled() && lost.check().is_ok());
+        monitor.unheard().note("nobody hears this");
         cancel.clone().cancel();
         assert!(bytes.is_cancelled() && cancel.flag().load(Ordering::Relaxed));
         assert_eq!(lost.check().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(monitor.unheard().check().unwrap_err().kind(), ErrorKind::Cancelled);
         drop(bytes);
         drop(lost);
-        let told = recorder.0.into_inner().unwrap();
         assert_eq!(
-            told,
+            recorder.told(),
             [
-                "StageBegun { stage: \"seal\" }",
-                "seal true",
-                "StageBegun { stage: \"disk\" }",
-                "BytesBegun { what: \"writing\", total: 10 }",
-                "BytesDone { what: \"writing\", done: 3, total: 10 }",
-                "BytesDone { what: \"writing\", done: 7, total: 10 }",
-                "BytesEnded { what: \"writing\" }",
-                "disk false",
+                "stage begun: seal",
+                "stage done: seal",
+                "stage begun: disk",
+                "bytes begun: writing: 0 of 10",
+                "bytes done: writing: 3 of 10",
+                "bytes done: writing: 7 of 10",
+                "bytes ended: writing",
+                "stage failed: disk",
             ]
         );
     }

@@ -10,7 +10,7 @@ mod scs;
 
 use std::collections::BTreeMap;
 
-pub use finding::Finding;
+pub(crate) use finding::Finding;
 use finding::{fatal, warning};
 
 /// Nova's table: `name type values`, one a line.

@@ -171,14 +171,16 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     }
     if patched.is_unchanged() && is_same(path, &request.image) {
         // What would be written may be packed otherwise: it stays as it is.
-        let report = audit::audit(path, Some(image.format()), request.profile, &request.expected)?;
+        let report =
+            audit::audit(path, Some(image.format()), request.profile, &request.expected, monitor.unheard())?;
         return Ok(Sealed { changes, notes, stale_bytes, report, other_names: 0 });
     }
     let target = target.write(&image, &patched, monitor)?;
     // What was there may have been kept by another's name, and be gone with it.
     let expected = Expected { named: Vec::new(), ..request.expected.clone() };
-    let report = audit::audit(target.path(), Some(image.format()), request.profile, &expected)
-        .context("looking into the sealed image")?;
+    let report =
+        audit::audit(target.path(), Some(image.format()), request.profile, &expected, monitor.unheard())
+            .context("looking into the sealed image")?;
     let report = Report { image: path.display().to_string(), ..report };
     let other_names = target.other_names();
     target.keep(&request.image)?;

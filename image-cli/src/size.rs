@@ -15,6 +15,7 @@ pub struct Size(pub u64);
 
 /// Why a text is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SizeError {
     #[error(
         "{0:?} is not a size: write a number of bytes, or one with K, M, G, T, P or E behind it, like \"10G\""

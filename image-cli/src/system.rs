@@ -231,6 +231,32 @@ impl System {
         self.files.walk(path, follow).with_context(|| shown(path))
     }
 
+    /// The number of the filesystem of `path`, and its path in there.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(crate) fn place(&self, path: &Path, follow: bool) -> crate::Result<Option<(usize, PathBuf)>> {
+        Ok(self.files.place_of(path, follow)?)
+    }
+
+    /// `path` without links, a link at its end among them if `follow`.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(crate) fn real_path(&self, path: &Path, follow: bool) -> crate::Result<Option<PathBuf>> {
+        Ok(self.files.real_path(path, follow)?)
+    }
+
+    /// Has volume number `index`, which is mounted, be `files` from now on.
+    pub(crate) fn replace(&mut self, index: usize, files: Arc<dyn Filesystem>) {
+        self.files.replace(index, &files);
+    }
+
+    /// Forgets what links said: files were changed.
+    pub(crate) fn forget(&self) {
+        self.files.forget();
+    }
+
     /// The filesystem of `path`, and its path in there.
     ///
     /// # Errors

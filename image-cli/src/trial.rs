@@ -44,7 +44,7 @@ pub use checks::{Check, Verdict};
 pub use firmware::Firmware;
 pub use setup::{Attachable, Cdrom, Chipset, DiskBus, Setup, Source};
 
-use crate::error::{Context, Result, bail};
+use crate::error::{Context, Result};
 use crate::monitor::Monitor;
 use crate::reexec;
 use crate::variables::Variables;
@@ -63,8 +63,8 @@ use seed::{Key, Server};
 pub struct Settings {
     /// The image's file.
     pub image: PathBuf,
-    /// "raw" or "qcow2"; without it, what the file's first bytes say.
-    pub format: Option<String>,
+    /// Its format, if not what its first bytes say.
+    pub format: Option<Format>,
     /// One boot with each.
     pub setups: Vec<Setup>,
     /// Why the image will not run the user data that it is given in these ways, as its files tell: such a boot is over
@@ -80,7 +80,7 @@ pub struct Settings {
     pub limit: Option<Duration>,
     /// Whether everything written is kept.
     pub keep: bool,
-    /// The caller's variables: programs are looked for in the folders of `PATH`.
+    /// The caller's variables: programs are looked for in the folders of `PATH`, and what is written lies in `TMPDIR`.
     pub variables: Variables,
 }
 
@@ -164,9 +164,10 @@ pub fn run(settings: &Settings, monitor: Monitor<'_>) -> Result<Outcome> {
     }
     let image = fs::canonicalize(&settings.image)
         .with_context(|| format!("finding the image {}", settings.image.display()))?;
-    let format = format_of(&image, settings.format.as_deref())?;
-    let mut folder =
-        tempfile::Builder::new().prefix("goldimg-test-").tempdir().context("making a work folder")?;
+    let format = format_of(&image, settings.format)?;
+    let folder =
+        tempfile::Builder::new().prefix("goldimg-test-").tempdir_in(settings.variables.temporary_folder());
+    let mut folder = folder.context("making a work folder")?;
     let accelerator = match settings.accelerator {
         Some(accelerator) => accelerator,
         None => probe(folder.path(), &path, monitor)?,
@@ -224,15 +225,17 @@ fn probe(folder: &Path, path: &OsStr, monitor: Monitor<'_>) -> Result<Accelerato
 }
 
 /// The image's format in QEMU's words. QEMU opens whatever file an image names, so such an image stays outside.
-fn format_of(path: &Path, given: Option<&str>) -> Result<String> {
-    let format = match given {
-        Some("raw") => Some(Format::Raw),
-        Some("qcow2") => Some(Format::Qcow2),
-        Some(other) => bail!("{other:?} is not a format that can be tried: give raw or qcow2"),
-        None => None,
-    };
+fn format_of(path: &Path, format: Option<Format>) -> Result<String> {
     let image = Image::open(path, OpenOptions { format, share: Share::Writers, ..OpenOptions::default() })?;
     Ok(image.format().to_string())
+}
+
+/// What a guest in the boot's folder called itself, if there was anybody to tell it to.
+fn identities(setup: Setup, folder: &Path) -> Result<Vec<String>> {
+    match setup.nics {
+        0 => Ok(Vec::new()),
+        _ => dhcp::identities(&folder.join(machine::CAPTURE)),
+    }
 }
 
 /// Leaves the logs of all boots in the folder, and nothing else.
@@ -347,6 +350,7 @@ impl Trial<'_> {
             metadata: metadata.as_deref(),
             uuid: &server.uuid,
             programs: self.path,
+            temporary: self.settings.variables.value("TMPDIR"),
             cancel: monitor.cancel(),
             folder: &folder,
         })?;
@@ -371,11 +375,7 @@ impl Trial<'_> {
             reported,
             logins,
             power_off,
-            identities: if setup.nics > 0 {
-                dhcp::identities(&folder.join(machine::CAPTURE))?
-            } else {
-                Vec::new()
-            },
+            identities: identities(setup, &folder)?,
             fetched: metadata.map_or_else(Vec::new, |folder| metadata::fetched(&folder)),
             booted: booted.filter(|_| expected != Expected::Report),
             obstacle: self.settings.obstacles.get(&setup.source).cloned(),

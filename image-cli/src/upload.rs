@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::facts::Accepted;
 use self::facts::Facts;
 use self::source::Sighted;
 use crate::error::{Advise, err};
+use crate::glance::Way;
 use crate::glance::clouds::Cloud;
 use crate::glance::dry_run::{DryRun, Shown};
 use crate::glance::exchange::Exchange;
@@ -27,9 +27,10 @@ use crate::glance::image_api::{BUILD_ID, NAME, NewImage, Visibility};
 use crate::glance::payload::converted::Target;
 use crate::glance::session::Session;
 use crate::glance::template;
-use crate::glance::upload::{self, Job, Outcome, Way};
+use crate::glance::upload::{self, Job, Outcome};
 use crate::monitor::Monitor;
 use crate::properties;
+use crate::variables::Variables;
 
 /// What is to be uploaded, and as what.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct Request {
     pub replace: Option<Option<usize>>,
     /// How long the cloud may take to import it.
     pub deadline: Duration,
+    /// The caller's variables: in the folder `TMPDIR` lies what the image is converted to.
+    pub variables: Variables,
 }
 
 impl Request {
@@ -96,6 +99,7 @@ impl Request {
             way: Way::default(),
             replace: None,
             deadline: Duration::from_secs(3600),
+            variables: Variables::default(),
         }
     }
 }
@@ -106,7 +110,7 @@ impl Request {
 /// If the image is not fit for it, the cloud refuses it, or what arrived is not what was sent.
 pub fn run(request: &Request, cloud: &Cloud, monitor: Monitor<'_>) -> crate::Result<Outcome> {
     let ready = Ready::new(request, monitor)?;
-    ready.send(&Http::new(&cloud.trust)?, cloud, monitor)
+    ready.send(&Http::new(&cloud.trust, &cloud.route)?, cloud, monitor)
 }
 
 /// The requests of an upload to `cloud`, or to one of which nothing is known; none is sent.
@@ -118,7 +122,7 @@ pub fn plan(request: &Request, cloud: Option<&Cloud>, monitor: Monitor<'_>) -> c
     let unknown = Cloud::unknown();
     let older = request.replace.map(|_| ready.image.name.clone());
     let dry_run =
-        DryRun::new(cloud.unwrap_or(&unknown), cloud.is_some(), &request.way.stores, older.as_deref());
+        DryRun::new(cloud.unwrap_or(&unknown), cloud.is_some(), request.way.named_stores(), older.as_deref());
     ready.send(&dry_run, cloud.unwrap_or(&unknown), monitor)?;
     Ok(dry_run.requests())
 }
@@ -133,7 +137,6 @@ struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     fn new(request: &'a Request, monitor: Monitor<'_>) -> crate::Result<Self> {
-        request.way.check()?;
         let sighted = Sighted::at(request, monitor)?;
         let facts = Facts::gather(&request.image)?;
         facts.check_size(&request.image)?;

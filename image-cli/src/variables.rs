@@ -6,11 +6,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+/// Where temporary files are made, if no variable says it.
+const TEMPORARY: &str = "/tmp";
 /// Where the programs of administrators are: not in everybody's `PATH`.
 const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Variables by their names. What matters: `PATH`, `HOME`, `SOURCE_DATE_EPOCH`, those of proxies (`http_proxy` and its kin,
-/// in both cases), what apt and certificates are told by variables, and what `OS_*` says of clouds.
+/// Variables by their names. What matters: `PATH`, `HOME`, `TMPDIR`, `SOURCE_DATE_EPOCH`, those of proxies (`http_proxy` and
+/// its kin, in both cases), `SSL_CERT_FILE` and `SSL_CERT_DIR`, what apt is told by variables, and what `OS_*` says of clouds.
 ///
 /// A program whose own environment counts gives all of it: `std::env::vars_os().collect()`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -43,6 +45,11 @@ impl Variables {
     /// The folder that the variable `name` names by an absolute path.
     pub fn folder(&self, name: &str) -> Option<PathBuf> {
         self.value(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// Where temporary files are made: as `TMPDIR` says.
+    pub(crate) fn temporary_folder(&self) -> PathBuf {
+        self.value("TMPDIR").filter(|folder| !folder.is_empty()).unwrap_or(TEMPORARY.as_ref()).into()
     }
 
     /// Each with its name.
@@ -90,6 +97,9 @@ mod tests {
         assert_eq!(variables.path(), "/usr/bin:/sbin:/usr/local/sbin:/usr/sbin");
         assert_eq!(format!("{variables:?}"), r#"{"HOME", "HTTPS_PROXY", "PATH"}"#);
         assert_eq!(variables.proxies().count(), 1);
+        assert_eq!(variables.temporary_folder(), PathBuf::from("/tmp"));
+        let elsewhere: Variables = [("TMPDIR", "/var/tmp")].into_iter().collect();
+        assert_eq!(elsewhere.temporary_folder(), PathBuf::from("/var/tmp"));
         assert_eq!((variables.folder("HOME"), variables.text("HOME")), (None, Some("home")));
     }
 }

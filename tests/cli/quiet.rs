@@ -4,20 +4,27 @@ use std::fs;
 use std::path::Path;
 
 use super::subcommands;
+use crate::support::peer::peer;
 use crate::support::program::Outcome;
 use crate::support::{folder, goldimg, project};
 
 /// Subcommands that answer with data, and a call of each.
 const DATA: &[&[&str]] = &[
     &["bitmap", "sound.qcow2"],
+    &["cat", "system.raw", "/etc/passwd"],
     &["completions", "bash"],
     &["convert", "--force", "--hash", "sha256", "sound.qcow2", "copy.raw"],
+    &["find", "system.raw", "/etc"],
     &["info", "sound.qcow2"],
+    &["inspect", "system.raw"],
+    &["ls", "-l", "system.raw"],
     &["map", "sound.qcow2"],
     &["measure", "sound.qcow2"],
     &["plan", "minimal.toml"],
     &["schema"],
     &["snapshot", "sound.qcow2"],
+    &["stat", "system.raw", "/etc"],
+    &["tar-out", "system.raw", "-"],
     &["upload", "--plan", "--audit", "off", "--cloud", "one", "new.qcow2"],
 ];
 
@@ -36,17 +43,30 @@ const VERDICTS: &[(&[&str], i32, &str)] = &[
 /// Subcommands that change something and have nothing to say.
 const DEEDS: &[&[&str]] = &[
     &["amend", "-o", "lazy_refcounts=on", "new.qcow2"],
+    &["chmod", "system.raw", "600", "/etc/passwd"],
+    &["chown", "system.raw", "1:1", "/etc/passwd"],
     &["commit", "--allow-backing", "over.qcow2"],
     &["convert", "--force", "sound.qcow2", "copy.raw"],
+    &["copy-in", "system.raw", "minimal.toml", "/etc"],
+    &["copy-out", "system.raw", "/etc/passwd", "."],
     &["create", "--force", "new.qcow2", "1M"],
     &["dd", "if=sound.qcow2", "of=dd.raw", "count=1"],
+    &["edit", "system.raw", "/etc/passwd", "-e", "s/root/toor/"],
+    &["ln", "system.raw", "/etc/passwd", "/link"],
+    &["mkdir", "system.raw", "/opt"],
+    &["mv", "system.raw", "/link", "/opt"],
     &["rebase", "--allow-backing", "-b", "", "over.qcow2"],
     &["resize", "new.qcow2", "2M"],
+    &["rm", "-r", "system.raw", "/opt"],
+    &["script", "system.raw", "changes"],
+    &["touch", "system.raw", "/new"],
+    &["truncate", "-s", "1K", "system.raw", "/new"],
+    &["write", "--content", "x", "system.raw", "/new"],
 ];
 
 /// Those that other tests call with `--quiet`, since they need more than a folder; and one that tells what it measures,
 /// which is never the same twice.
-const ELSEWHERE: &[&str] = &["bench", "build", "images", "seal", "test"];
+const ELSEWHERE: &[&str] = &["bench", "build", "diff", "images", "seal", "test"];
 
 /// Images that are sound and others, recipes, and a cloud that is never called.
 fn prepare(folder: &Path) {
@@ -59,6 +79,12 @@ fn prepare(folder: &Path) {
     must(&["snapshot", "-c", "first", "sound.qcow2"]);
     must(&["bitmap", "--add", "sound.qcow2", "b"]);
     must(&["create", "new.qcow2", "1M"]);
+    fs::create_dir_all(path("tree/etc")).expect("room");
+    fs::write(path("tree/etc/passwd"), "root:x:0:0::/root:/bin/sh\n").expect("room");
+    fs::write(path("changes"), "mkdir /srv\nrm -r /srv\n").expect("room");
+    let mke2fs = peer("mke2fs").expect("mke2fs makes the image of a system");
+    let made = mke2fs.command(["-q", "-t", "ext4", "-d", "tree", "system.raw", "16M"]).folder(folder).run();
+    assert_eq!(made.code, 0, "{}", made.snapshot());
     must(&["create", "-b", "new.qcow2", "over.qcow2"]);
     must(&["create", "leaking.qcow2", "1M"]);
     // Cluster 100 is counted, by an entry of 16 bits in the first block of refcounts, and used by nobody.

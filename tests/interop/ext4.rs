@@ -12,6 +12,7 @@
 mod changed;
 mod copied;
 mod damaged;
+mod edited;
 mod journal;
 mod killed;
 mod operations;

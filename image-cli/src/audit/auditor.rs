@@ -14,9 +14,11 @@ use super::own::OwnRule;
 use super::report::{Check, Report};
 use super::rule::{Finding, Judgement, Needs, Profile};
 use super::rules::RULES;
+use super::stoppable::Stoppable;
 use super::subject::Subject;
 use super::view::View;
 use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
 
 /// Of a rule that is broken in more places, only so many are told.
 const FINDINGS_LIMIT: usize = 50;
@@ -28,6 +30,8 @@ const OWN: &str = "rules of your own";
 ///
 /// ```no_run
 /// use goldimg::audit::{Audit, Judgement, OwnRule, Profile};
+/// use goldimg::monitor::Silent;
+/// use goldimg::{CancellationToken, Monitor};
 ///
 /// # fn main() -> goldimg::Result<()> {
 /// let notice = OwnRule::must("notice", "whoever logs in is told whose machine this is", |image| {
@@ -36,7 +40,9 @@ const OWN: &str = "rules of your own";
 ///         _ => Judgement::broken("/etc/issue", "it does not name Example Ltd", "write it in a step"),
 ///     })
 /// });
-/// let report = Audit::new(Profile::Any).rule(notice).image("debian-12.qcow2")?;
+/// let cancel = CancellationToken::new();
+/// let audit = Audit::new(Profile::Any).rule(notice);
+/// let report = audit.image("debian-12.qcow2", Monitor::new(&Silent, &cancel))?;
 /// assert!(report.passed);
 /// # Ok(())
 /// # }
@@ -74,19 +80,25 @@ impl Audit {
         self
     }
 
-    /// Holds the image in the file `path` against every rule. It is neither mounted nor changed.
+    /// Holds the image in the file `path` against every rule. It is neither mounted nor changed. Where its files take long to
+    /// read, `monitor` hears of their bytes.
     ///
     /// # Errors
-    /// If it cannot be opened, or its partition table is broken. Files that cannot be read are told in the report.
-    pub fn image(&self, path: impl AsRef<Path>) -> crate::Result<Report> {
+    /// If it cannot be opened, its partition table is broken, or `monitor` stops it. Files that cannot be read are told in the
+    /// report.
+    pub fn image(&self, path: impl AsRef<Path>, monitor: Monitor<'_>) -> crate::Result<Report> {
         let path = path.as_ref();
         self.check_names()?;
         let image = Image::open(path, OpenOptions { format: self.format, ..OpenOptions::default() })?;
         let facts = Facts::of(&image)?;
-        let view = View::open(Arc::new(image)).with_context(|| format!("looking into {}", path.display()))?;
+        let disk = Stoppable::new(image, monitor.cancel());
+        let view = View::open(Arc::new(disk)).with_context(|| format!("looking into {}", path.display()))?;
         self.expected.check(&view)?;
-        let subject = Subject { facts: &facts, view: &view, expected: &self.expected };
-        Ok(Report::new(path, self.profile, checks(&subject, self.profile, &self.own)))
+        let subject = Subject { facts: &facts, view: &view, expected: &self.expected, monitor };
+        let checks = checks(&subject, self.profile, &self.own);
+        // What was not read for that is told as unreadable in the checks.
+        monitor.check()?;
+        Ok(Report::new(path, self.profile, checks))
     }
 
     /// Rules are ignored and told by their names: each has one of its own.
@@ -109,8 +121,9 @@ pub fn audit(
     format: Option<Format>,
     profile: Profile,
     expected: &Expected,
+    monitor: Monitor<'_>,
 ) -> crate::Result<Report> {
-    Audit::new(profile).format(format).expected(expected.clone()).image(path)
+    Audit::new(profile).format(format).expected(expected.clone()).image(path, monitor)
 }
 
 /// What comes of every rule of `profile`.

@@ -29,7 +29,7 @@ use super::subject::Subject;
 /// What is in the files of the image.
 fn look<'a>(subject: &Subject<'a>) -> crate::Result<&'a Contents> {
     let view = subject.view;
-    let contents = view.contents.get(view.watch(), || walk::read(view))?;
+    let contents = view.contents.get(view.watch(), || walk::read(view, subject.monitor))?;
     view.watch().place("every file");
     Ok(contents)
 }

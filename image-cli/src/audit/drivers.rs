@@ -31,12 +31,14 @@ struct Kernel {
 
 /// The modules of all kernels of an image.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Drivers {
     kernels: Vec<Kernel>,
 }
 
 /// A way to attach something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Attachment {
     /// A virtio disk.
     VirtioDisk,

@@ -65,6 +65,7 @@ mod tests {
     use super::*;
     use crate::audit::{Expected, Profile, Verdict, View};
     use crate::glance::inspect::{Violation, inspect_disk};
+    use crate::monitor::silent;
 
     /// The rules of the file that these facts break.
     fn broken(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
@@ -72,7 +73,8 @@ mod tests {
         let mut facts = Facts { inspected, is_dirty: false, is_corrupt: false, snapshot_count: 0 };
         change(&mut facts);
         let view = View::open(Arc::new(MemoryDisk::new(1 << 20))).unwrap();
-        let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
+        let subject =
+            Subject { facts: &facts, view: &view, expected: &Expected::default(), monitor: silent() };
         let checks =
             checks(&subject, Profile::Openstack, &[]).into_iter().filter(|check| check.group == "the file");
         checks.filter(|check| check.verdict == Verdict::Problem).map(|check| check.name).collect()

@@ -38,6 +38,7 @@ const UNITS: [&str; 7] = [
 
 /// What an image does with user data at its first boot.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FirstBoot {
     /// Why it runs none, wherever they come from.
     hindrance: Option<Finding>,

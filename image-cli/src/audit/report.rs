@@ -13,6 +13,7 @@ use crate::printable::printable;
 /// What came of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is kept.
     Ok,
@@ -28,6 +29,7 @@ pub enum Verdict {
 
 /// A rule, and what came of it.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Check {
     /// The rule's name.
     pub name: &'static str,
@@ -56,6 +58,7 @@ pub struct Check {
 
 /// What came of an audit.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The image's file, as it was named.
     pub image: String,

@@ -40,6 +40,7 @@ pub(crate) enum Weight {
 /// For whom an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Profile {
     /// Any cloud: it boots, and nothing in it belongs to one machine
     Any,
@@ -58,6 +59,7 @@ pub(crate) enum Needs {
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Judgement {
     /// The rule is kept; how, in a few words.
     Kept(String),
@@ -69,6 +71,7 @@ pub enum Judgement {
 
 /// A place that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// A path in the image, or a part of the disk.
     pub place: String,

@@ -7,6 +7,7 @@ use image_core::fs::Files;
 use super::expected::Expected;
 use super::header::Facts;
 use super::view::View;
+use crate::monitor::Monitor;
 
 /// What is looked at: an image, and what was asked for.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Subject<'a> {
     pub(super) facts: &'a Facts,
     pub(super) view: &'a View,
     pub(super) expected: &'a Expected,
+    /// What is told of reading many files, and what stops it.
+    pub(super) monitor: Monitor<'a>,
 }
 
 /// What rules of callers may look at: the files of the booted system, that is of all filesystems that it mounts.

@@ -24,6 +24,7 @@ use super::auditor::judge;
 use super::header::Facts;
 use super::rule::{Judgement, Rule};
 use super::*;
+use crate::monitor::silent;
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const ROOT: Uuid = uuid!("91ca3c5f-0c30-8479-ab2d-961ceb69f35b");
@@ -204,7 +205,7 @@ fn asked() -> Expected {
 }
 
 fn report_of(disk: &FileDisk, expected: &Expected) -> Report {
-    audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected).unwrap()
+    audit(disk.path(), Some(Format::Raw), Profile::Openstack, expected, silent()).unwrap()
 }
 
 /// The rules that are broken, or could not be told.
@@ -354,15 +355,16 @@ fn what_is_ignored_is_shown_with_its_reason_and_what_is_kept_is_there() {
     let disk = image(&mke2fs, tree.path(), dir.path(), |_| ());
     let ignored = ["histories", "logs"].map(|rule| (rule.to_owned(), "they are mine".to_owned())).into();
     let report =
-        audit(disk.path(), None, Profile::Any, &Expected { ignored, ..Expected::default() }).unwrap();
+        audit(disk.path(), None, Profile::Any, &Expected { ignored, ..Expected::default() }, silent())
+            .unwrap();
     let check = |name| report.checks.iter().find(|check| check.name == name).unwrap();
     assert_eq!((check("histories").verdict, check("logs").verdict), (Verdict::Ignored, Verdict::Ok));
     assert_eq!((check("histories").evidence.as_str(), report.passed), ("they are mine", true));
     assert_eq!(check("histories").findings.len(), 1);
     let named =
         |path: &str| Expected { keep: vec![path.into()], named: vec![path.into()], ..Expected::default() };
-    audit(disk.path(), None, Profile::Any, &named("/root/.bash_history")).unwrap();
-    let error = audit(disk.path(), None, Profile::Any, &named("/root/bash_history")).unwrap_err();
+    audit(disk.path(), None, Profile::Any, &named("/root/.bash_history"), silent()).unwrap();
+    let error = audit(disk.path(), None, Profile::Any, &named("/root/bash_history"), silent()).unwrap_err();
     assert_eq!(error.to_string(), "--keep /root/bash_history: there is nothing of that name in the image");
 }
 
@@ -373,7 +375,7 @@ fn a_rule_that_looks_nowhere_tells_nothing() {
     FileDisk::create_new(&path, 4 * MIB).unwrap().write_at(b"XFSB", 0).unwrap();
     let facts = Facts::of(&Image::open(&path, OpenOptions::default()).unwrap()).unwrap();
     let view = View::open(Arc::new(FileDisk::open(&path).unwrap())).unwrap();
-    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
+    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default(), monitor: silent() };
     let blind = Rule::must("blind", "", "", |_| Ok(Judgement::kept("all is well"))).of_disk();
     let (judgement, looked) = judge(&subject, blind.needs, &blind.check);
     let check = Check::new("", &blind, judgement, looked);
@@ -482,7 +484,7 @@ fn unused_space_is_read_once_for_both_of_its_rules() {
     let facts = Facts::of(&Image::open(disk.path(), OpenOptions::default()).unwrap()).unwrap();
     let counting = Arc::new(Counting(disk, AtomicU64::new(0)));
     let view = View::open(Arc::clone(&counting) as _).unwrap();
-    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default() };
+    let subject = Subject { facts: &facts, view: &view, expected: &Expected::default(), monitor: silent() };
     let (_, rules) = RULES.iter().find(|(group, _)| *group == "unused space").unwrap();
     let read = |rule: &Rule| {
         let before = counting.1.load(Ordering::Relaxed);
@@ -498,7 +500,7 @@ fn checks_of(bytes: &[u8], offset: u64) -> Report {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.raw");
     FileDisk::create_new(&path, 4 * MIB).unwrap().write_at(bytes, offset).unwrap();
-    audit(&path, Some(Format::Raw), Profile::Openstack, &Expected::default()).unwrap()
+    audit(&path, Some(Format::Raw), Profile::Openstack, &Expected::default(), silent()).unwrap()
 }
 
 #[test]

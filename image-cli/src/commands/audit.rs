@@ -80,10 +80,10 @@ impl Audited {
     }
 
     /// The report, judged by what the image must be free of.
-    pub(super) fn judged(&self, report: Report) -> Report {
+    pub(super) fn judged(&self, mut report: Report) -> Report {
         let strict = self.fail_on == FailOn::Recommendation;
-        let passed = report.passed && !(strict && report.count(Verdict::Recommendation) > 0);
-        Report { passed, ..report }
+        report.passed = report.passed && !(strict && report.count(Verdict::Recommendation) > 0);
+        report
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn ignored_rule(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let Audited { image, format, profile, .. } = &args.audited;
-    let report = audit::audit(image, *format, profile.0, &args.audited.expected())?;
+    let report = audit::audit(image, *format, profile.0, &args.audited.expected(), ui.monitor())?;
     let report = args.audited.judged(report);
     match args.json {
         true => ui.json(&as_json(&report)?)?,
@@ -192,6 +192,8 @@ fn check_lines(check: &Check, text: &mut String) {
         Verdict::Recommendation => "\x1b[33mrecommended\x1b[0m ",
         Verdict::NotChecked => "not checked ",
         Verdict::Ignored => "ignored     ",
+        // An engine that knows more than this program.
+        _ => "            ",
     };
     let words = match check.verdict {
         Verdict::Ok if check.evidence.is_empty() => check.requirement.to_owned(),

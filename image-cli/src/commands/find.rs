@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use goldimg::files::{Criteria, Owners, Record, SizeBound};
 use goldimg::size::Size;
@@ -206,15 +205,19 @@ fn moment(system: &System, text: &str) -> anyhow::Result<Time> {
         let found = inside::find(system, text.as_ref(), true)?;
         return Ok(found.node?.modified);
     }
+    moment_of(text)
+        .map_err(|why| anyhow::anyhow!("{why}"))
+        .hint(|| "write 2026-11-30, 2026-11-30T12:00:00Z, or a path in the image that begins with /")
+}
+
+/// When `text` is: a date, in UTC, or a moment (RFC 3339).
+pub(super) fn moment_of(text: &str) -> Result<Time, String> {
     let of_date = || -> Result<jiff::Timestamp, jiff::Error> {
         let date: jiff::civil::DateTime = text.parse()?;
         Ok(date.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
     };
-    let stamp: jiff::Timestamp = text
-        .parse()
-        .or_else(|_| of_date())
-        .with_context(|| format!("{text:?} is no time"))
-        .hint(|| "write 2026-11-30, 2026-11-30T12:00:00Z, or a path in the image that begins with /")?;
+    let stamp: jiff::Timestamp =
+        text.parse().or_else(|_| of_date()).map_err(|_| format!("{text:?} is no time"))?;
     let nanoseconds = stamp.as_nanosecond();
     Ok(Time {
         seconds: nanoseconds.div_euclid(1_000_000_000) as i64,

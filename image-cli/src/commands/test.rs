@@ -94,8 +94,9 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     crate::interrupt::listen()?;
     let (setups, properties) = setups(&args, ui)?;
     let obstacles = obstacles(&args, &setups, ui)?;
+    let format = args.format.as_deref().map(str::parse).transpose()?;
     let mut settings = Settings::new(args.image, std::env::vars_os().collect());
-    settings.format = args.format;
+    settings.format = format;
     settings.setups = setups;
     settings.obstacles = obstacles;
     settings.grow = args.grow.0;
@@ -171,7 +172,7 @@ fn obstacles(args: &Args, setups: &[Setup], ui: &Ui) -> Result<BTreeMap<Source, 
     let format = args.format.as_deref().map(str::parse).transpose()?;
     let Some(first_boot) = FirstBoot::of_file(&args.image, format)? else { return Ok(obstacles) };
     for source in setups.iter().map(|setup| setup.source) {
-        let Some(Finding { place, found, fix }) = datasource(source).and_then(|s| first_boot.obstacle(s))
+        let Some(Finding { place, found, fix, .. }) = datasource(source).and_then(|s| first_boot.obstacle(s))
         else {
             continue;
         };
@@ -192,7 +193,8 @@ fn datasource(source: Source) -> Option<&'static str> {
         Source::NoCloud => Some("NoCloud"),
         Source::Metadata => Some("OpenStack"),
         Source::ConfigDrive => Some("ConfigDrive"),
-        Source::Nothing => None,
+        // None, or one that is newer than this program.
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use goldimg::glance::{Cloud, Environment, Method, Outcome, Shown, Target, Visibility, Way, clouds};
+use goldimg::glance::{Cloud, Environment, Method, Outcome, Shown, Stores, Target, Visibility, Way, clouds};
 use goldimg::size::Size;
 use goldimg::upload::{self, Request};
 
@@ -142,13 +142,9 @@ struct WayArgs {
 }
 
 impl WayArgs {
-    fn to_way(&self) -> Way {
-        Way {
-            method: self.method.map(|choice| choice.0),
-            uri: self.uri.clone(),
-            stores: self.store.clone(),
-            all_stores: self.all_stores,
-        }
+    fn to_way(&self) -> goldimg::Result<Way> {
+        let stores = if self.all_stores { Stores::All } else { Stores::Named(self.store.clone()) };
+        Way::new(self.method.map(|choice| choice.0), self.uri.clone(), stores)
     }
 }
 
@@ -163,8 +159,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
-    let request = request(args);
-    request.way.check()?;
+    let request = request(args)?;
     let cloud = cloud(args, ui)?;
     if args.plan {
         return plan(args, &upload::plan(&request, cloud.as_ref(), ui.monitor())?, ui);
@@ -174,7 +169,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(args: &Args) -> Request {
+fn request(args: &Args) -> goldimg::Result<Request> {
     let mut request = Request::new(&args.image);
     request.name.clone_from(&args.name);
     request.version.clone_from(&args.image_version);
@@ -190,10 +185,11 @@ fn request(args: &Args) -> Request {
     request.inspect = !args.no_inspect;
     request.audit = args.audit == Audit::On;
     request.ignored = args.ignore.iter().cloned().collect();
-    request.way = args.way.to_way();
+    request.way = args.way.to_way()?;
     request.replace = args.replace.then_some(args.keep);
     request.deadline = Duration::from_secs(args.way.deadline);
-    request
+    request.variables = std::env::vars_os().collect();
+    Ok(request)
 }
 
 /// The cloud that is meant; a plan also does without one.

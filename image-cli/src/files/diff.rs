@@ -11,7 +11,7 @@ mod item;
 use std::cmp::Ordering;
 use std::iter::Peekable;
 
-use image_core::block::BlockRead;
+use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Node, NodeKind};
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ use item::{Item, Items};
 
 /// Content is compared in such pieces, in bytes.
 const PIECE: usize = 1 << 20;
+/// So much of a file is asked about at once, in bytes.
+const STRETCH: u64 = 1 << 30;
 
 /// What of files is compared besides what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,27 +206,49 @@ fn attributes(before: &Item<'_>, after: &Item<'_>, changes: &mut Changes) -> cra
     Ok(())
 }
 
-/// Whether two files of the same size have the same bytes.
+/// Whether two files of the same size have the same bytes. Where neither has anything stored, both are zeroes.
 fn same_content(
     one: &dyn BlockRead,
     other: &dyn BlockRead,
     cancel: &CancellationToken,
 ) -> crate::Result<bool> {
-    let size = one.size().min(other.size());
-    let len = size.min(PIECE as u64) as usize;
+    if one.size() != other.size() {
+        return Ok(false);
+    }
+    let len = one.size().min(PIECE as u64) as usize;
     let (mut bytes, mut others) = (vec![0; len], vec![0; len]);
     let mut at = 0_u64;
-    while at < size {
-        cancel.check()?;
-        let count = size.saturating_sub(at).min(PIECE as u64) as usize;
-        let own = bytes.get_mut(..count).unwrap_or_default();
-        let theirs = others.get_mut(..count).unwrap_or_default();
-        one.read_at(own, at)?;
-        other.read_at(theirs, at)?;
-        if own != theirs {
-            return Ok(false);
+    while at < one.size() {
+        let stretch = ByteRange::between(at, at.saturating_add(STRETCH).min(one.size()));
+        // What was compared for one need not be compared again for the other.
+        let mut done = at;
+        for range in stored(one, other, stretch)? {
+            let mut from = range.offset().max(done);
+            while from < range.end() {
+                cancel.check()?;
+                let count = range.end().saturating_sub(from).min(PIECE as u64) as usize;
+                let own = bytes.get_mut(..count).unwrap_or_default();
+                let theirs = others.get_mut(..count).unwrap_or_default();
+                one.read_at(own, from)?;
+                other.read_at(theirs, from)?;
+                if own != theirs {
+                    return Ok(false);
+                }
+                from = from.saturating_add(count as u64);
+            }
+            done = done.max(range.end());
         }
-        at = at.saturating_add(count as u64);
+        at = stretch.end();
     }
-    Ok(one.size() == other.size())
+    Ok(true)
+}
+
+/// Where one of the two has something stored, by offset.
+fn stored(one: &dyn BlockRead, other: &dyn BlockRead, stretch: ByteRange) -> crate::Result<Vec<ByteRange>> {
+    let (ours, theirs) = (one.extents(stretch)?, other.extents(stretch)?);
+    let is_data = |extent: &image_core::block::Extent| extent.kind == ExtentKind::Data;
+    let mut ranges: Vec<ByteRange> =
+        ours.iter().filter(is_data).chain(theirs.iter().filter(is_data)).map(|extent| extent.range).collect();
+    ranges.sort_unstable_by_key(|range| range.offset());
+    Ok(ranges)
 }

@@ -12,13 +12,12 @@
 
 mod files;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::http::Trust;
+use super::route::Route;
 use super::secret::Secret;
 use crate::error::{Advise, Context, bail, err};
 use crate::variables::Variables;
@@ -65,6 +64,7 @@ pub struct Cloud {
     /// Glance's address, instead of the catalog's.
     pub(crate) image_endpoint: Option<String>,
     pub(crate) trust: Trust,
+    pub(crate) route: Route,
 }
 
 /// How one proves who one is.
@@ -120,7 +120,7 @@ pub(crate) enum Scope {
 /// What the machine has to say: variables and folders. Made up in tests.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) variables: Variables,
     pub(crate) current_dir: PathBuf,
     pub(crate) home: Option<PathBuf>,
     /// `/etc/xdg/openstack` and `/etc/openstack`.
@@ -139,6 +139,7 @@ impl Cloud {
             interfaces: vec!["public".into()],
             image_endpoint: None,
             trust: Trust::default(),
+            route: Route::default(),
         }
     }
 }
@@ -147,10 +148,8 @@ impl Environment {
     /// What `variables` say, and files in the folders where clouds.yaml is looked for: `current_dir`, beneath `home`, and the
     /// system's.
     pub fn new(variables: &Variables, current_dir: PathBuf, home: Option<PathBuf>) -> Self {
-        let text =
-            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
         Self {
-            variables: variables.iter().filter_map(text).collect(),
+            variables: variables.clone(),
             current_dir,
             home,
             system_dirs: vec!["/etc/xdg/openstack".into(), "/etc/openstack".into()],
@@ -158,11 +157,12 @@ impl Environment {
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.text(name).filter(|value| !value.is_empty())
     }
 }
 
 /// A cloud, and what the user should know about how it was found.
+#[non_exhaustive]
 pub struct Found {
     /// The cloud.
     pub cloud: Cloud,
@@ -283,6 +283,7 @@ impl Reader<'_> {
                 .text("image_endpoint_override")
                 .map(|url| without_version(&url, IMAGE_VERSIONS)),
             trust: self.trust(),
+            route: Route::new(&self.environment.variables),
         })
     }
 

@@ -19,6 +19,7 @@ const PROJECT: &str = "00000000000000000000000000000000";
 
 /// A request, as it would be sent.
 #[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Shown {
     /// HTTP's.
     pub method: &'static str,

@@ -11,6 +11,7 @@ use ureq::{Agent, SendBody};
 
 use super::early_response::EarlyResponse;
 use super::exchange::{Answer, Exchange, HeaderText, Lost, Request, Stream};
+use super::route::Route;
 use crate::error::{Advise, Context, bail};
 
 /// A catalog or a page of 1000 images with long properties stays below.
@@ -44,15 +45,17 @@ impl Http {
     ///
     /// # Errors
     /// Where a certificate or key cannot be read.
-    pub(crate) fn new(trust: &Trust) -> crate::Result<Self> {
+    pub(crate) fn new(trust: &Trust, route: &Route) -> crate::Result<Self> {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .disable_verification(trust.insecure)
-            .root_certs(roots(trust)?)
+            .root_certs(roots(trust, route)?)
             .client_cert(client_cert(trust)?)
             .build();
         let config = Agent::config_builder()
             .tls_config(tls)
+            // Without this line it would be as the environment of this process says.
+            .proxy(route.proxy())
             .http_status_as_error(false)
             // A token must not follow a redirect to another host.
             .max_redirects(0)
@@ -146,14 +149,14 @@ fn is_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-fn roots(trust: &Trust) -> crate::Result<RootCerts> {
+fn roots(trust: &Trust, route: &Route) -> crate::Result<RootCerts> {
     if trust.insecure {
         return Ok(RootCerts::new_with_certs(&[]));
     }
     let Some(path) = &trust.ca_file else {
         // As requests and curl on a Debian machine do: what the administrator trusts.
-        let found = rustls_native_certs::load_native_certs();
-        let certs: Vec<_> = found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
+        let certs: Vec<_> =
+            route.certificates().iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
         return Ok(RootCerts::new_with_certs(&certs));
     };
     let certs: Vec<_> = pem_items(path)?

@@ -35,6 +35,7 @@ const PAGE_LIMIT: usize = 1000;
 /// An image's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Status {
     /// It has no data.
     Queued,
@@ -72,6 +73,7 @@ impl Status {
 /// Who sees an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Visibility {
     /// Everyone, in every list; an administrator's privilege by default
     Public,
@@ -97,6 +99,7 @@ impl Visibility {
 
 /// An image, as Glance describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Image {
     /// Its identifier.
     pub id: String,

@@ -210,6 +210,7 @@ fn distinct<'a>(endpoints: &[&'a Endpoint], what: impl Fn(&'a Endpoint) -> &'a s
 mod tests {
     use super::*;
     use crate::glance::http::Trust;
+    use crate::glance::route::Route;
 
     fn cloud() -> Cloud {
         Cloud {
@@ -224,6 +225,7 @@ mod tests {
             interfaces: vec!["public".into()],
             image_endpoint: None,
             trust: Trust::default(),
+            route: Route::default(),
         }
     }
 

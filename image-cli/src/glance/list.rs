@@ -22,7 +22,7 @@ pub struct Filter {
 /// # Errors
 /// If the cloud does not answer, or refuses.
 pub fn images(cloud: &Cloud, filter: &Filter, monitor: Monitor<'_>) -> crate::Result<Vec<Image>> {
-    let http = Http::new(&cloud.trust)?;
+    let http = Http::new(&cloud.trust, &cloud.route)?;
     let session = Session::open(&http, cloud, monitor.cancel())?;
     let project = session.project().map(|project| project.id);
     let mut filters: Vec<(&str, &str)> = Vec::new();

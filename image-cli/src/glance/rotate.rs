@@ -33,7 +33,9 @@ pub struct Rotated {
 
 /// An older image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Older {
+    /// Its identifier, which stays.
     pub id: String,
     /// Its name now.
     pub name: String,

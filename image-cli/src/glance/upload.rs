@@ -18,15 +18,16 @@ use std::time::Duration;
 
 use image_core::digest::{Algorithm, Hasher};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::exchange::{Answer, Stream};
 use super::image_api::{
-    BUILD_ID, Change, Creation, Image, NAME, NewImage, Offer, Status, Visibility, expect_success,
+    BUILD_ID, Change, Creation, Image, NAME, NewImage, Status, Visibility, expect_success,
 };
 use super::payload::{self, Digests, Measured, Payload, digests_of};
 use super::rotate::{self, Rotated};
 use super::session::Session;
+use super::way::{Method, Way};
 use crate::error::{Advise, Context, bail, err};
 use crate::monitor::Monitor;
 
@@ -37,31 +38,6 @@ const ATTEMPTS: u32 = 4;
 const IDENTIFIERS: u32 = 16;
 /// The pause before the second attempt; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How the bytes get to the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Straight into a store (PUT)
-    Direct,
-    /// Staged first, then imported, as the cloud's operator may demand
-    GlanceDirect,
-    /// The cloud fetches it from --uri itself
-    WebDownload,
-}
-
-/// The way that is asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Way {
-    /// How, if not as suits the rest.
-    pub method: Option<Method>,
-    /// Where the cloud itself fetches the image.
-    pub uri: Option<String>,
-    /// The stores it goes to, if not the cloud's usual one.
-    pub stores: Vec<String>,
-    /// Whether it goes into every store.
-    pub all_stores: bool,
-}
 
 /// What is to be uploaded, and how.
 pub(crate) struct Job<'a> {
@@ -85,6 +61,7 @@ pub(crate) struct Job<'a> {
 
 /// What became of it.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The image as Glance describes it now.
     pub image: Image,
@@ -310,7 +287,7 @@ impl Upload<'_> {
     fn send(&self, id: &str, method: Method) -> crate::Result<Sent> {
         let mut request =
             self.session.data_request(id, if method == Method::Direct { "/file" } else { "/stage" })?;
-        if let (Method::Direct, Some(store)) = (method, self.job.way.stores.first()) {
+        if let (Method::Direct, Some(store)) = (method, self.job.way.named_stores().first()) {
             request = request.header("X-Image-Meta-Store", store);
         }
         let len = self.job.payload.len();
@@ -492,98 +469,5 @@ impl Job<'_> {
     fn temporary_stem(&self) -> String {
         let name: String = self.image.name.chars().take(220).collect();
         format!("{name} (being uploaded ")
-    }
-}
-
-impl Way {
-    /// The method that was asked for, or the simplest one.
-    fn chosen(&self) -> Method {
-        self.method.unwrap_or(if self.uri.is_some() {
-            Method::WebDownload
-        } else if self.several() {
-            Method::GlanceDirect
-        } else {
-            Method::Direct
-        })
-    }
-
-    fn several(&self) -> bool {
-        self.all_stores || self.stores.len() > 1
-    }
-
-    /// Fails where no cloud could do it.
-    ///
-    /// # Errors
-    /// Where what is asked for does not go together: wrong usage.
-    pub fn check(&self) -> crate::Result<()> {
-        let (wrong, hint) = match (self.chosen(), &self.uri) {
-            (Method::WebDownload, None) => {
-                ("web-download needs the address that the cloud fetches the image from", "give it with --uri")
-            }
-            (Method::Direct | Method::GlanceDirect, Some(_)) => (
-                "an address is of use only where the cloud fetches the image",
-                "--method web-download does that",
-            ),
-            (Method::Direct, None) if self.several() => {
-                ("a direct upload goes to one store", "--method glance-direct reaches several")
-            }
-            _ => return Ok(()),
-        };
-        Err(crate::Error::failed(wrong)).hint(|| hint).invalid()
-    }
-
-    /// The method to be used in a cloud that offers this.
-    ///
-    /// # Errors
-    /// Where it offers something else.
-    pub(crate) fn method_for(&self, offer: &Offer) -> crate::Result<Method> {
-        let chosen = self.chosen();
-        let offers = |method: &str| offer.import_methods.iter().any(|offered| offered == method);
-        if let Some(needed) = chosen.import_name().filter(|needed| !offers(needed)) {
-            return Err(err!("this cloud does not offer {needed}")).hint(
-                || match &offer.import_methods[..] {
-                    [] => "it offers: direct".to_owned(),
-                    methods => format!("it offers: direct, {}", methods.join(", ")),
-                },
-            );
-        }
-        for store in &self.stores {
-            if !offer.stores.contains(store) {
-                return Err(err!("this cloud has no store {store:?}")).hint(|| match &offer.stores[..] {
-                    [] => "it tells of no stores: leave --store out".to_owned(),
-                    stores => format!("its stores are: {}", stores.join(", ")),
-                });
-            }
-        }
-        Ok(chosen)
-    }
-
-    /// What the cloud is told to import.
-    fn import(&self, method: Method) -> Value {
-        let mut how = json!({ "name": method.import_name() });
-        if let Some(uri) = &self.uri {
-            how["uri"] = json!(uri);
-        }
-        let mut body = json!({ "method": how });
-        if self.all_stores {
-            body["all_stores"] = json!(true);
-        } else if !self.stores.is_empty() {
-            body["stores"] = json!(self.stores);
-        }
-        if self.several() {
-            body["all_stores_must_succeed"] = json!(true);
-        }
-        body
-    }
-}
-
-impl Method {
-    /// Glance's name of it, where it is an import.
-    fn import_name(self) -> Option<&'static str> {
-        match self {
-            Self::Direct => None,
-            Self::GlanceDirect => Some("glance-direct"),
-            Self::WebDownload => Some("web-download"),
-        }
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use image_core::fs::NewFile;
 
 use super::bootcode::{BiosCode, BootFiles};
-use super::distribution::PackageSet;
+use super::distribution::{Facts, PackageSet, SIGNED, SignedFile};
 use super::identity::{Identity, Purpose};
 use super::recipe::{Distribution, Firmware, Recipe};
 use super::shell::quoted;
@@ -57,7 +57,7 @@ pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crat
 /// # Errors
 /// If a package that booting needs is missing, or one of its programs fails.
 pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crate::Result<BootFiles> {
-    make_initrds(tree)?;
+    make_initrds(tree, recipe.base.distribution.facts())?;
     let root = identity.uuid(Purpose::RootFilesystem).to_string();
     tree.make_dir(GRUB)?;
     tree.run("grub-editenv", &["/boot/grub/grubenv", "create"])?;
@@ -115,19 +115,20 @@ fn settings(recipe: &Recipe) -> String {
 }
 
 /// The versions of the kernels in `/boot`.
-fn kernels(tree: &Tree) -> crate::Result<Vec<String>> {
+fn kernels(tree: &Tree, facts: &Facts) -> crate::Result<Vec<String>> {
     let names = tree.list("/boot")?;
     let versions = names.iter().filter_map(|name| name.to_str()?.strip_prefix("vmlinuz-")).map(String::from);
     let versions: Vec<String> = versions.collect();
     if versions.is_empty() {
-        return Err(err!("there is no kernel in the image: /boot has no vmlinuz-…"))
-            .hint(|| "name the kernel's package in the recipe: boot.kernel = \"linux-image-amd64\"");
+        return Err(err!("there is no kernel in the image: /boot has no vmlinuz-…")).hint(|| {
+            format!("name the kernel's package in the recipe: boot.kernel = \"{}\"", facts.usual_kernel)
+        });
     }
     Ok(versions)
 }
 
-fn make_initrds(tree: &Tree) -> crate::Result<()> {
-    for version in kernels(tree)? {
+fn make_initrds(tree: &Tree, facts: &Facts) -> crate::Result<()> {
+    for version in kernels(tree, facts)? {
         if !tree.exists(format!("/boot/initrd.img-{version}")) {
             tree.run("update-initramfs", &["-c", "-k", &version])?;
         }
@@ -254,25 +255,14 @@ fn copy(from: &PathBuf, to: &PathBuf) -> crate::Result<()> {
 /// The EFI system partition: the firmware's default path has the shim, which starts the GRUB beside it, which looks
 /// for its menu in the distribution's folder. No fallback program: it would reboot to write boot entries.
 fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Result<Vec<NewFile>> {
-    let vendor = distribution.facts().efi_folder;
-    let signed = [
-        ("EFI/BOOT/BOOTX64.EFI", "/usr/lib/shim/shimx64.efi.signed", "shim-signed"),
-        (
-            "EFI/BOOT/grubx64.efi",
-            "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
-            "grub-efi-amd64-signed",
-        ),
-        ("EFI/BOOT/mmx64.efi", "/usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
-    ];
+    let facts = distribution.facts();
+    let vendor = facts.efi_folder;
     let mut files = Vec::new();
-    for (path, from, package) in signed {
-        // Ubuntu's shim is signed together with its helper, which keeps its plain name.
-        let plain = from.trim_end_matches(".signed");
-        let from = if tree.path(from)?.exists() { from } else { plain };
+    for SignedFile { esp, path, package } in SIGNED.into_iter().chain([facts.key_manager]) {
         let content = tree
-            .read(from)
+            .read(path)
             .hint(|| format!("the package {package} has it: is it removed by a step of the recipe?"))?;
-        files.push(NewFile { path: path.into(), content });
+        files.push(NewFile { path: esp.into(), content });
     }
     let menu = format!("search.fs_uuid {root} root\nset prefix=($root){GRUB}\nconfigfile $prefix/grub.cfg\n");
     files.push(NewFile { path: format!("EFI/{vendor}/grub.cfg"), content: menu.into() });

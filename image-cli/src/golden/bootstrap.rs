@@ -3,7 +3,7 @@
 //! ```text
 //! fetch()    this machine's apt, led by mmdebstrap ─► all packages, in the cache's folder
 //!              files beside the recipe (local)     └► the essential ones unpacked: a tree with dpkg and apt in it
-//!              further archives and their keys (further)
+//!              further archives and their keys (further_archives)
 //! install()  the tree's own dpkg and apt, in a sandbox ─► the essential packages, debconf's answers, then all others at once
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! the end of all steps instead of one for each package that asks, packages kept from other builds.
 
 pub(crate) mod cache;
-pub(crate) mod further;
+pub(crate) mod further_archives;
 pub(crate) mod local;
 pub(crate) mod sources;
 
@@ -33,7 +33,7 @@ use super::{bootloader, cloud_init};
 use crate::error::{Advise, Context, ErrorKind, err};
 use crate::variables::Variables;
 use cache::PackageCache;
-use further::Further;
+use further_archives::FurtherArchives;
 use sources::Archive;
 
 /// Where answers to packages' questions are while they are told.
@@ -132,7 +132,7 @@ pub(crate) fn fetch(
     recipe: &Recipe,
     tree: &Tree,
     cache: &PackageCache,
-    further: &Further,
+    further: &FurtherArchives,
     aside: &Path,
     variables: &Variables,
 ) -> crate::Result<Fetched> {
@@ -337,7 +337,7 @@ pub(crate) fn settings_of(dump: &str) -> impl Iterator<Item = String> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &Further) -> crate::Result<()> {
+pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &FurtherArchives) -> crate::Result<()> {
     let base = &recipe.base;
     let file = "/etc/apt/sources.list";
     let text = tree.text(file)?.unwrap_or_default();
@@ -389,7 +389,7 @@ mod tests {
         tree.write("/etc/apt/sources.list", build.join("\n\n"), 0o644).unwrap();
         tree.write("/etc/cloud/cloud.cfg", CLOUD_CFG, 0o644).unwrap();
         tree.write(APT_CONF, "", 0o644).unwrap();
-        let further = Further::of(&recipe.base, tree.root()).unwrap();
+        let further = FurtherArchives::of(&recipe.base, tree.root()).unwrap();
         point_to_archive(&recipe, &tree, &further).unwrap();
         let text = tree.text("/etc/apt/sources.list").unwrap().unwrap();
         assert!(text.contains(" http://mirror.example/debian bookworm main\n"), "{text}");

@@ -47,7 +47,7 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     tell_losses(&copies::check(loaded, monitor.cancel())?, monitor);
     programs::require(stages::PROGRAMS, &request.variables.path())?;
     bootstrap::check(&loaded.recipe.base)?;
-    namespace::probe()?;
+    namespace::probe(&request.variables.path())?;
     consult(loaded, &request.cache, &request.variables, monitor)?;
     fs::create_dir_all(&request.output)
         .with_context(|| format!("making the output folder {}", request.output.display()))?;

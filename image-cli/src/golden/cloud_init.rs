@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::distribution::PackageSet;
+use super::distribution::{DEFAULT_TIME_SERVICE, PackageSet, TIME_SERVICES};
 use super::recipe::{Base, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Advise, Context, err};
@@ -59,11 +59,6 @@ const SSHD: &str = "\
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 ";
-
-/// Packages that keep the time. They conflict with each other: a system has one (Debian's virtual `time-daemon`).
-const TIME_SERVICES: [&str; 6] = ["chrony", "ntp", "ntpd-rs", "ntpsec", "openntpd", DEFAULT_TIME_SERVICE];
-/// Small, and part of systemd; it takes DHCP's servers where they are named.
-const DEFAULT_TIME_SERVICE: &str = "systemd-timesyncd";
 
 /// Where a fragment is while it is judged.
 const JUDGED: &str = "/run/goldimg/judged.cfg";
@@ -125,8 +120,9 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
     tree.write("/etc/systemd/network/90-goldimg-dhcp.network", NETWORK, 0o644)?;
     let drop_in = "/etc/systemd/system/systemd-networkd-wait-online.service.d/goldimg.conf";
     tree.write(drop_in, WAIT_ONLINE, 0o644)?;
-    if !tree.exists("/etc/default/locale") {
-        tree.write("/etc/default/locale", "LANG=C.UTF-8\n", 0o644)?;
+    let locale = recipe.base.distribution.facts().locale_file;
+    if !tree.exists(locale) {
+        tree.write(locale, "LANG=C.UTF-8\n", 0o644)?;
     }
     if !tree.exists("/etc/hosts") {
         tree.write("/etc/hosts", HOSTS, 0o644)?;
@@ -157,8 +153,8 @@ pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate
 
 /// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
 fn own(recipe: &Recipe) -> crate::Result<String> {
-    let distribution = recipe.base.distribution.name();
-    let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
+    let facts = recipe.base.distribution.facts();
+    let user = recipe.cloud_init.default_user.as_deref().unwrap_or(facts.name);
     let config = json!({
         "datasource_list": recipe.cloud_init.datasources,
         "disable_root": true,
@@ -170,11 +166,11 @@ fn own(recipe: &Recipe) -> crate::Result<String> {
                 "name": user,
                 "gecos": user,
                 "lock_passwd": true,
-                "groups": ["adm", "sudo"],
+                "groups": facts.admin_groups,
                 "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
                 "shell": "/bin/bash",
             },
-            "network": { "renderers": [recipe.base.distribution.facts().network_renderer] },
+            "network": { "renderers": [facts.network_renderer] },
         },
     });
     let text = serde_json::to_string_pretty(&config).context("writing cloud-init's configuration")?;

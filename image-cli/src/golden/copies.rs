@@ -11,7 +11,7 @@ use super::load::Loaded;
 use super::recipe::{Copy, Step};
 use super::source::attributes::{self, Topic};
 use super::source::{Entry, Kind, Source, shown};
-use super::steps::copy::meeting::HINT_FOR_SPECIAL;
+use super::steps::copy::conflicts::HINT_FOR_SPECIAL;
 use super::steps::copy::permissions::{file_mode, folder_mode};
 use super::steps::copy::preserves;
 use crate::error::{Advise, Context, err};
@@ -29,6 +29,7 @@ const OTHERS: u32 = 0o077;
 /// What a copy would put into the image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Copies {
     /// Which step, from 1.
     pub step: usize,
@@ -51,6 +52,7 @@ pub struct Copies {
 /// Something remarkable about some of what is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Remark {
     pub(crate) about: About,
     /// In a few words.
@@ -77,6 +79,7 @@ impl Remark {
 /// What a remark is about, in the order of their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum About {
     /// It is neither a file nor a folder nor a link: the build would refuse it.
     Special,

@@ -44,6 +44,36 @@ const PACKAGES: &[Package] = &[
     Package::new(PackageSet::FirstBoot, "sudo"),
 ];
 
+/// Packages that keep the time. They conflict with each other: a system has one (Debian's virtual `time-daemon`).
+pub(crate) const TIME_SERVICES: [&str; 6] =
+    ["chrony", "ntp", "ntpd-rs", "ntpsec", "openntpd", DEFAULT_TIME_SERVICE];
+/// Small, and part of systemd; it takes DHCP's servers where they are named.
+pub(crate) const DEFAULT_TIME_SERVICE: &str = "systemd-timesyncd";
+
+/// What a UEFI starts, where it is in an image of any distribution; the last part of the chain is each one's own.
+pub(crate) const SIGNED: [SignedFile; 2] = [
+    SignedFile {
+        esp: "EFI/BOOT/BOOTX64.EFI",
+        path: "/usr/lib/shim/shimx64.efi.signed",
+        package: "shim-signed",
+    },
+    SignedFile {
+        esp: "EFI/BOOT/grubx64.efi",
+        path: "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+        package: "grub-efi-amd64-signed",
+    },
+];
+
+/// A program that a UEFI checks before it starts it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignedFile {
+    /// Its path in the EFI system partition.
+    pub(crate) esp: &'static str,
+    /// Where its package has it.
+    pub(crate) path: &'static str,
+    pub(crate) package: &'static str,
+}
+
 /// What is known of a distribution.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -63,10 +93,18 @@ pub(crate) struct Facts {
     pub(crate) keyring_package: &'static str,
     /// The folder of the EFI system partition in which its GRUB looks for the menu.
     pub(crate) efi_folder: &'static str,
+    /// What the shim starts to enroll keys.
+    pub(crate) key_manager: SignedFile,
+    /// The groups of a user who administers the machine.
+    pub(crate) admin_groups: &'static [&'static str],
+    /// Where the locale of the whole system is set.
+    pub(crate) locale_file: &'static str,
     /// What cloud-init writes the network's configuration for.
     pub(crate) network_renderer: &'static str,
     /// The kernel for virtual machines.
     pub(crate) kernel: &'static str,
+    /// The kernel for any machine.
+    pub(crate) usual_kernel: &'static str,
     /// What is installed besides [`PACKAGES`].
     pub(crate) packages: &'static [Package],
     /// Its releases, in their order.

@@ -12,7 +12,7 @@ use signal_hook::flag;
 use super::environment::{self, Caller};
 use super::log::Log;
 use super::no_space::{self, Place, What};
-use super::order::{GRACE, Order, Teller, Told};
+use super::order::{GRACE, Message, Order, SocketReporter};
 use super::request::{log_path, places};
 use super::secrets::redact::Redactor;
 use super::stages;
@@ -31,12 +31,13 @@ pub(crate) fn run() -> ExitCode {
     let settled = environment::settle();
     let Ok(socket) = reexec::standard_socket() else { return ExitCode::FAILURE };
     let Ok(orders) = socket.try_clone() else { return ExitCode::FAILURE };
-    let (teller, cancel) = (Teller::new(socket), CancellationToken::new());
-    let told = match settled.and_then(|caller| follow(&orders, caller, Monitor::new(&teller, &cancel))) {
-        Ok(files) => Told::Built(files),
-        Err(error) => Told::Failed(Record::from(&error)),
+    let (reporter, cancel) = (SocketReporter::new(socket), CancellationToken::new());
+    let last_word = match settled.and_then(|caller| follow(&orders, caller, Monitor::new(&reporter, &cancel)))
+    {
+        Ok(files) => Message::Built(files),
+        Err(error) => Message::Failed(Record::from(&error)),
     };
-    teller.tell(&told);
+    reporter.send(&last_word);
     ExitCode::SUCCESS
 }
 

@@ -56,6 +56,7 @@ pub struct Loaded {
 }
 
 /// A recipe that was looked at, right or wrong.
+#[non_exhaustive]
 pub struct Examined {
     /// Its file.
     pub path: PathBuf,

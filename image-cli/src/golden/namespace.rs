@@ -15,6 +15,7 @@
 //! Killing any of these processes ends all others: `unshare --kill-child` ends inner, inner's end ends all processes of
 //! its namespace (pid_namespaces(7)), and outer's end closes the socket.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use super::environment;
 use super::epoch;
-use super::order::{GRACE, Order, Told};
+use super::order::{GRACE, Message, Order};
 use crate::error::{Advise, Context, ErrorKind, err};
 use crate::monitor::Monitor;
 use crate::reexec;
@@ -56,17 +57,18 @@ fn unshare(what: &[&str]) -> Command {
 /// The options of a build's namespaces.
 const ALL: [&str; 5] = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"];
 
-/// Makes sure that namespaces can be made here.
+/// Makes sure that namespaces can be made here, by a program in the folders of `path`.
 ///
 /// # Errors
 /// If not, with the remedy.
-pub(crate) fn probe() -> crate::Result<()> {
+pub(crate) fn probe(path: &OsStr) -> crate::Result<()> {
     if !is_root() {
         subordinate_ids("/etc/subuid", rustix::process::getuid().as_raw())?;
         subordinate_ids("/etc/subgid", rustix::process::getuid().as_raw())?;
     }
     let output = unshare(&ALL)
         .arg("true")
+        .env("PATH", path)
         .stdin(Stdio::null())
         .output()
         .context("starting unshare")
@@ -210,9 +212,9 @@ fn listen(
             // What was said before the end has been read by now.
             Ok(0) => break,
             Ok(_) => {
-                let told: Option<Told> = serde_json::from_slice(&line).ok();
+                let message: Option<Message> = serde_json::from_slice(&line).ok();
                 line.clear();
-                last_word = told.and_then(|told| told.tell(monitor.reporter())).or(last_word);
+                last_word = message.and_then(|message| message.deliver(monitor.reporter())).or(last_word);
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 // A program that inner left behind may hold the socket: nothing was said in all this time.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! outer ── Order ────────────────────► inner      one line; its end of the socket, for whatever reason, asks inner to stop
-//!       ◄─ Told::StageBegun … Told::Built │ Failed ─
+//!       ◄─ Message::StageBegun … Message::Built │ Failed ─
 //! ```
 
 use std::io::{BufRead, BufReader, Write};
@@ -151,9 +151,9 @@ impl Order {
     }
 }
 
-/// What inner tells.
+/// What inner tells: an event, as its own process has it, or the last word.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Told {
+pub(super) enum Message {
     StageBegun(String),
     StageWaiting {
         stage: String,
@@ -189,7 +189,7 @@ pub(super) enum Told {
     Failed(Record),
 }
 
-impl Told {
+impl Message {
     /// What is told of `event`; nothing of one that is not known here.
     fn of(event: &Event<'_>) -> Option<Self> {
         let text = |text: &str| text.to_owned();
@@ -215,7 +215,7 @@ impl Told {
     }
 
     /// Tells `reporter`, and answers with what is not for it: the last word.
-    pub(super) fn tell(self, reporter: &dyn Reporter) -> Option<crate::Result<Vec<PathBuf>>> {
+    pub(super) fn deliver(self, reporter: &dyn Reporter) -> Option<crate::Result<Vec<PathBuf>>> {
         match &self {
             Self::StageBegun(stage) => reporter.report(&Event::StageBegun { stage }),
             Self::StageWaiting { stage, what, spent, limit } => {
@@ -249,9 +249,9 @@ impl Told {
 /// Bytes that are counted between two lines about them, at least.
 const STEP: u64 = 1 << 20;
 
-/// Tells outer.
+/// A reporter in inner: what it hears goes to outer.
 #[derive(Debug)]
-pub(super) struct Teller(Mutex<State>);
+pub(super) struct SocketReporter(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -260,17 +260,17 @@ struct State {
     told: u64,
 }
 
-impl Teller {
+impl SocketReporter {
     pub(super) fn new(socket: UnixStream) -> Self {
         Self(Mutex::new(State { socket, told: 0 }))
     }
 
     /// Tells outer; one that is gone hears nothing, and inner is asked to stop then anyway.
-    pub(super) fn tell(&self, told: &Told) {
+    pub(super) fn send(&self, message: &Message) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match told {
-            Told::BytesBegun { .. } => state.told = 0,
-            Told::BytesDone { done, total, .. } => {
+        match message {
+            Message::BytesBegun { .. } => state.told = 0,
+            Message::BytesDone { done, total, .. } => {
                 if done.saturating_sub(state.told) < STEP && done < total {
                     return;
                 }
@@ -278,17 +278,17 @@ impl Teller {
             }
             _ => {}
         }
-        if let Ok(mut line) = serde_json::to_vec(told) {
+        if let Ok(mut line) = serde_json::to_vec(message) {
             line.push(b'\n');
             let _ = state.socket.write_all(&line);
         }
     }
 }
 
-impl Reporter for Teller {
+impl Reporter for SocketReporter {
     fn report(&self, event: &Event<'_>) {
-        if let Some(told) = Told::of(event) {
-            self.tell(&told);
+        if let Some(message) = Message::of(event) {
+            self.send(&message);
         }
     }
 }
@@ -302,8 +302,7 @@ mod tests {
     use crate::error::{Error, ErrorKind};
     use crate::golden::recipe::{Distribution, Uri};
     use crate::mistake::Severity;
-    use crate::monitor::tests::Recorder;
-    use crate::monitor::{CancellationToken, Monitor, silent};
+    use crate::monitor::{CancellationToken, Monitor, Recorder, silent};
 
     #[test]
     fn an_order_arrives_with_all_that_a_build_needs_and_no_more() {
@@ -370,20 +369,20 @@ mod tests {
         let (direct, through) = (Recorder::default(), Recorder::default());
         tell(Monitor::new(&direct, &cancel));
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let teller = Teller::new(theirs);
-        tell(Monitor::new(&teller, &cancel));
-        teller.tell(&Told::Failed(Record::from(&Error::cancelled().context("building"))));
-        drop(teller);
+        let sender = SocketReporter::new(theirs);
+        tell(Monitor::new(&sender, &cancel));
+        sender.send(&Message::Failed(Record::from(&Error::cancelled().context("building"))));
+        drop(sender);
         let mut last = None;
         for line in BufReader::new(ours).lines() {
-            let told: Told = serde_json::from_str(&line.unwrap()).unwrap();
-            last = told.tell(&through);
+            let message: Message = serde_json::from_str(&line.unwrap()).unwrap();
+            last = message.deliver(&through);
         }
         let error = last.unwrap().unwrap_err();
         assert_eq!(
             (error.kind(), format!("{error:#}").as_str()),
             (ErrorKind::Cancelled, "building: stopped on request")
         );
-        assert_eq!(through.0.into_inner().unwrap(), direct.0.into_inner().unwrap());
+        assert_eq!(through.told(), direct.told());
     }
 }

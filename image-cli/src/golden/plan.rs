@@ -16,6 +16,7 @@ use crate::monitor::CancellationToken;
 /// What would be done.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Plan<'a> {
     /// What the names of all outputs begin with.
     pub name: String,
@@ -44,6 +45,7 @@ pub struct Plan<'a> {
 /// A further archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Archive {
     /// Its address; none for the base's.
     pub uri: Option<String>,
@@ -58,6 +60,7 @@ pub struct Archive {
 /// A partition to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Partition {
     /// Its number in the table.
     pub number: u32,

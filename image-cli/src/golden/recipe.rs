@@ -4,6 +4,7 @@
 //! Keys are written in kebab case. Paths are relative to the recipe's folder. The attributes say what a recipe may
 //! hold, for the JSON Schema (`schema.rs`).
 
+mod output;
 pub(crate) mod schema;
 pub(crate) mod uri;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::output::{Compression, Output, OutputFormat};
 pub use self::uri::Uri;
 use super::distribution::{DEBIAN, Facts, UBUNTU};
 use crate::size::Size;
@@ -195,6 +197,7 @@ impl Base {
 /// Whose packages a base is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Distribution {
     /// Debian.
     Debian,
@@ -232,6 +235,7 @@ pub struct Build {
 
 /// What a step may reach over the network. Never: what listens on the building machine alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
+#[non_exhaustive]
 pub enum Access {
     /// Everything that this machine reaches.
     #[default]
@@ -282,6 +286,7 @@ impl<'de> Deserialize<'de> for Access {
 /// One change to the tree. In a recipe: a table with exactly one of these keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Step {
     /// Packages to install, without recommended ones: names, or files beside the recipe (`./name.deb`).
     Install(#[schemars(schema_with = "schema::some_installable")] Vec<String>),
@@ -334,6 +339,7 @@ impl Copy {
 /// What a copy can keep, in the words of cp(1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Preserve {
     /// Permission bits, set-user-ID and its kin, and access control lists.
     Mode,
@@ -454,6 +460,7 @@ impl Default for Boot {
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Firmware {
     /// A PC BIOS.
     Bios,
@@ -486,6 +493,7 @@ impl Default for Disk {
 /// How large the disk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DiskSize {
     /// As small as its content and the free space allow.
     Fit,
@@ -514,61 +522,6 @@ pub struct OpenStack {
     /// Image properties, besides those that suit the image by themselves: name → value; `""` takes one of those away.
     #[schemars(schema_with = "schema::properties")]
     pub properties: BTreeMap<String, String>,
-}
-
-/// What is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields, default, extend("allOf" = schema::levels()))]
-pub struct Output {
-    /// The images.
-    #[schemars(schema_with = "schema::formats")]
-    pub formats: Vec<OutputFormat>,
-    /// How a qcow2's clusters are packed.
-    pub compression: Compression,
-    /// How hard, from 1 (fast) to 9 (small) for deflate, to 19 for zstd; default: the codec's own.
-    #[schemars(with = "u8", range(min = 1, max = 19))]
-    pub level: Option<u8>,
-    /// A qcow2's cluster size: a power of two from 512 to 2 MiB.
-    #[schemars(schema_with = "schema::cluster_size")]
-    pub cluster_size: Size,
-    /// The memory an instance needs, in MiB.
-    #[schemars(range(max = 16777216))]
-    pub min_ram_mib: u32,
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Self {
-            formats: vec![OutputFormat::Qcow2],
-            compression: Compression::Deflate,
-            level: None,
-            cluster_size: Size(64 << 10),
-            min_ram_mib: 512,
-        }
-    }
-}
-
-/// A format that a build writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OutputFormat {
-    /// qcow2.
-    Qcow2,
-    /// Raw, sparse.
-    Raw,
-}
-
-/// How a qcow2's clusters are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// With deflate, which every reader knows.
-    Deflate,
-    /// With zstd: faster; QEMU reads it from 5.1 on.
-    Zstd,
 }
 
 /// A recipe with all defaults, for tests.

@@ -18,7 +18,7 @@
 //!
 //! The end of process 1 is the end of all that a program left running (pid_namespaces(7)).
 
-pub mod init;
+pub(crate) mod init;
 mod masks;
 mod privileges;
 mod restrict;

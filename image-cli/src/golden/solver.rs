@@ -19,7 +19,7 @@ use std::path::Path;
 use self::apt_output::{Refusal, refusals};
 use self::root::Root;
 use super::bootstrap::sources::Archive;
-use super::bootstrap::{self, further::Further};
+use super::bootstrap::{self, further_archives::FurtherArchives};
 use super::disk::room;
 use super::load::{Loaded, Remark, Role};
 use super::recipe::{Base, Recipe, Step};
@@ -48,6 +48,7 @@ pub(crate) struct Answer {
 /// All packages that would be installed, by the recipe and for others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct Total {
     /// How many.
     pub packages: usize,
@@ -75,7 +76,7 @@ pub(crate) fn ask(
     if !Path::new(keys).exists() {
         return Ok(Outcome::Unasked(format!("the keys of the archive, {keys}, are not installed")));
     }
-    let further = Further::of(base, &loaded.folder)?;
+    let further = FurtherArchives::of(base, &loaded.folder)?;
     let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further, variables, cancel)
         .and_then(|root| answer(loaded, &root));
     cancel.check()?;

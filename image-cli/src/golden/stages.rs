@@ -14,7 +14,7 @@ use image_core::format::Format;
 use rustix::mount::{MountFlags, mount};
 
 use super::bootstrap::cache::PackageCache;
-use super::bootstrap::further::Further;
+use super::bootstrap::further_archives::FurtherArchives;
 use super::disk::room::{self, When};
 use super::environment::Caller;
 use super::identity::Identity;
@@ -121,7 +121,7 @@ pub(super) fn run(build: &Build<'_>) -> crate::Result<Vec<PathBuf>> {
     let cache =
         PackageCache::open(&build.request.cache, build.work.directory.join("packages"), &recipe.base)?;
 
-    let further = Further::of(&recipe.base, &build.loaded.folder)?;
+    let further = FurtherArchives::of(&recipe.base, &build.loaded.folder)?;
     bootstrap::local::gather(recipe, &build.loaded.folder, &cache)?;
     let session = build.stage(&Stage::Base, || {
         let fetched = bootstrap::fetch(recipe, &tree, &cache, &further, &build.work.directory, variables)?;

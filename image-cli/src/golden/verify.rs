@@ -37,7 +37,7 @@ pub(crate) fn verify(
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let expected = Expected { build_host: Some(host), ..expected(recipe, asked_for) };
-    let report = audit::audit(path, Some(format), Profile::Openstack, &expected)
+    let report = audit::audit(path, Some(format), Profile::Openstack, &expected, monitor.unheard())
         .context("looking into the finished image")?;
     if let Some(text) = told(&report, Profile::Openstack) {
         monitor.warning(&format!("for OpenStack, the image lacks{text}"));

@@ -2,11 +2,11 @@
 
 /// What was found about a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Whether Glance or Nova would refuse it.
-    pub fatal: bool,
+    pub(crate) fatal: bool,
     /// What, and why.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Glance or Nova would refuse it.

@@ -5,6 +5,7 @@ use crate::error::{Advise, err};
 
 /// One of the things that sealing does.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Operation {
     /// A word for lists.
     pub name: &'static str,

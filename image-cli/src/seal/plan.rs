@@ -25,6 +25,7 @@ const RESOLV_LIMIT: u64 = 1 << 20;
 
 /// One change to a filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// A file, link or device goes.
     Remove(PathBuf),
@@ -80,6 +81,7 @@ impl fmt::Display for Change {
 
 /// All changes, in their order.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Plan {
     /// What would be changed, in its order.
     pub changes: Vec<Change>,

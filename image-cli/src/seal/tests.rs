@@ -46,7 +46,8 @@ fn whatever_is_said_to_be_repaired_by_sealing_is() {
         change(tree.path());
         let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
         let request = request(disk.path());
-        let before = audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+        let before =
+            audit::audit(disk.path(), request.format, request.profile, &request.expected, silent()).unwrap();
         let broken = repairable(&before);
         if broken.is_empty() {
             continue;
@@ -134,7 +135,8 @@ fn a_random_seed_goes_from_the_efi_system_partition() {
         make_fat(&Window::new(disk, place).unwrap(), &options, &[seed, other]).unwrap();
     });
     let request = request(disk.path());
-    let audit = || audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+    let audit =
+        || audit::audit(disk.path(), request.format, request.profile, &request.expected, silent()).unwrap();
     assert!(repairable(&audit()).contains(&"random-seed"));
     let sealed = seal(&request, silent()).unwrap();
     assert_eq!(repairable(&sealed.report), Vec::<&str>::new(), "{:?}", sealed.changes);

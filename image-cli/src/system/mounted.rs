@@ -68,6 +68,19 @@ impl Mounted {
         None
     }
 
+    /// Has the filesystem `index` be `files` from now on.
+    pub(super) fn replace(&mut self, index: usize, files: &Arc<dyn Filesystem>) {
+        for place in self.places.iter_mut().filter(|place| place.index == index) {
+            place.files = Ok(Arc::clone(files));
+        }
+        self.forget();
+    }
+
+    /// Forgets what links said: files were changed.
+    pub(super) fn forget(&self) {
+        *self.last() = None;
+    }
+
     fn last(&self) -> std::sync::MutexGuard<'_, Option<(PathBuf, Option<PathBuf>)>> {
         // Nothing in there is ever half done.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,6 +164,14 @@ impl Mounted {
             let inside = path.strip_prefix(&place.folder).ok()?;
             Some((place, Path::new("/").join(inside)))
         })
+    }
+
+    /// `path` without links, a link at its end among them if `follow`; `None` where links lead round in circles.
+    ///
+    /// # Errors
+    /// If a folder above it cannot be read.
+    pub(super) fn real_path(&self, path: &Path, follow: bool) -> Result<Option<PathBuf>> {
+        self.without_links(path, follow)
     }
 
     /// `path` without links, or without any but the last name; `None` where links lead round in circles.

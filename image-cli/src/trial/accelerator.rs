@@ -16,6 +16,7 @@ use crate::monitor::CancellationToken;
 /// Who runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Accelerator {
     /// The processor itself, through /dev/kvm
     Kvm,

@@ -11,6 +11,7 @@ use crate::error::{Context, Result};
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Firmware {
     /// A PC BIOS
     Bios,

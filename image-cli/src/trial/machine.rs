@@ -62,6 +62,8 @@ pub(super) struct Plan<'a> {
     pub(super) uuid: &'a str,
     /// The folders that programs are in, as in `PATH`.
     pub(super) programs: &'a OsStr,
+    /// Where QEMU puts what the guest writes, if not in /var/tmp.
+    pub(super) temporary: Option<&'a OsStr>,
     pub(super) cancel: &'a CancellationToken,
     /// Where everything is written.
     pub(super) folder: &'a Path,
@@ -85,6 +87,10 @@ impl Machine {
     /// Starts QEMU, makes the disk larger, and lets the guest go.
     pub(super) fn start(plan: &Plan<'_>) -> Result<Self> {
         let mut command = Program::Qemu.command(plan.programs);
+        match plan.temporary {
+            Some(folder) => command.env("TMPDIR", folder),
+            None => command.env_remove("TMPDIR"),
+        };
         let errors = File::create(plan.folder.join("qemu.log")).context("writing QEMU's log")?;
         command.args(arguments(plan)?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;

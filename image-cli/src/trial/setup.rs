@@ -18,6 +18,7 @@ use super::firmware::Firmware;
 /// What a machine's other parts are attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Chipset {
     /// An i440FX: PCI, IDE.
     Pc,
@@ -28,6 +29,7 @@ pub enum Chipset {
 /// How the disk is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DiskBus {
     /// A virtio disk.
     Virtio,
@@ -38,6 +40,7 @@ pub enum DiskBus {
 /// How a CD-ROM is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Cdrom {
     /// What a cloud does on a machine of type pc
     Ide,
@@ -50,6 +53,7 @@ pub enum Cdrom {
 /// Where the guest's data come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Source {
     /// A seed on a virtio disk.
     NoCloud,

@@ -41,7 +41,7 @@ pub(super) fn check(
         ignored: ignored.clone(),
         ..Expected::default()
     };
-    let report = audit::audit(path, format, Profile::Openstack, &expected)?;
+    let report = audit::audit(path, format, Profile::Openstack, &expected, monitor.unheard())?;
     if report.passed {
         return Ok(());
     }

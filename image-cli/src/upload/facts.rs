@@ -34,7 +34,7 @@ struct Manifest {
 /// What an audit would complain of, and the recipe asked for.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Accepted {
+pub(super) struct Accepted {
     /// With all beneath them.
     pub(super) keep: Vec<PathBuf>,
     pub(super) asked_for: BTreeSet<PathBuf>,

@@ -1,6 +1,6 @@
 //! What is sent of an image file: itself, or what it is converted to; looked at before a byte is sent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
@@ -31,6 +31,8 @@ pub(super) struct Source {
 pub(super) struct Sighted<'a> {
     path: &'a Path,
     convert: Option<Target>,
+    /// Where a temporary file is made.
+    folder: PathBuf,
     /// Glance's name of the format that is sent.
     pub(super) format: String,
     /// In GiB, where it is known.
@@ -44,13 +46,14 @@ impl<'a> Sighted<'a> {
     /// Where it cannot be read, or Glance would refuse what is sent.
     pub(super) fn at(request: &'a Request, monitor: Monitor<'_>) -> crate::Result<Self> {
         let path = request.image.as_path();
+        let folder = request.variables.temporary_folder();
         let declared = request.disk_format.as_deref();
         let (seen, format) = match request.convert {
             // What is made here is as Glance has it.
             Some(target @ Target::Qcow2(_)) => {
                 let min_disk = Some(inspect::in_gib(RawPayload::open(path)?.disk().size()));
                 let format = target.format().to_owned();
-                return Ok(Self { path, convert: request.convert, format, min_disk });
+                return Ok(Self { path, convert: request.convert, folder, format, min_disk });
             }
             Some(target @ Target::Raw) => {
                 (inspect::inspect_disk(RawPayload::open(path)?.disk())?, target.format())
@@ -69,7 +72,8 @@ impl<'a> Sighted<'a> {
                 refuse_foreign(path)?;
             }
         }
-        Ok(Self { path, convert: request.convert, format: format.to_owned(), min_disk: seen.min_disk() })
+        let (format, min_disk) = (format.to_owned(), seen.min_disk());
+        Ok(Self { path, convert: request.convert, folder, format, min_disk })
     }
 
     /// Glance's name of the format that the file has; `None` if that is to be found out, for it is converted.
@@ -94,7 +98,8 @@ impl<'a> Sighted<'a> {
             }
             Some(Target::Qcow2(compression)) => {
                 let size = RawPayload::open(self.path)?.disk().size();
-                let file = to_qcow2(self.path, compression, &monitor.bytes("converting", size))?;
+                let file =
+                    to_qcow2(self.path, &self.folder, compression, &monitor.bytes("converting", size))?;
                 let payload = FilePayload::new(file.path(), file.as_file().metadata()?.len());
                 let sha256 = Some(sha256_of(file.path(), "reading", monitor)?);
                 let build_id = format!("{file_sha256}-{format}-{compression}");

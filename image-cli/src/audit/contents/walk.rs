@@ -15,6 +15,7 @@ use super::kinds::{self, Kind};
 use super::search::{Search, Secret};
 use super::{Contents, Found, binary, packed};
 use crate::error::{Context, bail};
+use crate::monitor::{Bytes, Monitor};
 
 /// So many names are handed over at once.
 const BATCH: usize = 128;
@@ -23,18 +24,21 @@ const WHOLE: u64 = binary::HEAD as u64;
 /// Larger ones in such pieces.
 const PIECE: usize = 256 << 10;
 
-/// Reads every file.
+/// A filesystem with so many bytes in use takes long enough for it to be told.
+const LONG: u64 = 1 << 30;
+
+/// Reads every file; `monitor` hears how far it is.
 ///
 /// # Errors
 /// If a filesystem cannot be opened.
-pub(super) fn read(view: &View) -> crate::Result<Contents> {
+pub(super) fn read(view: &View, monitor: Monitor<'_>) -> crate::Result<Contents> {
     let mut contents = Contents::default();
     let search = &Search::new()?;
     for place in view.readable() {
         let found = match place.volume.signature.kind.is_ext() {
             true => {
                 let window: Arc<dyn BlockRead> = place.volume.content(view.disk())?;
-                by_inode(&place, &Ext4::open(window)?, search)
+                by_inode(&place, &Ext4::open(window)?, search, monitor)
             }
             false => by_path(&place, search),
         };
@@ -162,10 +166,17 @@ impl Read for Pieces<'_> {
 }
 
 /// One thread comes to the names, the others look into the files.
-fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> crate::Result<Contents> {
+fn by_inode(
+    place: &Readable<'_>,
+    fs: &Ext4,
+    search: &Search,
+    monitor: Monitor<'_>,
+) -> crate::Result<Contents> {
     let (name, prefix) = (place.name.as_str(), place.prefix.as_str());
     let workers = thread::available_parallelism().map_or(1, |count| count.get().min(16));
     let (sender, receiver) = sync_channel::<Vec<WalkEntry>>(workers.saturating_mul(2));
+    let used = fs.superblock().used_size();
+    let bytes = (used >= LONG).then(|| monitor.bytes(&format!("reading the files of {name}"), used));
     // Theirs alone: when none is left, nobody waits for them.
     let receiver = Arc::new(Mutex::new(receiver));
     let (mut contents, of_workers) = thread::scope(|scope| {
@@ -173,7 +184,7 @@ fn by_inode(place: &Readable<'_>, fs: &Ext4, search: &Search) -> crate::Result<C
             let mut worker = Worker::new(prefix, search);
             while let Some(batch) = next(&receiver) {
                 for step in batch {
-                    inode(&mut worker, fs, &step);
+                    inode(&mut worker, fs, &step, bytes.as_ref());
                 }
             }
             worker.contents
@@ -231,10 +242,16 @@ fn names(
     Ok(contents)
 }
 
-fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &WalkEntry) {
+/// Looks into the file that `step` leads to; `bytes` counts what it takes on the disk.
+fn inode(worker: &mut Worker<'_>, fs: &Ext4, step: &WalkEntry, bytes: Option<&Bytes<'_>>) {
     let called = format!("{}/{}", worker.prefix, String::from_utf8_lossy(&step.path));
     match fs.inode(step.inode) {
-        Ok(inode) if inode.kind == NodeKind::File => worker.file(&called, &fs.content(inode)),
+        Ok(inode) if inode.kind == NodeKind::File => {
+            // Not its size: a file of holes is larger than what is read of it.
+            let stored = inode.sectors.saturating_mul(512);
+            worker.file(&called, &fs.content(inode));
+            bytes.into_iter().for_each(|bytes| bytes.add(stored));
+        }
         Ok(_) => {}
         Err(error) => worker.contents.unread(&called, &error.into()),
     }

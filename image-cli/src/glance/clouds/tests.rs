@@ -40,7 +40,7 @@ impl Machine {
         fs::create_dir_all(at("cwd")).unwrap();
         let variables = variables
             .iter()
-            .map(|(name, value)| ((*name).into(), value.replace("DIR", dir.path().to_str().unwrap())))
+            .map(|(name, value)| (*name, value.replace("DIR", dir.path().to_str().unwrap())))
             .collect();
         let environment = Environment {
             variables,
@@ -89,6 +89,7 @@ fn a_secret_file_is_laid_over_the_first_file_found() {
             interfaces: vec!["public".into()],
             image_endpoint: None,
             trust: Trust::default(),
+            route: Route::default(),
         }
     );
 }

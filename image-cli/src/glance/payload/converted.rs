@@ -17,13 +17,14 @@ use image_core::progress::Progress;
 use image_core::qcow2::{Codec, Compression, NewImage, Qcow2Sink};
 
 use super::Payload;
-use crate::error::Context;
+use crate::error::{Advise, Context};
 
 /// Pieces of 64 KiB to 256 KiB under way between conversion and connection.
 const PIECES: usize = 16;
 
 /// What an image becomes on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// Raw, streamed.
     Raw,
@@ -42,14 +43,14 @@ impl Target {
 }
 
 impl FromStr for Target {
-    type Err = String;
+    type Err = crate::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> crate::Result<Self> {
         match text {
             "raw" => Ok(Self::Raw),
             "qcow2" | "qcow2:deflate" => Ok(Self::Qcow2(Compression::Deflate)),
             "qcow2:zstd" => Ok(Self::Qcow2(Compression::Zstd)),
-            _ => Err("raw, qcow2 (deflate) and qcow2:zstd can be made".into()),
+            _ => Err(crate::Error::failed("raw, qcow2 (deflate) and qcow2:zstd can be made")).invalid(),
         }
     }
 }
@@ -130,17 +131,18 @@ impl Read for Pieces {
     }
 }
 
-/// Converts an image into a temporary qcow2 file, beside nothing: in the folder for temporary files.
+/// Converts an image into a temporary qcow2 file in `folder`.
 ///
 /// # Errors
 /// Where the image cannot be read or the file not written.
 pub(crate) fn to_qcow2(
     path: &Path,
+    folder: &Path,
     compression: Compression,
     progress: &dyn Progress,
 ) -> crate::Result<tempfile::NamedTempFile> {
     let image = Image::open(path, OpenOptions::default())?;
-    let file = tempfile::Builder::new().prefix("goldimg-").suffix(".qcow2").tempfile();
+    let file = tempfile::Builder::new().prefix("goldimg-").suffix(".qcow2").tempfile_in(folder);
     let file =
         file.context("making a temporary file").map_err(|error| error.context("converting the image"))?;
     let target = FileDisk::open_writable(file.path())?;
@@ -165,7 +167,7 @@ mod tests {
         bytes[64 * 1024..160 * 1024].fill(0);
         let raw = dir.join("a.raw");
         fs::write(&raw, &bytes).unwrap();
-        let made = to_qcow2(&raw, Compression::Deflate, &()).unwrap();
+        let made = to_qcow2(&raw, dir, Compression::Deflate, &()).unwrap();
         let path = dir.join("a.qcow2");
         fs::copy(made.path(), &path).unwrap();
         (bytes, path)
@@ -201,9 +203,9 @@ mod tests {
 
     #[test]
     fn targets_are_spelt_as_qemu_img_spells_them() {
-        assert_eq!("raw".parse(), Ok(Target::Raw));
-        assert_eq!("qcow2".parse(), Ok(Target::Qcow2(Compression::Deflate)));
-        assert_eq!("qcow2:zstd".parse(), Ok(Target::Qcow2(Compression::Zstd)));
+        assert_eq!("raw".parse::<Target>().unwrap(), Target::Raw);
+        assert_eq!("qcow2".parse::<Target>().unwrap(), Target::Qcow2(Compression::Deflate));
+        assert_eq!("qcow2:zstd".parse::<Target>().unwrap(), Target::Qcow2(Compression::Zstd));
         assert!("vmdk".parse::<Target>().is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Debian.
 
 use super::PackageSet::{BiosAndUefi, FirstBoot};
-use super::{Facts, Package, Release};
+use super::{Facts, Package, Release, SignedFile};
 
 /// Debian.
 pub(crate) const DEBIAN: Facts = Facts {
@@ -13,8 +13,16 @@ pub(crate) const DEBIAN: Facts = Facts {
     keyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
     keyring_package: "debian-archive-keyring",
     efi_folder: "debian",
+    key_manager: SignedFile {
+        esp: "EFI/BOOT/mmx64.efi",
+        path: "/usr/lib/shim/mmx64.efi.signed",
+        package: "shim-helpers-amd64-signed",
+    },
+    admin_groups: &["adm", "sudo"],
+    locale_file: "/etc/default/locale",
     network_renderer: "networkd",
     kernel: "linux-image-cloud-amd64",
+    usual_kernel: "linux-image-amd64",
     packages: &[
         // For images with both: its scripts renew the boot loaders on a running machine, not in a chroot.
         Package::new(BiosAndUefi, "grub-cloud-amd64"),

@@ -1,7 +1,7 @@
 //! Ubuntu.
 
 use super::PackageSet::FirstBoot;
-use super::{Facts, Package, Release};
+use super::{Facts, Package, Release, SignedFile};
 
 /// Ubuntu.
 pub(crate) const UBUNTU: Facts = Facts {
@@ -13,8 +13,17 @@ pub(crate) const UBUNTU: Facts = Facts {
     keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
     keyring_package: "ubuntu-keyring",
     efi_folder: "ubuntu",
+    // Signed together with the shim, so it keeps its plain name.
+    key_manager: SignedFile {
+        esp: "EFI/BOOT/mmx64.efi",
+        path: "/usr/lib/shim/mmx64.efi",
+        package: "shim-signed",
+    },
+    admin_groups: &["adm", "sudo"],
+    locale_file: "/etc/default/locale",
     network_renderer: "netplan",
     kernel: "linux-image-virtual",
+    usual_kernel: "linux-image-generic",
     packages: &[
         // cloud-init asks for metadata before the network is configured.
         Package::new(FirstBoot, "isc-dhcp-client"),

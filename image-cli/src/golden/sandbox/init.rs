@@ -14,7 +14,7 @@ use crate::os_text::OsText;
 use crate::reexec;
 
 /// Runs as init, started by a `Confined` program, and answers with the exit code.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let Ok(mut socket) = reexec::standard_socket() else { return ExitCode::FAILURE };
     let verdict = match follow(&mut socket) {
         Ok(status) => Verdict::Ended(status),

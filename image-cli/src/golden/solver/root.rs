@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::Total;
 use super::apt_output::Said;
 use crate::error::{Context, bail, err};
-use crate::golden::bootstrap::{self, fetching, further::Further, settings_of};
+use crate::golden::bootstrap::{self, fetching, further_archives::FurtherArchives, settings_of};
 use crate::golden::recipe::Base;
 use crate::monitor::CancellationToken;
 use crate::programs;
@@ -53,7 +53,7 @@ impl Root {
     pub(super) fn open(
         folder: &Path,
         lines: &[String],
-        further: &Further,
+        further: &FurtherArchives,
         variables: &Variables,
         cancel: &CancellationToken,
     ) -> crate::Result<Self> {
@@ -77,7 +77,7 @@ impl Root {
         Ok(root)
     }
 
-    fn prepare(&self, lines: &[String], further: &Further) -> crate::Result<()> {
+    fn prepare(&self, lines: &[String], further: &FurtherArchives) -> crate::Result<()> {
         let path = |inside: &str| self.folder.join(inside);
         match fs::remove_dir_all(path("etc")) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),

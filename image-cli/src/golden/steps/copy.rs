@@ -1,7 +1,7 @@
 //! A copy: what lies beside the recipe is put into the image, and nothing else is touched.
 //!
 //! ```text
-//! source ─► met with the image (meeting.rs) ─► no mistake: all of it is put there, name by name
+//! source ─► met with the image (conflicts.rs) ─► no mistake: all of it is put there, name by name
 //!                │ a mistake: nothing was done     content (content.rs), mode and owner (permissions.rs),
 //!                ▼                                 hard links, what `preserve` names
 //!            both paths, and the remedy
@@ -13,8 +13,8 @@
 //!   names, contents, links and whether the owner may execute a file. What else is to be kept `preserve` says.
 //! - The step answers with exactly what it put there: that, and nothing beside it, was asked for.
 
+pub(crate) mod conflicts;
 mod content;
-pub(crate) mod meeting;
 pub(crate) mod permissions;
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use crate::golden::recipe::{Copy, Preserve};
 use crate::golden::source::attributes::{self, Topic};
 use crate::golden::source::{Entry, Folder, Kind, Source, shown};
 use crate::golden::tree::Tree;
-use meeting::{Meeting, meet};
+use conflicts::{Resolution, resolve};
 use permissions::{file_mode, folder_mode, kept_mode};
 
 /// Does one copy, and answers with what was put into the image: absolute paths in it, without links.
@@ -44,7 +44,7 @@ pub(super) fn copy(step: &Copy, folder: &Path, tree: &Tree) -> crate::Result<Vec
     let ids = step.owner.as_ref().map(|owner| Ids::find(owner, tree)).transpose()?;
     let target = target(step, &entry, tree)?;
     let place = tree.link_path(&target)?;
-    meeting::check(&entry, Some(&place), step, tree).with_context(doing)?;
+    conflicts::check(&entry, Some(&place), step, tree).with_context(doing)?;
     if let Some(parent) = target.parent() {
         tree.make_dir(parent)?;
     }
@@ -86,20 +86,20 @@ impl Transfer<'_> {
     /// Puts `entry` at `place`, a path on this machine whose parents are folders in the tree.
     fn entry(&mut self, entry: &Entry<'_>, place: &Path) -> crate::Result<()> {
         self.tree.log().check()?;
-        let meeting = meet(entry, place, self.step, self.tree)?;
-        if let (Kind::Folder, Meeting::Into(there)) = (entry.kind(), &meeting) {
+        let resolution = resolve(entry, place, self.step, self.tree)?;
+        if let (Kind::Folder, Resolution::Into(there)) = (entry.kind(), &resolution) {
             return self.content_of(&entry.open_folder()?, there);
         }
         let doing = || format!("putting {} there", self.tree.inside(place).display());
-        let predecessor = match meeting {
-            Meeting::GivesWay => self.remove(place).with_context(doing)?,
-            Meeting::New | Meeting::Into(_) => None,
+        let predecessor = match resolution {
+            Resolution::GivesWay => self.remove(place).with_context(doing)?,
+            Resolution::New | Resolution::Into(_) => None,
         };
         match entry.kind() {
             Kind::Folder => self.folder(entry, place),
             Kind::Link => self.link(entry, place).with_context(doing),
             Kind::File => self.file(entry, place, predecessor).with_context(doing),
-            Kind::Special(what) => Err(meeting::special(entry, what)),
+            Kind::Special(what) => Err(conflicts::special(entry, what)),
         }
     }
 

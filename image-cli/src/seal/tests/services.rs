@@ -48,7 +48,9 @@ fn each_row_is_told_and_what_a_service_makes_anew_is_sealed() {
         let files = fill(tree.path(), with);
         let disk = disk_of(&mke2fs, tree.path(), dir.path(), |_| ());
         let request = request(disk.path());
-        let audit = || audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+        let audit = || {
+            audit::audit(disk.path(), request.format, request.profile, &request.expected, silent()).unwrap()
+        };
         assert_eq!(told(&audit()), files.iter().map(|(path, _)| path.clone()).collect());
         let sealed = seal(&request, silent()).unwrap();
         let by_hand = files.iter().filter(|(_, renewal)| matches!(renewal, Renewal::ByHand(_)));
@@ -82,7 +84,8 @@ fn what_was_asked_for_and_what_is_nobodys_stays() {
     let mut request = request(disk.path());
     request.expected.asked_for = ["/etc/salt/minion_id".into()].into();
     request.expected.keep = vec!["/var/lib/mysql".into()];
-    let report = audit::audit(disk.path(), request.format, request.profile, &request.expected).unwrap();
+    let report =
+        audit::audit(disk.path(), request.format, request.profile, &request.expected, silent()).unwrap();
     assert_eq!(told(&report), BTreeSet::new());
     let changes = plan(&request).unwrap().changes;
     let touched = changes.iter().filter(|change| {

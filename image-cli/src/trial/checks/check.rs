@@ -18,6 +18,7 @@ pub enum Verdict {
 
 /// A check of one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Check {
     /// Its name, which stays the same from version to version.
     pub name: &'static str,

@@ -29,7 +29,7 @@ const SOURCES: &str = "/etc/apt/sources.list.d";
 
 /// The further archives of a recipe, with their keys.
 #[derive(Debug)]
-pub(crate) struct Further {
+pub(crate) struct FurtherArchives {
     archives: Vec<Ready>,
     /// What apt_auth.conf(5) has of them and of the base's archive.
     auth: String,
@@ -52,7 +52,7 @@ struct Ready {
     keep: bool,
 }
 
-impl Further {
+impl FurtherArchives {
     /// Those of `base`, of a recipe in `folder`.
     ///
     /// # Errors
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn apt_is_told_of_archives_outside_inside_and_afterwards() {
         let (dir, tree) = scratch();
-        let further = Further::of(&base(dir.path()), dir.path()).unwrap();
+        let further = FurtherArchives::of(&base(dir.path()), dir.path()).unwrap();
         let seed = dir.path().join("seed");
         further.seed(&seed).unwrap();
         let sources =
@@ -303,7 +303,7 @@ mod tests {
         fs::write(dir.path().join("elsewhere"), KEYS).unwrap();
         fs::remove_file(folder.join("keys/theirs.asc")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), folder.join("keys/theirs.asc")).unwrap();
-        let error = format!("{:#}", Further::of(&base, &folder).unwrap_err());
+        let error = format!("{:#}", FurtherArchives::of(&base, &folder).unwrap_err());
         assert!(error.contains("leads out of the recipe's folder"), "{error}");
     }
 }

@@ -22,7 +22,7 @@ use crate::golden::tree::Tree;
 
 /// What becomes of what is there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meeting {
+pub(super) enum Resolution {
     /// Nothing is there.
     New,
     /// A folder, at this path on this machine, that takes the content of another one.
@@ -35,10 +35,15 @@ pub(super) enum Meeting {
 ///
 /// # Errors
 /// If what is there is in the way.
-pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) -> crate::Result<Meeting> {
+pub(super) fn resolve(
+    entry: &Entry<'_>,
+    place: &Path,
+    step: &Copy,
+    tree: &Tree,
+) -> crate::Result<Resolution> {
     let there = match place.symlink_metadata() {
         Ok(there) => there,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Meeting::New),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Resolution::New),
         Err(error) => {
             return Err(error).with_context(|| format!("looking at {}", tree.inside(place).display()));
         }
@@ -46,16 +51,16 @@ pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) ->
     let leads_to = tree.path(tree.inside(place)).ok().filter(|_| there.is_symlink());
     let folder_behind = leads_to.filter(|path| path.is_dir());
     match (entry.kind(), folder_behind) {
-        (Kind::Folder, _) if there.is_dir() => return Ok(Meeting::Into(place.to_owned())),
-        (Kind::Folder, Some(folder)) => return Ok(Meeting::Into(folder)),
+        (Kind::Folder, _) if there.is_dir() => return Ok(Resolution::Into(place.to_owned())),
+        (Kind::Folder, Some(folder)) => return Ok(Resolution::Into(folder)),
         (Kind::File, None) | (Kind::Link, _) if there.is_file() || there.is_symlink() => {
-            return Ok(Meeting::GivesWay);
+            return Ok(Resolution::GivesWay);
         }
         (Kind::Special(what), _) => return Err(special(entry, what)),
         _ => {}
     }
     match step.replace {
-        true => replaceable(place, &there, tree).map(|()| Meeting::GivesWay),
+        true => replaceable(place, &there, tree).map(|()| Resolution::GivesWay),
         false => Err(clash(entry, place, &there, tree)),
     }
 }
@@ -66,14 +71,14 @@ pub(super) fn meet(entry: &Entry<'_>, place: &Path, step: &Copy, tree: &Tree) ->
 /// If something in the image is in the way, or something of the source cannot be copied.
 pub(crate) fn check(entry: &Entry<'_>, place: Option<&Path>, step: &Copy, tree: &Tree) -> crate::Result<()> {
     tree.log().check()?;
-    let meeting = place.map(|place| meet(entry, place, step, tree)).transpose()?;
+    let resolution = place.map(|place| resolve(entry, place, step, tree)).transpose()?;
     match entry.kind() {
         Kind::Folder => {
             refuse_own_tree(entry, tree)?;
             let folder = entry.open_folder()?;
             for name in folder.names()? {
-                let place = match &meeting {
-                    Some(Meeting::Into(there)) => Some(there.join(&name)),
+                let place = match &resolution {
+                    Some(Resolution::Into(there)) => Some(there.join(&name)),
                     _ => None,
                 };
                 check(&folder.entry(name)?, place.as_deref(), step, tree)?;

@@ -1,0 +1,369 @@
+//! Files of an image changed in place: all of it or nothing, without mounting anything.
+//!
+//! ```text
+//! path ─► System: which filesystem, which directory ─► Ext4Writer: changes in memory, content into blocks that were free
+//!                                                          │
+//! finish ─► through the filesystem's own journal ◄─────────┘        a kill before: as it was; after: as it is to be
+//! ```
+//!
+//! Each change is seen by the next one. What is new belongs to root, with the modes that `umask 022` gives, and has the label of the
+//! directory that it is made in, as the kernel does it.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+mod copy_in;
+mod mode;
+mod place;
+mod rights;
+mod substitute;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use image_core::block::{BlockRead, BlockWrite, Window};
+use image_core::fs::{Ext4Writer, Filesystem, Node, NodeKind, Ownership, Refusal, Time};
+
+use crate::error::{Advise, Context, bail, err};
+use crate::files::Owners;
+use crate::system::System;
+pub use copy_in::CopyInOptions;
+pub use mode::{ModeChange, ModeError};
+use place::Place;
+pub use substitute::Substitution;
+
+/// What new directories and files have: what `umask 022` leaves.
+const DIRECTORY_MODE: u16 = 0o755;
+const FILE_MODE: u16 = 0o644;
+/// A file that is edited as text is no larger, in bytes.
+const TEXT_LIMIT: u64 = 16 << 20;
+
+/// An image whose files are changed.
+pub struct Editor {
+    disk: Arc<dyn BlockWrite>,
+    system: System,
+    /// The filesystems that were changed, by their numbers.
+    writers: BTreeMap<usize, Ext4Writer>,
+    time: Time,
+}
+
+impl std::fmt::Debug for Editor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Editor").field("system", &self.system).finish_non_exhaustive()
+    }
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// Behind what is there, not in its place.
+    pub append: bool,
+    /// Its permissions; without, a new file has 0644 and one that is there keeps what it has.
+    pub mode: Option<u16>,
+    /// Its user and group, likewise.
+    pub owner: Option<(Option<u32>, Option<u32>)>,
+}
+
+impl WriteOptions {
+    /// As `cat > FILE` does.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Editor {
+    /// Opens what is in `disk`, or the filesystem `volume` of it alone. What is changed gets `time`.
+    ///
+    /// # Errors
+    /// If there is no system in it, or it cannot be read.
+    pub fn open(disk: Arc<dyn BlockWrite>, volume: Option<&str>, time: Time) -> crate::Result<Self> {
+        let read = Arc::clone(&disk) as Arc<dyn BlockRead>;
+        let system = match volume {
+            Some(name) => System::open_volume(read, name)?,
+            None => System::open(read)?,
+        };
+        match system.unreadable() {
+            None => Ok(Self { disk, system, writers: BTreeMap::new(), time }),
+            Some(why) => Err(err!("{why}")).hint(|| "--volume NAME changes one filesystem alone"),
+        }
+    }
+
+    /// What is in it, with all changes.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// What is changed gets this time.
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// Users and groups by the image's own names.
+    pub fn owners(&self) -> Owners {
+        Owners::of(self.system.files())
+    }
+
+    /// Writes what `content` gives into the file `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If its directory is not there, it is no regular file, or there is no room.
+    pub fn write(&mut self, path: &Path, content: &mut dyn Read, options: WriteOptions) -> crate::Result<()> {
+        let place = self.place(path, true)?;
+        let (writer, inode) = match &place.node {
+            Some(node) if node.kind == NodeKind::File => (self.writer(&place)?, inode_of(node)?),
+            Some(_) => bail!("{}: it is no regular file", path.display()),
+            None => {
+                let inode = self.create_file(&place, options.mode.unwrap_or(FILE_MODE))?;
+                (self.writer(&place)?, inode)
+            }
+        };
+        if options.append {
+            writer.append_content(inode, content)?;
+        } else {
+            if place.node.is_some() {
+                writer.truncate(inode)?;
+            }
+            writer.write_range(inode, 0, content)?;
+        }
+        if let Some((uid, gid)) = options.owner {
+            writer.set_owner(inode, uid, gid)?;
+        }
+        if let Some(mode) = options.mode {
+            writer.set_mode(inode, mode)?;
+        }
+        self.system.forget();
+        Ok(())
+    }
+
+    /// Changes the text of the file `path` by `substitutions`, one after the other. Whether that changed anything.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); for a file of more than 16 MiB.
+    pub fn edit(&mut self, path: &Path, substitutions: &[Substitution]) -> crate::Result<bool> {
+        let old = self.read(path)?;
+        let new = substitutions.iter().fold(old.clone(), |text, own| own.apply(&text));
+        if new != old {
+            self.write(path, &mut new.as_slice(), WriteOptions::new())?;
+        }
+        Ok(new != old)
+    }
+
+    /// What is in the file `path`.
+    ///
+    /// # Errors
+    /// If it is no regular file, cannot be read, or has more than 16 MiB.
+    pub fn read(&self, path: &Path) -> crate::Result<Vec<u8>> {
+        let bytes = self.system.files().read(path, TEXT_LIMIT)?;
+        bytes.ok_or_else(|| err!("{}: there is no such regular file in the image", path.display()))
+    }
+
+    /// Removes `path`: with `recursive` also a directory with all that is in it. With `force` it need not be there.
+    ///
+    /// # Errors
+    /// If it is not there, or a directory; for a mount point.
+    pub fn remove(&mut self, path: &Path, recursive: bool, force: bool) -> crate::Result<()> {
+        if force && self.system.find(&Path::new("/").join(path), false)?.is_none() {
+            return Ok(());
+        }
+        let place = self.place(path, false)?;
+        let node = place.node.as_ref().ok_or_else(|| not_there(path))?;
+        let directory = place.directory(path)?;
+        let is_directory = node.kind == NodeKind::Directory;
+        if is_directory && !recursive {
+            return Err(err!("{}: it is a directory", path.display()))
+                .hint(|| "-r removes it with all that is in it");
+        }
+        let writer = self.writer(&place)?;
+        match is_directory {
+            true => writer.remove_tree(directory, &place.name)?,
+            false => writer.remove(directory, &place.name)?,
+        }
+        self.system.forget();
+        Ok(())
+    }
+
+    /// Makes the directory `path`; with `parents` also those above it, and none of them is an error if it is there.
+    ///
+    /// # Errors
+    /// If there is something else of that name, or no directory to make it in.
+    pub fn make_directory(&mut self, path: &Path, mode: Option<u16>, parents: bool) -> crate::Result<()> {
+        let above = path.parent().filter(|above| parents && !above.as_os_str().is_empty());
+        if let Some(above) = above
+            && self.find(above)?.is_none()
+        {
+            self.make_directory(above, None, true)?;
+        }
+        let place = self.place(path, true)?;
+        match &place.node {
+            Some(node) if node.kind == NodeKind::Directory && parents => Ok(()),
+            Some(_) => bail!("{}: it is there already", path.display()),
+            None => self.create_directory(&place, mode.unwrap_or(DIRECTORY_MODE)).map(drop),
+        }
+    }
+
+    /// Gives `from` the name `to`, or moves it into `to` if that is a directory. A file there is replaced.
+    ///
+    /// # Errors
+    /// If one is not there, or they are in different filesystems.
+    pub fn rename(&mut self, from: &Path, to: &Path) -> crate::Result<()> {
+        let old = self.place(from, false)?;
+        let old_directory = old.directory(from)?;
+        if old.node.is_none() {
+            return Err(not_there(from));
+        }
+        let is_into = self.find(to)?.is_some_and(|node| node.kind == NodeKind::Directory);
+        let to = match (is_into, from.file_name()) {
+            (true, Some(name)) => to.join(name),
+            _ => to.to_owned(),
+        };
+        let new = self.place(&to, false)?;
+        let new_directory = new.directory(&to)?;
+        if old.volume != new.volume {
+            return Err(err!("{} and {} are in different filesystems", from.display(), to.display()))
+                .hint(|| "copy-out and copy-in take files from one to another");
+        }
+        self.writer(&old)?.rename(old_directory, &old.name, new_directory, &new.name)?;
+        self.system.forget();
+        Ok(())
+    }
+
+    /// Makes `path` a symbolic link that says `target`; with `replace` in place of a file or link that is there.
+    ///
+    /// # Errors
+    /// If it is there, or its directory is not.
+    pub fn symbolic_link(&mut self, target: &[u8], path: &Path, replace: bool) -> crate::Result<()> {
+        let place = self.free_place(path, replace)?;
+        let (directory, own) = (place.directory(path)?, self.ownership(&place, 0o777, false)?);
+        let inode = self.writer(&place)?.make_symlink(directory, &place.name, target, &own)?;
+        self.label(&place, inode)
+    }
+
+    /// Makes `path` another name of the file `target`; with `replace` in place of a file or link that is there.
+    ///
+    /// # Errors
+    /// If `target` is not there, a directory, or in another filesystem.
+    pub fn hard_link(&mut self, target: &Path, path: &Path, replace: bool) -> crate::Result<()> {
+        let old = self.place(target, false)?;
+        let node = old.node.as_ref().ok_or_else(|| not_there(target))?;
+        let place = self.free_place(path, replace)?;
+        if old.volume != place.volume {
+            bail!("{} and {} are in different filesystems", target.display(), path.display());
+        }
+        let (directory, inode) = (place.directory(path)?, inode_of(node)?);
+        self.writer(&place)?.make_link(directory, &place.name, inode)?;
+        self.system.forget();
+        Ok(())
+    }
+
+    /// Cuts the file `path` at `size` bytes, or makes it longer by a hole; it is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn truncate(&mut self, path: &Path, size: u64) -> crate::Result<()> {
+        let place = self.place(path, true)?;
+        let inode = match &place.node {
+            Some(node) => inode_of(node)?,
+            None => self.create_file(&place, FILE_MODE)?,
+        };
+        Ok(self.writer(&place)?.set_len(inode, size)?)
+    }
+
+    /// Writes all changes. Those of one filesystem are there all at once or not at all; of several, one after the other.
+    ///
+    /// # Errors
+    /// If they cannot be written: then the image is as it was.
+    pub fn finish(&mut self) -> crate::Result<()> {
+        for (index, writer) in &mut self.writers {
+            let doing = || match self.system.volumes().get(*index) {
+                Some(volume) => format!("changing {}", volume.name()),
+                None => "changing it".to_owned(),
+            };
+            let done = writer.commit_journaled();
+            let refusal = done.as_ref().err().and_then(|error| error.cause::<Refusal>());
+            let is_for_copy = matches!(refusal, Some(Refusal::NoJournal | Refusal::JournalTooSmall { .. }));
+            let done = done.with_context(doing);
+            match is_for_copy {
+                true => done.hint(|| "-o NEW writes a changed copy of the image")?,
+                false => done?,
+            }
+        }
+        Ok(self.disk.flush()?)
+    }
+
+    /// As [`finish`](Self::finish), for an image that nobody else knows yet: stopped half-way, it is neither.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn finish_copy(&mut self) -> crate::Result<()> {
+        for writer in self.writers.values_mut() {
+            writer.commit()?;
+        }
+        Ok(self.disk.flush()?)
+    }
+
+    /// Who changes the filesystem of `place`.
+    fn writer(&mut self, place: &Place) -> crate::Result<&mut Ext4Writer> {
+        if !self.writers.contains_key(&place.volume) {
+            let volume = self.system.volumes().get(place.volume);
+            let volume = volume.ok_or_else(|| err!("it is in no filesystem"))?;
+            if !volume.signature.kind.is_ext() || !volume.is_in_one_piece() {
+                return Err(err!("{} is {}, which is only read here", volume.name(), volume.signature.kind))
+                    .hint(|| "files of ext2, ext3 and ext4 filesystems are changed in place");
+            }
+            let window = Arc::new(Window::new(Arc::clone(&self.disk), volume.range)?);
+            let writer =
+                Ext4Writer::open(window, self.time).with_context(|| format!("changing {}", volume.name()))?;
+            self.system.replace(place.volume, Arc::new(writer.files().clone()) as Arc<dyn Filesystem>);
+            self.writers.insert(place.volume, writer);
+        }
+        self.writers.get_mut(&place.volume).ok_or_else(|| err!("it is in no filesystem"))
+    }
+
+    fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<u32> {
+        let (directory, own) = (place.directory_number()?, self.ownership(place, mode, false)?);
+        let inode = self.writer(place)?.create_file(directory, &place.name, &own)?;
+        self.label(place, inode)?;
+        Ok(inode)
+    }
+
+    fn create_directory(&mut self, place: &Place, mode: u16) -> crate::Result<u32> {
+        let (directory, own) = (place.directory_number()?, self.ownership(place, mode, true)?);
+        let inode = self.writer(place)?.make_directory(directory, &place.name, &own)?;
+        self.label(place, inode)?;
+        Ok(inode)
+    }
+
+    /// Whose something new at `place` is: root's, and of the directory's group where that is handed down (inode(7), S_ISGID).
+    fn ownership(&self, place: &Place, mode: u16, is_directory: bool) -> crate::Result<Ownership> {
+        let above = place.above.as_ref().ok_or_else(|| err!("it is the root of a filesystem"))?;
+        let mut own = Ownership::root(mode, self.time);
+        if above.mode & 0o2000 != 0 {
+            own.gid = above.gid;
+            own.mode |= if is_directory { 0o2000 } else { 0 };
+        }
+        Ok(own)
+    }
+
+    /// Gives what was just made at `place` the label of its directory, as a kernel with SELinux does where no policy says otherwise.
+    fn label(&mut self, place: &Place, inode: u32) -> crate::Result<()> {
+        const LABEL: &[u8] = b"security.selinux";
+        self.system.forget();
+        let writer = self.writer(place)?;
+        let Some(above) = place.above.as_ref() else { return Ok(()) };
+        let directory = writer.files().inode(inode_of(above)?)?;
+        let label = writer.files().attributes(&directory)?.into_iter().find(|own| own.name == LABEL);
+        match label {
+            Some(label) => Ok(writer.set_attribute(inode, LABEL, &label.value)?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn inode_of(node: &Node) -> crate::Result<u32> {
+    u32::try_from(node.id.number).map_err(|_| err!("no inode has the number {}", node.id.number))
+}
+
+fn not_there(path: &Path) -> crate::Error {
+    err!("{}: there is no such file in the image", path.display())
+}

@@ -1,0 +1,181 @@
+//! Files of an image changed by commands: the kernel sees what was asked for, e2fsck finds nothing, and what fails changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::changed::assert_clean;
+use super::copied::{run, text};
+use super::witness::Judge;
+use crate::support::folder;
+
+/// A system with a few files, raw.
+struct Bench {
+    dir: TempDir,
+    image: PathBuf,
+    judge: Judge,
+}
+
+impl Bench {
+    fn new(words: &[&str]) -> Option<Self> {
+        let judge = Judge::find()?;
+        let dir = folder();
+        let image = dir.path().join("image.raw");
+        judge.make(&image, "64M", words);
+        judge.with_mount(
+            &image,
+            "rw",
+            "mkdir -p $M/etc/app $M/srv/shared; printf 'root:x:0:0::/root:/bin/sh\\nweb:x:33:34::/srv:/bin/sh\\n' > $M/etc/passwd; \
+             printf 'root:x:0:\\nwww:x:34:\\n' > $M/etc/group; printf 'Port 22\\n#Root yes\\n' > $M/etc/app/conf; \
+             chmod 0640 $M/etc/app/conf; chown 33:34 $M/etc/app/conf; chgrp 34 $M/srv/shared; chmod 2775 $M/srv/shared; \
+             python3 -c \"import os; os.setxattr('$M/etc/app', 'security.selinux', b'system_u:object_r:etc_t:s0')\"",
+        );
+        Some(Self { dir, image, judge })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What a shell says of the mounted image, which e2fsck finds clean.
+    fn see(&self, image: &Path, words: &str) -> String {
+        assert_clean(image, words);
+        self.judge.with_mount(image, "ro", &format!("cd $M; {words}; cd /"))
+    }
+}
+
+#[test]
+fn each_command_does_what_its_namesake_does() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let image = text(&bench.image);
+    let site = bench.path("site");
+    std::fs::create_dir_all(site.join("inner")).unwrap();
+    std::fs::write(site.join("inner/page"), "hello").unwrap();
+    std::fs::write(site.join("empty"), "").unwrap();
+    std::fs::write(site.join("tool"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(site.join("tool"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink("inner/page", site.join("link")).unwrap();
+    let inner = site.join("inner");
+    let steps: [&[&str]; 15] = [
+        &["copy-in", image, text(&site), "/srv"],
+        &["copy-in", "--owner", "web:www", image, text(&inner), "/srv/shared"],
+        &["write", "--content", "one", image, "/etc/app/new"],
+        &["write", "--append", "--content", "two", image, "/etc/app/new"],
+        &["edit", image, "/etc/app/conf", "-e", "s/^#?(Root) .*/\\1 no/", "-e", "s/22/2222/"],
+        &["mkdir", "-p", "-m", "750", image, "/var/lib/deep/er"],
+        &["mv", image, "/srv/site/empty", "/var/lib/deep/moved"],
+        &["mv", image, "/srv/site/tool", "/var/lib/deep"],
+        &["ln", "-s", image, "/etc/app/conf", "/etc/conf"],
+        &["ln", image, "/srv/site/inner/page", "/srv/second"],
+        &["chmod", "-R", image, "go-rwx", "/srv/site/inner"],
+        &["chown", image, "web:34", "/etc/app/new"],
+        &["touch", "--date", "2020-02-02T02:02:02.5Z", image, "/etc/app/new"],
+        &["truncate", "-s", "1M", image, "/var/big"],
+        &["rm", "-r", image, "/srv/site/link"],
+    ];
+    for words in steps {
+        run(words.iter().copied()).succeeds();
+    }
+    let told = bench.see(
+        &bench.image,
+        "cat etc/app/new etc/app/conf srv/second; stat -c '%n %A %u:%g %h %s' etc/app/conf etc/app/new \
+         srv/shared/inner srv/shared/inner/page srv/site srv/site/inner srv/second var/lib/deep/moved var/lib/deep/tool \
+         var/lib/deep/er var/big; readlink etc/conf; stat -c '%.Y' etc/app/new; \
+         python3 -c \"import os; print(os.getxattr('etc/app/new', 'security.selinux').decode())\"; ls srv/site",
+    );
+    assert_eq!(
+        told,
+        "one\ntwo\nPort 2222\nRoot no\nhelloetc/app/conf -rw-r----- 33:34 1 18\netc/app/new -rw-r--r-- 33:34 1 8\n\
+         srv/shared/inner drwxr-sr-x 33:34 2 1024\nsrv/shared/inner/page -rw-r--r-- 33:34 1 5\nsrv/site drwxr-xr-x 0:0 3 1024\n\
+         srv/site/inner drwx------ 0:0 2 1024\nsrv/second -rw------- 0:0 2 5\nvar/lib/deep/moved -rw-r--r-- 0:0 1 0\n\
+         var/lib/deep/tool -rwxr-xr-x 0:0 1 10\nvar/lib/deep/er drwxr-x--- 0:0 2 1024\nvar/big -rw-r--r-- 0:0 1 1048576\n\
+         /etc/app/conf\n1580608922.500000000\nsystem_u:object_r:etc_t:s0\ninner\n"
+    );
+}
+
+#[test]
+fn a_script_is_done_as_a_whole_or_not_at_all() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let image = text(&bench.image);
+    let script = bench.path("script");
+    let before = std::fs::read(&bench.image).unwrap();
+    std::fs::write(&script, "mkdir /opt/x # not there\n").unwrap();
+    std::fs::write(&script, "mkdir /opt\nwrite --content 'a b' /opt/file\nrm /opt/none\n").unwrap();
+    let told = run(["script", image, text(&script)]);
+    assert_eq!(told.code, 1, "{}", told.snapshot());
+    assert!(told.stderr.contains("script:3: nothing was changed"), "{}", told.stderr);
+    // Bytes that nobody reads may be others.
+    assert_eq!(bench.see(&bench.image, "ls"), "etc\nlost+found\nsrv\n");
+    std::fs::write(&script, "mkdir /opt\nwrites /x\n").unwrap();
+    let told = run(["script", image, text(&script)]);
+    assert!(told.code == 64 && told.stderr.contains("script:2"), "{}", told.snapshot());
+    std::fs::write(
+        &script,
+        "mkdir /opt\nwrite --content 'a b' /opt/file\nmv /opt/file /opt/other\nrm -rf /srv /none\n",
+    )
+    .unwrap();
+    run(["script", image, text(&script)]).succeeds();
+    assert_eq!(bench.see(&bench.image, "ls; cat opt/other"), "etc\nlost+found\nopt\na b\n");
+    assert!(std::fs::read(&bench.image).unwrap() != before);
+}
+
+#[test]
+fn images_of_both_formats_and_without_a_journal_are_changed() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let qcow2 = bench.path("image.qcow2");
+    run(["convert", "-c", "-O", "qcow2", text(&bench.image), text(&qcow2)]).succeeds();
+    run(["write", "--content", "in place", text(&qcow2), "/etc/new"]).succeeds();
+    run(["check", text(&qcow2)]).succeeds();
+    assert_eq!(run(["cat", text(&qcow2), "/etc/new"]).succeeds().stdout, "in place\n");
+    let raw = bench.path("back.raw");
+    run(["convert", "-O", "raw", text(&qcow2), text(&raw)]).succeeds();
+    assert_eq!(bench.see(&raw, "cat etc/new"), "in place\n");
+    // A copy leaves the image as it is.
+    let copy = bench.path("copy.qcow2");
+    let before = std::fs::read(&qcow2).unwrap();
+    run(["rm", "-o", text(&copy), text(&qcow2), "/etc/new"]).succeeds();
+    assert!(std::fs::read(&qcow2).unwrap() == before);
+    let told = run(["cat", text(&copy), "/etc/new"]);
+    assert_eq!(told.code, 1, "{}", told.snapshot());
+    run(["check", text(&copy)]).succeeds();
+    // Without a journal only a copy can be all or nothing.
+    let Some(bench) = Bench::new(&["-t", "ext2"]) else { return };
+    let before = std::fs::read(&bench.image).unwrap();
+    let told = run(["mkdir", text(&bench.image), "/opt"]);
+    assert!(told.code == 1 && told.stderr.contains("-o NEW writes a changed copy"), "{}", told.snapshot());
+    assert!(std::fs::read(&bench.image).unwrap() == before);
+    let copy = bench.path("copy.raw");
+    run(["mkdir", "-o", text(&copy), text(&bench.image), "/opt"]).succeeds();
+    assert_eq!(bench.see(&copy, "ls"), "etc\nlost+found\nopt\nsrv\n");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_changes_nothing() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let image = text(&bench.image);
+    let before = std::fs::read(&bench.image).unwrap();
+    let large = bench.path("large");
+    std::fs::File::create(&large).unwrap();
+    let zeroes = vec![7; 80 << 20];
+    std::fs::write(&large, zeroes).unwrap();
+    for (words, said) in [
+        (&["rm", image, "/none"][..], "/none: there is no such file in the image"),
+        (&["rm", image, "/etc"], "-r removes it with all that is in it"),
+        (&["rm", "-r", image, "/"], "a filesystem is mounted there"),
+        (&["mkdir", image, "/etc"], "/etc: it is there already"),
+        (&["mkdir", image, "/a/b"], "there is no directory /a in the image"),
+        (&["write", "--content", "x", image, "/etc"], "it is no regular file"),
+        (&["mv", image, "/etc", "/etc/app"], "a directory cannot be moved into itself"),
+        (&["chown", image, "nobody", "/etc"], "the image has no user \"nobody\""),
+        (&["copy-in", image, "/dev/null", "/etc"], "is neither file, folder nor link"),
+        (&["copy-in", image, text(&large), "/none"], "there is no such directory in the image"),
+        (&["edit", image, "/etc/passwd", "-e", "s/a"], "is no substitution"),
+    ] {
+        let told = run(words.iter().copied());
+        assert!(told.code != 0 && told.stderr.contains(said), "{}", told.snapshot());
+    }
+    assert!(std::fs::read(&bench.image).unwrap() == before);
+    let told = run(["copy-in", image, text(&large), "/etc"]);
+    assert!(told.code == 1 && told.stderr.contains("no room left"), "{}", told.snapshot());
+    assert_eq!(bench.see(&bench.image, "ls etc"), "app\ngroup\npasswd\n");
+}
