@@ -22,14 +22,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, Window};
-use image_core::fs::{Ext4Writer, Filesystem, Node, NodeKind, Ownership, Refusal, Time};
+use image_core::fs::{Ext4Writer, Filesystem, NodeKind, Ownership, Refusal, Time};
 
 use crate::error::{Advise, Context, bail, err};
 use crate::files::Owners;
 use crate::system::System;
 pub use copy_in::CopyInOptions;
 pub use mode::{ModeChange, ModeError};
-use place::Place;
+use place::{Place, inode_of, not_there};
 pub use substitute::Substitution;
 
 /// What new directories and files have: what `umask 022` leaves.
@@ -81,7 +81,7 @@ impl Editor {
         let read = Arc::clone(&disk) as Arc<dyn BlockRead>;
         let system = match volume {
             Some(name) => System::open_volume(read, name)?,
-            None => System::open(read)?,
+            None => System::open_any(read)?,
         };
         match system.unreadable() {
             None => Ok(Self { disk, system, writers: BTreeMap::new(), time }),
@@ -358,12 +358,4 @@ impl Editor {
             None => Ok(()),
         }
     }
-}
-
-fn inode_of(node: &Node) -> crate::Result<u32> {
-    u32::try_from(node.id.number).map_err(|_| err!("no inode has the number {}", node.id.number))
-}
-
-fn not_there(path: &Path) -> crate::Error {
-    err!("{}: there is no such file in the image", path.display())
 }

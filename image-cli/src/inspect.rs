@@ -93,8 +93,8 @@ impl Inspection {
         let mut unread: Vec<String> = Vec::new();
         let volumes = volumes::all(system, &mut unread)?;
         let found = match system.unreadable() {
-            Some(_) => None,
-            None => Some(operating_system(system, &mut unread)),
+            None if has_system(system.files()) => Some(operating_system(system, &mut unread)),
+            _ => None,
         };
         Ok(Self {
             size: image_core::block::BlockRead::size(&**system.disk()),
@@ -104,6 +104,11 @@ impl Inspection {
             unread,
         })
     }
+}
+
+/// Whether there is more than data.
+fn has_system(files: &dyn Files) -> bool {
+    files.list(Path::new("/etc")).is_ok_and(|names| names.is_some())
 }
 
 fn operating_system(system: &System, unread: &mut Vec<String>) -> OperatingSystem {

@@ -21,15 +21,14 @@ mod source;
 mod stanza;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use os_release::{OsRelease, os_release};
-pub use rule::{DatabaseError, DatabaseRule};
-pub use source::{Cause, Content, Source};
+pub use rule::{Cause, DatabaseError, DatabaseRule};
+pub use source::{Content, Source};
 
 /// What a database may have at most: twice as many as the largest distribution has altogether.
 const PACKAGES_MAX: usize = 1 << 17;
-/// What a name or a version may have, in bytes: together with the release it is the name of a file.
-const FIELD_MAX: usize = 512;
 
 /// Whose database tells of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -72,12 +71,4 @@ pub fn installed(source: &dyn Source) -> Result<Vec<Package>, DatabaseError> {
     packages.append(&mut pacman::installed(source)?);
     packages.sort_unstable();
     Ok(packages)
-}
-
-/// `bytes` as text.
-fn text_of(bytes: &[u8]) -> Result<String, DatabaseRule> {
-    match bytes.len() > FIELD_MAX {
-        true => Err(DatabaseRule::FieldTooLong { len: bytes.len(), limit: FIELD_MAX }),
-        false => Ok(String::from_utf8_lossy(bytes).into_owned()),
-    }
 }

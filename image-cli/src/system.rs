@@ -15,6 +15,7 @@ mod mounts;
 mod volume;
 mod walk;
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,6 +91,30 @@ impl System {
         let table = PartitionTable::read(&*disk)?;
         let volumes = volume::find(&disk, table.as_ref())?;
         let index = volume::named(&volumes, name)?;
+        Self::alone(disk, table, volumes, index)
+    }
+
+    /// As [`open`](Self::open); where there is no system, but one filesystem with files and no other, what is in that.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_any(disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
+        let system = Self::open(disk)?;
+        let with_files = system.volumes.iter().enumerate().filter(|(_, volume)| volume.has_files());
+        let [index] = with_files.map(|(index, _)| index).collect::<Vec<_>>()[..] else { return Ok(system) };
+        if system.root.is_ok() || system.filesystem(index).is_none() {
+            return Ok(system);
+        }
+        Self::alone(system.disk, system.table, system.volumes, index)
+    }
+
+    /// Volume number `index` at the root, and no other.
+    fn alone(
+        disk: Arc<dyn BlockRead>,
+        table: Option<PartitionTable>,
+        volumes: Vec<Volume>,
+        index: usize,
+    ) -> crate::Result<Self> {
         let mut files = Mounted::default();
         if let Some(volume) = volumes.get(index) {
             let content = open(volume, &disk).map_err(|why| err!("{why}"))?;
@@ -228,7 +253,10 @@ impl System {
     /// # Errors
     /// As [`find`](Self::find).
     pub fn walk(&self, path: &Path, follow: bool) -> crate::Result<Option<Walk<'_>>> {
-        self.files.walk(path, follow).with_context(|| shown(path))
+        let doing = || shown(path);
+        let Some(start) = self.files.real_path(path, follow).with_context(doing)? else { return Ok(None) };
+        let found = self.files.find(&start, false).with_context(doing)?;
+        Ok(found.map(|found| Walk::new(&self.files, found, start.into_os_string().into_vec())))
     }
 
     /// The number of the filesystem of `path`, and its path in there.

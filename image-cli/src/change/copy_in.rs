@@ -15,7 +15,8 @@ use std::path::Path;
 use image_core::block::{BlockRead, FileDisk, MemoryDisk};
 use image_core::fs::{NewTimes, NodeKind, Time};
 
-use super::{DIRECTORY_MODE, Editor, FILE_MODE, inode_of};
+use super::place::inode_of;
+use super::{DIRECTORY_MODE, Editor, FILE_MODE};
 use crate::error::{Context, bail};
 use crate::monitor::CancellationToken;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image_core::fs::{Node, NodeKind};
 
-use super::{Editor, inode_of, not_there};
+use super::Editor;
 use crate::error::{bail, err};
 
 /// A place in a filesystem.
@@ -86,4 +86,12 @@ impl Editor {
 
 fn shown_above(path: &Path) -> PathBuf {
     Path::new("/").join(path).parent().unwrap_or(Path::new("/")).to_owned()
+}
+
+pub(super) fn inode_of(node: &Node) -> crate::Result<u32> {
+    u32::try_from(node.id.number).map_err(|_| err!("no inode has the number {}", node.id.number))
+}
+
+pub(super) fn not_there(path: &Path) -> crate::Error {
+    err!("{}: there is no such file in the image", path.display())
 }

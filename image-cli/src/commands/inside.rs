@@ -73,7 +73,7 @@ impl How {
         let disk = self.disk(path, ui)?;
         let system = match &self.volume {
             Some(name) => System::open_volume(disk, name),
-            None => System::open(disk),
+            None => System::open_any(disk),
         };
         system.with_context(|| doing(path))
     }

@@ -9,7 +9,8 @@
 use super::rule::{DatabaseError, DatabaseRule, OfFile};
 use super::source::{Source, text};
 use super::stanza::{Stanza, Stanzas};
-use super::{PACKAGES_MAX, Package, PackageKind, text_of};
+use super::text::text_of;
+use super::{PACKAGES_MAX, Package, PackageKind};
 
 /// The first that is there is the database: newer versions have it below /usr.
 const PATHS: [&str; 2] = ["/usr/lib/apk/db/installed", "/lib/apk/db/installed"];

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use super::rule::{DatabaseError, DatabaseRule, OfFile};
 use super::source::{Source, list, text};
 use super::stanza::{Stanza, Stanzas};
-use super::{PACKAGES_MAX, Package, PackageKind, text_of};
+use super::text::text_of;
+use super::{PACKAGES_MAX, Package, PackageKind};
 
 const DIRECTORY: &str = "/var/lib/dpkg";
 /// Names in it.

@@ -10,7 +10,7 @@
 
 use super::rule::{DatabaseError, DatabaseRule, OfFile};
 use super::source::{Source, text};
-use super::text_of;
+use super::text::text_of;
 
 /// The first that is there counts, and the other not at all.
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];

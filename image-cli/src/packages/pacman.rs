@@ -10,7 +10,8 @@
 
 use super::rule::{DatabaseError, DatabaseRule, OfFile};
 use super::source::{Source, list, text};
-use super::{PACKAGES_MAX, Package, PackageKind, text_of};
+use super::text::text_of;
+use super::{PACKAGES_MAX, Package, PackageKind};
 
 const DIRECTORY: &str = "/var/lib/pacman/local";
 /// What is in it beside the packages.

@@ -1,7 +1,8 @@
 //! What a package database may not be: each rule that is broken, and in which file.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::source::Cause;
+/// Why a source could not tell what it was asked for.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a package database cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::rule::{DatabaseError, DatabaseRule, OfFile};
-
-/// Why a source could not tell what it was asked for.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+use super::rule::{Cause, DatabaseError, DatabaseRule, OfFile};
 
 /// What a text may have at most, in bytes: some ten times as many as the largest that are known.
 pub(super) const TEXT_MAX: u64 = 1 << 26;

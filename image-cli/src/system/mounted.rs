@@ -15,7 +15,6 @@ use image_core::block::BlockRead;
 use image_core::fs::{self, Entry, FileKind, Files, Filesystem, Metadata, Node};
 use image_core::{Error, Result};
 
-use super::walk::Walk;
 use crate::links::{Last, resolve};
 
 /// Filesystems, and where they are mounted.
@@ -123,17 +122,6 @@ impl Mounted {
         let files = place.files()?;
         let node = fs::resolve(files, inside.as_os_str().as_bytes(), false)?;
         Ok(node.map(|node| Found { volume: place.index, fs: files, node }))
-    }
-
-    /// Every file from `path` on, which is not followed if it is a link itself unless `follow`; `None` if there is nothing.
-    ///
-    /// # Errors
-    /// As [`find`](Self::find).
-    pub(crate) fn walk(&self, path: &Path, follow: bool) -> Result<Option<Walk<'_>>> {
-        let Some(start) = self.without_links(path, follow)? else { return Ok(None) };
-        let found = self.find(&start, false)?;
-        let start = start.as_os_str().as_bytes().to_vec();
-        Ok(found.map(|found| Walk::new(self, found, start)))
     }
 
     /// The filesystem whose root is at `path` beneath `start`, both without links, if it can be read.

@@ -143,6 +143,9 @@ fn logical(group: &VolumeGroup, own: &LogicalVolume, first: &Volume, is_alone: b
 
 /// Which of `volumes` is called `name`: the number of its partition, its label, its UUID, or its partition's name or GUID.
 pub(super) fn named(volumes: &[Volume], name: &str) -> crate::Result<usize> {
+    if name.is_empty() {
+        return Err(err!("a volume's name is missing"));
+    }
     let fits = |volume: &Volume| {
         let partition = volume.partition.as_ref().filter(|_| volume.logical.is_none());
         let is_logical = volume.logical.as_ref().is_some_and(|(group, own)| format!("{group}/{own}") == name);

@@ -12,7 +12,8 @@
 
 use super::super::field::{Order, part};
 use super::super::rule::DatabaseRule;
-use super::super::{Package, PackageKind, text_of};
+use super::super::text::text_of;
+use super::super::{Package, PackageKind};
 use super::digest;
 
 /// Before the tags.

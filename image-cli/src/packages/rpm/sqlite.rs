@@ -19,15 +19,11 @@ use super::super::rule::{DatabaseError, DatabaseRule, OfFile};
 use super::super::source::{Content, Source, bytes, open};
 use super::{Budget, Packages};
 use log::Log;
-use pages::Pages;
+use pages::{Pages, wrong};
 use record::Value;
 
 /// What a journal of an unfinished transaction begins with.
 const JOURNAL_MARK: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-
-fn wrong(page: u32, what: &'static str) -> DatabaseRule {
-    DatabaseRule::Sqlite { page, what }
-}
 
 /// Gives `packages` every header of the file at `path`, with what the log beside it has.
 pub(super) fn read(

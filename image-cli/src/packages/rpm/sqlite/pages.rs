@@ -11,7 +11,6 @@ use super::super::super::field::u8_at;
 use super::super::super::rule::DatabaseRule;
 use super::super::super::source::{Content, bytes};
 use super::log::Log;
-use super::wrong;
 
 /// Before the b-tree of page 1.
 pub(super) const HEADER_LEN: usize = 100;
@@ -105,4 +104,9 @@ impl<'a> Pages<'a> {
         page.truncate(self.usable);
         Ok(page)
     }
+}
+
+/// That page `page` has `what` it cannot have.
+pub(super) fn wrong(page: u32, what: &'static str) -> DatabaseRule {
+    DatabaseRule::Sqlite { page, what }
 }

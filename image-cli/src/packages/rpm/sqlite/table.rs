@@ -15,9 +15,9 @@ use super::super::super::field::Order::Big;
 use super::super::super::field::{part, u8_at};
 use super::super::super::rule::DatabaseRule;
 use super::super::Budget;
+use super::pages::wrong;
 use super::pages::{HEADER_LEN, Pages};
 use super::record::varint;
-use super::wrong;
 
 const LEADS: u8 = 5;
 const HAS_ROWS: u8 = 13;
