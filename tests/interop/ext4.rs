@@ -85,6 +85,7 @@ fn ext4_before_it_was_ext4_reads_as_the_kernel_tells() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_with_content_in_inodes_reads_as_the_kernel_tells() {
     let features = "inline_data,ea_inode";
     compare(&[("300M", &["-t", "ext4", "-O", features, "-b", "4096"])], &ALL);
@@ -101,6 +102,7 @@ fn ext4_with_content_in_inodes_reads_as_the_kernel_tells() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_with_groups_laid_out_otherwise_reads_as_the_kernel_tells() {
     let clusters = ["-t", "ext4", "-O", "bigalloc", "-C"];
     compare(
@@ -152,6 +154,7 @@ fn ext4_with_rare_features_reads_as_the_kernel_tells() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_indexes_of_every_hash_lead_to_every_name() {
     let Some(judge) = Judge::find() else { return };
     // The last one has none at all.

@@ -146,6 +146,7 @@ fn ext4_changes_in_place_are_all_or_nothing() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_changes_in_place_without_checksums_are_all_or_nothing() {
     killed(&[
         &["-t", "ext3", "-b", "1024"],

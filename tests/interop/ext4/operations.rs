@@ -381,6 +381,7 @@ fn ext4_as_distributions_make_it_takes_every_operation() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_without_extents_or_checksums_takes_every_operation() {
     let bare = "^has_journal,^flex_bg,^dir_nlink,^extra_isize,^huge_file,^filetype,^dir_index,^metadata_csum";
     rows(
@@ -397,6 +398,7 @@ fn ext4_without_extents_or_checksums_takes_every_operation() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_with_content_in_inodes_takes_every_operation() {
     let features = "inline_data,ea_inode";
     rows(
@@ -410,6 +412,7 @@ fn ext4_with_content_in_inodes_takes_every_operation() {
 }
 
 #[test]
+#[ignore = "make test-filesystems runs it: it takes minutes"]
 fn ext4_with_groups_laid_out_otherwise_takes_every_operation() {
     let meta = ["-O", "meta_bg,^resize_inode", "-b", "1024", "-g", "512"];
     let clusters = ["-O", "bigalloc,meta_bg,^resize_inode", "-b", "1024", "-C", "8192", "-g", "4096"];
