@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "name_pattern", &[]),
     ("image-cli", "nearest", &[]),
     ("image-cli", "os_text", &[]),
-    ("image-cli", "variables", &[]),
+    ("image-cli", "variables", &["error"]),
     ("image-cli", "mistake", &[]),
     ("image-cli", "properties", &[]),
     ("image-cli", "facts", &[]),

@@ -15,6 +15,7 @@ mod mode;
 mod place;
 mod rights;
 mod substitute;
+mod tar_in;
 
 use std::collections::BTreeMap;
 use std::io::Read;

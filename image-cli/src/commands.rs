@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Diff(Later<diff::Args>),
     /// Copy files and folders into an image
     CopyIn(Later<change::One<change::CopyIn>>),
+    /// Unpack an archive into an image
+    TarIn(Later<change::One<change::TarIn>>),
     /// Write a file of an image: standard input, or a line
     Write(Later<change::One<change::Write>>),
     /// Edit a text in an image by substitutions or with your editor
@@ -156,6 +158,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::TarOut(Later(args)) => tar_out::run(&args, ui),
         Command::Diff(Later(args)) => diff::run(&args, ui),
         Command::CopyIn(Later(args)) => change::run(&args, ui),
+        Command::TarIn(Later(args)) => change::run(&args, ui),
         Command::Write(Later(args)) => change::run(&args, ui),
         Command::Edit(Later(args)) => change::run(&args, ui),
         Command::Rm(Later(args)) => change::run(&args, ui),

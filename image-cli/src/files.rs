@@ -22,4 +22,5 @@ pub use criteria::{Criteria, SizeBound};
 pub use diff::{Change, DiffOptions, Difference, Tree, What, diff};
 pub use owners::Owners;
 pub use record::{Attribute, Record, permissions};
+pub(crate) use tar::{Entry, Kind, Unpack};
 pub use tar::{Packed, tar_out};

@@ -9,6 +9,10 @@
 //!                  ├─► trial::run ─► trial::Outcome                  boots of it, looked at from inside
 //!                  └─► upload::run ─► glance::Outcome                in a cloud (glance::clouds), hash compared
 //!
+//! an image's files ─► system::System ─┬─► inspect::Inspection         partitions, filesystems, system, packages
+//!                                     ├─► files                       listed, found, copied out, packed, compared
+//!                                     └─► change::Editor              changed in place, all or nothing
+//!
 //! monitor   who hears of all that (Reporter), and what stops it     variables   what the caller's environment says
 //! error     what went wrong, whose turn it is, and a hint            mistake     what is wrong with a recipe, and where
 //! ```

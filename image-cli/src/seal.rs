@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use image_core::block::ByteRange;
 use image_core::format::{Format, Image, OpenOptions};
-use image_core::fs::{FilesystemKind, Time};
+use image_core::fs::FilesystemKind;
 use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
@@ -43,9 +43,6 @@ pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, rules};
 use target::Target;
 use volume::Volume;
-
-/// The variable that fixes the time of what is changed.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What is to be sealed.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ pub fn plan(request: &Request) -> crate::Result<Plan> {
 /// # Errors
 /// If it cannot be read or written, is in use, or its filesystem is broken: then it is as it was.
 pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
-    let time = time(&request.variables)?;
+    let time = request.variables.time()?;
     let path = request.output.as_deref().unwrap_or(&request.image);
     let (image, view) = open(request)?;
     if request.output.is_some() {
@@ -200,22 +197,6 @@ fn by_place(files: Vec<PathBuf>, view: &View) -> crate::Result<Vec<(ByteRange, P
         placed.extend(view.place_of_content(&file)?.map(|(volume, inside)| (volume.range, inside)));
     }
     Ok(placed)
-}
-
-/// When what is changed was changed: what the variable says, or now.
-fn time(variables: &Variables) -> crate::Result<Time> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Some(text) = variables.value(EPOCH) else {
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        return Ok(Time { seconds, nanoseconds: now.subsec_nanos() });
-    };
-    // As far as ext4 counts.
-    let seconds = text
-        .to_str()
-        .and_then(|text| text.parse::<i64>().ok())
-        .filter(|seconds| (0..1 << 34).contains(seconds));
-    let seconds = seconds.ok_or_else(|| err!("{EPOCH} is no number of seconds since 1970")).invalid()?;
-    Ok(Time { seconds, nanoseconds: 0 })
 }
 
 /// Whether two paths lead to one file.

@@ -5,9 +5,16 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image_core::fs::Time;
+
+use crate::error::{Advise, err};
 
 /// Where temporary files are made, if no variable says it.
 const TEMPORARY: &str = "/tmp";
+/// When things were made, if that is not now (reproducible-builds.org, SOURCE_DATE_EPOCH).
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Where the programs of administrators are: not in everybody's `PATH`.
 const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -50,6 +57,22 @@ impl Variables {
     /// Where temporary files are made: as `TMPDIR` says.
     pub(crate) fn temporary_folder(&self) -> PathBuf {
         self.value("TMPDIR").filter(|folder| !folder.is_empty()).unwrap_or(TEMPORARY.as_ref()).into()
+    }
+
+    /// When what is changed in an image was changed: what `SOURCE_DATE_EPOCH` says, or now.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if that is no number of seconds since 1970, as far as ext4 counts.
+    pub fn time(&self) -> crate::Result<Time> {
+        let Some(text) = self.value(EPOCH) else {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+            return Ok(Time { seconds, nanoseconds: now.subsec_nanos() });
+        };
+        let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok());
+        let seconds = seconds.filter(|seconds| (0..1 << 34).contains(seconds));
+        let seconds = seconds.ok_or_else(|| err!("{EPOCH} is no number of seconds since 1970")).invalid()?;
+        Ok(Time { seconds, nanoseconds: 0 })
     }
 
     /// Each with its name.

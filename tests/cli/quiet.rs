@@ -53,12 +53,13 @@ const DEEDS: &[&[&str]] = &[
     &["dd", "if=sound.qcow2", "of=dd.raw", "count=1"],
     &["edit", "system.raw", "/etc/passwd", "-e", "s/root/toor/"],
     &["ln", "system.raw", "/etc/passwd", "/link"],
-    &["mkdir", "system.raw", "/opt"],
+    &["mkdir", "system.raw", "/opt", "/srv2"],
     &["mv", "system.raw", "/link", "/opt"],
     &["rebase", "--allow-backing", "-b", "", "over.qcow2"],
     &["resize", "new.qcow2", "2M"],
     &["rm", "-r", "system.raw", "/opt"],
     &["script", "system.raw", "changes"],
+    &["tar-in", "system.raw", "tree.tar", "/srv2"],
     &["touch", "system.raw", "/new"],
     &["truncate", "-s", "1K", "system.raw", "/new"],
     &["write", "--content", "x", "system.raw", "/new"],
@@ -85,6 +86,7 @@ fn prepare(folder: &Path) {
     let mke2fs = peer("mke2fs").expect("mke2fs makes the image of a system");
     let made = mke2fs.command(["-q", "-t", "ext4", "-d", "tree", "system.raw", "16M"]).folder(folder).run();
     assert_eq!(made.code, 0, "{}", made.snapshot());
+    must(&["tar-out", "system.raw", "/etc", "tree.tar"]);
     must(&["create", "-b", "new.qcow2", "over.qcow2"]);
     must(&["create", "leaking.qcow2", "1M"]);
     // Cluster 100 is counted, by an entry of 16 bits in the first block of refcounts, and used by nobody.

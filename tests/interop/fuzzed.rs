@@ -9,6 +9,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use image_core::block::{BlockRead, MemoryDisk};
+use image_core::fs::{NewFat, NewFile, iso9660, make_fat};
+
+use crate::support::random::Random;
 use crate::support::{folder, project};
 
 #[path = "../../fuzz/bodies/change_ext4.rs"]
@@ -17,6 +21,8 @@ mod change_body;
 mod deflate_body;
 #[path = "../../fuzz/bodies/open_ext4.rs"]
 mod ext4_body;
+#[path = "../../fuzz/bodies/open_filesystem.rs"]
+mod filesystem_body;
 #[path = "../../fuzz/bodies/open_qcow2.rs"]
 mod open_body;
 #[path = "../../fuzz/bodies/qcow2_write.rs"]
@@ -25,6 +31,7 @@ mod write_body;
 pub(super) use change_body::change_ext4;
 use deflate_body::deflate;
 pub(super) use ext4_body::open_ext4;
+use filesystem_body::open_filesystem;
 pub(super) use open_body::open_qcow2;
 pub(super) use write_body::qcow2_write;
 
@@ -60,4 +67,41 @@ fn what_fuzzing_made_is_compressed() {
         true
     });
     assert!(all > 100, "{all}");
+}
+
+#[test]
+fn filesystems_that_are_damaged_are_read_to_an_end() {
+    let file = |path: &str, len: usize| NewFile { path: path.to_owned(), content: vec![7; len] };
+    let files: Vec<NewFile> =
+        (0..40).map(|number| file(&format!("EFI/BOOT/a long name {number}.txt"), number * 700)).collect();
+    let mut images = Vec::new();
+    for size in [4 << 20, 34 << 20] {
+        let disk = MemoryDisk::new(size);
+        let options = NewFat { label: "FAT".into(), serial: 1, seconds: 1_700_000_000, hidden_sectors: 0 };
+        make_fat(&disk, &options, &files).expect("a FAT");
+        let mut bytes = vec![0; size];
+        disk.read_at(&mut bytes, 0).expect("bytes");
+        images.push(bytes);
+    }
+    let content: Vec<(String, Vec<u8>)> =
+        (0..40).map(|number| (format!("a/b/file {number}"), vec![1; number * 99])).collect();
+    let borrowed: Vec<(&str, &[u8])> =
+        content.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    images.push(iso9660::image("CIDATA", &borrowed).expect("an ISO"));
+    let mut random = Random(7);
+    for image in images {
+        assert!(open_filesystem(&image));
+        // Names and tables lie in front.
+        let front = image.len().min(256 << 10);
+        let mut opened = 0;
+        for _ in 0..60 {
+            let mut bytes = image.clone();
+            for _ in 0..=random.below(8) {
+                let at = random.below(front);
+                bytes[at] ^= 1 << random.below(8);
+            }
+            opened += usize::from(open_filesystem(&bytes));
+        }
+        assert!(opened > 20, "{opened} were opened");
+    }
 }

@@ -16,7 +16,7 @@ use anyhow::Context;
 
 use operations::Perform;
 pub(crate) use operations::{
-    Chmod, Chown, CopyIn, Edit, Link, MakeDirectory, Move, Remove, Touch, Truncate, Write,
+    Chmod, Chown, CopyIn, Edit, Link, MakeDirectory, Move, Remove, TarIn, Touch, Truncate, Write,
 };
 pub(crate) use script::run as run_script;
 use target::Target;
@@ -48,7 +48,7 @@ Examples:
   goldimg script server.qcow2 < changes
   printf '%s\\n' 'mkdir -p /srv/www' 'copy-in site/index.html /srv/www' | goldimg script server.raw
 
-Each line is a command as goldimg has it, without the image: copy-in, write, edit, rm, mkdir, mv, ln, chmod, chown, touch, truncate. \
+Each line is a command as goldimg has it, without the image: copy-in, tar-in, write, edit, rm, mkdir, mv, ln, chmod, chown, touch, truncate. \
 Words are quoted as in a shell; what is behind # is a comment. All of it happens, or nothing does.")]
 pub(crate) struct Script {
     #[command(flatten)]

@@ -14,6 +14,7 @@
 mod acl;
 mod header;
 mod sparse;
+mod unpack;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -24,7 +25,9 @@ use image_core::fs::{Node, NodeId, NodeKind};
 use crate::error::{Context, err};
 use crate::monitor::CancellationToken;
 use crate::system::{Step, Walk};
-use header::{BLOCK, Header, Kind};
+pub(crate) use header::Kind;
+use header::{BLOCK, Header};
+pub(crate) use unpack::{Entry, Unpack};
 
 /// Content is read in such pieces, in bytes.
 const PIECE: usize = 1 << 20;

@@ -212,3 +212,42 @@ fn files_are_listed_found_and_shown_as_the_kernel_has_them() {
         told.snapshot()
     );
 }
+
+#[test]
+fn archives_are_unpacked_into_an_image_as_the_kernel_would() {
+    let Some(bench) = Bench::new(&["kinds", "times", "attributes", "stored"]) else { return };
+    let archive = bench.path("all.tar");
+    run(["tar-out", text(&bench.image), text(&archive)]).succeeds();
+    let archives = [Some(archive.clone()), by_gnu_tar(&bench)];
+    for archive in archives.into_iter().flatten() {
+        let image = bench.path("into");
+        bench.judge.make(&image, "400M", &["-t", "ext4", "-b", "4096"]);
+        bench.judge.with_mount(&image, "rw", "mkdir $M/to");
+        run(["tar-in", text(&image), text(&archive), "/to"]).succeeds();
+        super::changed::assert_clean(&image, "after it was unpacked into");
+        let told = bench.judge.tell_image(&image, "ro");
+        let told: BTreeMap<String, String> = told
+            .into_iter()
+            .filter_map(|(path, facts)| Some((path.strip_prefix("to/")?.to_owned(), facts)))
+            .collect();
+        let (theirs, ours) = (bench.kept(&bench.told, true), bench.kept(&told, true));
+        assert_same(&theirs, &ours);
+        say(ours.len(), "unpacked into an image");
+        // Holes stay holes.
+        assert!(std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&image).unwrap()) < 300 << 11);
+    }
+    let told = run(["tar-in", text(&bench.image), text(&bench.image), "/"]);
+    assert!(told.code == 1 && told.stderr.contains("no tar archive"), "{}", told.snapshot());
+}
+
+/// An archive of the mounted image that GNU tar made.
+fn by_gnu_tar(bench: &Bench) -> Option<PathBuf> {
+    peer("tar")?;
+    let archive = bench.path("gnu.tar");
+    let words = format!(
+        "tar --format=posix --numeric-owner --xattrs --xattrs-include='*' --acls --sparse --exclude=./lost+found -cf {} -C $M .",
+        text(&archive)
+    );
+    bench.judge.with_mount(&bench.image, "ro", &words);
+    Some(archive)
+}

@@ -53,6 +53,48 @@ impl Perform for CopyIn {
     }
 }
 
+/// Arguments of `tar-in`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  goldimg tar-in server.qcow2 site.tar /srv/www
+  zstd -dc tree.tar.zst | goldimg tar-in server.qcow2 - /
+
+Owners (as numbers), modes, times, attributes, access control lists, holes, links and devices are those of the archive. Files that are \
+there are replaced.")]
+pub(crate) struct TarIn {
+    /// The archive, not compressed; - is standard input
+    #[arg(value_name = "FILE")]
+    archive: PathBuf,
+    /// The directory of the image that it is unpacked into
+    #[arg(value_name = "DIR", default_value = "/")]
+    folder: PathBuf,
+}
+
+impl TarIn {
+    /// Whether the archive is standard input.
+    pub(super) fn reads_input(&self) -> bool {
+        self.archive == Path::new("-")
+    }
+}
+
+impl Perform for TarIn {
+    fn perform(&self, editor: &mut Editor, ui: &Ui) -> anyhow::Result<()> {
+        let doing = || format!("reading {}", self.archive.display());
+        let monitor = ui.monitor();
+        let count = match self.reads_input() {
+            true => editor.tar_in(&mut std::io::stdin().lock(), &self.folder, monitor.cancel())?,
+            false => {
+                let file = std::fs::File::open(&self.archive).with_context(doing)?;
+                let mut archive = std::io::BufReader::with_capacity(1 << 20, file);
+                editor.tar_in(&mut archive, &self.folder, monitor.cancel()).with_context(doing)?
+            }
+        };
+        ui.note(&format!("{count} files unpacked"));
+        Ok(())
+    }
+}
+
 /// Arguments of `write`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::Script;
 use super::operations::{
-    Chmod, Chown, CopyIn, Edit, Link, MakeDirectory, Move, Perform, Remove, Touch, Truncate, Write,
+    Chmod, Chown, CopyIn, Edit, Link, MakeDirectory, Move, Perform, Remove, TarIn, Touch, Truncate, Write,
 };
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
@@ -26,6 +26,7 @@ struct Line {
 #[command(disable_help_subcommand = true)]
 enum Operation {
     CopyIn(CopyIn),
+    TarIn(TarIn),
     Write(Write),
     Edit(Edit),
     Rm(Remove),
@@ -42,6 +43,7 @@ impl Operation {
     fn perform(&self, editor: &mut goldimg::change::Editor, ui: &Ui) -> anyhow::Result<()> {
         match self {
             Self::CopyIn(own) => own.perform(editor, ui),
+            Self::TarIn(own) => own.perform(editor, ui),
             Self::Write(own) => own.perform(editor, ui),
             Self::Edit(own) => own.perform(editor, ui),
             Self::Rm(own) => own.perform(editor, ui),
@@ -57,7 +59,11 @@ impl Operation {
 
     /// Whether it reads standard input, which the script itself may be.
     fn reads_input(&self) -> bool {
-        matches!(self, Self::Write(own) if own.reads_input())
+        match self {
+            Self::Write(own) => own.reads_input(),
+            Self::TarIn(own) => own.reads_input(),
+            _ => false,
+        }
     }
 }
 
@@ -83,8 +89,8 @@ pub(crate) fn run(args: &Script, ui: &Ui) -> anyhow::Result<ExitCode> {
         }
         let operation = understood(words).with_context(|| place.clone()).exit_code(USAGE)?;
         if operation.reads_input() && args.file.is_none() {
-            return Err(anyhow!("{place}: `write` reads standard input, which the script comes from"))
-                .hint(|| "write --content TEXT, copy-in, or goldimg script IMAGE FILE")
+            return Err(anyhow!("{place}: it reads standard input, which the script comes from"))
+                .hint(|| "name files, or give the script as a file: goldimg script IMAGE FILE")
                 .exit_code(USAGE);
         }
         lines.push((place, operation));

@@ -4,19 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use goldimg::Variables;
 use goldimg::change::Editor;
 use image_core::block::{BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Format, ImageWriter, References, Share, WriteOptions};
-use image_core::fs::Time;
 use image_core::new_file::{Existing, NewFile};
 
 use super::super::image::{Unclosed, advised};
-use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
-
-/// When changes were made, if that is not now (reproducible-builds.org, SOURCE_DATE_EPOCH).
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// The image, and where the changed one goes.
 #[derive(Debug, clap::Args)]
@@ -57,7 +53,8 @@ impl Target {
 
     /// Opens the image, or a copy of it.
     pub(super) fn open(&self, ui: &Ui) -> anyhow::Result<Open> {
-        let time = time()?;
+        let variables: Variables = std::env::vars_os().collect();
+        let time = variables.time()?;
         let copy = self.output.as_deref().map(|output| self.copied(output)).transpose()?;
         let path = copy.as_ref().map_or(self.image.as_path(), NewFile::path);
         let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
@@ -105,14 +102,4 @@ impl Open {
         }
         Ok(())
     }
-}
-
-fn time() -> anyhow::Result<Time> {
-    let Some(text) = std::env::var_os(EPOCH) else {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        return Ok(Time { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() });
-    };
-    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| *seconds >= 0);
-    let seconds = seconds.with_context(|| format!("{EPOCH} is no number of seconds since 1970"));
-    Ok(Time { seconds: seconds.hint(|| "unset it, or give it digits").exit_code(USAGE)?, nanoseconds: 0 })
 }

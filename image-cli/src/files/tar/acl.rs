@@ -39,6 +39,46 @@ fn entry(bytes: &[u8]) -> Option<String> {
     Some(format!("{who}:{number}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x')))
 }
 
+/// The bytes of a list that is `text`, in the same form; `None` for what is none, and for owners by names.
+pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+    /// Of entries that are nobody's in particular.
+    const NOBODY: u32 = u32::MAX;
+    let mut entries = Vec::new();
+    for word in text.split([',', '\n']).map(str::trim).filter(|word| !word.is_empty()) {
+        let mut fields = word.split(':');
+        let (who, name, rights) = (fields.next()?, fields.next()?, fields.next()?);
+        let (tag, id): (u16, u32) = match (who, name) {
+            ("user" | "u", "") => (0x01, NOBODY),
+            ("user" | "u", id) => (0x02, id.parse().ok()?),
+            ("group" | "g", "") => (0x04, NOBODY),
+            ("group" | "g", id) => (0x08, id.parse().ok()?),
+            ("mask" | "m", "") => (0x10, NOBODY),
+            ("other" | "o", "") => (0x20, NOBODY),
+            _ => return None,
+        };
+        let mut bits = 0_u16;
+        for letter in rights.chars() {
+            bits |= match letter {
+                'r' => 4,
+                'w' => 2,
+                'x' => 1,
+                '-' => 0,
+                _ => return None,
+            };
+        }
+        entries.push((tag, id, bits));
+    }
+    // The kernel takes them in this order (posix_acl_valid).
+    entries.sort_unstable();
+    let mut value = VERSION.to_vec();
+    for (tag, id, bits) in &entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(bits.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    (!entries.is_empty()).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +93,11 @@ mod tests {
             value.extend(rights.to_le_bytes());
             value.extend(id.to_le_bytes());
         }
+        assert_eq!(
+            bytes("other::r--\ngroup::r-x,user:1000:r-x,mask::r-x,u::rwx").unwrap()[..12],
+            value[..12]
+        );
+        assert_eq!((bytes("user:ann:r--"), bytes(""), bytes("user::rz-")), (None, None, None));
         assert_eq!(text(&value).unwrap(), "user::rwx,user:1000:r-x,group::r-x,mask::r-x,other::r--");
         assert_eq!(text(&value[..value.len() - 1]), None);
         assert_eq!(text(b""), None);

@@ -12,7 +12,7 @@ use image_core::fs::{Attribute, Node, NodeKind, Time};
 use super::acl;
 
 /// What everything in an archive is a multiple of, in bytes.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Bytes of a name that a header has room for.
 const NAME_MAX: usize = 100;
 /// The largest numbers of fields with so many octal digits.
@@ -30,7 +30,7 @@ const FLAGS: [(u32, &str); 6] = [
 
 /// What a header is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File = b'0' as isize,
     HardLink = b'1' as isize,
     Link = b'2' as isize,
