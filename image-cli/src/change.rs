@@ -175,6 +175,7 @@ impl Editor {
             return Err(err!("{}: it is a directory", path.display()))
                 .hint(|| "-r removes it with all that is in it");
         }
+        self.refuse_mounted(path)?;
         let writer = self.writer(&place)?;
         match is_directory {
             true => writer.remove_tree(directory, &place.name)?,
@@ -224,6 +225,7 @@ impl Editor {
             return Err(err!("{} and {} are in different filesystems", from.display(), to.display()))
                 .hint(|| "copy-out and copy-in take files from one to another");
         }
+        self.refuse_mounted(from)?;
         self.writer(&old)?.rename(old_directory, &old.name, new_directory, &new.name)?;
         self.system.forget();
         Ok(())
@@ -247,6 +249,13 @@ impl Editor {
     pub fn hard_link(&mut self, target: &Path, path: &Path, replace: bool) -> crate::Result<()> {
         let old = self.place(target, false)?;
         let node = old.node.as_ref().ok_or_else(|| not_there(target))?;
+        if node.kind == NodeKind::Directory {
+            bail!("{}: a directory has one name", target.display());
+        }
+        let there = self.place(path, false)?;
+        if there.volume == old.volume && there.node.as_ref().is_some_and(|own| own.id == node.id) {
+            bail!("{} and {} are the same file", target.display(), path.display());
+        }
         let place = self.free_place(path, replace)?;
         if old.volume != place.volume {
             bail!("{} and {} are in different filesystems", target.display(), path.display());
@@ -270,24 +279,34 @@ impl Editor {
         Ok(self.writer(&place)?.set_len(inode, size)?)
     }
 
-    /// Writes all changes. Those of one filesystem are there all at once or not at all; of several, one after the other.
+    /// Writes all changes. Those of one filesystem are there all at once or not at all; of several, one after the other, once it is known
+    /// that each has room for them in its journal.
     ///
     /// # Errors
-    /// If they cannot be written: then the image is as it was.
+    /// If they cannot be written: then the image is as it was, but for filesystems that the error tells of as changed already.
     pub fn finish(&mut self) -> crate::Result<()> {
-        for (index, writer) in &mut self.writers {
-            let doing = || match self.system.volumes().get(*index) {
-                Some(volume) => format!("changing {}", volume.name()),
-                None => "changing it".to_owned(),
-            };
-            let done = writer.commit_journaled();
+        let name = |index: &usize| match self.system.volumes().get(*index) {
+            Some(volume) => volume.name(),
+            None => "a filesystem".to_owned(),
+        };
+        for (index, writer) in &self.writers {
+            let done = writer.check_journal();
             let refusal = done.as_ref().err().and_then(|error| error.cause::<Refusal>());
             let is_for_copy = matches!(refusal, Some(Refusal::NoJournal | Refusal::JournalTooSmall { .. }));
-            let done = done.with_context(doing);
+            let done = done.with_context(|| format!("changing {}", name(index)));
             match is_for_copy {
                 true => done.hint(|| "-o NEW writes a changed copy of the image")?,
                 false => done?,
             }
+        }
+        let mut changed: Vec<String> = Vec::new();
+        for (index, writer) in &mut self.writers {
+            let doing = || match changed.is_empty() {
+                true => format!("changing {}", name(index)),
+                false => format!("changing {}, after {} was changed", name(index), changed.join(", ")),
+            };
+            writer.commit_journaled().with_context(doing)?;
+            changed.push(name(index));
         }
         Ok(self.disk.flush()?)
     }
@@ -319,6 +338,17 @@ impl Editor {
             self.writers.insert(place.volume, writer);
         }
         self.writers.get_mut(&place.volume).ok_or_else(|| err!("it is in no filesystem"))
+    }
+
+    /// Refuses to take away a directory in which a filesystem is mounted.
+    fn refuse_mounted(&self, path: &Path) -> crate::Result<()> {
+        let absolute = Path::new("/").join(path);
+        let Some(real) = self.system.real_path(&absolute, false)? else { return Ok(()) };
+        match self.system.mounted_beneath(&real) {
+            Some(folder) => Err(err!("{}: a filesystem is mounted at {}", path.display(), folder.display()))
+                .hint(|| "the directory that it is mounted at has to stay; name what is in it"),
+            None => Ok(()),
+        }
     }
 
     fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<u32> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use goldimg::ErrorKind;
 use goldimg::error::advice_for;
+use goldimg::printable::printable;
 
 use crate::interrupt;
 use crate::ui::Ui;
@@ -73,7 +74,7 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let mut last = String::new();
     for link in error.chain() {
-        let words = link.to_string();
+        let words = harmless(&link.to_string());
         // An advice has the words of its cause.
         if words == last || words.is_empty() {
             continue;
@@ -86,9 +87,14 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     }
     if let Some(hint) = hint(error) {
         text.push_str("\n\nhint: ");
-        text.push_str(&hint);
+        text.push_str(&harmless(&hint));
     }
     text
+}
+
+/// `text` with its lines, and without what a terminal could take for a command: names of images, guests and servers are in it.
+fn harmless(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// What can be done: the outermost hint, or what can be said of the cause.

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Once, OnceLock};
 use std::time::Duration;
 
 use goldimg::CancellationToken;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -53,6 +53,21 @@ fn listen_once() -> anyhow::Result<()> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+/// As [`listen`], for a command in which somebody edits: Ctrl-C is the editor's, which is in the foreground too.
+///
+/// # Errors
+/// Whatever the system says.
+pub(crate) fn leave_to_editor() -> std::io::Result<()> {
+    for signal in [SIGINT, SIGQUIT] {
+        // Heard by nobody: that it does not end the program is enough.
+        flag::register(signal, Arc::default())?;
+    }
+    for signal in [SIGTERM, SIGHUP] {
+        flag::register(signal, TOKEN.flag())?;
+    }
     Ok(())
 }
 

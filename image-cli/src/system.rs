@@ -275,6 +275,11 @@ impl System {
         Ok(self.files.real_path(path, follow)?)
     }
 
+    /// Where something is mounted at `path`, which leads through no link, or beneath it.
+    pub(crate) fn mounted_beneath(&self, path: &Path) -> Option<&Path> {
+        self.files.folders().find(|folder| folder.starts_with(path))
+    }
+
     /// Has volume number `index`, which is mounted, be `files` from now on.
     pub(crate) fn replace(&mut self, index: usize, files: Arc<dyn Filesystem>) {
         self.files.replace(index, &files);

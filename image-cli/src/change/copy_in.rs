@@ -15,7 +15,7 @@ use std::path::Path;
 use image_core::block::{BlockRead, FileDisk, MemoryDisk};
 use image_core::fs::{NewTimes, NodeKind, Time};
 
-use super::place::inode_of;
+use super::place::{Place, inode_of};
 use super::{DIRECTORY_MODE, Editor, FILE_MODE};
 use crate::error::{Context, bail};
 use crate::monitor::CancellationToken;
@@ -87,18 +87,24 @@ impl Editor {
         if kind.is_symlink() {
             let target = std::fs::read_link(source).with_context(doing)?;
             self.symbolic_link(target.as_os_str().as_bytes(), path, true).with_context(doing)?;
+            let made = self.place(path, false)?;
+            if let Some(node) = &made.node {
+                let options = CopyInOptions { modes: false, ..options };
+                self.finish_copied(&made, inode_of(node)?, &metadata, options)?;
+            }
             return Ok(1);
         }
         if !kind.is_file() {
             bail!("{} is neither file, folder nor link", source.display());
         }
         let content: Box<dyn BlockRead> = match metadata.len() {
-            // What has no bytes is no disk.
-            0 => Box::new(MemoryDisk::new(0)),
+            // What says that it has no bytes is no disk, and may have some (proc(5)).
+            0 => Box::new(MemoryDisk::from_bytes(std::fs::read(source).with_context(doing)?)),
             _ => Box::new(FileDisk::open(source)?),
         };
         let inode = self.copied_file(path, &*content, mode_of(&metadata, options)).with_context(doing)?;
-        self.finish_copied(path, inode, &metadata, options)?;
+        let place = self.place(path, true)?;
+        self.finish_copied(&place, inode, &metadata, options)?;
         Ok(1)
     }
 
@@ -145,21 +151,21 @@ impl Editor {
             count = count.saturating_add(copied);
         }
         if let Some(inode) = made {
-            self.finish_copied(path, inode, metadata, options)?;
+            let place = self.place(path, true)?;
+            self.finish_copied(&place, inode, metadata, options)?;
         }
         Ok(count)
     }
 
-    /// Gives what was copied what is kept of it.
+    /// Gives what was copied to `place` what is kept of it.
     fn finish_copied(
         &mut self,
-        path: &Path,
+        place: &Place,
         inode: u32,
         metadata: &Metadata,
         options: CopyInOptions,
     ) -> crate::Result<()> {
-        let place = self.place(path, true)?;
-        let writer = self.writer(&place)?;
+        let writer = self.writer(place)?;
         if let Some((uid, gid)) = options.owner {
             writer.set_owner(inode, uid, gid)?;
         }

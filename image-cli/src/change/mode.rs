@@ -1,12 +1,16 @@
 //! Modes as chmod(1) takes them: octal digits, or what is added, taken away or set for whom.
 //!
 //! ```text
-//! 0755     u=rwx,go=rx     +x     g-w,o=     u+s     a+X: execution, for directories and what is executed already
+//! 0755     u=rwx,go=rx     +x     g-w,o=     u+s     g=u     a+X: execution, for directories and what is executed already
 //! ```
-//! POSIX.1-2024, chmod, "extended description". Without a letter before the sign, it is for all.
+//! POSIX.1-2024, chmod, "extended description". Without a letter before the sign, it is for all, but for what `umask 022` takes away.
+//! As GNU's, octal digits leave set-user-ID and set-group-ID of directories as they are.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::str::FromStr;
+
+/// What is not given where nobody is named.
+const UMASK: u32 = 0o022;
 
 /// Permissions that are to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +54,14 @@ fn clause(text: &str) -> Option<Vec<Clause>> {
             _ => return None,
         };
     }
-    let who = if who.is_empty() { 0o7777 } else { mask };
+    let who = if who.is_empty() { 0o7777 & !UMASK } else { mask };
     let mut clauses = Vec::new();
     while let Some(sign) = rest.chars().next() {
         let behind = rest.get(1..)?;
         let end = behind.find(['+', '-', '=']).unwrap_or(behind.len());
         let (letters, next) = behind.split_at(end);
-        if !letters.chars().all(|letter| "rwxXst".contains(letter)) {
+        let is_copied = matches!(letters, "u" | "g" | "o");
+        if !is_copied && !letters.chars().all(|letter| "rwxXst".contains(letter)) {
             return None;
         }
         clauses.push(Clause::Symbolic { who, sign, letters: letters.to_owned() });
@@ -71,7 +76,7 @@ impl ModeChange {
         let step = |mode: u32, clause: &Clause| {
             let Clause::Symbolic { who, sign, letters } = clause else {
                 let Clause::Set(bits) = clause else { return mode };
-                return *bits;
+                return if is_directory { *bits | mode & 0o6000 } else { *bits };
             };
             let is_executed = is_directory || mode & 0o111 != 0;
             let bits = letters.chars().fold(0, |bits, letter| {
@@ -82,6 +87,9 @@ impl ModeChange {
                     'X' if is_executed => 0o111,
                     's' => 0o6000,
                     't' => 0o1000,
+                    'u' => times_all(mode >> 6),
+                    'g' => times_all(mode >> 3),
+                    'o' => times_all(mode),
                     _ => 0,
                 }
             });
@@ -94,6 +102,12 @@ impl ModeChange {
         };
         self.0.iter().fold(mode, step)
     }
+}
+
+/// The lowest three bits for user, group and others.
+fn times_all(bits: u32) -> u32 {
+    let bits = bits & 7;
+    bits << 6 | bits << 3 | bits
 }
 
 #[cfg(test)]
@@ -118,6 +132,10 @@ mod tests {
             ("+t", 0o777, true, 0o1777),
             ("u+rw-x", 0o700, false, 0o600),
             ("g=rx", 0o2770, true, 0o2750),
+            ("+w", 0o444, false, 0o644),
+            ("a+w", 0o444, false, 0o666),
+            ("g=u", 0o640, false, 0o660),
+            ("0755", 0o2770, true, 0o2755),
         ] {
             let change: ModeChange = text.parse().unwrap();
             assert_eq!(change.apply(before, is_directory), after, "{text} of {before:o}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use image_core::fs::{Node, NodeKind};
 
 use super::Editor;
-use crate::error::{bail, err};
+use crate::error::{Advise, bail, err};
 
 /// A place in a filesystem.
 pub(super) struct Place {
@@ -44,17 +44,16 @@ impl Editor {
         let (volume, inside) = found.ok_or_else(|| not_there(path))?;
         let files =
             self.system.filesystem(volume).ok_or_else(|| err!("{}: it cannot be read", path.display()))?;
+        let folder = self.system.mount_point(volume).unwrap_or(Path::new("/"));
         let find = |inside: &Path| image_core::fs::resolve(files, inside.as_os_str().as_bytes(), false);
         let (Some(above), Some(name)) = (inside.parent(), inside.file_name()) else {
             return Ok(Place { volume, above: None, name: Vec::new(), node: Some(files.root()?) });
         };
         let directory = find(above)?.filter(|node| node.kind == NodeKind::Directory);
         let Some(directory) = directory else {
-            return Err(err!(
-                "{}: there is no directory {} in the image",
-                path.display(),
-                shown_above(path).display()
-            ));
+            let above = above_of(&inside, folder);
+            return Err(err!("{}: there is no directory {} in the image", path.display(), above.display()))
+                .hint(|| "mkdir -p makes it; of a link that leads there, rm removes the link");
         };
         let node = find(&inside)?;
         Ok(Place { volume, above: Some(directory), name: name.as_bytes().to_vec(), node })
@@ -84,8 +83,10 @@ impl Editor {
     }
 }
 
-fn shown_above(path: &Path) -> PathBuf {
-    Path::new("/").join(path).parent().unwrap_or(Path::new("/")).to_owned()
+/// The directory of `inside`, a path in the filesystem at `folder`, as a booted system sees it.
+fn above_of(inside: &Path, folder: &Path) -> PathBuf {
+    let above = inside.parent().unwrap_or(Path::new("/"));
+    folder.join(above.strip_prefix("/").unwrap_or(above))
 }
 
 pub(super) fn inode_of(node: &Node) -> crate::Result<u32> {

@@ -21,6 +21,7 @@ pub(crate) use operations::{
 pub(crate) use script::run as run_script;
 use target::Target;
 
+use crate::interrupt;
 use crate::ui::Ui;
 
 /// An image, and one change.
@@ -34,6 +35,10 @@ pub(crate) struct One<O: clap::Args> {
 
 /// Makes the change.
 pub(crate) fn run<O: clap::Args + Perform>(args: &One<O>, ui: &Ui) -> anyhow::Result<ExitCode> {
+    match args.operation.is_by_hand() {
+        true => interrupt::leave_to_editor()?,
+        false => interrupt::listen()?,
+    }
     let path = args.target.path().display().to_string();
     let mut open = args.target.open(ui)?;
     args.operation.perform(open.editor(), ui).with_context(|| format!("changing {path}"))?;

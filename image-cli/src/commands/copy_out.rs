@@ -7,6 +7,7 @@ use goldimg::files::{CopyOptions, copy_out};
 
 use super::inside::{self, Inside, absolute};
 use crate::failure::{Advise, FAILED, USAGE};
+use crate::interrupt;
 use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
@@ -63,11 +64,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     options.special_bits = args.archive || args.special_bits;
     options.devices = args.archive || args.devices;
     options.replace = args.force;
+    interrupt::listen()?;
     let mut failed = 0;
     for path in paths {
         // Of a link what it points to, if only a slash says so.
         let follow = path.to_string_lossy().ends_with('/');
-        let walk = system.walk(&absolute(path), follow)?.ok_or_else(|| inside::not_there(path))?;
+        let Some(walk) = system.walk(&absolute(path), follow)? else {
+            failed += 1;
+            ui.warning(&inside::not_there(path).to_string());
+            continue;
+        };
         let done = copy_out(walk, folder, path.file_name(), options, ui.monitor())?;
         failed += done.failed;
         ui.note(&format!("{} files copied from {}", done.files, path.display()));

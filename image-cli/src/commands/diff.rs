@@ -121,7 +121,13 @@ fn compare(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         options.attributes = counts(Property::Attributes);
         let monitor = ui.monitor();
         let mut failed = None;
-        diff(&one, &other, options, monitor.cancel(), &mut |difference| {
+        let start = absolute(&args.path);
+        diff(&one, &other, options, monitor.cancel(), &mut |mut difference| {
+            let inside = difference.path.trim_start_matches('/').to_owned();
+            difference.path = match inside.is_empty() {
+                true => start.display().to_string(),
+                false => start.join(inside).display().to_string(),
+            };
             if let Err(error) = differences.file(&difference) {
                 failed.get_or_insert(error);
             }

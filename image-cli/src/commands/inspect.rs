@@ -87,7 +87,7 @@ fn show_volumes(found: &Inspection, listing: &mut Listing<'_>) -> anyhow::Result
         vec![["volume", "type", ">size", ">used", "mounted", "label", "UUID"].map(str::to_owned).to_vec()];
     for volume in &found.volumes {
         rows.push(vec![
-            volume.name.clone(),
+            printable(&volume.name),
             volume.kind.clone(),
             format!(">{}", human_size(volume.size)),
             format!(">{}", volume.used.map_or_else(|| "-".to_owned(), human_size)),

@@ -36,6 +36,12 @@ impl<'a> Listing<'a> {
         self.ui.warning(&format!("{}: {error:#}", shown(path)));
     }
 
+    /// Says that something that was asked for is not there: the list goes on without it.
+    pub(super) fn missing(&mut self, error: &anyhow::Error) {
+        self.unread += 1;
+        self.ui.warning(&crate::failure::render(error));
+    }
+
     /// Whether nobody reads it any more, or the program is to stop.
     pub(super) fn is_over(&self) -> anyhow::Result<bool> {
         interrupt::token().check()?;

@@ -1,6 +1,6 @@
 //! `goldimg ls`: what is in a directory of an image.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -57,11 +57,18 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let several = args.paths.len() > 1 || args.recursive;
     for path in &args.paths {
         let start = absolute(path);
+        let follow = !args.long || path.to_string_lossy().ends_with('/');
+        let found = match inside::find(&system, path, follow) {
+            Ok(found) => found,
+            Err(error) => {
+                listing.missing(&error);
+                continue;
+            }
+        };
         if args.json {
             lines.json(&start, path, &mut listing)?;
             continue;
         }
-        let found = inside::find(&system, path, !args.long || path.to_string_lossy().ends_with('/'))?;
         let is_directory = found.node.as_ref().is_ok_and(|node| node.kind == NodeKind::Directory);
         if args.directory || !is_directory {
             lines.table(&start, vec![found], true, &mut listing)?;
@@ -111,16 +118,31 @@ impl<'a> Lines<'a> {
     /// What is in the directory `start`, and with `-R` in those beneath it, as ls(1) groups them.
     fn directories(&mut self, start: &Path, headed: bool, listing: &mut Listing<'_>) -> anyhow::Result<()> {
         let mut todo = VecDeque::from([start.to_owned()]);
+        // A directory that is in itself is listed once.
+        let mut seen = HashSet::new();
         while let Some(folder) = todo.pop_front() {
             if listing.is_over()? {
                 break;
             }
-            let Some(walk) = self.system.walk(&folder, true)? else { continue };
+            let walk = match self.system.walk(&folder, true) {
+                Ok(Some(walk)) => walk,
+                Ok(None) => continue,
+                Err(error) => {
+                    listing.unread(folder.as_os_str().as_encoded_bytes(), &error);
+                    continue;
+                }
+            };
             let (mut inner, mut steps) = (Vec::new(), Vec::new());
+            let mut is_new = true;
             for step in walk.no_deeper_than(1) {
                 match &step.node {
                     Err(error) => listing.unread(&joined(&folder, &step.path), error),
-                    Ok(_) if step.path.is_empty() => {}
+                    Ok(node) if step.path.is_empty() => {
+                        is_new = seen.insert((std::sync::Arc::as_ptr(step.fs).addr(), node.id));
+                        if !is_new {
+                            break;
+                        }
+                    }
                     Ok(node) => {
                         if node.kind == NodeKind::Directory {
                             inner.push(absolute(folder.join(os(&step.path)).as_ref()));
@@ -128,6 +150,11 @@ impl<'a> Lines<'a> {
                         steps.push(step);
                     }
                 }
+            }
+            if !is_new {
+                let told = goldimg::Error::failed("the directory was listed before: it has two names");
+                listing.unread(folder.as_os_str().as_encoded_bytes(), &told);
+                continue;
             }
             if headed {
                 listing.heading(folder.as_os_str().as_encoded_bytes())?;

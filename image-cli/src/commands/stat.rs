@@ -37,10 +37,19 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let owners = Owners::of(system.files());
     let mut listing = Listing::new(ui);
     for (index, path) in args.paths.iter().enumerate() {
-        let found = inside::find(&system, path, args.dereference)?;
+        let found = match inside::find(&system, path, args.dereference) {
+            Ok(found) => found,
+            Err(error) => {
+                listing.missing(&error);
+                continue;
+            }
+        };
         let node = match &found.node {
             Ok(node) => node,
-            Err(error) => anyhow::bail!("{}: {error:#}", printable(&path.display().to_string())),
+            Err(error) => {
+                listing.unread(path.as_os_str().as_encoded_bytes(), error);
+                continue;
+            }
         };
         let path = absolute(path);
         let record = Record::of(&system, &owners, &found, node, path.as_os_str().as_encoded_bytes())?;

@@ -10,6 +10,7 @@ use goldimg::printable::printable;
 use image_core::new_file::{Existing, NewFile};
 
 use super::inside::{self, Inside, absolute};
+use crate::interrupt;
 use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     };
     let system = args.image.open(ui)?;
     let walk = system.walk(&absolute(path), true)?.ok_or_else(|| inside::not_there(path))?;
+    interrupt::listen()?;
     let monitor = ui.monitor();
     let packed = if target == Path::new("-") {
         let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());

@@ -266,8 +266,12 @@ impl Copy<'_> {
         let file = rustix::fs::openat(self.here(), OsStr::from_bytes(name), flags, Mode::RUSR | Mode::WUSR)
             .context("making the file")?;
         let file = File::from(file);
-        self.fill(&file, &*content)?;
-        self.give(&file, node, attributes)
+        let done = self.fill(&file, &*content).and_then(|()| self.give(&file, node, attributes));
+        if done.is_err() {
+            // A part of it would look like all of it.
+            let _ = rustix::fs::unlinkat(self.here(), OsStr::from_bytes(name), AtFlags::empty());
+        }
+        done
     }
 
     /// Writes what `content` has stored; all else stays a hole.

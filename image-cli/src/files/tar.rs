@@ -79,6 +79,10 @@ impl Archive<'_> {
         }
         let mut header = Header::new(&name, node);
         header.set_attributes(step.fs.attributes(node)?);
+        if node.kind == NodeKind::Socket {
+            self.packed.left_out.push(String::from_utf8_lossy(&step.path).into_owned());
+            return Ok(());
+        }
         let own = (step.volume, node.id);
         if let Some(first) = self.first_names.get(&own) {
             header.set_link(Kind::HardLink, first);
@@ -92,10 +96,6 @@ impl Archive<'_> {
             NodeKind::Link => {
                 header.set_link(Kind::Link, &step.fs.read_link(node)?);
                 self.write_header(header)
-            }
-            NodeKind::Socket => {
-                self.packed.left_out.push(String::from_utf8_lossy(&step.path).into_owned());
-                Ok(())
             }
             _ => self.write_header(header),
         }

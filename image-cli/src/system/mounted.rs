@@ -100,7 +100,7 @@ impl Mounted {
 
     /// Where filesystem `index` is mounted, be it one that cannot be read.
     pub(crate) fn folder_of(&self, index: usize) -> Option<&Path> {
-        self.places.iter().find(|place| place.index == index).map(|place| place.folder.as_path())
+        self.places.iter().rev().find(|place| place.index == index).map(|place| place.folder.as_path())
     }
 
     /// The number of the filesystem of `path`, and its path in there; of a link at its end, the link itself unless `follow`.
@@ -124,14 +124,19 @@ impl Mounted {
         Ok(node.map(|node| Found { volume: place.index, fs: files, node }))
     }
 
-    /// The filesystem whose root is at `path` beneath `start`, both without links, if it can be read.
-    pub(super) fn root_at(&self, start: &[u8], path: &[u8]) -> Option<(usize, &Arc<dyn Filesystem>)> {
+    /// Where filesystems are mounted.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|place| place.folder.as_path())
+    }
+
+    /// The filesystem whose root is at `path` beneath `start`, both without links, or why it cannot be read; `None` if there is none.
+    pub(super) fn root_at(&self, start: &[u8], path: &[u8]) -> Option<(usize, Result<&Arc<dyn Filesystem>>)> {
         if self.places.len() < 2 {
             return None;
         }
         let path = Path::new(OsStr::from_bytes(start)).join(OsStr::from_bytes(path));
         let place = self.places.iter().find(|place| place.folder == path)?;
-        place.files.as_ref().ok().map(|files| (place.index, files))
+        Some((place.index, place.files()))
     }
 
     /// The path of what is at `inside` of the filesystem `index`, unless something is mounted over it.

@@ -207,9 +207,7 @@ pub(crate) fn volume_named(volumes: &[Volume], name: &str) -> Option<Option<usiz
     match kind {
         "UUID" => find(&|volume| volume.signature.uuid.as_deref().is_some_and(same)),
         "LABEL" => find(&|volume| volume.signature.label == value),
-        "PARTUUID" => find(&|volume| {
-            volume.partition.as_ref().and_then(|own| own.guid).is_some_and(|own| same(&own.to_string()))
-        }),
+        "PARTUUID" => find(&|volume| volume.partition_uuid.as_deref().is_some_and(same)),
         "PARTLABEL" => find(&|volume| volume.partition.as_ref().is_some_and(|own| own.name == value)),
         "" if volumes.iter().any(|volume| volume.is_mapped_as(name)) => {
             find(&|volume| volume.is_mapped_as(name))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image_core::block::{BlockRead, ByteRange, Window};
 use image_core::fs::{FilesystemKind, Signature, detect};
 use image_core::lvm::{self, LogicalVolume, SegmentKind, Stripe, VolumeGroup};
-use image_core::partition::{Partition, PartitionTable};
+use image_core::partition::{Partition, PartitionTable, Scheme};
 
 use crate::error::{Advise, err};
 
@@ -20,6 +20,8 @@ pub struct Volume {
     pub range: ByteRange,
     /// What it is.
     pub signature: Signature,
+    /// Of a partition: what `/dev/disk/by-partuuid` has for it, of an MBR its disk's signature and its number.
+    pub partition_uuid: Option<String>,
     /// Of a logical volume: the names of its volume group and its own.
     pub logical: Option<(String, String)>,
     /// What is in it, where that is not in one piece.
@@ -36,7 +38,8 @@ impl std::fmt::Debug for Volume {
 
 impl Volume {
     fn new(partition: Option<Partition>, range: ByteRange, signature: Signature) -> Self {
-        Self { partition, range, signature, logical: None, scattered: None, is_opened: false }
+        let partition_uuid = None;
+        Self { partition, range, signature, partition_uuid, logical: None, scattered: None, is_opened: false }
     }
 
     /// What people call it.
@@ -97,7 +100,11 @@ pub(super) fn find(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) ->
     for (partition, range) in places {
         let window = Window::new(Arc::clone(disk), range)?;
         if let Some(signature) = detect(&window)? {
-            volumes.push(Volume::new(partition, range, signature));
+            let partition_uuid = partition.as_ref().zip(table).and_then(|(own, table)| match table.scheme {
+                Scheme::Gpt { .. } => own.guid.map(|guid| guid.to_string()),
+                Scheme::Mbr { signature } => Some(format!("{signature:08x}-{:02x}", own.number)),
+            });
+            volumes.push(Volume { partition_uuid, ..Volume::new(partition, range, signature) });
         }
     }
     add_logical(disk, &mut volumes)?;
@@ -151,7 +158,8 @@ pub(super) fn named(volumes: &[Volume], name: &str) -> crate::Result<usize> {
         let is_logical = volume.logical.as_ref().is_some_and(|(group, own)| format!("{group}/{own}") == name);
         let is_numbered = partition.is_some_and(|own| own.number.to_string() == name);
         let is_called = partition.is_some_and(|own| {
-            own.name == name || own.guid.is_some_and(|guid| guid.to_string().eq_ignore_ascii_case(name))
+            let uuid = volume.partition_uuid.as_deref();
+            own.name == name || uuid.is_some_and(|uuid| uuid.eq_ignore_ascii_case(name))
         });
         let Signature { uuid, label, .. } = &volume.signature;
         let has_uuid = uuid.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name));

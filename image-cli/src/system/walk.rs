@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What is mounted at `path`, which is seen from where the walk began.
-    fn over(&self, path: &[u8]) -> Option<Place<'a>> {
+    fn over(&self, path: &[u8]) -> Option<(usize, image_core::Result<&'a Arc<dyn Filesystem>>)> {
         self.mounted.root_at(&self.start, path)
     }
 }
@@ -156,7 +156,9 @@ impl<'a> Iterator for Walk<'a> {
             };
             // A file of that name is hidden by what is mounted there.
             let (place, node) = match self.over(&path) {
-                Some(over) => (over, over.1.root()),
+                Some((volume, Ok(over))) => ((volume, over), over.root()),
+                // What it hides is not what a booted system sees.
+                Some((volume, Err(error))) => ((volume, place.1), Err(error)),
                 None => (place, place.1.node(entry.id)),
             };
             return Some(match node {

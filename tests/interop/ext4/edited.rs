@@ -8,6 +8,7 @@ use super::changed::assert_clean;
 use super::copied::{run, text};
 use super::witness::Judge;
 use crate::support::folder;
+use crate::support::peer::peer;
 
 /// A system with a few files, raw.
 struct Bench {
@@ -170,6 +171,9 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
         (&["copy-in", image, "/dev/null", "/etc"], "is neither file, folder nor link"),
         (&["copy-in", image, text(&large), "/none"], "there is no such directory in the image"),
         (&["edit", image, "/etc/passwd", "-e", "s/a"], "is no substitution"),
+        (&["ln", "-f", image, "/etc/passwd", "/etc/passwd"], "are the same file"),
+        (&["rm", image, "/etc/\u{1b}[31mred"], "/etc/\\u{1b}[31mred: there is no such file"),
+        (&["ls", "--volume", "none", image], "it has no volume \"none\""),
     ] {
         let told = run(words.iter().copied());
         assert!(told.code != 0 && told.stderr.contains(said), "{}", told.snapshot());
@@ -178,4 +182,86 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     let told = run(["copy-in", image, text(&large), "/etc"]);
     assert!(told.code == 1 && told.stderr.contains("no room left"), "{}", told.snapshot());
     assert_eq!(bench.see(&bench.image, "ls etc"), "app\ngroup\npasswd\n");
+}
+
+/// A disk with an MBR: a system on an ext4 whose fstab mounts the second partition, made with `words`, at /var.
+fn two_filesystems(judge: &Judge, dir: &Path, words: &[&str]) -> Option<PathBuf> {
+    const MIB: usize = 1 << 20;
+    let disk = dir.join("disk.raw");
+    let (root, var) = (dir.join("root"), dir.join("var"));
+    judge.make(&root, "32M", &["-t", "ext4"]);
+    judge.make(&var, "32M", words);
+    judge.with_mount(
+        &root,
+        "rw",
+        "mkdir $M/etc $M/var; printf 'PARTUUID=12345678-02 /var auto defaults 0 2\\n' > $M/etc/fstab; touch $M/var/hidden",
+    );
+    judge.with_mount(&var, "rw", "mkdir $M/log; echo told > $M/log/messages");
+    let mut bytes = vec![0; 66 * MIB];
+    bytes[MIB..33 * MIB].copy_from_slice(&std::fs::read(&root).unwrap());
+    bytes[33 * MIB..65 * MIB].copy_from_slice(&std::fs::read(&var).unwrap());
+    std::fs::write(&disk, &bytes).unwrap();
+    let table = "label: dos\nlabel-id: 0x12345678\nstart=2048, size=65536\nstart=67584, size=65536\n";
+    let script = format!("printf '{table}' | sfdisk -q --no-reread {}", text(&disk));
+    peer("sfdisk")?;
+    peer("sh")?.must(["-c", &script]);
+    Some(disk)
+}
+
+#[test]
+fn several_filesystems_are_one_tree_and_change_together() {
+    let Some(judge) = Judge::find() else { return };
+    let dir = folder();
+    let Some(disk) = two_filesystems(&judge, dir.path(), &["-t", "ext4"]) else { return };
+    let image = text(&disk);
+    assert_eq!(run(["cat", image, "/var/log/messages"]).succeeds().stdout, "told\n");
+    let found = run(["find", image, "/var"]).succeeds().stdout;
+    assert_eq!(found, "/var\n/var/log\n/var/log/messages\n/var/lost+found\n");
+    // What is mounted somewhere has to find its place again.
+    for words in [&["rm", "-r", image, "/var"][..], &["mv", image, "/var", "/old"]] {
+        let told = run(words.iter().copied());
+        assert!(
+            told.code == 1 && told.stderr.contains("/var: a filesystem is mounted"),
+            "{}",
+            told.snapshot()
+        );
+    }
+    let script = dir.path().join("script");
+    std::fs::write(&script, "write --content one /etc/new\nwrite --content two /var/log/new\nwrite --content x /var/log/messages\n").unwrap();
+    run(["script", image, text(&script)]).succeeds();
+    assert_eq!(
+        run(["cat", image, "/etc/new", "/var/log/new", "/var/log/messages"]).succeeds().stdout,
+        "one\ntwo\nx\n"
+    );
+    // One that cannot be read is an error of its own, and not a directory with what it hides.
+    let mut bytes = std::fs::read(&disk).unwrap();
+    bytes[(33 << 20) + 1024 + 0x18] ^= 0xff;
+    std::fs::write(&disk, &bytes).unwrap();
+    for words in [&["find", image, "/"][..], &["ls", "-R", image, "/"]] {
+        let told = run(words.iter().copied());
+        assert!(told.code == 1 && told.stderr.contains("/var"), "{}", told.snapshot());
+        assert!(!told.stdout.contains("hidden") && told.stdout.contains("fstab"), "{}", told.snapshot());
+    }
+    let told = run(["tar-out", image, "/", "-"]);
+    assert!(told.code == 1 && told.stderr.contains("packing var"), "{}", told.snapshot());
+    // A change that one of them cannot take whole is made in none.
+    let Some(disk) = two_filesystems(&judge, dir.path(), &["-t", "ext2"]) else { return };
+    let before = std::fs::read(&disk).unwrap();
+    let told = run(["script", text(&disk), text(&script)]);
+    assert!(told.code == 1 && told.stderr.contains("-o NEW"), "{}", told.snapshot());
+    let after = std::fs::read(&disk).unwrap();
+    assert_eq!(run(["ls", text(&disk), "/etc"]).succeeds().stdout, "fstab\n");
+    assert_eq!(before.len(), after.len());
+}
+
+#[test]
+fn a_directory_that_is_in_itself_is_told_of_once() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let image = text(&bench.image);
+    bench.judge.debugfs.must(["-w", "-R", "link /etc /etc/app/loop", image]);
+    for words in [&["ls", "-R", image, "/etc"][..], &["find", image, "/etc"]] {
+        let told = run(words.iter().copied());
+        assert!(told.code == 1 && told.stderr.contains("it has two names"), "{}", told.snapshot());
+        assert!(told.stdout.lines().count() < 20, "{}", told.snapshot());
+    }
 }

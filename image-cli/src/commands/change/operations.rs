@@ -10,12 +10,18 @@ use image_core::fs::Time;
 
 use super::super::find::moment_of;
 use crate::failure::{Advise, USAGE};
+use crate::interrupt;
 use crate::ui::Ui;
 
 /// A change that can be made.
 pub(crate) trait Perform {
     /// Makes it.
     fn perform(&self, editor: &mut Editor, ui: &Ui) -> anyhow::Result<()>;
+
+    /// Whether somebody edits while it is made.
+    fn is_by_hand(&self) -> bool {
+        false
+    }
 }
 
 /// Arguments of `copy-in`.
@@ -160,10 +166,14 @@ pub(crate) struct Edit {
 }
 
 impl Perform for Edit {
+    fn is_by_hand(&self) -> bool {
+        self.expression.is_empty()
+    }
+
     fn perform(&self, editor: &mut Editor, ui: &Ui) -> anyhow::Result<()> {
         let substitutions: Vec<Substitution> =
             self.expression.iter().map(|text| text.parse()).collect::<Result<_, _>>().exit_code(USAGE)?;
-        if substitutions.is_empty() {
+        if self.is_by_hand() {
             return by_hand(editor, &self.path);
         }
         if !editor.edit(&self.path, &substitutions)? {
@@ -196,6 +206,7 @@ fn by_hand(editor: &mut Editor, path: &Path) -> anyhow::Result<()> {
     if !status.success() {
         return Err(anyhow!("the editor ended with {status}: nothing is changed"));
     }
+    interrupt::check()?;
     let new = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
     match new == old {
         true => Ok(()),

@@ -57,6 +57,11 @@ impl Operation {
         }
     }
 
+    /// Whether it starts an editor.
+    fn asks_somebody(&self) -> bool {
+        matches!(self, Self::Edit(own) if own.is_by_hand())
+    }
+
     /// Whether it reads standard input, which the script itself may be.
     fn reads_input(&self) -> bool {
         match self {
@@ -88,13 +93,21 @@ pub(crate) fn run(args: &Script, ui: &Ui) -> anyhow::Result<ExitCode> {
             continue;
         }
         let operation = understood(words).with_context(|| place.clone()).exit_code(USAGE)?;
-        if operation.reads_input() && args.file.is_none() {
-            return Err(anyhow!("{place}: it reads standard input, which the script comes from"))
+        if operation.asks_somebody() {
+            return Err(anyhow!("{place}: nobody edits by hand in a script"))
+                .hint(|| "give substitutions: -e 's/PATTERN/REPLACEMENT/'")
+                .exit_code(USAGE);
+        }
+        let is_taken =
+            args.file.is_none() || lines.iter().any(|(_, own): &(String, Operation)| own.reads_input());
+        if operation.reads_input() && is_taken {
+            return Err(anyhow!("{place}: it reads standard input, which something else reads"))
                 .hint(|| "name files, or give the script as a file: goldimg script IMAGE FILE")
                 .exit_code(USAGE);
         }
         lines.push((place, operation));
     }
+    interrupt::listen()?;
     let mut open = args.target.open(ui)?;
     for (place, operation) in &lines {
         interrupt::token().check()?;

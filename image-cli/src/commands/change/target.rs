@@ -8,10 +8,11 @@ use goldimg::Variables;
 use goldimg::change::Editor;
 use image_core::block::{BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
-use image_core::format::{Format, ImageWriter, References, Share, WriteOptions};
+use image_core::format::{Format, Image, ImageWriter, OpenOptions, References, Share, WriteOptions};
 use image_core::new_file::{Existing, NewFile};
 
-use super::super::image::{Unclosed, advised};
+use super::super::image::{Unclosed, advised, unless_shared};
+use crate::failure::Advise;
 use crate::ui::Ui;
 
 /// The image, and where the changed one goes.
@@ -68,8 +69,23 @@ impl Target {
         Ok(Open { editor, disk, copy })
     }
 
-    /// A copy of the image's file, which has no name yet.
+    /// A copy of the image's file, which gets its name at the end.
     fn copied(&self, output: &Path) -> anyhow::Result<NewFile> {
+        let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
+        let options =
+            OpenOptions { format: self.format, references, share: Share::Readers, parse_filename: None };
+        // Nobody writes it meanwhile.
+        let image = unless_shared(Image::open(&self.image, options))?;
+        let folder =
+            |path: &Path| std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+        let has_backing = image.as_qcow2().is_some_and(|own| own.header().backing_name.is_some());
+        if has_backing && folder(&self.image) != folder(output) {
+            let name = self.image.display();
+            return Err(anyhow::anyhow!(
+                "{name} reads through another image, which a copy elsewhere would not find"
+            ))
+            .hint(|| "put NEW into the folder of IMAGE, or goldimg convert it first");
+        }
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
         let source = FileDisk::open(&self.image)?;
         let new = NewFile::at(output, existing)?;

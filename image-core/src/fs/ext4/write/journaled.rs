@@ -65,6 +65,26 @@ impl Ext4Writer {
         done.doing(|| "writing the changes to the ext4 filesystem through its journal")
     }
 
+    /// Whether [`commit_journaled`](Self::commit_journaled) would refuse these changes by name; nothing is written. What is close to
+    /// too much counts as that.
+    ///
+    /// # Errors
+    /// [`Refusal::NoJournal`] and [`Refusal::JournalTooSmall`]; whatever the disk says.
+    pub fn check_journal(&self) -> Result<()> {
+        /// The superblock, and the group descriptors that counts go into.
+        const MORE: u64 = 8;
+        if !self.is_dirty && self.fs.blocks().changed_len() == 0 {
+            return Ok(());
+        }
+        let journal = self.own_journal()?.ok_or(Refusal::NoJournal)?;
+        let changed = (self.to_write()?.changed.len() as u64).saturating_add(MORE);
+        let (needed, room) = (journal.needed(changed), journal.room());
+        match needed > room {
+            true => Err(Refusal::JournalTooSmall { needed, room }.into()),
+            false => Ok(()),
+        }
+    }
+
     fn own_journal(&self) -> Result<Option<Journal<'_>>> {
         let superblock = self.fs.superblock();
         match superblock.has(features::HAS_JOURNAL) && superblock.journal_inode != 0 {
