@@ -54,7 +54,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "glance", &["error", "monitor", "printable", "size", "variables"]),
     ("image-cli", "system", &["error", "links"]),
     ("image-cli", "packages", &[]),
-    ("image-cli", "change", &["error", "files", "monitor", "system"]),
+    ("image-cli", "change", &["error", "files", "monitor", "printable", "system"]),
     ("image-cli", "files", &["error", "monitor", "printable", "system"]),
     ("image-cli", "inspect", &["error", "links", "packages", "system"]),
     (

@@ -31,7 +31,7 @@ impl Editor {
         if !is_folder {
             bail!("{}: there is no such directory in the image", folder.display());
         }
-        let mut unpack = Unpack::new(archive);
+        let mut unpack = Unpack::new(archive, self.owners());
         let mut count = 0_u64;
         // What is made in a directory changes its times: they are given at the end.
         let mut directories: Vec<(PathBuf, Time)> = Vec::new();

@@ -6,6 +6,8 @@
 //! acl(5), "SHORT TEXT FORM"; `linux/posix_acl_xattr.h`. Numbers stay numbers: names are another machine's.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use crate::files::owners::Owners;
+
 /// The version that there is.
 const VERSION: [u8; 4] = [2, 0, 0, 0];
 /// The length of an entry.
@@ -39,8 +41,9 @@ fn entry(bytes: &[u8]) -> Option<String> {
     Some(format!("{who}:{number}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x')))
 }
 
-/// The bytes of a list that is `text`, in the same form; `None` for what is none, and for owners by names.
-pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+/// The bytes of a list that is `text`, in the same form, perhaps with the names of `owners`; `None` for what is none, and for other
+/// names.
+pub(super) fn bytes(text: &str, owners: &Owners) -> Option<Vec<u8>> {
     /// Of entries that are nobody's in particular.
     const NOBODY: u32 = u32::MAX;
     let mut entries = Vec::new();
@@ -49,9 +52,9 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
         let (who, name, rights) = (fields.next()?, fields.next()?, fields.next()?);
         let (tag, id): (u16, u32) = match (who, name) {
             ("user" | "u", "") => (0x01, NOBODY),
-            ("user" | "u", id) => (0x02, id.parse().ok()?),
+            ("user" | "u", id) => (0x02, owners.uid(id)?),
             ("group" | "g", "") => (0x04, NOBODY),
-            ("group" | "g", id) => (0x08, id.parse().ok()?),
+            ("group" | "g", id) => (0x08, owners.gid(id)?),
             ("mask" | "m", "") => (0x10, NOBODY),
             ("other" | "o", "") => (0x20, NOBODY),
             _ => return None,
@@ -85,6 +88,7 @@ mod tests {
 
     #[test]
     fn a_list_is_told_in_words() {
+        let nobody = Owners::default();
         let mut value = VERSION.to_vec();
         for (tag, rights, id) in
             [(1_u16, 7_u16, u32::MAX), (2, 5, 1000), (4, 5, u32::MAX), (16, 5, u32::MAX), (32, 4, 0)]
@@ -94,10 +98,13 @@ mod tests {
             value.extend(id.to_le_bytes());
         }
         assert_eq!(
-            bytes("other::r--\ngroup::r-x,user:1000:r-x,mask::r-x,u::rwx").unwrap()[..12],
+            bytes("other::r--\ngroup::r-x,user:1000:r-x,mask::r-x,u::rwx", &nobody).unwrap()[..12],
             value[..12]
         );
-        assert_eq!((bytes("user:ann:r--"), bytes(""), bytes("user::rz-")), (None, None, None));
+        assert_eq!(
+            (bytes("user:ann:r--", &nobody), bytes("", &nobody), bytes("user::rz-", &nobody)),
+            (None, None, None)
+        );
         assert_eq!(text(&value).unwrap(), "user::rwx,user:1000:r-x,group::r-x,mask::r-x,other::r--");
         assert_eq!(text(&value[..value.len() - 1]), None);
         assert_eq!(text(b""), None);

@@ -16,6 +16,7 @@ use image_core::fs::{Attribute, Time};
 use super::acl;
 use super::header::{BLOCK, Kind};
 use crate::error::{Context, bail, err};
+use crate::files::owners::Owners;
 
 /// Records, long names and maps have no more bytes.
 const TEXT_MAX: u64 = 1 << 20;
@@ -45,14 +46,17 @@ pub(crate) struct Entry {
 /// An archive that is being read.
 pub(crate) struct Unpack<R> {
     input: R,
+    /// Who has the names in access control lists.
+    owners: Owners,
     /// How much of the last entry's content is still to come, and of the zeroes behind it.
     left: u64,
     padding: u64,
 }
 
 impl<R: Read> Unpack<R> {
-    pub(crate) fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0 }
+    /// Of `input`; names in access control lists are those of `owners`.
+    pub(crate) fn new(input: R, owners: Owners) -> Self {
+        Self { input, owners, left: 0, padding: 0 }
     }
 
     /// The next entry; `None` at the end. What was not read of the one before is left out.
@@ -128,7 +132,7 @@ impl<R: Read> Unpack<R> {
                 }
                 b"GNU.sparse.name" => entry.path = value,
                 b"GNU.sparse.realsize" => real_size = Some(decimal(&value)?),
-                _ => entry.attributes.extend(attribute(&key, value)?),
+                _ => entry.attributes.extend(attribute(&key, value, &self.owners)?),
             }
         }
         if kind == Kind::Directory {
@@ -147,10 +151,13 @@ impl<R: Read> Unpack<R> {
 
     /// Reads a header; whether it is none of the zeroes at the end.
     fn header(&mut self, header: &mut [u8; BLOCK]) -> crate::Result<bool> {
-        match self.input.read_exact(header) {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        self.input.by_ref().take(BLOCK as u64).read_to_end(&mut bytes).context("reading the archive")?;
+        match bytes.len() {
             // Archives without an end are read by others, too.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read.context("reading the archive")?,
+            0 => return Ok(false),
+            BLOCK => header.copy_from_slice(&bytes),
+            _ => bail!("it is no tar archive, or it ends early"),
         }
         if header.iter().all(|byte| *byte == 0) {
             return Ok(false);
@@ -159,7 +166,7 @@ impl<R: Read> Unpack<R> {
             148..156 => u32::from(b' '),
             _ => u32::from(*byte),
         });
-        match u64::from(blank.sum::<u32>()) == number(header, 148, 8)? {
+        match number(header, 148, 8).is_ok_and(|said| u64::from(blank.sum::<u32>()) == said) {
             true => Ok(true),
             false => Err(err!("it is no tar archive, or it is damaged: a header's checksum is wrong")),
         }
@@ -254,7 +261,7 @@ fn pax(bytes: &[u8]) -> crate::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// The extended attribute that a record is; `None` for what is none.
-fn attribute(key: &[u8], value: Vec<u8>) -> crate::Result<Option<Attribute>> {
+fn attribute(key: &[u8], value: Vec<u8>, owners: &Owners) -> crate::Result<Option<Attribute>> {
     let list = match key {
         b"SCHILY.acl.access" => "system.posix_acl_access",
         b"SCHILY.acl.default" => "system.posix_acl_default",
@@ -268,8 +275,9 @@ fn attribute(key: &[u8], value: Vec<u8>) -> crate::Result<Option<Attribute>> {
         }
     };
     let text = String::from_utf8_lossy(&value);
-    let bytes = acl::bytes(&text)
-        .ok_or_else(|| err!("an access control list of the archive is malformed: {text:?}"))?;
+    let bytes = acl::bytes(&text, owners);
+    let bytes =
+        bytes.ok_or_else(|| err!("an access control list has a name that is not known there: {text:?}"))?;
     Ok(Some(Attribute { name: list.as_bytes().to_vec(), value: bytes }))
 }
 
@@ -358,7 +366,7 @@ mod tests {
     #[test]
     fn records_are_taken_apart_and_what_is_malformed_is_an_error() {
         assert_eq!(
-            pax(b"9 path=x\n11 uid=70=0\n").unwrap(),
+            pax(b"9 path=x\n12 uid=70=0\n").unwrap(),
             [(b"path".to_vec(), b"x".to_vec()), (b"uid".to_vec(), b"70=0".to_vec())]
         );
         for wrong in [&b"9 path=x"[..], b"99 path=x\n", b"path=x\n", b"8 pathxx\n", b"0 a=b\n"] {
@@ -368,9 +376,11 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_said_to_be_none() {
-        let error = Unpack::new(&[b'x'; 1024][..]).entry().unwrap_err();
+        let error = Unpack::new(&[b'x'; 1024][..], Owners::default()).entry().unwrap_err();
         assert!(error.to_string().contains("it is no tar archive"), "{error}");
-        assert!(Unpack::new(&[0; 1024][..]).entry().unwrap().is_none());
-        assert!(Unpack::new(&[][..]).entry().unwrap().is_none());
+        let error = Unpack::new(&b"short"[..], Owners::default()).entry().unwrap_err();
+        assert!(error.to_string().contains("it is no tar archive"), "{error}");
+        assert!(Unpack::new(&[0; 1024][..], Owners::default()).entry().unwrap().is_none());
+        assert!(Unpack::new(&[][..], Owners::default()).entry().unwrap().is_none());
     }
 }
