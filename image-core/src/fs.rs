@@ -22,6 +22,7 @@ mod iso9660_volume;
 mod name_cache;
 mod node;
 mod page_cache;
+mod pages;
 mod path;
 mod xfs;
 

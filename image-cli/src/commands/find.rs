@@ -9,7 +9,7 @@ use goldimg::size::Size;
 use goldimg::system::System;
 use image_core::fs::{NodeKind, Time};
 
-use super::inside::{self, Inside, absolute, joined, shown};
+use super::inside::{self, Inside, absolute, joined, known, shown};
 use super::listing::Listing;
 use crate::failure::Advise;
 use crate::ui::Ui;
@@ -171,14 +171,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn criteria(args: &Args, system: &System, owners: &Owners) -> anyhow::Result<Criteria> {
-    let known = |what: &str, name: &Option<String>, number: &dyn Fn(&str) -> Option<u32>| match name {
-        None => Ok(None),
-        Some(name) => match number(name) {
-            Some(number) => Ok(Some(number)),
-            None => Err(anyhow::anyhow!("the image has no {what} {name:?}"))
-                .hint(|| "a number says which one is meant, whether or not it has a name"),
-        },
-    };
     let (all_bits, any_bits) = match args.perm {
         None => (0, 0),
         Some(Bits::All(bits)) => (bits, 0),
@@ -192,8 +184,8 @@ fn criteria(args: &Args, system: &System, owners: &Owners) -> anyhow::Result<Cri
         newer: args.newer.as_deref().map(|text| moment(system, text)).transpose()?,
         older: args.older.as_deref().map(|text| moment(system, text)).transpose()?,
         size: args.size,
-        uid: known("user", &args.user, &|name| owners.uid(name))?,
-        gid: known("group", &args.group, &|name| owners.gid(name))?,
+        uid: args.user.as_deref().map(|name| known("user", name, owners.uid(name))).transpose()?,
+        gid: args.group.as_deref().map(|name| known("group", name, owners.gid(name))).transpose()?,
         all_bits,
         any_bits,
     })

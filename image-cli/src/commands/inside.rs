@@ -116,6 +116,13 @@ pub(super) fn not_there(path: &Path) -> anyhow::Error {
     anyhow::anyhow!("{}: there is no such file in the image", shown(path.as_os_str().as_bytes()))
 }
 
+/// The `number` of the user or group (`what`) that was called `name`, or why there is none.
+pub(super) fn known(what: &str, name: &str, number: Option<u32>) -> anyhow::Result<u32> {
+    number
+        .with_context(|| format!("the image has no {what} {name:?}"))
+        .hint(|| "a number says which one is meant, whether or not it has a name")
+}
+
 /// `path` from the root of the image on.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     Path::new("/").join(path)

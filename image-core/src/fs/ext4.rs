@@ -23,7 +23,6 @@ mod content;
 mod directory;
 mod extents;
 mod features;
-mod field;
 mod filesystem;
 mod free_blocks;
 mod fsck;
@@ -63,6 +62,7 @@ pub use times::clamp_inode_times;
 pub use walk::{Inodes, Walk, WalkEntry};
 pub use write::{Ext4Writer, NewInode, NewTimes, Ownership, Refusal, SpecialFile};
 
+use super::field;
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;

@@ -9,6 +9,7 @@ use goldimg::size::Size;
 use image_core::fs::Time;
 
 use super::super::find::moment_of;
+use super::super::inside::known;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
@@ -408,13 +409,10 @@ fn owner(editor: &Editor, text: &str) -> anyhow::Result<(Option<u32>, Option<u32
         None => (text, ""),
     };
     let owners = editor.owners();
-    let known = |what: &str, name: &str, number: Option<u32>| match (name, number) {
-        ("", _) => Ok(None),
-        (_, Some(number)) => Ok(Some(number)),
-        (name, None) => Err(anyhow!("the image has no {what} {name:?}"))
-            .hint(|| "a number says which one is meant, whether or not it has a name"),
-    };
-    Ok((known("user", user, owners.uid(user))?, known("group", group, owners.gid(group))?))
+    let given = |name: &'_ str| !name.is_empty();
+    let uid = given(user).then(|| known("user", user, owners.uid(user))).transpose()?;
+    let gid = given(group).then(|| known("group", group, owners.gid(group))).transpose()?;
+    Ok((uid, gid))
 }
 
 fn octal(text: &str) -> Result<u16, String> {

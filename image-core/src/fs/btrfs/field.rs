@@ -3,46 +3,7 @@
 //! All of Btrfs is little endian (Btrfs documentation, "On-disk format").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-/// The `N` bytes at `at`.
-pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-}
-
-/// One byte.
-pub(super) fn u8_at(bytes: &[u8], at: usize) -> u8 {
-    bytes.get(at).copied().unwrap_or(0)
-}
-
-/// Two bytes.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(field(bytes, at))
-}
-
-/// Four bytes.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(field(bytes, at))
-}
-
-/// Eight bytes.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(field(bytes, at))
-}
-
-/// `bytes` in place of what is at `at`; nothing outside.
-pub(super) fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = target.get_mut(at..at.saturating_add(bytes.len())) {
-        place.copy_from_slice(bytes);
-    }
-}
-
-/// As much of `from` as there is room for; how much that is.
-pub(super) fn copy(target: &mut [u8], from: &[u8]) -> usize {
-    let len = target.len().min(from.len());
-    if let (Some(target), Some(from)) = (target.get_mut(..len), from.get(..len)) {
-        target.copy_from_slice(from);
-    }
-    len
-}
+pub(super) use crate::fs::field::{copy, field, put, u8_at, u16_at, u32_at, u64_at};
 
 /// `value` rounded down to a multiple of `step`, a power of two.
 pub(super) fn round_down(value: u64, step: u64) -> u64 {

@@ -11,7 +11,7 @@
 //! take 8 MiB at most.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,11 +19,10 @@ use super::checksum::is_sound;
 use super::overlay::Overlay;
 use crate::block::BlockRead;
 use crate::error::{Error, Result};
+use crate::fs::pages::Pages;
 
 /// A page in bytes: the largest block.
 const PAGE: u64 = 64 << 10;
-/// How many pages are kept.
-const PAGES: usize = 128;
 /// How many sound blocks are remembered.
 const SOUND: usize = 1 << 14;
 
@@ -139,53 +138,6 @@ impl Blocks {
     }
 }
 
-/// Pages that were read, and a hand that goes round: what was used since it last came by stays.
-#[derive(Default)]
-struct Pages {
-    places: HashMap<u64, usize>,
-    kept: Vec<Page>,
-    hand: usize,
-}
-
-struct Page {
-    number: u64,
-    bytes: Arc<[u8]>,
-    is_used: bool,
-}
-
-impl Pages {
-    fn find(&mut self, number: u64) -> Option<Arc<[u8]>> {
-        let page = self.kept.get_mut(*self.places.get(&number)?)?;
-        page.is_used = true;
-        Some(Arc::clone(&page.bytes))
-    }
-
-    fn keep(&mut self, number: u64, bytes: Arc<[u8]>) {
-        if self.places.contains_key(&number) {
-            return;
-        }
-        let page = Page { number, bytes, is_used: false };
-        if self.kept.len() < PAGES {
-            self.places.insert(number, self.kept.len());
-            self.kept.push(page);
-            return;
-        }
-        // Two rounds at most: the first one makes all unused.
-        for _ in 0..PAGES.saturating_mul(2) {
-            self.hand = self.hand.saturating_add(1).checked_rem(PAGES).unwrap_or(0);
-            let Some(old) = self.kept.get_mut(self.hand) else { return };
-            if old.is_used {
-                old.is_used = false;
-                continue;
-            }
-            self.places.remove(&old.number);
-            self.places.insert(number, self.hand);
-            *old = page;
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,17 +156,5 @@ mod tests {
         assert_eq!(blocks.blocks(60, 10).unwrap().len(), 10 << 10, "from two pages");
         assert_eq!(blocks.blocks(199, 1).unwrap().len(), 1024);
         assert!(blocks.blocks(200, 1).is_err() && blocks.blocks(198, 4).is_err());
-    }
-
-    #[test]
-    fn pages_make_room_for_each_other() {
-        let mut pages = Pages::default();
-        for number in 0..1000 {
-            pages.keep(number, vec![number as u8].into());
-            assert_eq!(pages.find(0).unwrap()[0], 0, "what is used all the time stays");
-        }
-        assert_eq!((pages.kept.len(), pages.places.len()), (PAGES, PAGES));
-        assert_eq!(pages.find(999).unwrap()[0], 231);
-        assert!(pages.find(500).is_none());
     }
 }

@@ -3,63 +3,14 @@
 //! All of XFS is big endian but its checksums and what is in its log items (XFS Algorithms & Data Structures, "Overview").
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-/// The `N` bytes at `at`.
-pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-}
-
-/// One byte.
-pub(super) fn u8_at(bytes: &[u8], at: usize) -> u8 {
-    bytes.get(at).copied().unwrap_or(0)
-}
-
-/// Two bytes, big endian.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes(field(bytes, at))
-}
-
-/// Four bytes, big endian.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(field(bytes, at))
-}
-
-/// Eight bytes, big endian.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(field(bytes, at))
-}
-
-/// Two bytes, little endian, as log items of the usual machines have them.
-pub(super) fn le16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(field(bytes, at))
-}
-
-/// Four bytes, little endian, as checksums are.
-pub(super) fn le32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(field(bytes, at))
-}
-
-/// Eight bytes, little endian.
-pub(super) fn le64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(field(bytes, at))
-}
+pub(super) use crate::fs::field::{
+    be16_at as u16_at, be32_at as u32_at, be64_at as u64_at, copy, field, put, u8_at, u16_at as le16_at,
+    u32_at as le32_at, u64_at as le64_at,
+};
 
 /// The bytes from `start` to `end`; none if they are not all there.
 pub(super) fn part(bytes: &[u8], start: usize, end: usize) -> &[u8] {
     bytes.get(start..end).unwrap_or_default()
-}
-
-/// `bytes` in place of what is at `at`; nothing outside.
-pub(super) fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = target.get_mut(at..at.saturating_add(bytes.len())) {
-        place.copy_from_slice(bytes);
-    }
-}
-
-/// As much of `from` as there is room for.
-pub(super) fn copy(target: &mut [u8], from: &[u8]) {
-    for (target, byte) in target.iter_mut().zip(from) {
-        *target = *byte;
-    }
 }
 
 #[cfg(test)]
