@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod copy_in;
+mod metadata;
 mod mode;
 mod place;
 mod rights;

@@ -13,6 +13,7 @@ pub(crate) mod bootstrap;
 mod build;
 mod cloud_init;
 pub(crate) mod copies;
+pub mod customize;
 pub(crate) mod disk;
 mod distribution;
 mod environment;
@@ -44,6 +45,7 @@ mod steps;
 pub(crate) mod tree;
 pub(crate) mod verify;
 mod work_directory;
+mod workspace;
 
 pub use bootstrap::check as check_base;
 pub use build::{Built, build, consult};

@@ -41,7 +41,7 @@ pub use operations::{Chosen, OPERATIONS, Operation};
 use patched::Patched;
 pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, rules};
-use target::Target;
+pub(crate) use target::Rewritten;
 use volume::Volume;
 
 /// What is to be sealed.
@@ -120,7 +120,7 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     }
     let plan = Plan::new(&view, &request.expected, &request.chosen)?;
     // What cannot be replaced in the end is known before the work.
-    let target = Target::at(path, existing(request))?;
+    let target = Rewritten::at(path, existing(request))?;
     let work = tempfile::Builder::new()
         .prefix(PREFIX)
         .tempdir_in(target.folder())

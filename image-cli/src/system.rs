@@ -259,6 +259,12 @@ impl System {
         Ok(found.map(|found| Walk::new(&self.files, found, start.into_os_string().into_vec())))
     }
 
+    /// The path of the subvolume that its fstab has for the root filesystem.
+    pub(crate) fn root_subvolume(&self) -> Option<String> {
+        let root = self.filesystem(*self.root.as_ref().ok()?)?;
+        mounts::root_subvolume(root)??.path()
+    }
+
     /// The number of the filesystem of `path`, and its path in there.
     ///
     /// # Errors

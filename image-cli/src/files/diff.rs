@@ -6,8 +6,6 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-mod item;
-
 use std::cmp::Ordering;
 use std::iter::Peekable;
 
@@ -15,10 +13,9 @@ use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Node, NodeKind};
 use serde::Serialize;
 
+use super::item::{Item, Items, Tree, by_names};
 use super::record;
 use crate::monitor::CancellationToken;
-pub use item::Tree;
-use item::{Item, Items};
 
 /// Content is compared in such pieces, in bytes.
 const PIECE: usize = 1 << 20;
@@ -111,7 +108,7 @@ pub fn diff(
         let after = if order.is_ge() { other.next().transpose()? } else { None };
         let path = before.as_ref().or(after.as_ref()).map(Item::shown).unwrap_or_default();
         let (what, changes) = match (&before, &after) {
-            (Some(before), Some(after)) => (What::Changed, changes(before, after, options, cancel)?),
+            (Some(before), Some(after)) => (What::Changed, changes_of(before, after, options, cancel)?),
             (Some(_), None) => (What::Removed, Vec::new()),
             (None, _) => (What::Added, Vec::new()),
         };
@@ -128,16 +125,15 @@ fn order<'a>(one: &mut Peekable<Items<'a>>, other: &mut Peekable<Items<'a>>) -> 
         (None, None) => return None,
         (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
         (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
-        // As a walk comes to them: what is in a directory before what comes behind it.
-        (Some(Ok(one)), Some(Ok(other))) => {
-            let parts =
-                |path: &'_ [u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
-            parts(&one.path).cmp(&parts(&other.path))
-        }
+        (Some(Ok(one)), Some(Ok(other))) => by_names(&one.path, &other.path),
     })
 }
 
-fn changes(
+/// What of a file is different. What is asked for is compared, content last.
+///
+/// # Errors
+/// If one of the two cannot be read.
+pub(crate) fn changes_of(
     before: &Item<'_>,
     after: &Item<'_>,
     options: DiffOptions,
@@ -170,7 +166,10 @@ fn changes(
     }
     if options.content {
         match one.kind {
-            NodeKind::Link => changes.compare("target", before.target()?, after.target()?),
+            NodeKind::Link => {
+                let shown = |target: Vec<u8>| String::from_utf8_lossy(&target).into_owned();
+                changes.compare("target", shown(before.target()?), shown(after.target()?));
+            }
             NodeKind::File if one.size != other.size => changes.compare("size", one.size, other.size),
             NodeKind::File if !same_content(&*before.content()?, &*after.content()?, cancel)? => {
                 changes.0.push(Change { property: "content".to_owned(), before: None, after: None });
@@ -207,7 +206,7 @@ fn attributes(before: &Item<'_>, after: &Item<'_>, changes: &mut Changes) -> cra
 }
 
 /// Whether two files of the same size have the same bytes. Where neither has anything stored, both are zeroes.
-fn same_content(
+pub(crate) fn same_content(
     one: &dyn BlockRead,
     other: &dyn BlockRead,
     cancel: &CancellationToken,

@@ -58,7 +58,7 @@ const LEAN: [&str; 9] = [
     "path-include=/usr/share/locale/en*",
 ];
 /// How apt calls dpkg in the steps. mmdebstrap has options of its own for this.
-const DPKG_OPTIONS: [&str; 3] = [
+pub(crate) const DPKG_OPTIONS: [&str; 3] = [
     "DPkg::Options:: \"--force-unsafe-io\";",
     "DPkg::Options:: \"--force-confold\";",
     "DPkg::Use-Pty \"false\";",
@@ -232,6 +232,23 @@ impl Fetched {
         let upstream = Upstream::new(&self.proxies, variables.proxies().filter_map(text))?;
         Ok(Networks::new(usual, self.archives.clone(), upstream, variables.path()))
     }
+}
+
+/// The networks of steps in the tree of an image, which takes packages from where its own apt does: by way of this machine's proxies.
+///
+/// # Errors
+/// As [`Fetched::networks`].
+pub(crate) fn networks_of_an_image(
+    tree: &Tree,
+    usual: Access,
+    variables: &Variables,
+) -> crate::Result<Networks> {
+    let archives = sources::addresses(&tree.path("/etc/apt")?);
+    // Where there is no apt here, nobody has told it of proxies.
+    let proxies = apt_options(tree, variables).unwrap_or_default();
+    let proxies =
+        proxies.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
+    Fetched { essential: Vec::new(), archives, proxies }.networks(usual, variables)
 }
 
 /// Whether a setting is about this machine's proxies, which may have passwords, and which no step reaches.

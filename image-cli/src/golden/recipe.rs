@@ -108,11 +108,7 @@ impl Recipe {
 
     /// Whether there is a script that may reach all of the network.
     pub(crate) fn has_full_network(&self) -> bool {
-        let access = |step: &Step| match step {
-            Step::Run(run) => run.network.unwrap_or(self.build.network),
-            _ => Access::None,
-        };
-        self.steps.iter().any(|step| access(step) == Access::Full)
+        self.steps.iter().any(|step| step.access(self.build.network) == Access::Full)
     }
 }
 
@@ -298,6 +294,16 @@ pub enum Step {
     Write(Write),
     /// A script, run as root in the image.
     Run(#[schemars(schema_with = "schema::script")] Run),
+}
+
+impl Step {
+    /// What a script of it may reach, where `usual` is what others may.
+    pub(crate) fn access(&self, usual: Access) -> Access {
+        match self {
+            Self::Run(run) => run.network.unwrap_or(usual),
+            _ => Access::None,
+        }
+    }
 }
 
 /// A file or folder to copy into the image. A folder's content is merged into an existing folder, which stays as it is.

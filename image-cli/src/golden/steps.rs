@@ -66,7 +66,8 @@ pub(crate) fn run(
     match step {
         Step::Install(packages) => {
             if !tree.exists("/var/lib/apt/lists/lock") {
-                apt(session, &["update"], &[])?;
+                // An archive that cannot be asked is told here, and not as a package that there is not.
+                apt(session, &["-o", "APT::Update::Error-Mode=any", "update"], &[])?;
             }
             let packages = for_apt(packages, Path::new(ARCHIVES));
             apt(session, &["install", "--no-install-recommends"], &packages)?;

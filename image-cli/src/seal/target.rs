@@ -1,4 +1,4 @@
-//! The sealed image: written beside the old one in the same format, and renamed when all is done.
+//! An image written anew: beside the old one in the same format, and renamed when all is done.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +7,7 @@ use std::path::Path;
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Disk, Image};
+use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{Codec, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
 
@@ -19,26 +20,26 @@ const ASKED: u64 = 1 << 22;
 
 /// An image that has no name yet.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Rewritten {
     new: NewFile,
     /// Whether it takes the place of something.
     replaces: bool,
 }
 
-impl Target {
+impl Rewritten {
     /// Begins what will be `path`.
-    pub(super) fn at(path: &Path, existing: Existing) -> crate::Result<Self> {
+    pub(crate) fn at(path: &Path, existing: Existing) -> crate::Result<Self> {
         let replaces = path.exists();
         Ok(Self { new: placed(NewFile::at(path, existing))?, replaces })
     }
 
     /// The folder that it will be in.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.new.folder()
     }
 
     /// Writes `content`, in the format of `image`, compressed if that is.
-    pub(super) fn write(
+    pub(crate) fn write(
         self,
         image: &Image,
         content: &impl BlockRead,
@@ -64,18 +65,29 @@ impl Target {
         Ok(self)
     }
 
+    /// As [`write`](Self::write), with holes where no filesystem has anything.
+    pub(crate) fn write_shrunk(
+        self,
+        image: &Image,
+        content: &impl BlockRead,
+        monitor: Monitor<'_>,
+    ) -> crate::Result<Self> {
+        let free = find_free_space(content).context("looking for free blocks")?;
+        self.write(image, &WithoutFreeSpace::new(content, free), monitor)
+    }
+
     /// Where it is now.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.new.path()
     }
 
     /// How many other names what it replaces has.
-    pub(super) fn other_names(&self) -> u64 {
+    pub(crate) fn other_names(&self) -> u64 {
         self.new.other_names()
     }
 
     /// Gives it its name; where nothing was before, with the mode that `sealed` has.
-    pub(super) fn keep(self, sealed: &Path) -> crate::Result<()> {
+    pub(crate) fn keep(self, sealed: &Path) -> crate::Result<()> {
         if !self.replaces {
             let mode = fs::metadata(sealed).map(|metadata| metadata.permissions().mode() & 0o7777);
             let given = mode.and_then(|mode| fs::set_permissions(self.path(), Permissions::from_mode(mode)));

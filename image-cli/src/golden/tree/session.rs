@@ -42,9 +42,12 @@ const SYS: [&str; 9] =
 const NO_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 /// Programs that speak to the running kernel, which is not the image's.
 const IDLE_PROGRAMS: [&str; 3] = ["udevadm", "modprobe", "sysctl"];
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Read after the build's other settings of apt.
 const APT_PROXY: &str = "/etc/apt/apt.conf.d/01goldimg-proxy";
+/// For apt of a tree that is an image's already; in the tree of a build, bootstrapping writes what is needed.
+const APT_SETTINGS: &str = "/etc/apt/apt.conf.d/00goldimg";
 const IDLE: &str = "#!/bin/sh\nexit 0\n";
 /// "Forbidden by policy", as invoke-rc.d(8) has it.
 const DENY: &str = "#!/bin/sh\nexit 101\n";
@@ -60,6 +63,9 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Files of the tree that others stand in for.
+    pub(crate) const REPLACED: [&'static str; 4] = [POLICY, RESOLV_CONF, APT_PROXY, APT_SETTINGS];
+
     pub(super) fn begin(tree: &'a Tree, networks: Networks) -> crate::Result<Self> {
         // Whatever fails on the way is undone by dropping it.
         let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), networks };
@@ -67,7 +73,7 @@ impl<'a> Session<'a> {
         session.mount_sys()?;
         session.mount_dev()?;
         session.mount_run()?;
-        session.replace("/usr/sbin/policy-rc.d", DENY.into(), 0o755)?;
+        session.replace(POLICY, DENY.into(), 0o755)?;
         let network = session.networks.of(session.networks.usual())?;
         let (resolvers, proxy) = (network.resolv_conf(), network.proxy());
         session.replace(RESOLV_CONF, resolvers.into(), 0o644)?;
@@ -150,6 +156,17 @@ impl<'a> Session<'a> {
         mount("overlay", &target, "overlay", flags, options.as_c_str()).with_context(doing)?;
         self.mounts.push(target);
         Ok(())
+    }
+
+    /// Has apt and dpkg of the tree, if it has them, write without a sync after every file, and ask nothing.
+    ///
+    /// # Errors
+    /// If the settings cannot be written.
+    pub(crate) fn settle_packages(&mut self, settings: &[&str]) -> crate::Result<()> {
+        match self.tree.exists("/etc/apt/apt.conf.d") {
+            true => self.replace(APT_SETTINGS, settings.join("\n").into(), 0o644),
+            false => Ok(()),
+        }
     }
 
     /// Opens a shell in the tree, on the terminal (of the kind that `TERM` says), and waits for its end.

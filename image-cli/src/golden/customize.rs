@@ -1,0 +1,189 @@
+//! Customizing: the steps of a recipe, done to an image that is there.
+//!
+//! ```text
+//! image ─► disk.raw ─► files ─► tree, in a user namespace ─► steps, as in a build ─► what is different now ─┐
+//!             ▲                   (work.rs)                                            (difference.rs)       │
+//!             └───────── written into the image's own filesystems (write_back.rs) ◄───────────────────────────┘
+//!             └─► compared with the image, file by file (verify.rs) ─► sealed ─► audited ─► NEW
+//! ```
+//!
+//! Only what the steps changed is written: all else is the image's own, to the block. The boot loader's tools are told of the image's
+//! disks, and of nothing of this machine's (`boot.rs`).
+
+mod apt;
+mod boot;
+mod difference;
+mod job;
+mod verify;
+pub(super) mod work;
+mod write_back;
+
+use std::path::{Path, PathBuf};
+
+use image_core::format::Format;
+
+use super::epoch::Epoch;
+use super::log::Log;
+use super::no_space;
+use super::order::Order;
+use super::recipe::{Access, Step};
+use super::request::{Request as BuildRequest, places};
+use super::secrets::{self, Secrets};
+use super::work_directory::{self, WorkDirectory};
+use super::{memory, namespace};
+use crate::error::{Advise, Context, err};
+use crate::monitor::Monitor;
+use crate::reexec;
+use crate::target_name;
+use crate::variables::Variables;
+pub(super) use job::Job;
+
+/// Where the changed image goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Into a new file, or one that is replaced.
+    New(PathBuf),
+    /// In the image's own place, when all is done.
+    InPlace,
+}
+
+/// What is to be done to an image.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Request {
+    /// The image's file.
+    pub image: PathBuf,
+    /// Its format, if not what it looks like.
+    pub format: Option<Format>,
+    /// Where the changed image goes.
+    pub target: Target,
+    /// Whether a target that exists is replaced.
+    pub force: bool,
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+    /// The folder that files of this machine are named from, in `copy`.
+    pub folder: PathBuf,
+    /// What scripts, those of packages too, may reach.
+    pub network: Access,
+    /// What the caller lists as secret.
+    pub secrets: Vec<secrets::Asked>,
+    /// Whether the image is sealed at the end.
+    pub seal: bool,
+    /// Whether all that the steps did not change is compared with the image at the end.
+    pub verify: bool,
+    /// Whether a shell is opened in the tree after the steps, or after one that failed, on the terminal of this process.
+    pub shell: bool,
+    /// Whether the work directory stays.
+    pub keep: bool,
+    /// Where the work directory is made, if not in memory or /var/tmp.
+    pub work_parent: Option<PathBuf>,
+    /// Where packages are kept; an absolute path.
+    pub cache: PathBuf,
+    /// The caller's variables: his `PATH`, his proxies, and those that his secrets are in.
+    pub variables: Variables,
+}
+
+impl Request {
+    /// To do `steps` to the image in the file `image`, into `target`: sealed and compared, with all of the network for scripts.
+    pub fn new(
+        image: impl Into<PathBuf>,
+        target: Target,
+        steps: Vec<Step>,
+        cache: impl Into<PathBuf>,
+        variables: Variables,
+    ) -> Self {
+        Self {
+            image: image.into(),
+            format: None,
+            target,
+            force: false,
+            steps,
+            folder: PathBuf::from("/"),
+            network: Access::Full,
+            secrets: Vec::new(),
+            seal: true,
+            verify: true,
+            shell: false,
+            keep: false,
+            work_parent: None,
+            cache: cache.into(),
+            variables,
+        }
+    }
+
+    /// The file that the changed image becomes.
+    fn place(&self) -> &Path {
+        match &self.target {
+            Target::New(path) => path,
+            Target::InPlace => &self.image,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Customized {
+    /// The changed image.
+    pub image: PathBuf,
+    /// The full log.
+    pub log: PathBuf,
+    /// The work directory, if it was kept.
+    pub work: Option<PathBuf>,
+}
+
+/// Does what is asked for. A second process does the work, as in a build.
+///
+/// # Errors
+/// If the image cannot be read, a step fails, or what is changed cannot be written: then the target is as it was.
+pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Customized> {
+    let program = reexec::program()?;
+    let secrets = Secrets::read(&request.secrets, &request.variables)?;
+    namespace::probe(&request.variables.path())?;
+    let place = absolute(request.place())?;
+    if let Target::New(_) = request.target
+        && !request.force
+        && place.symlink_metadata().is_ok()
+    {
+        return Err(err!("{} exists", place.display())).hint(|| "replace it with --force");
+    }
+    let folder = place.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut asked = BuildRequest::new(folder, &request.cache, request.variables.clone())?;
+    asked.epoch = Epoch::from_variables(&request.variables)?;
+    (asked.force, asked.keep, asked.shell) = (request.force, request.keep, request.shell);
+    asked.work_parent.clone_from(&request.work_parent);
+    let job = Job::new(request, absolute(&request.image)?, place.clone())?;
+    if let Target::New(path) = &request.target {
+        target_name::refuse_other(path, job.format_of_target()?)?;
+    }
+    let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
+    let places = places(&asked, parent);
+    let log = no_space::explain(Log::create(&job.log()), None, &places)?;
+    work_directory::remove_abandoned(&[Path::new(work_directory::USUAL), parent], monitor);
+    let work = no_space::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
+    let order = Order::to_customize(&asked, job, secrets, work.path(), memory::to_spare());
+    let result = namespace::run_inside(&program, &order, monitor);
+    if result.is_err() {
+        monitor.note(&format!("the full log is {}", log.path().display()));
+    }
+    let kept = request.keep.then(|| work.path().to_owned());
+    let removed = match &kept {
+        Some(path) => {
+            monitor.note(&format!("the work directory is {}", path.display()));
+            Ok(())
+        }
+        None => work.remove(),
+    };
+    // Why the work failed says more than why it cannot be cleaned up after.
+    result.inspect_err(|_| {
+        if let Err(left) = &removed {
+            monitor.warning(&format!("{left:#}"));
+        }
+    })?;
+    removed?;
+    Ok(Customized { image: place, log: log.path().to_owned(), work: kept })
+}
+
+fn absolute(path: &Path) -> crate::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("looking for {}", path.display()))
+}

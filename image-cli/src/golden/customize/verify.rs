@@ -1,0 +1,214 @@
+//! The changed image beside the one that it was: what the steps did not change is the same in all that a file has, and what they changed
+//! is as they left it.
+//!
+//! ```text
+//! image   ─► Step, Step, … ─┐ by path    no change: every field of the node, attributes, content
+//! changed ─► Step, Step, … ─┴─────────►  a change: beside the tree, where there is one
+//! ```
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+use std::collections::BTreeSet;
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image_core::fs::{FilesystemKind, Node, NodeKind};
+
+use super::difference::{Change, Difference};
+use crate::error::{Context, bail, err};
+use crate::files::{DiffOptions, Item, by_names, changes_of, same_content};
+use crate::monitor::CancellationToken;
+use crate::system::{System, Walk};
+
+/// So many files wait for their content to be compared.
+const BATCH: usize = 4096;
+
+/// What is compared.
+pub(super) struct Verification<'a> {
+    pub(super) image: &'a System,
+    pub(super) changed: &'a System,
+    pub(super) difference: &'a Difference,
+    /// The tree after the steps.
+    pub(super) tree: &'a Path,
+    /// Attributes that no file of the tree can have here.
+    pub(super) refused: &'a BTreeSet<Vec<u8>>,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+/// Two files that must have the same content.
+type Pair<'a> = (Item<'a>, Item<'a>);
+
+impl Verification<'_> {
+    /// Compares. Answers with how many files are as they were.
+    ///
+    /// # Errors
+    /// With the first file that is not as it must be.
+    pub(super) fn run(&self) -> crate::Result<u64> {
+        let root = Path::new("/");
+        let walk = |system: &'_ System| -> crate::Result<()> {
+            system.walk(root, false)?.map(drop).ok_or_else(|| err!("it has no root directory"))
+        };
+        walk(self.image)?;
+        walk(self.changed)?;
+        let (Some(before), Some(after)) = (self.image.walk(root, false)?, self.changed.walk(root, false)?)
+        else {
+            bail!("it has no root directory");
+        };
+        let (mut before, mut after) = (items(before).peekable(), items(after).peekable());
+        let (mut kept, mut pairs) = (0_u64, Vec::new());
+        loop {
+            self.cancel.check()?;
+            let (old, new) = next(&mut before, &mut after)?;
+            match (old, new) {
+                (None, None) => break,
+                (Some(old), None) => self.judge_removed(&old)?,
+                (None, Some(new)) => self.judge_changed(&new, Some(Change::Written))?,
+                (Some(old), Some(new)) => match self.difference.of(&old.path) {
+                    None => {
+                        self.judge_kept(&old, &new)?;
+                        kept = kept.saturating_add(1);
+                        if new.node.kind == NodeKind::File && new.node.size > 0 {
+                            pairs.push((old, new));
+                        }
+                    }
+                    change => self.judge_changed(&new, change)?,
+                },
+            }
+            if pairs.len() >= BATCH {
+                self.judge_content(&std::mem::take(&mut pairs))?;
+            }
+        }
+        self.judge_content(&pairs)?;
+        Ok(kept)
+    }
+
+    fn judge_removed(&self, old: &Item<'_>) -> crate::Result<()> {
+        let is_removed = self.difference.removed.iter().any(|removed| {
+            old.path
+                .strip_prefix(removed.as_slice())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        });
+        match is_removed || old.node.kind == NodeKind::Socket {
+            true => Ok(()),
+            false => Err(err!("{} is gone, and no step has removed it", old.shown())),
+        }
+    }
+
+    fn judge_kept(&self, old: &Item<'_>, new: &Item<'_>) -> crate::Result<()> {
+        let (mut before, after) = (old.node.clone(), &new.node);
+        if before.kind == NodeKind::Directory {
+            // A directory that came or went in it is a name of it, and a change.
+            before.accessed = after.accessed;
+        }
+        if before != *after {
+            bail!(
+                "{} is another than before, and no step has changed it: {}",
+                old.shown(),
+                unlike(&before, after)
+            );
+        }
+        if old.attributes()? != new.attributes()? {
+            bail!("{} has other attributes than before, and no step has changed it", old.shown());
+        }
+        let same_target = old.node.kind != NodeKind::Link || old.target()? == new.target()?;
+        match same_target {
+            true => Ok(()),
+            false => Err(err!("{} points elsewhere than before, and no step has changed it", old.shown())),
+        }
+    }
+
+    /// Makes sure that `new` is as the tree has it.
+    fn judge_changed(&self, new: &Item<'_>, change: Option<Change>) -> crate::Result<()> {
+        if change == Some(Change::Links) {
+            return Ok(());
+        }
+        let item = Item::at(self.tree, &new.path)
+            .with_context(|| format!("{} is in the image, and not in the tree of the steps", new.shown()))?;
+        let mut options = DiffOptions::new();
+        if new.filesystem() == Some(FilesystemKind::Fat) {
+            // It has two seconds for one, and neither owners nor rights.
+            (options.times, options.owners, options.modes, options.attributes) = (false, false, false, false);
+        }
+        let changes = changes_of(&item, new, options, self.cancel)?;
+        let unlike = changes.iter().find(|change| {
+            let name = change.property.as_bytes();
+            !self.refused.contains(name)
+                && change.property != "security.selinux"
+                && change.property != "links"
+        });
+        match unlike {
+            None => Ok(()),
+            Some(unlike) => Err(err!(
+                "{} is not as the steps left it: {} is {} instead of {}",
+                new.shown(),
+                unlike.property,
+                unlike.after.as_deref().unwrap_or("another"),
+                unlike.before.as_deref().unwrap_or("none")
+            )),
+        }
+    }
+
+    /// Compares the content of `pairs` on all processors.
+    fn judge_content(&self, pairs: &[Pair<'_>]) -> crate::Result<()> {
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let compare = || {
+            while let Some((old, new)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.same(old, new) {
+                    next.store(pairs.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| (0..count).for_each(|_| drop(scope.spawn(compare))));
+        failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn same(&self, old: &Item<'_>, new: &Item<'_>) -> crate::Result<()> {
+        match same_content(&*old.content()?, &*new.content()?, self.cancel)? {
+            true => Ok(()),
+            false => Err(err!("{} has other content than before, and no step has changed it", old.shown())),
+        }
+    }
+}
+
+fn items<'a>(walk: Walk<'a>) -> impl Iterator<Item = crate::Result<Item<'a>>> {
+    walk.map(Item::of)
+}
+
+/// The next file of one of the two, or of both where both have it.
+fn next<'a, 'b>(
+    before: &mut Peekable<impl Iterator<Item = crate::Result<Item<'a>>>>,
+    after: &mut Peekable<impl Iterator<Item = crate::Result<Item<'b>>>>,
+) -> crate::Result<(Option<Item<'a>>, Option<Item<'b>>)> {
+    let order = match (before.peek(), after.peek()) {
+        (Some(Ok(old)), Some(Ok(new))) => by_names(&old.path, &new.path),
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        _ => std::cmp::Ordering::Less,
+    };
+    let old = if order.is_le() { before.next().transpose()? } else { None };
+    let new = if order.is_ge() { after.next().transpose()? } else { None };
+    Ok((old, new))
+}
+
+/// Which fields of two nodes are not the same.
+fn unlike(one: &Node, other: &Node) -> String {
+    let fields = [
+        ("inode", one.id != other.id),
+        ("kind", one.kind != other.kind),
+        ("mode", one.mode != other.mode),
+        ("owner", (one.uid, one.gid) != (other.uid, other.gid)),
+        ("size", one.size != other.size),
+        ("blocks", one.allocated != other.allocated),
+        ("links", one.links != other.links),
+        ("flags", one.flags != other.flags),
+        ("atime", one.accessed != other.accessed),
+        ("ctime", one.changed != other.changed),
+        ("mtime", one.modified != other.modified),
+        ("crtime", one.created != other.created),
+        ("device", one.device != other.device),
+    ];
+    let names: Vec<&str> = fields.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+    names.join(", ")
+}
