@@ -94,13 +94,13 @@ struct Plain {
     #[arg(long)]
     in_place: bool,
     /// Replace NEW if it is there
-    #[arg(long, requires = "output")]
+    #[arg(long, conflicts_with = "in_place")]
     force: bool,
     /// The format of NEW: raw or qcow2 [default: that of IMAGE]
-    #[arg(short = 'O', long, value_name = "FORMAT", requires = "output")]
+    #[arg(short = 'O', long, value_name = "FORMAT", conflicts_with = "in_place")]
     output_format: Option<Format>,
     /// Compress NEW
-    #[arg(short, long, requires = "output")]
+    #[arg(short, long, conflicts_with = "in_place")]
     compress: bool,
     /// Give the disk this size, or so much more: 20G, +10G
     #[arg(long, value_name = "SIZE")]

@@ -92,7 +92,7 @@ pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
     }
     if findings.is_empty() && !asked.is_empty() {
         let accounts: Vec<String> = asked.into_iter().collect();
-        return Ok(Judgement::kept(&format!("set by name: {}", accounts.join(", "))));
+        return Ok(Judgement::kept(format!("set by name: {}", accounts.join(", "))));
     }
     Ok(Judgement::from(findings))
 }

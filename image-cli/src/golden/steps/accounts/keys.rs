@@ -88,7 +88,10 @@ mod tests {
         assert_eq!(put, [PathBuf::from("/home/ann/.ssh"), file.clone()]);
         let mode = |path: &Path| tree.path(path).unwrap().metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&put[0]), mode(&put[1])), (0o700, 0o600));
-        assert_eq!(add("ann", "ssh-ed25519 AAAA ann\nssh-ed25519 BBBB ann", &tree).unwrap(), [file.clone()]);
+        assert_eq!(
+            add("ann", "ssh-ed25519 AAAA ann\nssh-ed25519 BBBB ann", &tree).unwrap(),
+            std::slice::from_ref(&file)
+        );
         let text = tree.text(&file).unwrap().unwrap();
         assert_eq!(text, "ssh-ed25519 AAAA ann\nssh-ed25519 BBBB ann\n");
     }

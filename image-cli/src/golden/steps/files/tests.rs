@@ -29,7 +29,7 @@ fn a_text_is_edited_in_place_and_only_where_something_fits() {
     assert_eq!(put, [PathBuf::from("/etc/ssh/sshd_config")]);
     let text = tree.text("/etc/ssh/sshd_config").unwrap().unwrap();
     assert_eq!((text.as_str(), mode("/etc/ssh/sshd_config", &tree)), ("Port 2222\nUseDNS yes\n", 0o600));
-    assert_eq!(edit(&step(&["s/none/x/"]), &tree).unwrap(), [PathBuf::new(); 0]);
+    assert!(edit(&step(&["s/none/x/"]), &tree).unwrap().is_empty());
     let folder = Edit { path: "/etc/ssh".into(), expressions: vec!["s/a/b/".into()] };
     assert_eq!(edit(&folder, &tree).unwrap_err().to_string(), "/etc/ssh in the image is no file");
 }
@@ -74,7 +74,7 @@ fn folders_are_made_with_their_parents_and_stay_as_they_are() {
     assert_eq!(make_directory(&step, &tree).unwrap(), [PathBuf::from("/srv/own/data")]);
     assert_eq!((mode("/srv/own", &tree), mode("/srv/own/data", &tree)), (0o755, 0o2770));
     let again = MakeDirectory { owner: None, mode: None, ..step };
-    assert_eq!(make_directory(&again, &tree).unwrap(), [PathBuf::new(); 0]);
+    assert!(make_directory(&again, &tree).unwrap().is_empty());
     assert_eq!(mode("/srv/own/data", &tree), 0o2770);
     tree.write("/srv/file", "", 0o644).unwrap();
     let file = MakeDirectory { path: "/srv/file".into(), owner: None, mode: None };
