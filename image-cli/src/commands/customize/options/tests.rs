@@ -118,7 +118,9 @@ fn files_of_this_machine_may_lie_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().canonicalize().unwrap().join(name).display().to_string();
     std::fs::write(path("run.sh"), "#!/bin/sh\ntrue\n").unwrap();
-    std::fs::write(path("95-own.cfg"), "timezone: UTC\n").unwrap();
+    for name in ["95-own.cfg", "own.yaml"] {
+        std::fs::write(path(name), "timezone: UTC\n").unwrap();
+    }
     let Step::Run(run) = one(&["--run", &path("run.sh")]) else { panic!() };
     assert_eq!(run.script, "#!/bin/sh\ntrue\n");
     assert_eq!(one(&["--firstboot", &path("run.sh")]), Step::FirstBoot(run.script));
@@ -132,7 +134,7 @@ fn files_of_this_machine_may_lie_anywhere() {
     assert_eq!(copy.to, "/usr/local/bin/run.sh");
     assert!(refused(&["--run", &path("none")]).contains("reading"));
     assert!(
-        refused(&["--cloud-init-config", &path("run.sh")])
+        refused(&["--cloud-init-config", &path("own.yaml")])
             .contains("cloud-init would not read a file called")
     );
     // A file of steps has names of its own.
