@@ -12,10 +12,8 @@
 
 mod copy_in;
 mod metadata;
-mod mode;
 mod place;
 mod rights;
-mod substitute;
 mod tar_in;
 
 use std::collections::BTreeMap;
@@ -28,11 +26,11 @@ use image_core::fs::{Ext4Writer, Filesystem, NodeKind, Ownership, Refusal, Time}
 
 use crate::error::{Advise, Context, bail, err};
 use crate::files::Owners;
+pub use crate::mode_change::{ModeChange, ModeError};
+pub use crate::substitution::Substitution;
 use crate::system::System;
 pub use copy_in::CopyInOptions;
-pub use mode::{ModeChange, ModeError};
 use place::{Place, inode_of, not_there};
-pub use substitute::Substitution;
 
 /// What new directories and files have: what `umask 022` leaves.
 const DIRECTORY_MODE: u16 = 0o755;

@@ -51,7 +51,7 @@ pub use bootstrap::check as check_base;
 pub use build::{Built, build, consult};
 pub use copies::{About, Copies, Remark};
 pub use epoch::Epoch;
-pub use load::{Examined, Loaded, examine, load};
+pub use load::{Examined, Loaded, check_step, examine, load, load_steps};
 pub use plan::{Archive, Partition, Plan};
 pub use recipe::schema::document as schema;
 pub use request::Request;

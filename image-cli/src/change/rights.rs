@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use image_core::fs::{NewTimes, NodeKind, Time};
 
 use super::place::{inode_of, not_there};
-use super::{Editor, FILE_MODE, ModeChange};
+use super::{Editor, FILE_MODE};
+use crate::mode_change::ModeChange;
 
 impl Editor {
     /// Sets the permissions of `path`, links followed; with `recursive` also of all beneath it, without links.

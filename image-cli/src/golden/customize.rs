@@ -21,6 +21,7 @@ mod write_back;
 use std::path::{Path, PathBuf};
 
 use image_core::format::Format;
+use serde::{Deserialize, Serialize};
 
 use super::epoch::Epoch;
 use super::log::Log;
@@ -38,13 +39,33 @@ use crate::target_name;
 use crate::variables::Variables;
 pub(super) use job::Job;
 
-/// Where the changed image goes.
+/// Where a changed image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
-    /// Into a new file, or one that is replaced.
-    New(PathBuf),
-    /// In the image's own place, when all is done.
+    /// Into the image's place, when all is done.
     InPlace,
+    /// Into a file of its own.
+    New {
+        /// Which.
+        path: PathBuf,
+        /// Its format, if it is not that of the image.
+        format: Option<Format>,
+        /// Whether its clusters are compressed, whatever the image's are.
+        compress: bool,
+        /// Whether one that exists is replaced.
+        force: bool,
+    },
+}
+
+/// A virtual size, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NewSize {
+    /// This one.
+    To(u64),
+    /// So many more.
+    By(u64),
 }
 
 /// What is to be done to an image.
@@ -57,8 +78,6 @@ pub struct Request {
     pub format: Option<Format>,
     /// Where the changed image goes.
     pub target: Target,
-    /// Whether a target that exists is replaced.
-    pub force: bool,
     /// What is done, in this order.
     pub steps: Vec<Step>,
     /// The folder that files of this machine are named from, in `copy`.
@@ -71,6 +90,10 @@ pub struct Request {
     pub seal: bool,
     /// Whether all that the steps did not change is compared with the image at the end.
     pub verify: bool,
+    /// The virtual size that it is to have, if another one.
+    pub size: Option<NewSize>,
+    /// Whether the root filesystem is made as large as the disk allows.
+    pub grow_root: bool,
     /// Whether a shell is opened in the tree after the steps, or after one that failed, on the terminal of this process.
     pub shell: bool,
     /// Whether the work directory stays.
@@ -96,13 +119,14 @@ impl Request {
             image: image.into(),
             format: None,
             target,
-            force: false,
             steps,
             folder: PathBuf::from("/"),
             network: Access::Full,
             secrets: Vec::new(),
             seal: true,
             verify: true,
+            size: None,
+            grow_root: false,
             shell: false,
             keep: false,
             work_parent: None,
@@ -114,7 +138,7 @@ impl Request {
     /// The file that the changed image becomes.
     fn place(&self) -> &Path {
         match &self.target {
-            Target::New(path) => path,
+            Target::New { path, .. } => path,
             Target::InPlace => &self.image,
         }
     }
@@ -141,20 +165,18 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     let secrets = Secrets::read(&request.secrets, &request.variables)?;
     namespace::probe(&request.variables.path())?;
     let place = absolute(request.place())?;
-    if let Target::New(_) = request.target
-        && !request.force
-        && place.symlink_metadata().is_ok()
-    {
+    let force = matches!(request.target, Target::New { force: true, .. });
+    if request.target != Target::InPlace && !force && place.symlink_metadata().is_ok() {
         return Err(err!("{} exists", place.display())).hint(|| "replace it with --force");
     }
     let folder = place.parent().unwrap_or(Path::new("/")).to_owned();
     let mut asked = BuildRequest::new(folder, &request.cache, request.variables.clone())?;
     asked.epoch = Epoch::from_variables(&request.variables)?;
-    (asked.force, asked.keep, asked.shell) = (request.force, request.keep, request.shell);
+    (asked.force, asked.keep, asked.shell) = (force, request.keep, request.shell);
     asked.work_parent.clone_from(&request.work_parent);
     let job = Job::new(request, absolute(&request.image)?, place.clone())?;
-    if let Target::New(path) = &request.target {
-        target_name::refuse_other(path, job.format_of_target()?)?;
+    if let Target::New { path, format: None, .. } = &request.target {
+        target_name::refuse_other(path, job.format()?)?;
     }
     let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
     let places = places(&asked, parent);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use image_core::format::Format;
 
 use super::cloud_init;
-use super::recipe::{Firmware, OutputFormat, Recipe};
+use super::recipe::{Firmware, OutputFormat, Recipe, Step};
 use crate::audit::{self, Expected, Profile, Report};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
@@ -64,6 +64,8 @@ pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expect
         keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
         asked_for: asked_for.iter().cloned().chain(fragments).collect(),
         keep_passwords: recipe.seal.keep_passwords,
+        passwords: recipe.steps.iter().filter_map(Step::gives_password_to).map(str::to_owned).collect(),
+        accounts: recipe.steps.iter().filter_map(Step::makes_account).map(str::to_owned).collect(),
         consoles: Some(recipe.boot.console.clone()),
         firmware: Some(audit::Firmware {
             bios: firmware.contains(&Firmware::Bios),

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
-use image_core::format::{Disk, Image};
+use image_core::format::{Disk, Format, Image};
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
-use image_core::qcow2::{Codec, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
+use image_core::qcow2::{Codec, Compression, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
 
 use crate::error::Context;
 use crate::monitor::Monitor;
@@ -45,18 +45,22 @@ impl Rewritten {
         content: &impl BlockRead,
         monitor: Monitor<'_>,
     ) -> crate::Result<Self> {
+        self.write_as(Form::like(image, content.size())?, content, monitor)
+    }
+
+    fn write_as(self, form: Form, content: &impl BlockRead, monitor: Monitor<'_>) -> crate::Result<Self> {
         let (disk, name) = (self.new.disk(), self.new.place().display().to_string());
         let doing = || format!("writing {name}");
         let watch = monitor.bytes(&name, content.size());
         let options = Options { progress: &watch, ..Options::default() };
-        match image.disk() {
-            Disk::Raw(_) => {
+        match form {
+            Form::Raw => {
                 disk.resize(content.size()).with_context(doing)?;
                 let mut sink = DiskSink::new(disk, Zeroes::AlreadyThere);
                 convert(content, &mut sink, &options).with_context(doing)?;
             }
-            Disk::Qcow2(old) => {
-                let mut sink = Qcow2Sink::new(disk, like(old)?)?;
+            Form::Qcow2(new) => {
+                let mut sink = Qcow2Sink::new(disk, new)?;
                 convert(content, &mut sink, &options).with_context(doing)?;
             }
         }
@@ -66,14 +70,29 @@ impl Rewritten {
     }
 
     /// As [`write`](Self::write), with holes where no filesystem has anything.
+    /// In the format `form`, compressed or not, where it is another.
     pub(crate) fn write_shrunk(
         self,
         image: &Image,
+        form: Option<(Format, bool)>,
         content: &impl BlockRead,
         monitor: Monitor<'_>,
     ) -> crate::Result<Self> {
         let free = find_free_space(content).context("looking for free blocks")?;
-        self.write(image, &WithoutFreeSpace::new(content, free), monitor)
+        let content = WithoutFreeSpace::new(content, free);
+        let form = match form {
+            None => Form::like(image, content.size())?,
+            Some((Format::Raw, _)) => Form::Raw,
+            Some((Format::Qcow2, compress)) => {
+                let new = NewImage::new(content.size())?;
+                Form::Qcow2(if compress {
+                    new.with_codec(Codec::new(Compression::Deflate, None)?, true)?
+                } else {
+                    new
+                })
+            }
+        };
+        self.write_as(form, &content, monitor)
     }
 
     /// Where it is now.
@@ -97,11 +116,27 @@ impl Rewritten {
     }
 }
 
-/// A new image like `old`, without what Glance refuses.
-fn like(old: &Qcow2) -> crate::Result<NewImage> {
+/// What an image is written as.
+enum Form {
+    Raw,
+    Qcow2(NewImage),
+}
+
+impl Form {
+    /// As `image`, of `size` bytes.
+    fn like(image: &Image, size: u64) -> crate::Result<Self> {
+        Ok(match image.disk() {
+            Disk::Raw(_) => Self::Raw,
+            Disk::Qcow2(old) => Self::Qcow2(like(old, size)?),
+        })
+    }
+}
+
+/// A new image of `size` bytes like `old`, without what Glance refuses.
+fn like(old: &Qcow2, size: u64) -> crate::Result<NewImage> {
     let header = old.header();
     let geometry = Geometry::new(header.geometry.cluster_bits(), header.geometry.refcount_order(), false)?;
-    let image = NewImage::in_clusters(header.size, geometry)?;
+    let image = NewImage::in_clusters(size, geometry)?;
     match is_compressed(old)? {
         true => Ok(image.with_codec(Codec::new(header.compression, None)?, true)?),
         false => Ok(image),

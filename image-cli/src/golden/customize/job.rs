@@ -1,11 +1,13 @@
 //! What inner is told to do to an image.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use image_core::format::{Format, Image, OpenOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Request, Target};
+use super::{NewSize, Request, Target};
+use crate::audit::Expected;
 use crate::error::{Context, err};
 use crate::golden::recipe::{Access, Step};
 use crate::os_text::OsText;
@@ -17,7 +19,11 @@ pub(in crate::golden) struct Job {
     /// The image's format, in QEMU's words.
     format: String,
     place: OsText,
+    /// The format of what it becomes, and whether that is compressed; without, both are the image's.
+    form: Option<(String, bool)>,
     pub(super) is_in_place: bool,
+    pub(super) size: Option<NewSize>,
+    pub(super) grow_root: bool,
     pub(super) steps: Vec<Step>,
     folder: OsText,
     pub(super) network: Access,
@@ -39,7 +45,15 @@ impl Job {
             image: image.into(),
             format: format.name().into(),
             place: place.into(),
+            form: match &request.target {
+                Target::New { format: own, compress, .. } if own.is_some() || *compress => {
+                    Some((own.unwrap_or(format).name().into(), *compress))
+                }
+                _ => None,
+            },
             is_in_place: request.target == Target::InPlace,
+            size: request.size,
+            grow_root: request.grow_root,
             steps: request.steps.clone(),
             folder: folder.into(),
             network: request.network,
@@ -65,12 +79,24 @@ impl Job {
 
     /// The image's format.
     pub(super) fn format(&self) -> crate::Result<Format> {
-        self.format.parse().map_err(|_| err!("no image format is called {:?}", self.format))
+        format(&self.format)
     }
 
-    /// The format of what it becomes: its own.
-    pub(super) fn format_of_target(&self) -> crate::Result<Format> {
-        self.format()
+    /// The format of what it becomes, and whether that is compressed, if they are not the image's.
+    pub(super) fn form(&self) -> crate::Result<Option<(Format, bool)>> {
+        self.form.as_ref().map(|(name, compress)| Ok((format(name)?, *compress))).transpose()
+    }
+
+    /// What is meant to stay of what the steps did, which put `asked_for` there by name.
+    pub(super) fn expected(&self, asked_for: &BTreeSet<PathBuf>) -> Expected {
+        let names =
+            |name: fn(&Step) -> Option<&str>| self.steps.iter().filter_map(name).map(str::to_owned).collect();
+        Expected {
+            asked_for: asked_for.clone(),
+            passwords: names(Step::gives_password_to),
+            accounts: names(Step::makes_account),
+            ..Expected::default()
+        }
     }
 
     /// The log's file, beside what it becomes.
@@ -80,4 +106,8 @@ impl Job {
         name.push(".log");
         place.with_file_name(name)
     }
+}
+
+fn format(name: &str) -> crate::Result<Format> {
+    name.parse().map_err(|_| err!("no image format is called {name:?}"))
 }

@@ -91,11 +91,12 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     std::fs::remove_dir_all(unpacked.tree.root()).context("removing the tree")?;
     drop(disk);
     if job.seal {
-        place.stage(&Stage::Seal, || seal_disk(&raw, &asked_for, place))?;
+        place.stage(&Stage::Seal, || seal_disk(&raw, job.expected(&asked_for), place))?;
     }
     place.stage(&Stage::Image, || {
         let disk = FileDisk::open(&raw)?;
-        let written = place.caller.files(|| target.write_shrunk(&image, &disk, place.monitor))?;
+        let written =
+            place.caller.files(|| target.write_shrunk(&image, job.form()?, &disk, place.monitor))?;
         tell(&written, job, &asked_for, place)?;
         place.caller.files(|| written.keep(&job.image()))
     })?;
@@ -234,10 +235,10 @@ fn compare(
 }
 
 /// Seals the disk in the file `raw`.
-fn seal_disk(raw: &Path, asked_for: &BTreeSet<PathBuf>, place: &Workspace<'_>) -> crate::Result<()> {
+fn seal_disk(raw: &Path, expected: Expected, place: &Workspace<'_>) -> crate::Result<()> {
     let mut request = seal::Request::new(raw);
     request.format = Some(image_core::format::Format::Raw);
-    request.expected = Expected { asked_for: asked_for.clone(), ..Expected::default() };
+    request.expected = expected;
     request.variables = place.request.variables.clone();
     let sealed = seal::seal(&request, place.monitor.unheard())?;
     for change in &sealed.changes {
@@ -257,15 +258,10 @@ fn tell(
     if !job.seal {
         return Ok(());
     }
-    let expected = Expected { asked_for: asked_for.clone(), ..Expected::default() };
-    let report = audit(
-        written.path(),
-        Some(job.format_of_target()?),
-        Profile::Any,
-        &expected,
-        place.monitor.unheard(),
-    )
-    .context("looking into the finished image")?;
+    let expected = job.expected(asked_for);
+    let format = job.form()?.map_or_else(|| job.format(), |(format, _)| Ok(format))?;
+    let report = audit(written.path(), Some(format), Profile::Any, &expected, place.monitor.unheard())
+        .context("looking into the finished image")?;
     for check in report.checks.iter().filter(|check| check.fails()) {
         place.monitor.warning(check.told().trim());
     }
