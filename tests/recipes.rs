@@ -133,7 +133,7 @@ const SOUND: &[&str] = &[
     "[[steps]]\nhostname = \"a-1.example\"\n[[steps]]\ntimezone = \"Etc/GMT+5\"\n[[steps]]\nlocale = \"de_DE.UTF-8@euro\"",
     "[[steps]]\npassword = { user = \"root\", secret = \"a\" }\n[[steps]]\npassword = { user = \"root\", hash = \"$y$j9T$a/b$c.d\" }",
     "[[steps]]\npassword = { user = \"root\", locked = true }\n[[steps]]\npassword = { user = \"root\", disabled = true }",
-    "[[steps]]\nuser = { name = \"ann\", groups = \"adm\", shell = \"/bin/sh\", home = \"/h\", uid = 7, system = true, sudo = false, ssh-keys = [] }",
+    "[[steps]]\nuser = \"ann\"\n[[steps]]\nuser = { name = \"ann\", groups = \"adm\", shell = \"/bin/sh\", home = \"/h\", uid = 7, system = true, sudo = false, ssh-keys = [] }",
     "[[steps]]\nssh-key = { user = \"ann\", key = \"no-pty ssh-ed25519 AAAAC3Nz ann\" }\n[[steps]]\nssh-key = { user = \"ann\", file = \"files/ann.pub\" }",
     "[[steps]]\nfirstboot = \"true\"\n[[steps]]\nfirstboot = { file = \"files/motd\" }",
     "[[steps]]\nkernel-argument = [\"a=b,c\", \"-quiet\", \"console=ttyS0\"]\n[[steps]]\ndatasources = \"None\"",

@@ -7,7 +7,7 @@
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
-use super::Recipe;
+use super::{MakeDirectory, Recipe, User};
 
 const IMAGE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$";
 const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
@@ -224,6 +224,16 @@ pub(super) fn delete(_: &mut SchemaGenerator) -> Schema {
     let with_paths = json!({ "paths": paths, "missing": missing });
     let keys = json!({ "type": "object", "required": ["paths"], "properties": with_paths, "additionalProperties": false });
     json_schema!({ "anyOf": [paths, keys] })
+}
+
+/// A path alone, or with what the folder is to be.
+pub(super) fn make_directory(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(PATH), generator.subschema_for::<MakeDirectory>()] })
+}
+
+/// A name alone, or with what the account is to be.
+pub(super) fn user(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(ACCOUNT), generator.subschema_for::<User>()] })
 }
 
 pub(super) fn password(_: &mut SchemaGenerator) -> Schema {

@@ -43,7 +43,7 @@ pub enum Step {
     Delete(#[schemars(schema_with = "schema::delete")] Delete),
     /// A folder, and its parents.
     #[serde(rename = "mkdir")]
-    MakeDirectory(MakeDirectory),
+    MakeDirectory(#[schemars(schema_with = "schema::make_directory")] MakeDirectory),
     /// Permissions changed.
     #[serde(rename = "chmod")]
     ChangeMode(ChangeMode),
@@ -67,7 +67,7 @@ pub enum Step {
     /// An account's password.
     Password(#[schemars(schema_with = "schema::password")] Password),
     /// A new account.
-    User(User),
+    User(#[schemars(schema_with = "schema::user")] User),
     /// A public key with which an account is logged in to.
     SshKey(#[schemars(schema_with = "schema::ssh_key")] SshKey),
     /// A script that runs once, at the first boot, as root.
