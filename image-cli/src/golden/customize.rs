@@ -13,6 +13,7 @@
 mod apt;
 mod boot;
 mod difference;
+mod grow;
 mod job;
 mod verify;
 pub(super) mod work;

@@ -19,6 +19,7 @@ use image_core::new_file::Existing;
 use super::apt;
 use super::boot::{self, StandIns};
 use super::difference::{Baseline, Change, Comparison, Difference};
+use super::grow::Grow;
 use super::job::Job;
 use super::verify::Verification;
 use super::write_back::WriteBack;
@@ -79,7 +80,11 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     let target = place.caller.files(|| Rewritten::at(&job.place(), existing(job, place)))?;
 
     let raw = place.work.scratch.join("disk.raw");
-    let disk = place.stage(&Stage::Copy, || copy(&image, &raw, place))?;
+    let disk = place.stage(&Stage::Copy, || {
+        let disk = copy(&image, &raw, place)?;
+        Grow { size: job.size, root: job.grow_root, disk: &disk }.run(place)?;
+        Ok(disk)
+    })?;
     let before = System::open(Arc::clone(&disk) as Arc<dyn BlockRead>)?;
     let unpacked = place.stage(&Stage::Unpack, || unpack(&before, place))?;
     drop(before);

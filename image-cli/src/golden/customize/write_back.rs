@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image_core::block::BlockWrite;
-use image_core::fs::{NodeId, NodeKind, Time};
+use image_core::fs::{NodeId, NodeKind, Refusal, Time};
 
 use super::difference::{Change, Difference};
 use crate::change::Editor;
-use crate::error::{Context, err};
+use crate::error::{Advise, Context, err};
 use crate::files::{Archive, Folder, Item};
 use crate::monitor::CancellationToken;
 use crate::system::System;
@@ -74,7 +74,16 @@ impl WriteBack<'_> {
         let mut editor = open()?;
         let packed = self.packed()?;
         if !packed.is_empty() {
-            unpack(&packed, &mut editor, cancel)?;
+            let unpacked = unpack(&packed, &mut editor, cancel);
+            let is_full =
+                |error: &crate::Error| matches!(error.cause(), Some(Refusal::NoSpace | Refusal::NoInodes));
+            match unpacked {
+                Err(error) if is_full(&error) => {
+                    return Err(error)
+                        .hint(|| "--size +10G --grow-root make the disk and its root filesystem larger");
+                }
+                unpacked => unpacked?,
+            }
         }
         // What was made in a directory has changed its times: the deepest first.
         for (path, change) in self.difference.changes.iter().rev() {
