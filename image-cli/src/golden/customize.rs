@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use image_core::format::Format;
 
+use super::load::check_step;
 use super::recipe::{Access, Step};
 use super::secrets;
 use crate::error::err;
@@ -117,6 +118,7 @@ impl Request {
 /// # Errors
 /// If a step fails, or the image cannot be read or written.
 pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<()> {
+    request.steps.iter().try_for_each(|step| check_step(step, &request.folder))?;
     monitor.check()?;
     Err(err!("not yet: {} is not customized", request.image.display()))
 }
