@@ -25,6 +25,7 @@ use image_core::format::Format;
 use serde::{Deserialize, Serialize};
 
 use super::epoch::Epoch;
+use super::load::check_step;
 use super::log::Log;
 use super::no_space;
 use super::order::Order;
@@ -163,6 +164,9 @@ pub struct Customized {
 /// If the image cannot be read, a step fails, or what is changed cannot be written: then the target is as it was.
 pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Customized> {
     let program = reexec::program()?;
+    for step in &request.steps {
+        check_step(step, &request.folder)?;
+    }
     let secrets = Secrets::read(&request.secrets, &request.variables)?;
     namespace::probe(&request.variables.path())?;
     let place = absolute(request.place())?;

@@ -228,12 +228,12 @@ pub fn load_steps(path: &Path, monitor: Monitor<'_>) -> crate::Result<Vec<Step>>
     Ok(steps)
 }
 
-/// Holds a step that was made by calls to the rules of recipes. What it copies is named from the root of this machine.
+/// Holds a step that was made by calls to the rules of recipes. What it copies lies beneath `folder`, an absolute path without links.
 ///
 /// # Errors
 /// Of the kind [`Invalid`](crate::ErrorKind::Invalid): with its first mistake, and the remedy.
-pub fn check_step(step: &Step) -> crate::Result<()> {
-    let (_, problems) = parse_steps(&written::step(step)?, Path::new("/"));
+pub fn check_step(step: &Step, folder: &Path) -> crate::Result<()> {
+    let (_, problems) = parse_steps(&written::step(step)?, folder);
     match problems.into_iter().find(|problem| problem.severity == Severity::Error) {
         None => Ok(()),
         Some(Problem { message, help: Some(help), .. }) => Err(err!("{message}")).hint(|| help).invalid(),

@@ -211,7 +211,7 @@ pub(super) fn steps(
 fn made(asked: &Asked, making: &mut Making<'_>) -> anyhow::Result<Vec<Step>> {
     let kind = OPTIONS.iter().find(|kind| kind.name == asked.name).context("it is not known")?;
     let steps = (kind.make)(&asked.value, making)?;
-    steps.iter().try_for_each(check_step)?;
+    steps.iter().try_for_each(|step| check_step(step, Path::new("/")))?;
     Ok(steps)
 }
 

@@ -11,7 +11,7 @@ use super::super::bootstrap::local::for_apt;
 use super::super::bootstrap::{APT_CONF, ARCHIVES};
 use super::super::recipe::Update;
 use super::super::tree::{Session, Tree};
-use crate::error::{Advise, err};
+use crate::error::{Advise, bail, err};
 use crate::name_pattern::fits;
 
 /// That the lists were fetched, until the session is over.
@@ -198,6 +198,9 @@ fn refresh(manager: &Manager, session: &Session<'_>) -> crate::Result<()> {
 }
 
 fn run(manager: &Manager, what: &[&str], packages: &[String], session: &Session<'_>) -> crate::Result<()> {
+    if let Some(option) = packages.iter().find(|package| package.starts_with('-')) {
+        bail!("{option:?} is no package");
+    }
     session.resolving(None, |access| {
         let mut command = session.command(manager.program, access)?;
         if is_of_build(session.tree()) {
@@ -205,9 +208,8 @@ fn run(manager: &Manager, what: &[&str], packages: &[String], session: &Session<
             command.env("INITRD", "No");
         }
         command.args(manager.always).args(what);
-        if !packages.is_empty() {
-            command.arg("--").args(packages);
-        }
+        // Not every one of them knows what ends the options.
+        command.args(packages);
         session.tree().log().run(&mut command)
     })
 }
