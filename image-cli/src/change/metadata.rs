@@ -7,7 +7,7 @@ use std::path::Path;
 use image_core::fs::{NewTimes, Node, NodeKind};
 
 use super::Editor;
-use super::place::{inode_of, not_there};
+use super::place::not_there;
 
 impl Editor {
     /// Gives `path`, itself if it is a link, the rights, owner and time of the last change that `like` has, and `attributes` in place of its own.
@@ -21,27 +21,16 @@ impl Editor {
         attributes: &BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> crate::Result<()> {
         let place = self.place(path, false)?;
-        let node = place.node.as_ref().ok_or_else(|| not_there(path))?;
-        let inode = inode_of(node)?;
-        let (uid, gid) = (node.uid != like.uid, node.gid != like.gid);
-        let is_link = node.kind == NodeKind::Link;
+        let node = place.node.clone().ok_or_else(|| not_there(path))?;
         let writer = self.writer(&place)?;
-        if uid || gid {
-            writer.set_owner(inode, Some(like.uid), Some(like.gid))?;
+        if (node.uid, node.gid) != (like.uid, like.gid) {
+            writer.give_owner(node.id, Some(like.uid), Some(like.gid))?;
         }
-        if !is_link {
-            writer.set_mode(inode, like.mode as u16)?;
+        if node.kind != NodeKind::Link {
+            writer.give_mode(node.id, like.mode as u16)?;
         }
-        let own = writer.files().inode(inode)?;
-        let own: BTreeMap<Vec<u8>, Vec<u8>> =
-            writer.files().attributes(&own)?.into_iter().map(|own| (own.name, own.value)).collect();
-        for name in own.keys().filter(|name| !attributes.contains_key(*name)) {
-            writer.remove_attribute(inode, name)?;
-        }
-        for (name, value) in attributes.iter().filter(|(name, value)| own.get(*name) != Some(value)) {
-            writer.set_attribute(inode, name, value)?;
-        }
-        writer.set_times(inode, NewTimes { modified: Some(like.modified), ..NewTimes::default() })?;
+        writer.put_attributes(node.id, attributes)?;
+        writer.give_times(node.id, NewTimes { modified: Some(like.modified), ..NewTimes::default() })?;
         self.system.forget();
         Ok(())
     }

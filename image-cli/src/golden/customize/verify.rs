@@ -97,9 +97,9 @@ impl Verification<'_> {
 
     fn judge_kept(&self, old: &Item<'_>, new: &Item<'_>) -> crate::Result<()> {
         let (mut before, after) = (old.node.clone(), &new.node);
-        if before.kind == NodeKind::Directory {
-            // A directory that came or went in it is a name of it, and a change.
-            before.accessed = after.accessed;
+        if new.filesystem() == Some(FilesystemKind::Fat) {
+            // Told by where its name is, which may have moved.
+            before.id = after.id;
         }
         if before != *after {
             bail!(
