@@ -78,7 +78,9 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "golden",
         &[
             "audit",
+            "change",
             "error",
+            "files",
             "reexec",
             "links",
             "mistake",
@@ -93,6 +95,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "seal",
             "size",
             "substitution",
+            "system",
             "target_name",
             "variables",
         ],

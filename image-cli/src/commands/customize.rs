@@ -111,7 +111,7 @@ struct Plain {
     /// Leave what must not be cloned as it is: ids, host keys, logs
     #[arg(long)]
     no_seal: bool,
-    /// Do not audit the image at the end
+    /// Do not compare what the steps left alone with the image at the end
     #[arg(long)]
     no_verify: bool,
     /// What scripts, those of packages too, may reach

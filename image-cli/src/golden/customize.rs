@@ -29,7 +29,7 @@ use super::load::check_step;
 use super::log::Log;
 use super::no_space;
 use super::order::Order;
-use super::recipe::{Access, Step};
+use super::recipe::{Access, Base, Step};
 use super::request::{Request as BuildRequest, places};
 use super::secrets::{self, Secrets};
 use super::work_directory::{self, WorkDirectory};
@@ -166,6 +166,7 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     let program = reexec::program()?;
     for step in &request.steps {
         check_step(step, &request.folder)?;
+        refuse_local(step)?;
     }
     let secrets = Secrets::read(&request.secrets, &request.variables)?;
     namespace::probe(&request.variables.path())?;
@@ -209,6 +210,16 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     })?;
     removed?;
     Ok(Customized { image: place, log: log.path().to_owned(), work: kept })
+}
+
+/// Refuses packages that are files of this machine: an image's own package manager sees none of them.
+fn refuse_local(step: &Step) -> crate::Result<()> {
+    let Step::Install(packages) = step else { return Ok(()) };
+    match packages.iter().find(|package| Base::local_file(package).is_some()) {
+        Some(package) => Err(err!("{package} is a file, and packages are installed by their names here"))
+            .hint(|| "copy it into the image, and install it there: --copy-in, then --run-command"),
+        None => Ok(()),
+    }
 }
 
 fn absolute(path: &Path) -> crate::Result<PathBuf> {

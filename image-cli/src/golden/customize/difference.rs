@@ -21,6 +21,9 @@ use crate::files::{DiffOptions, Folder, Item, by_names, changes_of};
 use crate::monitor::CancellationToken;
 use crate::system::System;
 
+/// What a file is labelled with in systems with SELinux: the image's own, whatever became of it in the tree.
+const LABEL: &str = "security.selinux";
+
 /// What tells that something happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -197,7 +200,7 @@ impl Comparison<'_> {
         let properties: Vec<&str> = changes
             .iter()
             .map(|change| change.property.as_str())
-            .filter(|property| !self.refused.contains(property.as_bytes()))
+            .filter(|property| !self.refused.contains(property.as_bytes()) && *property != LABEL)
             .collect();
         let has = |names: &[&str]| properties.iter().any(|property| names.contains(property));
         Ok(if has(&["type", "content", "size", "target", "device"]) {

@@ -177,6 +177,8 @@ fn do_steps(
     place: &Workspace<'_>,
 ) -> crate::Result<BTreeSet<PathBuf>> {
     boot::check_processor(tree)?;
+    // What a session needs to mount upon, and the image has not.
+    let made: Vec<_> = Session::FOLDERS.into_iter().filter(|folder| !tree.exists(folder)).collect();
     let networks = bootstrap::networks_of_an_image(tree, job.network, &place.request.variables)?;
     let mut session = tree.session(networks)?;
     apt::settle(&mut session, &place.request.variables)?;
@@ -189,6 +191,10 @@ fn do_steps(
     place.stage(&Stage::Boot, || stand_ins.finish())?;
     stand_ins.take_away()?;
     session.leave()?;
+    for folder in made {
+        // One that a step has put something into stays.
+        let _ = std::fs::remove_dir(tree.link_path(folder)?);
+    }
     Ok(asked_for)
 }
 

@@ -90,7 +90,7 @@ impl WriteBack<'_> {
             if *change == Change::Metadata {
                 cancel.check()?;
                 let item = Item::at(self.tree, path)?;
-                let attributes = self.attributes(&item, *change)?;
+                let attributes = self.attributes(&item)?;
                 let path = absolute(path);
                 editor
                     .set_metadata(&path, &item.node, &attributes)
@@ -110,7 +110,7 @@ impl WriteBack<'_> {
         for item in items {
             let first = first_names.get(&item.node.id).filter(|first| **first != item.path).cloned();
             let first = first.filter(|_| has_names(&item));
-            let attributes = self.attributes(&item, Change::Written)?;
+            let attributes = self.attributes(&item)?;
             packed.push(Packed { item, first, attributes });
         }
         Ok(packed)
@@ -137,14 +137,15 @@ impl WriteBack<'_> {
     }
 
     /// The attributes that `item` is to have: its own, and those that no file of the tree can have.
-    fn attributes(&self, item: &Item<'_>, change: Change) -> crate::Result<Attributes> {
+    fn attributes(&self, item: &Item<'_>) -> crate::Result<Attributes> {
         let mut attributes = item.attributes()?;
         let old = self.old_attributes(&item.path)?;
         if let Some(old) = &old {
             let kept = old.iter().filter(|(name, _)| self.refused.contains(*name));
             attributes.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         }
-        if change == Change::Written && !attributes.contains_key(LABEL) {
+        // No system takes a label away: a file without one is another in its place.
+        if !attributes.contains_key(LABEL) {
             let label = match old {
                 Some(mut old) => old.remove(LABEL),
                 None => self.label_of_directory(&item.path)?,

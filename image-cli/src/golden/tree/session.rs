@@ -63,6 +63,8 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Folders that something is mounted upon.
+    pub(crate) const FOLDERS: [&'static str; 4] = ["/dev", "/proc", "/run", "/sys"];
     /// Files of the tree that others stand in for.
     pub(crate) const REPLACED: [&'static str; 4] = [POLICY, RESOLV_CONF, APT_PROXY, APT_SETTINGS];
 
