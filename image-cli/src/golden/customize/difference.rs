@@ -21,7 +21,7 @@ use crate::files::{DiffOptions, Folder, Item, by_names, changes_of};
 use crate::monitor::CancellationToken;
 use crate::system::System;
 
-/// What a file is labelled with in systems with SELinux: the image's own, whatever became of it in the tree.
+/// What a file is labelled with in systems with SELinux. One without is another file in its place, and gets the label of what was there.
 const LABEL: &str = "security.selinux";
 
 /// What tells that something happened to a file.
@@ -199,8 +199,9 @@ impl Comparison<'_> {
         let changes = changes_of(&old, item, DiffOptions::new(), cancel)?;
         let properties: Vec<&str> = changes
             .iter()
+            .filter(|change| change.property != LABEL || change.after.is_some())
             .map(|change| change.property.as_str())
-            .filter(|property| !self.refused.contains(property.as_bytes()) && *property != LABEL)
+            .filter(|property| !self.refused.contains(property.as_bytes()))
             .collect();
         let has = |names: &[&str]| properties.iter().any(|property| names.contains(property));
         Ok(if has(&["type", "content", "size", "target", "device"]) {
