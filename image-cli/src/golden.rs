@@ -30,6 +30,7 @@ pub(crate) mod network;
 mod no_space;
 mod openstack;
 mod order;
+mod outer;
 pub(crate) mod outputs;
 pub(crate) mod plan;
 pub mod recipe;

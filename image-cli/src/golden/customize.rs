@@ -26,13 +26,11 @@ use serde::{Deserialize, Serialize};
 
 use super::epoch::Epoch;
 use super::load::check_step;
-use super::log::Log;
-use super::no_space;
 use super::order::Order;
+use super::outer::{self, Done};
 use super::recipe::{Access, Base, Step};
-use super::request::{Request as BuildRequest, places};
+use super::request::Request as BuildRequest;
 use super::secrets::{self, Secrets};
-use super::work_directory::{self, WorkDirectory};
 use super::{memory, namespace};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
@@ -163,7 +161,8 @@ pub struct Customized {
 /// # Errors
 /// If the image cannot be read, a step fails, or what is changed cannot be written: then the target is as it was.
 pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Customized> {
-    let program = reexec::program()?;
+    // A program that cannot be started again is told before all else.
+    reexec::program()?;
     for step in &request.steps {
         check_step(step, &request.folder)?;
         refuse_local(step)?;
@@ -184,32 +183,11 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     if let Target::New { path, format: None, .. } = &request.target {
         target_name::refuse_other(path, job.format()?)?;
     }
-    let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
-    let places = places(&asked, parent);
-    let log = no_space::explain(Log::create(&job.log()), None, &places)?;
-    work_directory::remove_abandoned(&[Path::new(work_directory::USUAL), parent], monitor);
-    let work = no_space::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
-    let order = Order::to_customize(&asked, job, secrets, work.path(), memory::to_spare());
-    let result = namespace::run_inside(&program, &order, monitor);
-    if result.is_err() {
-        monitor.note(&format!("the full log is {}", log.path().display()));
-    }
-    let kept = request.keep.then(|| work.path().to_owned());
-    let removed = match &kept {
-        Some(path) => {
-            monitor.note(&format!("the work directory is {}", path.display()));
-            Ok(())
-        }
-        None => work.remove(),
-    };
-    // Why the work failed says more than why it cannot be cleaned up after.
-    result.inspect_err(|_| {
-        if let Err(left) = &removed {
-            monitor.warning(&format!("{left:#}"));
-        }
-    })?;
-    removed?;
-    Ok(Customized { image: place, log: log.path().to_owned(), work: kept })
+    // Namespaces hide the control groups that this process is in.
+    let (spare, log) = (memory::to_spare(), job.log());
+    let order = |work: &Path| Order::to_customize(&asked, job, secrets, work, spare);
+    let Done { log, work, .. } = outer::run(&asked, &log, order, monitor)?;
+    Ok(Customized { image: place, log, work })
 }
 
 /// Refuses packages that are files of this machine: an image's own package manager sees none of them.
