@@ -41,7 +41,7 @@ pub use operations::{Chosen, OPERATIONS, Operation};
 use patched::Patched;
 pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, rules};
-pub(crate) use target::Rewritten;
+pub(crate) use target::{Rewritten, lost};
 use volume::Volume;
 
 /// What is to be sealed.
@@ -152,6 +152,7 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     }
     let Plan { changes, mut notes, .. } = plan;
     notes.extend(kept);
+    notes.extend(lost(&image).map(|lost| format!("{lost}, and the sealed image has none")));
     if wipes {
         stale_bytes += space::wipe(&view, &mut patched, work.path())?;
     }

@@ -116,6 +116,12 @@ impl Rewritten {
     }
 }
 
+/// What would be lost of `image` where a new one takes its place; `None` if that is nothing.
+pub(crate) fn lost(image: &Image) -> Option<String> {
+    let count = image.as_qcow2()?.header().snapshots.count;
+    (count > 0).then(|| format!("it has {count} internal snapshots"))
+}
+
 /// What an image is written as.
 enum Form {
     Raw,

@@ -121,6 +121,30 @@ fn what_steps_do_not_change_stays_in_every_line_that_the_kernel_tells() {
 }
 
 #[test]
+fn what_would_be_lost_in_place_is_not_done() {
+    let (Some(judge), Some(qemu_img)) = (Judge::find(), peer("qemu-img")) else { return };
+    let dir = folder();
+    let [raw, image] = ["raw", "image.qcow2"].map(|name| dir.path().join(name));
+    judge.make(&raw, "60M", &["-t", "ext4", "-b", "4096"]);
+    judge.with_mount(&raw, "rw", SYSTEM);
+    let [raw, image] = [&raw, &image].map(|path| path.to_str().unwrap());
+    qemu_img.must(["convert", "-f", "raw", "-O", "qcow2", raw, image]);
+    qemu_img.must(["snapshot", "-c", "first", image]);
+    let before = std::fs::read(image).unwrap();
+    let words = ["customize", "--cache-dir", "/var/tmp", "--no-seal", "--mkdir", "/new", "--in-place", image];
+    let refused = goldimg(words).run();
+    assert_eq!(refused.code, 1, "{}", refused.snapshot());
+    assert!(refused.stderr.contains("1 internal snapshots, which would be lost"), "{}", refused.snapshot());
+    assert!(std::fs::read(image).unwrap() == before);
+    qemu_img.must(["snapshot", "-d", "first", image]);
+    let done = goldimg(words).run();
+    assert_eq!(done.code, 0, "{}", done.snapshot());
+    qemu_img.must(["check", image]);
+    let listed = goldimg(["ls", image, "/"]).run();
+    assert!(listed.stdout.lines().any(|line| line == "new"), "{}", listed.snapshot());
+}
+
+#[test]
 fn a_step_that_fails_or_has_no_room_leaves_nothing_behind() {
     let Some(judge) = Judge::find() else { return };
     let dir = folder();

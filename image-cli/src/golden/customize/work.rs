@@ -76,6 +76,9 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     let system = System::open(Arc::clone(&image) as Arc<dyn BlockRead>)
         .with_context(|| format!("looking into {}", job.image().display()))?;
     refuse_unsuitable(&system)?;
+    if let Some(lost) = seal::lost(&image).filter(|_| job.is_in_place) {
+        return Err(err!("{lost}, which would be lost")).hint(|| "-o NEW leaves the image as it is");
+    }
     // What cannot be replaced in the end is known before the work.
     let target = place.caller.files(|| Rewritten::at(&job.place(), existing(job, place)))?;
 
