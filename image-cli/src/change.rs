@@ -92,6 +92,11 @@ impl Editor {
         }
     }
 
+    /// Opens `disk`, in which `system` is.
+    pub(crate) fn of(disk: Arc<dyn BlockWrite>, system: System, time: Time) -> Self {
+        Self { disk, system, writers: BTreeMap::new(), time }
+    }
+
     /// What is in it, with all changes.
     pub fn system(&self) -> &System {
         &self.system

@@ -18,9 +18,9 @@ use image_core::fs::{
 };
 
 use crate::error::Advise;
+use crate::files::SELINUX_LABEL;
 
-/// The attribute in which SELinux has its label.
-const LABEL: &[u8] = b"security.selinux";
+const LABEL: &[u8] = SELINUX_LABEL.as_bytes();
 
 /// A filesystem that is being changed.
 pub(super) enum VolumeWriter {

@@ -19,6 +19,9 @@ use crate::system::{Step, System};
 /// No value of an attribute is larger (xattr(7)).
 const VALUE_MAX: usize = 64 << 10;
 
+/// The attribute in which SELinux has its label.
+pub(crate) const SELINUX_LABEL: &str = "security.selinux";
+
 /// What is compared.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -19,6 +19,7 @@ mod verify;
 pub(super) mod work;
 mod write_back;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use image_core::format::Format;
@@ -38,6 +39,9 @@ use crate::reexec;
 use crate::target_name;
 use crate::variables::Variables;
 pub(super) use job::Job;
+
+/// How each log begins: as its first stage is noted.
+const FIRST_LINE: &str = "# == copy the disk\n";
 
 /// Where a changed image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +179,14 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
         return Err(err!("{} exists", place.display())).hint(|| "replace it with --force");
     }
     let folder = place.parent().unwrap_or(Path::new("/")).to_owned();
+    if !folder.is_dir() {
+        return Err(err!("there is no folder {}", folder.display())).hint(|| "mkdir -p makes it");
+    }
+    let real = |path: &Path| path.canonicalize().ok();
+    if request.target != Target::InPlace && real(&place).is_some_and(|own| Some(own) == real(&request.image))
+    {
+        return Err(err!("{} is the image itself", place.display())).hint(|| "--in-place changes it");
+    }
     let mut asked = BuildRequest::new(folder, &request.cache, request.variables.clone())?;
     asked.epoch = Epoch::from_variables(&request.variables)?;
     (asked.force, asked.keep, asked.shell) = (force, request.keep, request.shell);
@@ -185,9 +197,26 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     }
     // Namespaces hide the control groups that this process is in.
     let (spare, log) = (memory::to_spare(), job.log());
+    refuse_foreign(&log)?;
     let order = |work: &Path| Order::to_customize(&asked, job, secrets, work, spare);
     let Done { log, work, .. } = outer::run(&asked, &log, order, monitor)?;
     Ok(Customized { image: place, log, work })
+}
+
+/// Refuses a file that is where the log goes, and none.
+fn refuse_foreign(log: &Path) -> crate::Result<()> {
+    let begins = |file: std::fs::File| {
+        let mut bytes = Vec::new();
+        let read = file.take(FIRST_LINE.len() as u64).read_to_end(&mut bytes);
+        read.is_ok() && FIRST_LINE.as_bytes().starts_with(&bytes)
+    };
+    match log.symlink_metadata() {
+        Ok(found) if !found.is_file() || !std::fs::File::open(log).is_ok_and(begins) => {
+            Err(err!("{} is where the log goes, and is no log of goldimg", log.display()))
+                .hint(|| "move it away")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses packages that are files of this machine: an image's own package manager sees none of them.

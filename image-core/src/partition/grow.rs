@@ -144,10 +144,18 @@ fn grow_mbr(
     }
     // Sectors are counted with 32 bits.
     let most = u64::from(u32::MAX).saturating_mul(SECTOR_SIZE);
-    let end = end_of(own, table, disk.size()).min(own.range.offset().saturating_add(most));
-    let count = end.saturating_sub(own.range.offset()).checked_div(SECTOR_SIZE).unwrap_or(0);
     let lost = || Error::unsupported("the MBR cannot be read");
     let mut sector = read_bytes(disk, 0, SECTOR_SIZE as usize)?.ok_or_else(lost)?;
+    // Logical partitions lie in an extended one, which begins with a table of its own and is no partition of the list.
+    let starts = (0..4_usize).filter_map(|index| {
+        let at = ENTRIES_AT.saturating_add(index.saturating_mul(ENTRY));
+        let entry = sector.get(at..at.saturating_add(ENTRY))?;
+        let start = u64::from(u32::from_le_bytes(field(entry, 8))).saturating_mul(SECTOR_SIZE);
+        (field::<1>(entry, 4) != [0] && start >= own.range.end()).then_some(start)
+    });
+    let limit = starts.min().unwrap_or(u64::MAX).min(disk.size());
+    let end = end_of(own, table, limit).min(own.range.offset().saturating_add(most));
+    let count = end.saturating_sub(own.range.offset()).checked_div(SECTOR_SIZE).unwrap_or(0);
     let index = own.number.saturating_sub(1) as usize;
     let at = ENTRIES_AT.saturating_add(index.saturating_mul(ENTRY)).saturating_add(12);
     put(&mut sector, at, &u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
@@ -212,5 +220,24 @@ mod tests {
         assert_eq!(range, ByteRange::between(1 << 20, 16 << 20));
         let table = PartitionTable::read(&disk).unwrap().unwrap();
         assert_eq!(table.partition(1).unwrap().range, range);
+    }
+
+    #[test]
+    fn an_extended_partition_is_in_the_way() {
+        let disk = MemoryDisk::new(16 << 20);
+        let mut sector = [0; 512];
+        // 1 to 3 MiB, and an extended one from 5 MiB on, whose first logical partition begins at 6 MiB.
+        sector[0x1be..0x1ce].copy_from_slice(&[0x80, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+        sector[0x1ce..0x1de].copy_from_slice(&[0, 0, 2, 0, 0x05, 0, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0]);
+        sector[0x1fe..].copy_from_slice(&[0x55, 0xaa]);
+        disk.write_at(&sector, 0).unwrap();
+        let mut logical = [0; 512];
+        logical[0x1be..0x1ce].copy_from_slice(&[0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+        logical[0x1fe..].copy_from_slice(&[0x55, 0xaa]);
+        disk.write_at(&logical, 5 << 20).unwrap();
+        let table = PartitionTable::read(&disk).unwrap().unwrap();
+        assert_eq!(table.partitions.len(), 2, "{table:?}");
+        let range = grow(&disk, &table, Some(1)).unwrap().unwrap();
+        assert_eq!(range, ByteRange::between(1 << 20, 5 << 20));
     }
 }

@@ -30,6 +30,9 @@ echo one > $M/work/one; ln $M/work/one $M/work/uno
 echo two > $M/work/two; set_attribute user.own 1 $M/work/two
 echo three > $M/work/three
 echo four > $M/work/four; ln $M/work/four $M/work/vier
+echo five > $M/work/five; ln $M/work/five $M/work/cinq
+echo six > $M/work/six; ln $M/work/six $M/work/sechs
+echo seven > $M/work/seven; cp -p $M/work/seven $M/work/sept
 echo x > $M/work/gone/deep/x
 echo y > $M/work/kind
 mknod $M/work/null c 1 3
@@ -52,6 +55,9 @@ mv /work/other /work/three
 touch /work/touched
 rm /work/touched
 chown -R 0:0 /etc
+cp -p /work/five /work/t; mv /work/t /work/five; chmod 4700 /work/cinq
+mv /work/sechs /work/six2
+ln -f /work/seven /work/sept
 ";
 
 fn lines(judge: &Judge, image: &Path) -> BTreeMap<String, String> {
@@ -90,15 +96,15 @@ fn what_steps_do_not_change_stays_in_every_line_that_the_kernel_tells() {
     let names = |lines: &BTreeMap<String, String>| lines.keys().cloned().collect::<BTreeSet<_>>();
     let (old, now) = (names(&before), names(&after));
     let gone: Vec<_> = old.difference(&now).map(String::as_str).collect();
-    assert_eq!(gone, ["work/directory", "work/gone", "work/gone/deep", "work/gone/deep/x", "work/vier"]);
+    let expected =
+        ["work/directory", "work/gone", "work/gone/deep", "work/gone/deep/x", "work/sechs", "work/vier"];
+    assert_eq!(gone, expected);
     let came: Vec<_> = now.difference(&old).map(String::as_str).collect();
-    assert_eq!(came, ["work/deux", "work/link", "work/moved", "work/new"]);
+    assert_eq!(came, ["work/deux", "work/link", "work/moved", "work/new", "work/six2"]);
     let differ: Vec<_> = old.intersection(&now).filter(|path| before[*path] != after[*path]).collect();
-    assert_eq!(
-        differ,
-        ["work", "work/four", "work/kind", "work/one", "work/three", "work/two", "work/uno"],
-        "all else is as it was"
-    );
+    let expected =
+        ["", "/cinq", "/five", "/four", "/kind", "/one", "/sept", "/seven", "/six", "/three", "/two", "/uno"];
+    assert_eq!(differ, expected.map(|path| format!("work{path}")).each_ref(), "all else is as it was");
     say(old.len() - differ.len() - gone.len(), "beside a customized image");
 
     let of = |path: &str, name: &str| fact(&after[path], name).to_owned();
@@ -110,6 +116,11 @@ fn what_steps_do_not_change_stays_in_every_line_that_the_kernel_tells() {
     // Both names of a file have what was written by one of them.
     assert_eq!(of("work/one", "inode"), of("work/uno", "inode"));
     assert_ne!(of("work/one", "content"), fact(&before["work/one"], "content"));
+    // Names of one file are names of several afterwards, and the reverse.
+    assert_eq!((of("work/five", "mode"), of("work/five", "links")), ("644".into(), "1".into()));
+    assert_eq!((of("work/cinq", "mode"), of("work/cinq", "links")), ("4700".into(), "1".into()));
+    assert_eq!((of("work/six", "inode"), of("work/six", "links")), (of("work/six2", "inode"), "2".into()));
+    assert_eq!((of("work/seven", "inode"), of("work/sept", "links")), (of("work/sept", "inode"), "2".into()));
     assert_eq!((of("work/four", "links"), of("work/new", "owner")), ("1".into(), "33:33".into()));
     assert!(after["work/kind"].starts_with("Directory ") && after["work/link"].starts_with("Link "));
     // Labels are those that were there, and of what is new those of the directory.
@@ -118,6 +129,34 @@ fn what_steps_do_not_change_stays_in_every_line_that_the_kernel_tells() {
         assert_eq!(label(path), label("work"), "{path}");
         assert!(label(path).is_some(), "{path}");
     }
+}
+
+#[test]
+fn what_is_mounted_where_is_what_the_image_said_before_the_steps() {
+    let (Some(judge), Some(sfdisk)) = (Judge::find(), peer("sfdisk")) else { return };
+    let dir = folder();
+    let [image, new, table] = ["image", "new.raw", "table"].map(|name| dir.path().join(name));
+    std::fs::File::create(&image).unwrap().set_len(200 << 20).unwrap();
+    std::fs::write(&table, "label: gpt\nstart=1MiB, size=120MiB\nstart=125MiB, size=70MiB\n").unwrap();
+    let script = format!("sfdisk -q {} < {}", image.display(), table.display());
+    peer("sh").expect("a shell").must(["-c", &script]);
+    sfdisk.must(["--verify".as_ref(), image.as_os_str()]);
+    let place = |start: u64, size: u64| format!("rw,offset={},sizelimit={}", start << 20, size << 20);
+    let (root, boot) = (place(1, 120), place(125, 70));
+    for (start, blocks) in [(1_u64, "122880"), (125, "71680")] {
+        let offset = format!("offset={}", start << 20);
+        judge.make(&image, blocks, &["-t", "ext4", "-b", "1024", "-E", &offset]);
+    }
+    judge.with_mount(&image, &root, SYSTEM);
+    judge.with_mount(&image, &root, "mkdir $M/boot; echo '/dev/vda2 /boot ext4 defaults 0 2' > $M/etc/fstab");
+    judge.with_mount(&image, &boot, "echo old > $M/old");
+    let step = ["--no-seal", "--run-command", "rm /etc/fstab; echo new > /boot/new; echo newer > /boot/old"];
+    let done = customize(&image, &new, &step);
+    assert_eq!(done.code, 0, "{}", done.snapshot());
+    assert_eq!(judge.with_mount(&new, &boot, "cat $M/new $M/old"), "new\nnewer\n");
+    assert_eq!(judge.with_mount(&new, &root, "ls $M/boot"), "");
+    // Without being asked, a disk keeps its size.
+    assert_eq!(std::fs::metadata(&new).unwrap().len(), 200 << 20);
 }
 
 #[test]

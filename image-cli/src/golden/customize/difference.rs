@@ -14,15 +14,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use image_core::fs::{NodeId, NodeKind, Time};
+use image_core::fs::{FilesystemKind, NodeId, NodeKind, Time};
 
-use crate::error::Context;
-use crate::files::{DiffOptions, Folder, Item, by_names, changes_of};
+use crate::error::{Advise, Context, err};
+use crate::files::{DiffOptions, Folder, Item, SELINUX_LABEL, by_names, changes_of};
 use crate::monitor::CancellationToken;
 use crate::system::System;
-
-/// What a file is labelled with in systems with SELinux. One without is another file in its place, and gets the label of what was there.
-const LABEL: &str = "security.selinux";
 
 /// What tells that something happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +27,13 @@ struct Stamp {
     inode: NodeId,
     changed: Time,
     kind: NodeKind,
+    /// How many names it has.
+    links: u32,
 }
 
 impl Stamp {
     fn of(item: &Item<'_>) -> Self {
-        Self { inode: item.node.id, changed: item.node.changed, kind: item.node.kind }
+        Self { inode: item.node.id, changed: item.node.changed, kind: item.node.kind, links: item.node.links }
     }
 }
 
@@ -160,6 +159,7 @@ impl Comparison<'_> {
                         found.removed.push(item.path.clone());
                     }
                     if change == Change::Written {
+                        self.refuse_one_name(&item)?;
                         parents.extend(parent(&item.path));
                     }
                     found.changes.push((item.path, change));
@@ -170,6 +170,7 @@ impl Comparison<'_> {
             note_removed(path, &mut found, &mut parents);
         }
         found.changes.sort_unstable_by(|(one, _), (other, _)| by_names(one, other));
+        found.removed.sort_unstable_by(|one, other| by_names(one, other));
         // Those that are gone are not told: what is in them is not, either.
         parents.retain(|path| found.of(path).is_none());
         found.changes.extend(parents.into_iter().map(|path| (path, Change::Metadata)));
@@ -181,6 +182,33 @@ impl Comparison<'_> {
         self.put_back.iter().any(|own| own.strip_prefix('/').is_some_and(|own| own.as_bytes() == path))
     }
 
+    /// Refuses `item` if its filesystem is a FAT, for which it has the name of a file beside it.
+    fn refuse_one_name(&self, item: &Item<'_>) -> crate::Result<()> {
+        let path = Path::new("/").join(OsStr::from_bytes(&item.path));
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let is_fat = self
+            .image
+            .place_of(folder, true)?
+            .is_some_and(|(volume, _)| volume.signature.kind == FilesystemKind::Fat);
+        if !is_fat {
+            return Ok(());
+        }
+        let folded = |name: &OsStr| name.to_string_lossy().to_lowercase();
+        let inside = folder.strip_prefix("/").unwrap_or(folder);
+        for entry in std::fs::read_dir(self.tree.join(inside)).context("reading the tree")? {
+            let other = entry.context("reading the tree")?.file_name();
+            if other != name && folded(&other) == folded(name) {
+                return Err(err!(
+                    "{}: beside {}, which is the same name in a FAT",
+                    path.display(),
+                    other.display()
+                ))
+                .hint(|| "have the step use the name that is there");
+            }
+        }
+        Ok(())
+    }
+
     /// What of `item` is not as the image has it.
     fn change(
         &self,
@@ -188,7 +216,10 @@ impl Comparison<'_> {
         stamp: Stamp,
         cancel: &CancellationToken,
     ) -> crate::Result<Option<Finding>> {
-        if stamp.kind != item.node.kind {
+        let has_names = item.node.kind != NodeKind::Directory && stamp.links.max(item.node.links) > 1;
+        // A name of another file than before: the one that had it has its other names still.
+        let is_other = has_names && stamp.inode != item.node.id;
+        if stamp.kind != item.node.kind || is_other {
             return Ok(Some(Finding::Change(Change::Written)));
         }
         let path = Path::new("/").join(OsStr::from_bytes(&item.path));
@@ -199,7 +230,8 @@ impl Comparison<'_> {
         let changes = changes_of(&old, item, DiffOptions::new(), cancel)?;
         let properties: Vec<&str> = changes
             .iter()
-            .filter(|change| change.property != LABEL || change.after.is_some())
+            // One without a label is another file in its place, and gets the label of what was there.
+            .filter(|change| change.property != SELINUX_LABEL || change.after.is_some())
             .map(|change| change.property.as_str())
             .filter(|property| !self.refused.contains(property.as_bytes()))
             .collect();
@@ -210,7 +242,8 @@ impl Comparison<'_> {
             Some(Finding::Change(Change::Metadata))
         } else if has(&["modified"]) {
             Some(Finding::Times)
-        } else if has(&["links"]) {
+        } else if has_names {
+            // A name of it came or went, which is a change of the file in the image, too.
             Some(Finding::Change(Change::Links))
         } else {
             None

@@ -37,15 +37,9 @@ impl Grow<'_> {
     /// If the size is a smaller one, there is no root filesystem that can grow, or resize2fs fails.
     pub(super) fn run(&self, place: &Workspace<'_>) -> crate::Result<()> {
         let old = self.disk.size();
-        let new = match self.size {
-            None => old,
-            Some(NewSize::To(size)) => size,
-            Some(NewSize::By(more)) => old.saturating_add(more),
-        };
-        let new = new.checked_next_multiple_of(SECTOR).context("no disk is that large")?;
-        if self.size.is_some() && new < old {
-            return Err(err!("the disk has {old} bytes, and {new} are fewer"))
-                .hint(|| "a disk is made larger here: --size +10G");
+        let new = new_size(self.size, old)?;
+        if self.size.is_none() && !self.root {
+            return Ok(());
         }
         if new > old {
             self.disk.resize(new)?;
@@ -76,6 +70,12 @@ impl Grow<'_> {
         }
         let after =
             grow(&**self.disk, &table, Some(partition.number))?.context("the partition did not grow")?;
+        if after.len() == before.len() {
+            place
+                .monitor
+                .warning("the root filesystem is as large as its place on the disk allows: it did not grow");
+            return Ok(());
+        }
         self.grow_filesystem(before, after, place)
     }
 
@@ -108,4 +108,21 @@ fn copy(from: &impl BlockRead, to: &impl BlockWrite) -> crate::Result<()> {
     convert(from, &mut DiskSink::new(to, Zeroes::Write), &Options::default())
         .context("copying the filesystem")?;
     Ok(())
+}
+
+/// The size of a disk of `old` bytes that is to have `size`; what is asked for is rounded up to whole sectors.
+///
+/// # Errors
+/// If it is a smaller one.
+pub(super) fn new_size(size: Option<NewSize>, old: u64) -> crate::Result<u64> {
+    let new = match size {
+        None => return Ok(old),
+        Some(NewSize::To(size)) => size,
+        Some(NewSize::By(more)) => old.saturating_add(more),
+    };
+    if new < old {
+        return Err(err!("the disk has {old} bytes, and {new} are fewer"))
+            .hint(|| "a disk is made larger here: --size +10G");
+    }
+    new.checked_next_multiple_of(SECTOR).context("no disk is that large")
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use image_core::block::BlockRead;
 use image_core::format::{Format, Image, OpenOptions};
 use serde::{Deserialize, Serialize};
 
+use super::grow::new_size;
 use super::{NewSize, Request, Target};
 use crate::audit::Expected;
 use crate::error::{Context, err};
@@ -38,7 +40,9 @@ impl Job {
     /// If the image cannot be opened.
     pub(super) fn new(request: &Request, image: PathBuf, place: PathBuf) -> crate::Result<Self> {
         let options = OpenOptions { format: request.format, ..OpenOptions::default() };
-        let format = Image::open(&image, options)?.format();
+        let opened = Image::open(&image, options)?;
+        new_size(request.size, opened.size())?;
+        let format = opened.format();
         let folder = std::fs::canonicalize(&request.folder)
             .with_context(|| format!("looking for the folder {}", request.folder.display()))?;
         Ok(Self {
@@ -102,7 +106,7 @@ impl Job {
     /// The log's file, beside what it becomes.
     pub(in crate::golden) fn log(&self) -> PathBuf {
         let place = self.place();
-        let mut name = place.file_stem().unwrap_or_default().to_owned();
+        let mut name = place.file_name().unwrap_or_default().to_owned();
         name.push(".log");
         place.with_file_name(name)
     }

@@ -7,17 +7,17 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use image_core::fs::{FilesystemKind, Node, NodeKind};
+use image_core::fs::{FilesystemKind, Node, NodeId, NodeKind};
 
 use super::difference::{Change, Difference};
 use crate::error::{Context, bail, err};
-use crate::files::{DiffOptions, Item, by_names, changes_of, same_content};
+use crate::files::{DiffOptions, Item, SELINUX_LABEL, by_names, changes_of, same_content};
 use crate::monitor::CancellationToken;
 use crate::system::{System, Walk};
 
@@ -36,6 +36,35 @@ pub(super) struct Verification<'a> {
     pub(super) cancel: &'a CancellationToken,
 }
 
+/// Which files of the tree and of the image are the same, by the names that were met.
+#[derive(Default)]
+struct Groups {
+    met: BTreeSet<Vec<u8>>,
+    in_image: HashMap<NodeId, NodeId>,
+    in_tree: HashMap<NodeId, NodeId>,
+}
+
+impl Groups {
+    /// Makes sure that all names of a file of the tree are names of one file of the image, and the reverse.
+    fn meet(&mut self, tree: &Item<'_>, image: &Item<'_>) -> crate::Result<()> {
+        self.met.insert(image.path.clone());
+        let is_alone = tree.node.links < 2 && image.node.links < 2;
+        if is_alone
+            || tree.node.kind == NodeKind::Directory
+            || image.filesystem() == Some(FilesystemKind::Fat)
+        {
+            return Ok(());
+        }
+        let (own, theirs) = (tree.node.id, image.node.id);
+        let is_same = *self.in_image.entry(own).or_insert(theirs) == theirs
+            && *self.in_tree.entry(theirs).or_insert(own) == own;
+        match is_same {
+            true => Ok(()),
+            false => Err(err!("{} is a name of another file than the steps left it", image.shown())),
+        }
+    }
+}
+
 /// Two files that must have the same content.
 type Pair<'a> = (Item<'a>, Item<'a>);
 
@@ -46,24 +75,20 @@ impl Verification<'_> {
     /// With the first file that is not as it must be.
     pub(super) fn run(&self) -> crate::Result<u64> {
         let root = Path::new("/");
-        let walk = |system: &'_ System| -> crate::Result<()> {
-            system.walk(root, false)?.map(drop).ok_or_else(|| err!("it has no root directory"))
-        };
-        walk(self.image)?;
-        walk(self.changed)?;
         let (Some(before), Some(after)) = (self.image.walk(root, false)?, self.changed.walk(root, false)?)
         else {
             bail!("it has no root directory");
         };
         let (mut before, mut after) = (items(before).peekable(), items(after).peekable());
         let (mut kept, mut pairs) = (0_u64, Vec::new());
+        let mut groups = Groups::default();
         loop {
             self.cancel.check()?;
             let (old, new) = next(&mut before, &mut after)?;
             match (old, new) {
                 (None, None) => break,
                 (Some(old), None) => self.judge_removed(&old)?,
-                (None, Some(new)) => self.judge_changed(&new, Some(Change::Written))?,
+                (None, Some(new)) => self.judge_changed(&new, &mut groups)?,
                 (Some(old), Some(new)) => match self.difference.of(&old.path) {
                     None => {
                         self.judge_kept(&old, &new)?;
@@ -72,7 +97,7 @@ impl Verification<'_> {
                             pairs.push((old, new));
                         }
                     }
-                    change => self.judge_changed(&new, change)?,
+                    Some(_) => self.judge_changed(&new, &mut groups)?,
                 },
             }
             if pairs.len() >= BATCH {
@@ -80,14 +105,29 @@ impl Verification<'_> {
             }
         }
         self.judge_content(&pairs)?;
+        self.judge_missing(&groups)?;
         Ok(kept)
     }
 
+    /// Makes sure that all that was written was met.
+    fn judge_missing(&self, groups: &Groups) -> crate::Result<()> {
+        for (path, change) in &self.difference.changes {
+            if *change != Change::Written || groups.met.contains(path) {
+                continue;
+            }
+            let item = Item::at(self.tree, path)?;
+            if item.node.kind != NodeKind::Socket {
+                bail!("{} was written by a step, and is not in the image", item.shown());
+            }
+        }
+        Ok(())
+    }
+
     fn judge_removed(&self, old: &Item<'_>) -> crate::Result<()> {
-        let is_removed = self.difference.removed.iter().any(|removed| {
-            old.path
-                .strip_prefix(removed.as_slice())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        let ends = old.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let is_removed = ends.chain([old.path.len()]).any(|end| {
+            let above = old.path.get(..end).unwrap_or_default();
+            self.difference.removed.binary_search_by(|own| by_names(own, above)).is_ok()
         });
         match is_removed || old.node.kind == NodeKind::Socket {
             true => Ok(()),
@@ -119,12 +159,10 @@ impl Verification<'_> {
     }
 
     /// Makes sure that `new` is as the tree has it.
-    fn judge_changed(&self, new: &Item<'_>, change: Option<Change>) -> crate::Result<()> {
-        if change == Some(Change::Links) {
-            return Ok(());
-        }
+    fn judge_changed(&self, new: &Item<'_>, groups: &mut Groups) -> crate::Result<()> {
         let item = Item::at(self.tree, &new.path)
             .with_context(|| format!("{} is in the image, and not in the tree of the steps", new.shown()))?;
+        groups.meet(&item, new)?;
         let mut options = DiffOptions::new();
         if new.filesystem() == Some(FilesystemKind::Fat) {
             // It has two seconds for one, and neither owners nor rights.
@@ -133,9 +171,7 @@ impl Verification<'_> {
         let changes = changes_of(&item, new, options, self.cancel)?;
         let unlike = changes.iter().find(|change| {
             let name = change.property.as_bytes();
-            !self.refused.contains(name)
-                && change.property != "security.selinux"
-                && change.property != "links"
+            !self.refused.contains(name) && change.property != SELINUX_LABEL && change.property != "links"
         });
         match unlike {
             None => Ok(()),

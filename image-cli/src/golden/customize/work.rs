@@ -90,11 +90,10 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     })?;
     let before = System::open(Arc::clone(&disk) as Arc<dyn BlockRead>)?;
     let unpacked = place.stage(&Stage::Unpack, || unpack(&before, place))?;
-    drop(before);
     let asked_for = do_steps(job, &system, &unpacked.tree, place)?;
-    let difference = place.stage(&Stage::Write, || write(&system, &unpacked, &disk, place))?;
+    let difference = place.stage(&Stage::Write, || write((&system, &before), &unpacked, &disk, place))?;
     if job.verify {
-        place.stage(&Stage::Verify, || compare(&system, &disk, &difference, &unpacked, place))?;
+        place.stage(&Stage::Verify, || compare((&system, &before), &disk, &difference, &unpacked, place))?;
     }
     std::fs::remove_dir_all(unpacked.tree.root()).context("removing the tree")?;
     drop(disk);
@@ -181,7 +180,10 @@ fn do_steps(
 ) -> crate::Result<BTreeSet<PathBuf>> {
     boot::check_processor(tree)?;
     // What a session needs to mount upon, and the image has not.
-    let made: Vec<_> = Session::FOLDERS.into_iter().filter(|folder| !tree.exists(folder)).collect();
+    let above = Session::REPLACED.into_iter().flat_map(|file| Path::new(file).ancestors().skip(1));
+    let needed = Session::FOLDERS.map(Path::new).into_iter().chain(above);
+    let mut made: Vec<&Path> = needed.filter(|folder| !tree.exists(folder)).collect();
+    made.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));
     let networks = bootstrap::networks_of_an_image(tree, job.network, &place.request.variables)?;
     let mut session = tree.session(networks)?;
     apt::settle(&mut session, &place.request.variables)?;
@@ -212,8 +214,9 @@ fn steps_of(job: &Job, session: &Session<'_>, place: &Workspace<'_>) -> crate::R
     Ok(asked_for)
 }
 
+/// Writes what is different into the disk. `layout` is what was in that before, in which the same is as in `system`, the image.
 fn write(
-    system: &System,
+    (system, layout): (&System, &System),
     unpacked: &Unpacked,
     disk: &Arc<FileDisk>,
     place: &Workspace<'_>,
@@ -223,19 +226,20 @@ fn write(
     let comparison = Comparison { baseline, tree: tree.root(), image: system, refused, put_back: &put_back };
     let difference = comparison.difference(place.monitor.cancel())?;
     let time = place.request.epoch.time();
-    let write_back = WriteBack { difference: &difference, tree: tree.root(), image: system, refused, time };
+    let write_back =
+        WriteBack { difference: &difference, tree: tree.root(), image: system, layout, refused, time };
     write_back.to(&(Arc::clone(disk) as Arc<dyn BlockWrite>), place.monitor.cancel())?;
     Ok(difference)
 }
 
 fn compare(
-    system: &System,
+    (system, layout): (&System, &System),
     disk: &Arc<FileDisk>,
     difference: &Difference,
     unpacked: &Unpacked,
     place: &Workspace<'_>,
 ) -> crate::Result<()> {
-    let changed = System::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
+    let changed = layout.again(Arc::clone(disk) as Arc<dyn BlockRead>)?;
     let verification = Verification {
         image: system,
         changed: &changed,

@@ -16,20 +16,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::BlockWrite;
+use image_core::block::{BlockRead, BlockWrite};
 use image_core::fs::{NodeId, NodeKind, Refusal, Time};
 
 use super::difference::{Change, Difference};
 use crate::change::Editor;
 use crate::error::{Advise, Context, err};
-use crate::files::{Archive, Folder, Item};
+use crate::files::{Archive, Folder, Item, SELINUX_LABEL};
 use crate::monitor::CancellationToken;
 use crate::system::System;
 
 /// So much of the archive waits to be unpacked, in bytes.
 const BUFFER: usize = 1 << 20;
 /// The label of a file in systems with SELinux.
-const LABEL: &[u8] = b"security.selinux";
+const LABEL: &[u8] = SELINUX_LABEL.as_bytes();
 
 /// Attributes of a file, by name.
 type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -41,6 +41,8 @@ pub(super) struct WriteBack<'a> {
     pub(super) tree: &'a Path,
     /// What it was unpacked from.
     pub(super) image: &'a System,
+    /// The disk that is written, as it was: what is mounted where stays so, whatever the steps made of fstab.
+    pub(super) layout: &'a System,
     /// Attributes that no file of the tree can have here: files keep what they had of them.
     pub(super) refused: &'a BTreeSet<Vec<u8>>,
     /// When what is changed was changed, and made.
@@ -61,7 +63,10 @@ impl WriteBack<'_> {
     /// # Errors
     /// If there is no room, or a filesystem is one that is only read here.
     pub(super) fn to(&self, disk: &Arc<dyn BlockWrite>, cancel: &CancellationToken) -> crate::Result<()> {
-        let open = || Editor::open(Arc::clone(disk), None, self.time);
+        let open = || -> crate::Result<Editor> {
+            let system = self.layout.again(Arc::clone(disk) as Arc<dyn BlockRead>)?;
+            Ok(Editor::of(Arc::clone(disk), system, self.time))
+        };
         if !self.difference.removed.is_empty() {
             let mut editor = open()?;
             for path in &self.difference.removed {

@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::SystemTime;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 
@@ -273,9 +274,11 @@ impl<'a> Session<'a> {
     fn replace(&mut self, inside: &'static str, content: Vec<u8>, mode: u32) -> crate::Result<()> {
         let path = self.tree.link_path(inside)?;
         let before = Before::look(&path).with_context(|| format!("reading {inside} in the image"))?;
+        let modified = modified(&path);
         self.tree.remove(inside)?;
         self.tree.write(inside, &content, mode)?;
-        self.replaced.push(Replaced { inside, content, before });
+        let times = modified.zip(self::modified(&path));
+        self.replaced.push(Replaced { inside, content, before, times });
         Ok(())
     }
 }
@@ -314,6 +317,13 @@ struct Replaced {
     inside: &'static str,
     content: Vec<u8>,
     before: Before,
+    /// When its folder was changed before, and then by this.
+    times: Option<(SystemTime, SystemTime)>,
+}
+
+/// When the folder of `path` was changed last.
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.parent()?.symlink_metadata().ok()?.modified().ok()
 }
 
 #[derive(Debug)]
@@ -342,13 +352,20 @@ impl Replaced {
         if !matches!(ours, Ok(Before::File(content, _)) if content == self.content) {
             return Ok(());
         }
+        // A folder that nobody else has changed meanwhile gets its time back.
+        let time = self.times.filter(|(_, after)| modified(&path) == Some(*after)).map(|(before, _)| before);
         tree.remove(self.inside)?;
+        let doing = || format!("putting {} of the image back", self.inside);
         match self.before {
-            Before::Absent => Ok(()),
-            Before::File(content, mode) => tree.write(self.inside, content, mode),
-            Before::Link(target) => {
-                symlink(target, &path).with_context(|| format!("putting {} of the image back", self.inside))
+            Before::Absent => {}
+            Before::File(content, mode) => tree.write(self.inside, content, mode)?,
+            Before::Link(target) => symlink(target, &path).with_context(doing)?,
+        }
+        match path.parent().zip(time) {
+            Some((folder, time)) => {
+                fs::File::open(folder).and_then(|folder| folder.set_modified(time)).with_context(doing)
             }
+            None => Ok(()),
         }
     }
 }
@@ -371,12 +388,14 @@ mod tests {
         let (_dir, tree) = scratch();
         tree.write("/etc/file", "old", 0o600).unwrap();
         symlink("/run/none", tree.root().join("etc/link")).unwrap();
+        let time = modified(&tree.root().join("etc/file"));
         let mut session = session(&tree);
         for inside in ["/etc/file", "/etc/link", "/etc/absent"] {
             session.replace(inside, b"new".into(), 0o644).unwrap();
             assert_eq!(tree.read(inside).unwrap(), b"new");
         }
         session.leave().unwrap();
+        assert_eq!(modified(&tree.root().join("etc/file")), time);
         assert_eq!(tree.read("/etc/file").unwrap(), b"old");
         let mode = tree.path("/etc/file").unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
