@@ -27,7 +27,7 @@ fn customized_and_booted(release: &str) {
     let text = format!(
         "name = \"base\"\nversion = \"1\"\n[base]\ndistribution = \"debian\"\nrelease = \"{release}\"\n"
     );
-    std::fs::write(&recipe, text).unwrap();
+    std::fs::write(&recipe, text).expect("it works");
     let cache = cache();
     let built = goldimg([
         "build".as_ref(),
@@ -40,9 +40,9 @@ fn customized_and_booted(release: &str) {
     let built = built.env("SOURCE_DATE_EPOCH", DATE).run();
     assert_eq!(built.code, 0, "{}", built.snapshot());
 
-    std::fs::create_dir(path("site")).unwrap();
-    std::fs::write(path("site/index.html"), "<p>here</p>\n").unwrap();
-    std::fs::write(path("check.service"), CHECK).unwrap();
+    std::fs::create_dir(path("site")).expect("it works");
+    std::fs::write(path("site/index.html"), "<p>here</p>\n").expect("it works");
+    std::fs::write(path("check.service"), CHECK).expect("it works");
     let [image, new] = [path("base-1.qcow2"), path("web.qcow2")];
     let words = [
         "--install=nginx-light,curl",
@@ -61,8 +61,8 @@ fn customized_and_booted(release: &str) {
     let converted = goldimg(["convert".as_ref(), "-O".as_ref(), "raw".as_ref(), new.as_path(), &raw]).run();
     assert_eq!(converted.code, 0, "{}", converted.snapshot());
     let inspected = goldimg(["inspect".as_ref(), "--json".as_ref(), raw.as_path()]).run();
-    let facts: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
-    let partitions = facts["table"]["partitions"].as_array().unwrap();
+    let facts: serde_json::Value = serde_json::from_str(&inspected.stdout).expect("it works");
+    let partitions = facts["table"]["partitions"].as_array().expect("it works");
     let root = partitions.iter().find(|partition| partition["name"] == "root").expect("a root filesystem");
     let offset = root["start"].as_u64().expect("a place");
     e2fsck.must(["-fn", &format!("{}?offset={offset}", raw.display())]);

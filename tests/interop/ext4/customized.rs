@@ -68,7 +68,7 @@ fn lines(judge: &Judge, image: &Path) -> BTreeMap<String, String> {
 fn customize(image: &Path, new: &Path, words: &[&str]) -> Outcome {
     let mut all: Vec<&str> = vec!["customize", "-f", "raw", "--cache-dir", "/var/tmp", "--network", "none"];
     all.extend(words);
-    let (image, new) = (image.to_str().unwrap(), new.to_str().unwrap());
+    let [image, new] = [image, new].map(|path| path.to_str().expect("UTF-8"));
     all.extend([image, "-o", new]);
     goldimg(all).run()
 }
