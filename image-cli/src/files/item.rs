@@ -73,8 +73,7 @@ impl<'a> Item<'a> {
     /// # Errors
     /// If that cannot be read.
     pub(crate) fn of(step: Step<'a>) -> crate::Result<Self> {
-        let node = step.node.with_context(|| format!("/{}", String::from_utf8_lossy(&step.path)))?;
-        Ok(Item { path: step.path, node, source: Source::Image(step.fs) })
+        Ok(Item { path: step.path, node: step.node?, source: Source::Image(step.fs) })
     }
 
     /// The file `path` beneath the folder `root` of this machine, itself if it is a link.

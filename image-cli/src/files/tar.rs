@@ -58,7 +58,8 @@ pub fn tar_out(walk: Walk<'_>, out: &mut dyn Write, cancel: &CancellationToken) 
     let mut first_names: HashMap<(usize, NodeId), Vec<u8>> = HashMap::new();
     for step in walk {
         cancel.check()?;
-        let (volume, item) = (step.volume, Item::of(step)?);
+        let (volume, doing) = (step.volume, packing(&step.path));
+        let item = Item::of(step).context(doing)?;
         let node = &item.node;
         let first = first_names.get(&(volume, node.id)).filter(|_| node.kind != NodeKind::Socket);
         match first {
@@ -96,7 +97,7 @@ impl<'a> Archive<'a> {
         attributes: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
         cancel: &CancellationToken,
     ) -> crate::Result<()> {
-        self.add_item(item, attributes, cancel).with_context(|| packing(item))
+        self.add_item(item, attributes, cancel).with_context(|| packing(&item.path))
     }
 
     /// Adds `item` as another name of what was added, or is there, as `first`.
@@ -107,7 +108,7 @@ impl<'a> Archive<'a> {
         let mut header = Header::new(&name_of(item), &item.node);
         header.set_attributes(item.attributes()?);
         header.set_link(Kind::HardLink, &[b"./", first].concat());
-        self.write_header(header).with_context(|| packing(item))
+        self.write_header(header).with_context(|| packing(&item.path))
     }
 
     fn add_item(
@@ -218,6 +219,6 @@ fn name_of(item: &Item<'_>) -> Vec<u8> {
     name
 }
 
-fn packing(item: &Item<'_>) -> String {
-    format!("packing {}", printable(&String::from_utf8_lossy(&item.path)))
+fn packing(path: &[u8]) -> String {
+    format!("packing {}", printable(&String::from_utf8_lossy(path)))
 }
