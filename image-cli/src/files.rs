@@ -24,7 +24,7 @@ pub use criteria::{Criteria, SizeBound};
 pub use diff::{Change, DiffOptions, Difference, What, diff};
 pub(crate) use diff::{changes_of, same_content};
 pub use item::Tree;
-pub(crate) use item::{Folder, Item, SELINUX_LABEL, by_names};
+pub(crate) use item::{Both, Folder, Item, SELINUX_LABEL, absolute, by_names};
 pub use owners::Owners;
 pub use record::{Attribute, Record, permissions};
 pub(crate) use tar::{Archive, Entry, Kind, Unpack};

@@ -25,6 +25,7 @@ mod node;
 mod page_cache;
 mod pages;
 mod path;
+mod read_full;
 mod xfs;
 
 use std::sync::Arc;

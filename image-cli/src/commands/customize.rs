@@ -19,10 +19,10 @@ use goldimg::Variables;
 use goldimg::golden::Asked;
 use goldimg::golden::customize::{NewSize, Request, Target, customize};
 use goldimg::golden::recipe::{Access, Step};
-use goldimg::size::Size;
 use image_core::format::Format;
 
 use super::build::cache;
+use super::resize::Change;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
@@ -164,17 +164,15 @@ impl FromStr for Growth {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        if text.starts_with('-') {
-            return Err(anyhow!(
-                "a disk is not made smaller: goldimg resize --shrink does that to an empty end"
-            ));
+        match text.parse()? {
+            Change::To(size) => Ok(Self(NewSize::To(size))),
+            Change::By(difference) => match u64::try_from(difference) {
+                Ok(more) if !text.starts_with('-') => Ok(Self(NewSize::By(more))),
+                _ => Err(anyhow!(
+                    "a disk is not made smaller: goldimg resize --shrink does that to an empty end"
+                )),
+            },
         }
-        let (difference, size) = match text.strip_prefix('+') {
-            Some(size) => (true, size),
-            None => (false, text),
-        };
-        let Size(size) = size.parse()?;
-        Ok(Self(if difference { NewSize::By(size) } else { NewSize::To(size) }))
     }
 }
 

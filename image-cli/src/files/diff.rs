@@ -6,14 +6,11 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::cmp::Ordering;
-use std::iter::Peekable;
-
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Node, NodeKind};
 use serde::Serialize;
 
-use super::item::{Item, Items, Tree, by_names};
+use super::item::{Both, Item, Tree};
 use super::record;
 use crate::monitor::CancellationToken;
 
@@ -101,11 +98,9 @@ pub fn diff(
     cancel: &CancellationToken,
     found: &mut dyn FnMut(Difference) -> crate::Result<()>,
 ) -> crate::Result<()> {
-    let (mut one, mut other) = (one.items()?.peekable(), other.items()?.peekable());
-    while let Some(order) = order(&mut one, &mut other) {
+    for next in Both::new(one.items()?, other.items()?) {
         cancel.check()?;
-        let before = if order.is_le() { one.next().transpose()? } else { None };
-        let after = if order.is_ge() { other.next().transpose()? } else { None };
+        let (before, after) = next?;
         let path = before.as_ref().or(after.as_ref()).map(Item::shown).unwrap_or_default();
         let (what, changes) = match (&before, &after) {
             (Some(before), Some(after)) => (What::Changed, changes_of(before, after, options, cancel)?),
@@ -117,16 +112,6 @@ pub fn diff(
         }
     }
     Ok(())
-}
-
-/// Whose next path comes first; `None` when there is none any more. An error comes at once.
-fn order<'a>(one: &mut Peekable<Items<'a>>, other: &mut Peekable<Items<'a>>) -> Option<Ordering> {
-    Some(match (one.peek(), other.peek()) {
-        (None, None) => return None,
-        (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
-        (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
-        (Some(Ok(one)), Some(Ok(other))) => by_names(&one.path, &other.path),
-    })
 }
 
 /// What of a file is different. What is asked for is compared, content last.

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -96,6 +97,11 @@ impl<'a> Item<'a> {
             Source::Image(fs) => Some(fs.kind()),
             Source::Host(_) => None,
         }
+    }
+
+    /// Its path from the root of what it is in.
+    pub(crate) fn absolute(&self) -> PathBuf {
+        absolute(&self.path)
     }
 
     /// Its path, for people.
@@ -208,6 +214,45 @@ impl Iterator for Folder {
     fn next(&mut self) -> Option<Self::Item> {
         let path = self.todo.pop()?;
         Some(self.item(path))
+    }
+}
+
+/// `path`, which has no slash in front, from the root.
+pub(crate) fn absolute(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
+}
+
+/// Two walks at once, by path: files that both have together. An error comes at once.
+pub(crate) struct Both<'a> {
+    one: Peekable<Items<'a>>,
+    other: Peekable<Items<'a>>,
+}
+
+impl<'a> Both<'a> {
+    /// Through `one` and `other`.
+    pub(crate) fn new(one: Items<'a>, other: Items<'a>) -> Self {
+        Self { one: one.peekable(), other: other.peekable() }
+    }
+
+    /// Whose next path comes first; `None` when there is none any more.
+    fn order(&mut self) -> Option<Ordering> {
+        Some(match (self.one.peek(), self.other.peek()) {
+            (None, None) => return None,
+            (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
+            (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
+            (Some(Ok(one)), Some(Ok(other))) => by_names(&one.path, &other.path),
+        })
+    }
+}
+
+impl<'a> Iterator for Both<'a> {
+    type Item = crate::Result<(Option<Item<'a>>, Option<Item<'a>>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = self.order()?;
+        let one = if order.is_le() { self.one.next().transpose() } else { Ok(None) };
+        let other = if order.is_ge() { self.other.next().transpose() } else { Ok(None) };
+        Some(one.and_then(|one| Ok((one, other?))))
     }
 }
 

@@ -182,8 +182,7 @@ pub(crate) fn fetch(
     let essential = std::fs::read_to_string(cache.folder().join(ESSENTIAL))
         .context("reading which packages mmdebstrap has unpacked")?;
     let archives = sources::addresses(&tree.path("/etc/apt")?);
-    let proxies =
-        options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
+    let proxies = proxies(&options);
     settle(tree, &options)?;
     further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
@@ -227,10 +226,7 @@ impl Fetched {
     /// # Errors
     /// If the machine's proxy is of a kind that is not known.
     pub(crate) fn networks(&self, usual: Access, variables: &Variables) -> crate::Result<Networks> {
-        let text =
-            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
-        let upstream = Upstream::new(&self.proxies, variables.proxies().filter_map(text))?;
-        Ok(Networks::new(usual, self.archives.clone(), upstream, variables.path()))
+        networks(self.archives.clone(), &self.proxies, usual, variables)
     }
 }
 
@@ -245,10 +241,26 @@ pub(crate) fn networks_of_an_image(
 ) -> crate::Result<Networks> {
     let archives = sources::addresses(&tree.path("/etc/apt")?);
     // Where there is no apt here, nobody has told it of proxies.
-    let proxies = apt_options(tree, variables).unwrap_or_default();
-    let proxies =
-        proxies.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
-    Fetched { essential: Vec::new(), archives, proxies }.networks(usual, variables)
+    let options = apt_options(tree, variables).unwrap_or_default();
+    networks(archives, &proxies(&options), usual, variables)
+}
+
+/// Networks with ways to `archives`, of this machine's apt as `proxies` say.
+fn networks(
+    archives: Vec<Address>,
+    proxies: &str,
+    usual: Access,
+    variables: &Variables,
+) -> crate::Result<Networks> {
+    let text =
+        |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+    let upstream = Upstream::new(proxies, variables.proxies().filter_map(text))?;
+    Ok(Networks::new(usual, archives, upstream, variables.path()))
+}
+
+/// Those of `options` that are about proxies, a line each.
+fn proxies(options: &[String]) -> String {
+    options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// Whether a setting is about this machine's proxies, which may have passwords, and which no step reaches.

@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 use image_core::format::Format;
 use serde::{Deserialize, Serialize};
 
-use super::epoch::Epoch;
 use super::load::check_step;
 use super::order::Order;
 use super::outer::{self, Done};
@@ -188,7 +187,6 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
         return Err(err!("{} is the image itself", place.display())).hint(|| "--in-place changes it");
     }
     let mut asked = BuildRequest::new(folder, &request.cache, request.variables.clone())?;
-    asked.epoch = Epoch::from_variables(&request.variables)?;
     (asked.force, asked.keep, asked.shell) = (force, request.keep, request.shell);
     asked.work_parent.clone_from(&request.work_parent);
     let job = Job::new(request, absolute(&request.image)?, place.clone())?;

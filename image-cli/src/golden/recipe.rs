@@ -127,11 +127,6 @@ impl Recipe {
             _ => None,
         })
     }
-
-    /// Whether there is a script that may reach all of the network.
-    pub(crate) fn has_full_network(&self) -> bool {
-        self.steps.iter().any(|step| step.access(self.build.network) == Access::Full)
-    }
 }
 
 /// A base system from packages.
@@ -440,11 +435,7 @@ mod tests {
 
     #[test]
     fn only_a_script_has_all_of_the_network() {
-        let has = |usual: Access, steps: &[Step]| {
-            let mut recipe = example();
-            (recipe.build.network, recipe.steps) = (usual, steps.to_vec());
-            recipe.has_full_network()
-        };
+        let has = |usual: Access, steps: &[Step]| Step::any_has_full_network(steps, usual);
         let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
         let install = Step::Install(vec!["htop".into()]);
         assert!(!has(Access::Full, &[]));

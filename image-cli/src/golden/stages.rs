@@ -13,11 +13,10 @@ use super::disk::room::{self, When};
 use super::identity::Identity;
 use super::load::Loaded;
 use super::manifest::Origin;
-use super::recipe::Access;
 use super::secrets::search;
 use super::tree::{Session, Tree};
 use super::workspace::Workspace;
-use super::{bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, steps, verify};
+use super::{bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, verify};
 use crate::audit::drivers::Drivers;
 
 /// The programs of this machine that the stages call.
@@ -28,8 +27,6 @@ pub(super) const PROGRAMS: &[&str] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
     Base,
-    /// Which step, from 0, and what it does.
-    Step(usize, String),
     CloudInit,
     BootLoader,
     Seal,
@@ -48,7 +45,6 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Base => "make the base from packages",
-            Self::Step(index, title) => return write!(f, "step {}: {title}", index + 1),
             Self::CloudInit => "configure cloud-init",
             Self::BootLoader => "install the boot loader",
             Self::Seal => "seal",
@@ -89,11 +85,7 @@ pub(super) fn run(build: &Build<'_>) -> crate::Result<Vec<PathBuf>> {
         bootstrap::install(recipe, &tree, &fetched)?;
         Ok(session)
     })?;
-    if recipe.has_full_network()
-        && let Some(notice) = session.notice(Access::Full)?
-    {
-        build.place.monitor.note(&notice);
-    }
+    build.place.tell_network(&recipe.steps, recipe.build.network, &session)?;
     build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;
     let asked_for = build.place.in_shell_reach(&session, || build.steps(&session))?;
     build.room(&tree, When::AfterSteps)?;
@@ -149,13 +141,6 @@ impl Build<'_> {
     /// All steps but those that the base has done; answers with what they put into the image by name.
     fn steps(&self, session: &Session<'_>) -> crate::Result<BTreeSet<PathBuf>> {
         let recipe = &self.loaded.recipe;
-        let mut asked_for = BTreeSet::new();
-        let done = bootstrap::steps_done(recipe);
-        for (index, step) in recipe.steps.iter().enumerate().skip(done) {
-            asked_for.extend(self.place.stage(&Stage::Step(index, steps::title(step)), || {
-                steps::run(step, &self.loaded.folder, self.place.secrets, session)
-            })?);
-        }
-        Ok(asked_for)
+        self.place.steps(&recipe.steps, bootstrap::steps_done(recipe), &self.loaded.folder, session)
     }
 }

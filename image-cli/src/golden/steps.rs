@@ -86,6 +86,11 @@ pub(crate) fn title(step: &Step) -> String {
     title
 }
 
+/// Step number `index`, from 0, as a build and its plan name it.
+pub(crate) fn heading(index: usize, step: &Step) -> String {
+    format!("step {}: {}", index.saturating_add(1), title(step))
+}
+
 /// The first line of a script that says something.
 fn first_words(script: &str) -> &str {
     let words = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');

@@ -64,14 +64,22 @@ pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expect
         keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
         asked_for: asked_for.iter().cloned().chain(fragments).collect(),
         keep_passwords: recipe.seal.keep_passwords,
-        passwords: recipe.steps.iter().filter_map(Step::gives_password_to).map(str::to_owned).collect(),
-        accounts: recipe.steps.iter().filter_map(Step::makes_account).map(str::to_owned).collect(),
         consoles: Some(recipe.boot.console.clone()),
         firmware: Some(audit::Firmware {
             bios: firmware.contains(&Firmware::Bios),
             uefi: firmware.contains(&Firmware::Uefi),
         }),
-        build_host: None,
+        ..expected_of(&recipe.steps, asked_for)
+    }
+}
+
+/// What `steps` ask for, which put `asked_for` there by name.
+pub(crate) fn expected_of(steps: &[Step], asked_for: &BTreeSet<PathBuf>) -> Expected {
+    let names = |name: fn(&Step) -> Option<&str>| steps.iter().filter_map(name).map(str::to_owned).collect();
+    Expected {
+        asked_for: asked_for.clone(),
+        passwords: names(Step::gives_password_to),
+        accounts: names(Step::makes_account),
         ..Expected::default()
     }
 }

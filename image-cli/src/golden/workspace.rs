@@ -5,6 +5,7 @@
 //!   └─ memory/ (if there is some) tree/       the root filesystem
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,10 @@ use rustix::mount::{MountFlags, mount};
 
 use super::environment::Caller;
 use super::log::Log;
+use super::recipe::{Access, Step};
 use super::request::Request;
 use super::secrets::Secrets;
+use super::steps;
 use super::tree::Session;
 use crate::error::Context;
 use crate::monitor::Monitor;
@@ -75,6 +78,38 @@ impl Workspace<'_> {
         let result = work().with_context(|| format!("stage \"{name}\""))?;
         stage.done();
         Ok(result)
+    }
+
+    /// Does `steps`, the first `done` of which are done already; what they copy is named from `folder`. Answers with what they put into
+    /// the image by name.
+    pub(super) fn steps(
+        &self,
+        steps: &[Step],
+        done: usize,
+        folder: &Path,
+        session: &Session<'_>,
+    ) -> crate::Result<BTreeSet<PathBuf>> {
+        let mut asked_for = BTreeSet::new();
+        for (index, step) in steps.iter().enumerate().skip(done) {
+            let work = || steps::run(step, folder, self.secrets, session);
+            asked_for.extend(self.stage(&steps::heading(index, step), work)?);
+        }
+        Ok(asked_for)
+    }
+
+    /// Tells what the user should know of the network of `steps`, if one of them may reach all of it; `usual` is what others may.
+    pub(super) fn tell_network(
+        &self,
+        steps: &[Step],
+        usual: Access,
+        session: &Session<'_>,
+    ) -> crate::Result<()> {
+        if Step::any_has_full_network(steps, usual)
+            && let Some(notice) = session.notice(Access::Full)?
+        {
+            self.monitor.note(&notice);
+        }
+        Ok(())
     }
 
     /// Does `work`, and opens a shell afterwards if one was asked for: also if it failed.

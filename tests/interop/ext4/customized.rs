@@ -23,41 +23,41 @@ for program in /bin/sh /bin/rm /bin/mv /bin/ln /bin/cp /bin/chmod /bin/chown /bi
   cp -L --parents $program $M
   for library in $(ldd $program | grep -o '/[^ ]*'); do cp -L --parents $library $M; done
 done
-mkdir -p $M/etc $M/work/directory $M/work/gone/deep $M/usr/sbin
+mkdir -p $M/etc $M/files/directory $M/files/gone/deep $M/usr/sbin
 printf 'root:x:0:0::/root:/bin/sh\n' > $M/etc/passwd
 echo 'nameserver 192.0.2.1' > $M/etc/resolv.conf
-echo one > $M/work/one; ln $M/work/one $M/work/uno
-echo two > $M/work/two; set_attribute user.own 1 $M/work/two
-echo three > $M/work/three
-echo four > $M/work/four; ln $M/work/four $M/work/vier
-echo five > $M/work/five; ln $M/work/five $M/work/cinq
-echo six > $M/work/six; ln $M/work/six $M/work/sechs
-echo seven > $M/work/seven; cp -p $M/work/seven $M/work/sept
-echo x > $M/work/gone/deep/x
-echo y > $M/work/kind
-mknod $M/work/null c 1 3
-set_attribute security.selinux system_u:object_r:etc_t:s0 $M/work $M/work/one $M/work/two $M/work/three
-for file in $M/etc/* $M/work/* $M/work $M/etc $M/usr/sbin; do touch -h -d '2001-02-03 04:05:06.000000007' $file; done"#;
+echo one > $M/files/one; ln $M/files/one $M/files/uno
+echo two > $M/files/two; set_attribute user.own 1 $M/files/two
+echo three > $M/files/three
+echo four > $M/files/four; ln $M/files/four $M/files/vier
+echo five > $M/files/five; ln $M/files/five $M/files/cinq
+echo six > $M/files/six; ln $M/files/six $M/files/sechs
+echo seven > $M/files/seven; cp -p $M/files/seven $M/files/sept
+echo x > $M/files/gone/deep/x
+echo y > $M/files/kind
+mknod $M/files/null c 1 3
+set_attribute security.selinux system_u:object_r:etc_t:s0 $M/files $M/files/one $M/files/two $M/files/three
+for file in $M/etc/* $M/files/* $M/files $M/etc $M/usr/sbin; do touch -h -d '2001-02-03 04:05:06.000000007' $file; done"#;
 
 const STEPS: &str = "\
-chmod 640 /work/two
-ln /work/two /work/deux
-echo more >> /work/one
-rm -r /work/gone /work/kind
-mkdir /work/kind
-mv /work/directory /work/moved
-echo new > /work/new
-chown 33:33 /work/new
-ln -s new /work/link
-rm /work/vier
-cp /work/three /work/other
-mv /work/other /work/three
-touch /work/touched
-rm /work/touched
+chmod 640 /files/two
+ln /files/two /files/deux
+echo more >> /files/one
+rm -r /files/gone /files/kind
+mkdir /files/kind
+mv /files/directory /files/moved
+echo new > /files/new
+chown 33:33 /files/new
+ln -s new /files/link
+rm /files/vier
+cp /files/three /files/other
+mv /files/other /files/three
+touch /files/touched
+rm /files/touched
 chown -R 0:0 /etc
-cp -p /work/five /work/t; mv /work/t /work/five; chmod 4700 /work/cinq
-mv /work/sechs /work/six2
-ln -f /work/seven /work/sept
+cp -p /files/five /files/t; mv /files/t /files/five; chmod 4700 /files/cinq
+mv /files/sechs /files/six2
+ln -f /files/seven /files/sept
 ";
 
 fn lines(judge: &Judge, image: &Path) -> BTreeMap<String, String> {
@@ -96,37 +96,46 @@ fn what_steps_do_not_change_stays_in_every_line_that_the_kernel_tells() {
     let names = |lines: &BTreeMap<String, String>| lines.keys().cloned().collect::<BTreeSet<_>>();
     let (old, now) = (names(&before), names(&after));
     let gone: Vec<_> = old.difference(&now).map(String::as_str).collect();
-    let expected =
-        ["work/directory", "work/gone", "work/gone/deep", "work/gone/deep/x", "work/sechs", "work/vier"];
+    let expected = [
+        "files/directory",
+        "files/gone",
+        "files/gone/deep",
+        "files/gone/deep/x",
+        "files/sechs",
+        "files/vier",
+    ];
     assert_eq!(gone, expected);
     let came: Vec<_> = now.difference(&old).map(String::as_str).collect();
-    assert_eq!(came, ["work/deux", "work/link", "work/moved", "work/new", "work/six2"]);
+    assert_eq!(came, ["files/deux", "files/link", "files/moved", "files/new", "files/six2"]);
     let differ: Vec<_> = old.intersection(&now).filter(|path| before[*path] != after[*path]).collect();
     let expected =
         ["", "/cinq", "/five", "/four", "/kind", "/one", "/sept", "/seven", "/six", "/three", "/two", "/uno"];
-    assert_eq!(differ, expected.map(|path| format!("work{path}")).each_ref(), "all else is as it was");
+    assert_eq!(differ, expected.map(|path| format!("files{path}")).each_ref(), "all else is as it was");
     say(old.len() - differ.len() - gone.len(), "beside a customized image");
 
     let of = |path: &str, name: &str| fact(&after[path], name).to_owned();
     // A change of rights alone leaves the file the one that it was.
-    assert_eq!(of("work/two", "inode"), fact(&before["work/two"], "inode"));
-    assert_eq!((of("work/two", "mode"), of("work/two", "links")), ("640".into(), "2".into()));
-    assert_eq!(of("work/deux", "inode"), of("work/two", "inode"));
-    assert_eq!(of("work/two", "content"), fact(&before["work/two"], "content"));
+    assert_eq!(of("files/two", "inode"), fact(&before["files/two"], "inode"));
+    assert_eq!((of("files/two", "mode"), of("files/two", "links")), ("640".into(), "2".into()));
+    assert_eq!(of("files/deux", "inode"), of("files/two", "inode"));
+    assert_eq!(of("files/two", "content"), fact(&before["files/two"], "content"));
     // Both names of a file have what was written by one of them.
-    assert_eq!(of("work/one", "inode"), of("work/uno", "inode"));
-    assert_ne!(of("work/one", "content"), fact(&before["work/one"], "content"));
+    assert_eq!(of("files/one", "inode"), of("files/uno", "inode"));
+    assert_ne!(of("files/one", "content"), fact(&before["files/one"], "content"));
     // Names of one file are names of several afterwards, and the reverse.
-    assert_eq!((of("work/five", "mode"), of("work/five", "links")), ("644".into(), "1".into()));
-    assert_eq!((of("work/cinq", "mode"), of("work/cinq", "links")), ("4700".into(), "1".into()));
-    assert_eq!((of("work/six", "inode"), of("work/six", "links")), (of("work/six2", "inode"), "2".into()));
-    assert_eq!((of("work/seven", "inode"), of("work/sept", "links")), (of("work/sept", "inode"), "2".into()));
-    assert_eq!((of("work/four", "links"), of("work/new", "owner")), ("1".into(), "33:33".into()));
-    assert!(after["work/kind"].starts_with("Directory ") && after["work/link"].starts_with("Link "));
+    assert_eq!((of("files/five", "mode"), of("files/five", "links")), ("644".into(), "1".into()));
+    assert_eq!((of("files/cinq", "mode"), of("files/cinq", "links")), ("4700".into(), "1".into()));
+    assert_eq!((of("files/six", "inode"), of("files/six", "links")), (of("files/six2", "inode"), "2".into()));
+    assert_eq!(
+        (of("files/seven", "inode"), of("files/sept", "links")),
+        (of("files/sept", "inode"), "2".into())
+    );
+    assert_eq!((of("files/four", "links"), of("files/new", "owner")), ("1".into(), "33:33".into()));
+    assert!(after["files/kind"].starts_with("Directory ") && after["files/link"].starts_with("Link "));
     // Labels are those that were there, and of what is new those of the directory.
     let label = |path: &str| after[path].split(' ').find(|fact| fact.contains("security.selinux"));
-    for path in ["work/one", "work/two", "work/three", "work/new", "work/moved", "work/kind"] {
-        assert_eq!(label(path), label("work"), "{path}");
+    for path in ["files/one", "files/two", "files/three", "files/new", "files/moved", "files/kind"] {
+        assert_eq!(label(path), label("files"), "{path}");
         assert!(label(path).is_some(), "{path}");
     }
 }
@@ -196,7 +205,7 @@ fn a_step_that_fails_or_has_no_room_leaves_nothing_behind() {
     assert!(!new.exists());
     let large = dir.path().join("large");
     std::fs::write(&large, vec![7; 200 << 20]).unwrap();
-    let large = format!("{}:/work", large.display());
+    let large = format!("{}:/files", large.display());
     let full = customize(&image, &new, &["--no-seal", "--copy-in", &large]);
     assert_eq!(full.code, 1, "{}", full.snapshot());
     assert!(full.stderr.contains("--size"), "{}", full.snapshot());
@@ -207,5 +216,5 @@ fn a_step_that_fails_or_has_no_room_leaves_nothing_behind() {
     assert_eq!(grown.code, 0, "{}", grown.snapshot());
     peer("e2fsck").expect("e2fsck").must(["-fn".as_ref(), new.as_os_str()]);
     assert_eq!(std::fs::metadata(&new).unwrap().len(), 400 << 20);
-    assert_eq!(fact(&lines(&judge, &new)["work/large"], "size"), (200 << 20).to_string());
+    assert_eq!(fact(&lines(&judge, &new)["files/large"], "size"), (200 << 20).to_string());
 }

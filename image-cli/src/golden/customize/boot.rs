@@ -202,10 +202,7 @@ fn mounts(system: &System) -> Vec<Mount> {
     for (index, volume) in system.volumes().iter().enumerate() {
         let Some(folder) = system.mount_point(index) else { continue };
         let uuid = volume.signature.uuid.clone().unwrap_or_default();
-        let device = match &volume.logical {
-            Some((group, name)) => format!("/dev/mapper/{}-{}", doubled(group), doubled(name)),
-            None => format!("UUID={uuid}"),
-        };
+        let device = volume.mapped().unwrap_or_else(|| format!("UUID={uuid}"));
         mounts.push(Mount {
             folder: folder.to_owned(),
             device,
@@ -227,11 +224,6 @@ fn mounts(system: &System) -> Vec<Mount> {
     }
     mounts.sort_by_key(|mount| std::cmp::Reverse(mount.folder.components().count()));
     mounts
-}
-
-/// A name of a volume group, as the device mapper has it (lvm(8)).
-fn doubled(name: &str) -> String {
-    name.replace('-', "--")
 }
 
 /// Whether `name` can be a file's: labels have any characters.

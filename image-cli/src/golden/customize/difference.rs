@@ -11,7 +11,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use image_core::fs::{FilesystemKind, NodeId, NodeKind, Time};
@@ -184,7 +183,7 @@ impl Comparison<'_> {
 
     /// Refuses `item` if its filesystem is a FAT, for which it has the name of a file beside it.
     fn refuse_one_name(&self, item: &Item<'_>) -> crate::Result<()> {
-        let path = Path::new("/").join(OsStr::from_bytes(&item.path));
+        let path = item.absolute();
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let is_fat = self
             .image
@@ -222,7 +221,7 @@ impl Comparison<'_> {
         if stamp.kind != item.node.kind || is_other {
             return Ok(Some(Finding::Change(Change::Written)));
         }
-        let path = Path::new("/").join(OsStr::from_bytes(&item.path));
+        let path = item.absolute();
         let Some(step) = self.image.find(&path, false)? else {
             return Ok(Some(Finding::Change(Change::Written)));
         };

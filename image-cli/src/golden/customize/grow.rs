@@ -7,12 +7,12 @@
 //! resize2fs(8) takes a filesystem within a file for all of the file, and cuts that (e2fsprogs 1.47): so it gets one.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, FileDisk, Window};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::fs::Ext4Writer;
 use image_core::partition::{PartitionTable, grow};
-use std::sync::Arc;
 
 use super::NewSize;
 use crate::error::{Advise, Context, ErrorKind, bail, err};
@@ -92,21 +92,20 @@ impl Grow<'_> {
         Ext4Writer::open(window, place.request.epoch.time())?.commit()?;
         let path = place.work.scratch.join("root.ext4");
         let own = FileDisk::create_new(&path, after.len())?;
-        copy(&Window::new(&**disk, before)?, &own)?;
+        copy(&Window::new(&**disk, before)?, &own, Zeroes::AlreadyThere)?;
         drop(own);
         let mut command = Command::new("resize2fs");
         command.env("PATH", place.request.variables.path()).arg("-f").arg(&path);
         let resized = place.log.run(&mut command).context("growing the root filesystem");
         resized.hint(|| "resize2fs is in the package e2fsprogs").of_kind(ErrorKind::Failed)?;
         let own = FileDisk::open(&path)?;
-        copy(&own, &Window::new(&**disk, after)?)?;
+        copy(&own, &Window::new(&**disk, after)?, Zeroes::Write)?;
         std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
     }
 }
 
-fn copy(from: &impl BlockRead, to: &impl BlockWrite) -> crate::Result<()> {
-    convert(from, &mut DiskSink::new(to, Zeroes::Write), &Options::default())
-        .context("copying the filesystem")?;
+fn copy(from: &impl BlockRead, to: &impl BlockWrite, zeroes: Zeroes) -> crate::Result<()> {
+    convert(from, &mut DiskSink::new(to, zeroes), &Options::default()).context("copying the filesystem")?;
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! What inner is told to do to an image.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use image_core::block::BlockRead;
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::grow::new_size;
 use super::{NewSize, Request, Target};
-use crate::audit::Expected;
 use crate::error::{Context, err};
 use crate::golden::recipe::{Access, Step};
 use crate::os_text::OsText;
@@ -89,18 +87,6 @@ impl Job {
     /// The format of what it becomes, and whether that is compressed, if they are not the image's.
     pub(super) fn form(&self) -> crate::Result<Option<(Format, bool)>> {
         self.form.as_ref().map(|(name, compress)| Ok((format(name)?, *compress))).transpose()
-    }
-
-    /// What is meant to stay of what the steps did, which put `asked_for` there by name.
-    pub(super) fn expected(&self, asked_for: &BTreeSet<PathBuf>) -> Expected {
-        let names =
-            |name: fn(&Step) -> Option<&str>| self.steps.iter().filter_map(name).map(str::to_owned).collect();
-        Expected {
-            asked_for: asked_for.clone(),
-            passwords: names(Step::gives_password_to),
-            accounts: names(Step::makes_account),
-            ..Expected::default()
-        }
     }
 
     /// The log's file, beside what it becomes.

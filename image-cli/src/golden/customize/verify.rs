@@ -8,7 +8,6 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::{BTreeSet, HashMap};
-use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +16,9 @@ use image_core::fs::{FilesystemKind, Node, NodeId, NodeKind};
 
 use super::difference::{Change, Difference};
 use crate::error::{Context, bail, err};
-use crate::files::{DiffOptions, Item, SELINUX_LABEL, by_names, changes_of, same_content};
+use crate::files::{Both, DiffOptions, Item, SELINUX_LABEL, by_names, changes_of, same_content};
 use crate::monitor::CancellationToken;
-use crate::system::{System, Walk};
+use crate::system::System;
 
 /// So many files wait for their content to be compared.
 const BATCH: usize = 4096;
@@ -79,14 +78,12 @@ impl Verification<'_> {
         else {
             bail!("it has no root directory");
         };
-        let (mut before, mut after) = (items(before).peekable(), items(after).peekable());
         let (mut kept, mut pairs) = (0_u64, Vec::new());
         let mut groups = Groups::default();
-        loop {
+        for next in Both::new(Box::new(before.map(Item::of)), Box::new(after.map(Item::of))) {
             self.cancel.check()?;
-            let (old, new) = next(&mut before, &mut after)?;
-            match (old, new) {
-                (None, None) => break,
+            match next? {
+                (None, None) => {}
                 (Some(old), None) => self.judge_removed(&old)?,
                 (None, Some(new)) => self.judge_changed(&new, &mut groups)?,
                 (Some(old), Some(new)) => match self.difference.of(&old.path) {
@@ -207,25 +204,6 @@ impl Verification<'_> {
             false => Err(err!("{} has other content than before, and no step has changed it", old.shown())),
         }
     }
-}
-
-fn items<'a>(walk: Walk<'a>) -> impl Iterator<Item = crate::Result<Item<'a>>> {
-    walk.map(Item::of)
-}
-
-/// The next file of one of the two, or of both where both have it.
-fn next<'a, 'b>(
-    before: &mut Peekable<impl Iterator<Item = crate::Result<Item<'a>>>>,
-    after: &mut Peekable<impl Iterator<Item = crate::Result<Item<'b>>>>,
-) -> crate::Result<(Option<Item<'a>>, Option<Item<'b>>)> {
-    let order = match (before.peek(), after.peek()) {
-        (Some(Ok(old)), Some(Ok(new))) => by_names(&old.path, &new.path),
-        (None, Some(_)) => std::cmp::Ordering::Greater,
-        _ => std::cmp::Ordering::Less,
-    };
-    let old = if order.is_le() { before.next().transpose()? } else { None };
-    let new = if order.is_ge() { after.next().transpose()? } else { None };
-    Ok((old, new))
 }
 
 /// Which fields of two nodes are not the same.

@@ -23,22 +23,20 @@ use super::grow::Grow;
 use super::job::Job;
 use super::verify::Verification;
 use super::write_back::WriteBack;
-use crate::audit::{Expected, Profile, audit};
+use crate::audit::{Expected, Profile, View, audit};
 use crate::error::{Advise, Context, err};
 use crate::files::copy_to_work_on;
 use crate::golden::bootstrap;
-use crate::golden::recipe::Access;
-use crate::golden::steps;
 use crate::golden::tree::{Session, Tree};
+use crate::golden::verify::expected_of;
 use crate::golden::workspace::Workspace;
-use crate::seal::{self, Rewritten};
+use crate::seal::{self, Chosen, Plan, Rewritten};
 use crate::system::System;
 
 /// The stages, as they are told.
-enum Stage<'a> {
+enum Stage {
     Copy,
     Unpack,
-    Step(usize, &'a str),
     Boot,
     Write,
     Verify,
@@ -46,12 +44,11 @@ enum Stage<'a> {
     Image,
 }
 
-impl fmt::Display for Stage<'_> {
+impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Copy => "copy the disk",
             Self::Unpack => "unpack its files",
-            Self::Step(index, title) => return write!(f, "step {}: {title}", index + 1),
             Self::Boot => "update what boots it",
             Self::Write => "write what has changed",
             Self::Verify => "compare with the image",
@@ -96,15 +93,17 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
         place.stage(&Stage::Verify, || compare((&system, &before), &disk, &difference, &unpacked, place))?;
     }
     std::fs::remove_dir_all(unpacked.tree.root()).context("removing the tree")?;
-    drop(disk);
-    if job.seal {
-        place.stage(&Stage::Seal, || seal_disk(&raw, job.expected(&asked_for), place))?;
-    }
+    let expected = expected_of(&job.steps, &asked_for);
+    let finished: Arc<dyn BlockRead> = match job.seal {
+        true => place.stage(&Stage::Seal, || sealed(&disk, &expected, place))?,
+        false => disk,
+    };
     place.stage(&Stage::Image, || {
-        let disk = FileDisk::open(&raw)?;
-        let written =
-            place.caller.files(|| target.write_shrunk(&image, job.form()?, &disk, place.monitor))?;
-        tell(&written, job, &asked_for, place)?;
+        let write = || target.write_shrunk(&image, job.form()?, &finished, place.monitor);
+        let written = place.caller.files(write)?;
+        if job.seal {
+            tell(&written, job, &expected, place)?;
+        }
         place.caller.files(|| written.keep(&job.image()))
     })?;
     place.monitor.note(&format!(
@@ -187,29 +186,15 @@ fn do_steps(
     let networks = bootstrap::networks_of_an_image(tree, job.network, &place.request.variables)?;
     let mut session = tree.session(networks)?;
     apt::settle(&mut session, &place.request.variables)?;
-    let is_full = job.steps.iter().any(|step| step.access(job.network) == Access::Full);
-    if is_full && let Some(notice) = session.notice(Access::Full)? {
-        place.monitor.note(&notice);
-    }
+    place.tell_network(&job.steps, job.network, &session)?;
     let stand_ins = StandIns::put(tree, system)?;
-    let asked_for = place.in_shell_reach(&session, || steps_of(job, &session, place))?;
+    let asked_for = place.in_shell_reach(&session, || place.steps(&job.steps, 0, &job.folder(), &session))?;
     place.stage(&Stage::Boot, || stand_ins.finish())?;
     stand_ins.take_away()?;
     session.leave()?;
     for folder in made {
         // One that a step has put something into stays.
         let _ = std::fs::remove_dir(tree.link_path(folder)?);
-    }
-    Ok(asked_for)
-}
-
-fn steps_of(job: &Job, session: &Session<'_>, place: &Workspace<'_>) -> crate::Result<BTreeSet<PathBuf>> {
-    let (mut asked_for, folder) = (BTreeSet::new(), job.folder());
-    for (index, step) in job.steps.iter().enumerate() {
-        let title = steps::title(step);
-        asked_for.extend(
-            place.stage(&Stage::Step(index, &title), || steps::run(step, &folder, place.secrets, session))?,
-        );
     }
     Ok(asked_for)
 }
@@ -252,33 +237,35 @@ fn compare(
     place.log.note(&format!("{kept} files are as they were"))
 }
 
-/// Seals the disk in the file `raw`.
-fn seal_disk(raw: &Path, expected: Expected, place: &Workspace<'_>) -> crate::Result<()> {
-    let mut request = seal::Request::new(raw);
-    request.format = Some(image_core::format::Format::Raw);
-    request.expected = expected;
-    request.variables = place.request.variables.clone();
-    let sealed = seal::seal(&request, place.monitor.unheard())?;
-    for change in &sealed.changes {
+/// `disk` as it is when it is sealed; what is changed of it lies beside it.
+fn sealed(
+    disk: &Arc<FileDisk>,
+    expected: &Expected,
+    place: &Workspace<'_>,
+) -> crate::Result<Arc<dyn BlockRead>> {
+    let view = View::open(Arc::clone(disk) as Arc<dyn BlockRead>)?;
+    let plan = Plan::new(&view, expected, &Chosen::default())?;
+    let work = place.work.scratch.join("sealed");
+    std::fs::create_dir(&work).context("making a folder to seal in")?;
+    let order = seal::Order {
+        view: &view,
+        plan: &plan,
+        chosen: &Chosen::default(),
+        time: place.request.variables.time()?,
+        work: &work,
+    };
+    let sealing = seal::over(disk, &order, place.monitor.unheard())?;
+    for change in &plan.changes {
         place.log.note(&format!("seal: {change}"))?;
     }
-    sealed.notes.iter().for_each(|note| place.monitor.note(note));
-    Ok(())
+    plan.notes.iter().chain(&sealing.notes).for_each(|note| place.monitor.note(note));
+    Ok(Arc::new(sealing.disk))
 }
 
 /// Says what an audit finds in the image that was written.
-fn tell(
-    written: &Rewritten,
-    job: &Job,
-    asked_for: &BTreeSet<PathBuf>,
-    place: &Workspace<'_>,
-) -> crate::Result<()> {
-    if !job.seal {
-        return Ok(());
-    }
-    let expected = job.expected(asked_for);
+fn tell(written: &Rewritten, job: &Job, expected: &Expected, place: &Workspace<'_>) -> crate::Result<()> {
     let format = job.form()?.map_or_else(|| job.format(), |(format, _)| Ok(format))?;
-    let report = audit(written.path(), Some(format), Profile::Any, &expected, place.monitor.unheard())
+    let report = audit(written.path(), Some(format), Profile::Any, expected, place.monitor.unheard())
         .context("looking into the finished image")?;
     for check in report.checks.iter().filter(|check| check.fails()) {
         place.monitor.warning(check.told().trim());

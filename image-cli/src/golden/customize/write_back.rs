@@ -10,10 +10,8 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::io::{BufReader, BufWriter, PipeReader, PipeWriter};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite};
@@ -22,7 +20,7 @@ use image_core::fs::{NodeId, NodeKind, Refusal, Time};
 use super::difference::{Change, Difference};
 use crate::change::Editor;
 use crate::error::{Advise, Context, err};
-use crate::files::{Archive, Folder, Item, SELINUX_LABEL};
+use crate::files::{Archive, Folder, Item, SELINUX_LABEL, absolute};
 use crate::monitor::CancellationToken;
 use crate::system::System;
 
@@ -144,7 +142,7 @@ impl WriteBack<'_> {
     /// The attributes that `item` is to have: its own, and those that no file of the tree can have.
     fn attributes(&self, item: &Item<'_>) -> crate::Result<Attributes> {
         let mut attributes = item.attributes()?;
-        let old = self.old_attributes(&item.path)?;
+        let old = self.old_attributes(&item.absolute())?;
         if let Some(old) = &old {
             let kept = old.iter().filter(|(name, _)| self.refused.contains(*name));
             attributes.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
@@ -153,7 +151,7 @@ impl WriteBack<'_> {
         if !attributes.contains_key(LABEL) {
             let label = match old {
                 Some(mut old) => old.remove(LABEL),
-                None => self.label_of_directory(&item.path)?,
+                None => self.label_of_directory(&item.absolute())?,
             };
             attributes.extend(label.map(|label| (LABEL.to_vec(), label)));
         }
@@ -161,27 +159,22 @@ impl WriteBack<'_> {
     }
 
     /// What the image's own file has; `None` if there is none.
-    fn old_attributes(&self, path: &[u8]) -> crate::Result<Option<Attributes>> {
-        match self.image.find(&absolute(path), false)? {
+    fn old_attributes(&self, path: &Path) -> crate::Result<Option<Attributes>> {
+        match self.image.find(path, false)? {
             Some(step) => Item::of(step)?.attributes().map(Some),
             None => Ok(None),
         }
     }
 
     /// What something new is labelled with: as the nearest directory above it that was there.
-    fn label_of_directory(&self, path: &[u8]) -> crate::Result<Option<Vec<u8>>> {
-        for above in absolute(path).ancestors().skip(1) {
-            let bytes = above.as_os_str().as_bytes();
-            if let Some(mut old) = self.old_attributes(bytes.strip_prefix(b"/").unwrap_or(bytes))? {
+    fn label_of_directory(&self, path: &Path) -> crate::Result<Option<Vec<u8>>> {
+        for above in path.ancestors().skip(1) {
+            if let Some(mut old) = self.old_attributes(above)? {
                 return Ok(old.remove(LABEL));
             }
         }
         Ok(None)
     }
-}
-
-fn absolute(path: &[u8]) -> PathBuf {
-    Path::new("/").join(OsStr::from_bytes(path))
 }
 
 fn has_names(item: &Item<'_>) -> bool {

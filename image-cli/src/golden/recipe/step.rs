@@ -90,6 +90,11 @@ impl Step {
         }
     }
 
+    /// Whether one of `steps` is a script that may reach all of the network, where `usual` is what others may.
+    pub(crate) fn any_has_full_network(steps: &[Self], usual: Access) -> bool {
+        steps.iter().any(|step| step.access(usual) == Access::Full)
+    }
+
     /// The secrets that it is shown, by their names.
     pub(crate) fn secrets(&self) -> &[String] {
         match self {

@@ -22,6 +22,14 @@ pub(super) fn text(path: &str, tree: &Tree) -> crate::Result<Option<String>> {
 pub(super) fn put(path: &str, content: &str, mode: u32, tree: &Tree) -> crate::Result<Vec<PathBuf>> {
     let there = file_mode(path, tree)?;
     tree.write(path, content, there.unwrap_or(mode))?;
+    names(path, tree)
+}
+
+/// The file `path`: as it is without links, and as it was named, if that is a link.
+///
+/// # Errors
+/// If links go round in circles.
+pub(super) fn names(path: &str, tree: &Tree) -> crate::Result<Vec<PathBuf>> {
     let (place, named) = (tree.inside(&tree.path(path)?), tree.inside(&tree.link_path(path)?));
     Ok(if named == place { vec![place] } else { vec![place, named] })
 }

@@ -15,12 +15,13 @@ use super::entries::put_cluster;
 use super::pour::Poured;
 use super::refusal::FatRefusal;
 use crate::block::BlockRead;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::fs::NodeId;
 use crate::fs::fat::content::Content;
 use crate::fs::fat::entry::{ARCHIVE, ShortEntry};
 use crate::fs::fat::times::date_and_time;
 use crate::fs::field::{put, u8_at};
+use crate::fs::read_full::read_full;
 
 /// What is in memory at a time.
 const PIECE: usize = 1 << 20;
@@ -188,18 +189,4 @@ impl FatWriter {
             put(slot, 11, &[attributes]);
         })
     }
-}
-
-/// Fills `buf` from `content`, or up to its end; answers with how much that was.
-fn read_full(content: &mut dyn Read, buf: &mut [u8]) -> Result<usize> {
-    let mut filled = 0_usize;
-    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match content.read(rest) {
-            Ok(0) => break,
-            Ok(len) => filled = filled.saturating_add(len),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::from(error).doing("reading what is to be written")),
-        }
-    }
-    Ok(filled)
 }
