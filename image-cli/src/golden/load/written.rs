@@ -55,7 +55,7 @@ pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
 /// `step` alone, as a file would say it.
 ///
 /// # Errors
-/// As [`toml`].
+/// As [`toml()`].
 pub(super) fn step(step: &Step) -> crate::Result<String> {
     let mut text = "[[steps]]\n".to_owned();
     if let Value::Object(table) = serde_json::to_value(step)? {
