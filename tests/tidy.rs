@@ -100,6 +100,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "change",
             "error",
             "files",
+            "guest",
             "reexec",
             "links",
             "mistake",

@@ -136,18 +136,32 @@ pub struct Applied {
     pub took: Duration,
 }
 
+/// Makes sure that filesystems of the kinds `kinds` can be changed by the kernel of `system`, and that QEMU is there.
+///
+/// # Errors
+/// As [`apply`], for what can be known before.
+pub(crate) fn check(system: &System, kinds: &[FilesystemKind], variables: &Variables) -> crate::Result<()> {
+    find_programs(variables)?;
+    Kernel::newest(system.files())?.needs(kinds).map(drop)
+}
+
+fn find_programs(variables: &Variables) -> crate::Result<std::ffi::OsString> {
+    if !cfg!(target_arch = "x86_64") {
+        let error = err!("a guest is this program itself, and there are only guests for x86_64");
+        return Err(error.of_kind(crate::ErrorKind::Missing));
+    }
+    let programs = variables.path();
+    Program::Qemu.check(&programs)?;
+    Ok(programs)
+}
+
 /// Changes files as `request` says.
 ///
 /// # Errors
 /// [`Missing`](crate::ErrorKind::Missing) without QEMU; [`Image`](crate::ErrorKind::Image) if the image has no kernel that can do it;
 /// [`Invalid`](crate::ErrorKind::Invalid) for paths and ranges that cannot be; a [`Fault`] is the cause of what the guest failed at.
 pub fn apply(request: &Request<'_>, monitor: Monitor<'_>) -> crate::Result<Applied> {
-    if !cfg!(target_arch = "x86_64") {
-        let error = err!("a guest is this program itself, and there are only guests for x86_64");
-        return Err(error.of_kind(crate::ErrorKind::Missing));
-    }
-    let programs = request.variables.path();
-    Program::Qemu.check(&programs)?;
+    let programs = find_programs(&request.variables)?;
     let (parts, mounts) = plan(request)?;
     let files = request.system.files();
     let kernel = Kernel::newest(files)?;

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::ext4::customized::{STEPS, SYSTEM, customize, judge_steps};
 use super::ext4::{assert_same, fill, say, script};
 use crate::library::example;
 use crate::support::kernel::{Kernel, kernel};
@@ -114,6 +115,13 @@ impl Judge {
              echo fixed >$R/etc/fixed; chattr +i $R/etc/fixed; : >$R/etc/fstab; sync; "
         ));
         script
+    }
+
+    /// The script that puts a system into `$M` that can run a shell besides, and files of every kind.
+    fn system_that_runs(&self) -> String {
+        let fill = fill("$M", &["kinds", "times", "attributes", "stored"]);
+        let system = self.system();
+        format!("R=$M; {system}\nchattr -i $M/etc/fixed; {SYSTEM}\nchattr +i $M/etc/fixed\n{fill}")
     }
 
     /// The archive of what is to come, and what the kernel tells of it.
@@ -324,4 +332,48 @@ fn a_guest_of_an_ordinary_user_changes_subvolumes_of_btrfs() {
     let (is_done, said) =
         judge_of.unpack(false, &disk, &archive, &["0=/,subvol=@", "0=/new,subvol=@new", "-/new"]);
     assert!(!is_done && said.contains("removing /new: a volume is mounted there"), "{said}");
+}
+
+/// Makes sure that customizing the filesystem in `part` (mounted by `options`) changes what the steps do and nothing else.
+fn customized(judge_of: &Judge, part: &Path, options: &str) {
+    let before = judge_of.tell(part, &format!("ro,{options}"), "");
+    let (disk, new, steps) = (judge_of.disk(part), judge_of.path("new.raw"), judge_of.path("steps"));
+    fs::write(&steps, STEPS).expect("a file");
+    let done = customize(&disk, &new, &["--no-seal", "--run", steps.to_str().expect("UTF-8")]);
+    assert_eq!(done.code, 0, "{}", done.snapshot());
+    assert!(done.stderr.contains("the image's own kernel writes /"), "{}", done.snapshot());
+    judge_of.take_out(&new, part);
+    judge_steps(&before, &judge_of.tell(part, &format!("ro,{options}"), ""));
+}
+
+#[test]
+fn steps_change_xfs_and_all_else_stays() {
+    let Some(judge_of) = Judge::find() else { return };
+    let (Some(mkfs), Some(repair)) = (peer("mkfs.xfs"), peer("xfs_repair")) else { return };
+    let part = judge_of.path("part");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    mkfs.must(["-q", "-f", part.to_str().expect("UTF-8")]);
+    judge_of.mounted(&part, "rw", &judge_of.system_that_runs());
+    customized(&judge_of, &part, "noatime");
+    repair.must(["-n", part.to_str().expect("UTF-8")]);
+}
+
+#[test]
+fn steps_change_a_subvolume_of_btrfs_and_all_else_stays() {
+    let Some(judge_of) = Judge::find() else { return };
+    let (Some(mkfs), Some(btrfs)) = (peer("mkfs.btrfs"), peer("btrfs")) else { return };
+    let part = judge_of.path("part");
+    let name = part.to_str().expect("UTF-8");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    mkfs.must(["-q", name]);
+    let make = format!(
+        "btrfs -q subvolume create $M/@ >/dev/null; btrfs -q subvolume create $M/other >/dev/null; echo o >$M/other/stays; \
+         umount $M; mount -o loop,subvol=@ {name} $M; {}\n\
+         echo \"UUID=$(blkid -o value -s UUID {name}) / btrfs subvol=@ 0 0\" >$M/etc/fstab",
+        judge_of.system_that_runs()
+    );
+    judge_of.mounted(&part, "rw", &make);
+    customized(&judge_of, &part, "subvol=@");
+    btrfs.must(["check", name]);
+    assert_eq!(judge_of.mounted(&part, "ro,subvol=other", "cat $M/stays"), "o\n");
 }
