@@ -8,14 +8,11 @@ use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Disk, Image};
 use image_core::new_file::{Existing, NewFile};
-use image_core::qcow2::{Codec, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
+use image_core::qcow2::{Codec, Geometry, NewImage, Qcow2, Qcow2Sink};
 
 use crate::error::Context;
 use crate::monitor::Monitor;
 use crate::target_name::placed;
-
-/// So many clusters are asked whether they are compressed: all of 256 GiB in the usual size.
-const ASKED: u64 = 1 << 22;
 
 /// An image that has no name yet.
 #[derive(Debug)]
@@ -90,18 +87,8 @@ fn like(old: &Qcow2) -> crate::Result<NewImage> {
     let header = old.header();
     let geometry = Geometry::new(header.geometry.cluster_bits(), header.geometry.refcount_order(), false)?;
     let image = NewImage::in_clusters(header.size, geometry)?;
-    match is_compressed(old)? {
+    match old.has_compressed_clusters()? {
         true => Ok(image.with_codec(Codec::new(header.compression, None)?, true)?),
         false => Ok(image),
     }
-}
-
-fn is_compressed(image: &Qcow2) -> crate::Result<bool> {
-    let size = image.header().geometry.cluster_size();
-    for index in 0..image.header().size.div_ceil(size).min(ASKED) {
-        if matches!(image.mapping(GuestOffset(index * size))?, Mapping::Compressed { .. }) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
