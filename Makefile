@@ -32,7 +32,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-filesystems test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-customize test-filesystems test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -43,7 +43,8 @@ help:
 	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
 	@echo "make test-recipes  build every recipe in recipes/ into $(OUT)/recipes/, and boot it alone and as OpenStack would"
 	@echo "make test-library  build, audit and boot the smallest recipe from a program of 30 lines, without goldimg"
-	@echo "make test-filesystems  every set of features of ext4, XFS and Btrfs beside the kernel's own mounts; as root, a quarter of an hour"
+	@echo "make test-customize  customize images of Debian 12 and 13 with a web server, and boot them; packages from the network"
+	@echo "make test-filesystems  every set of features of ext4, XFS, Btrfs and FAT beside the kernel's own mounts; as root, a quarter of an hour"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
 	@echo "make test-api   the public API of both libraries, held against tests/snapshots/api; with API_WRITE=1 it is written down"
@@ -125,11 +126,16 @@ test-library: packages ready cargo
 	rm -rf $(OUT)/library
 	$(CARGO) run --release --locked --package image-cli --example minimal -- $(OUT)/library
 
+# A quarter of an hour, for four boots are emulated where there is no KVM.
+test-customize: packages test-packages cargo
+	$(CARGO) build --locked --workspace --bins --tests
+	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --workspace --test suite -- --ignored golden::customized
+
 # All about filesystems, with what takes too long for `make test`.
 test-filesystems: packages test-packages cargo
 	$(CARGO) build --locked --workspace --bins --tests
 	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --workspace --test suite -- --include-ignored \
-	  interop::ext4 interop::filesystems
+	  interop::ext4 interop::fat interop::filesystems
 
 # A part of `make test` by itself; the services are installed once, beneath $XDG_CACHE_HOME/goldimg/openstack.
 test-openstack: packages test-packages cargo

@@ -5,6 +5,7 @@
 mod archives;
 mod build;
 mod copies;
+mod customized;
 mod debian;
 mod killed;
 mod sandbox;

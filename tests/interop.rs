@@ -13,6 +13,8 @@ mod create;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod ext4;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod fat;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod filesystems;
 mod fuzzed;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,9 +1,10 @@
 //! Files of an image changed in place: all of it or nothing, without mounting anything.
 //!
 //! ```text
-//! path ─► System: which filesystem, which directory ─► Ext4Writer: changes in memory, content into blocks that were free
+//! path ─► System: which filesystem, which directory ─► VolumeWriter: changes in memory, content into blocks that were free
 //!                                                          │
-//! finish ─► through the filesystem's own journal ◄─────────┘        a kill before: as it was; after: as it is to be
+//! finish ─► through the filesystem's own journal, ◄────────┘        a kill before: as it was; after: as it is to be
+//!           of a FAT by one sector
 //! ```
 //!
 //! Each change is seen by the next one. What is new belongs to root, with the modes that `umask 022` gives, and has the label of the
@@ -11,11 +12,11 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod copy_in;
-mod mode;
+mod metadata;
 mod place;
 mod rights;
-mod substitute;
 mod tar_in;
+mod volume_writer;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -23,15 +24,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, Window};
-use image_core::fs::{Ext4Writer, Filesystem, NodeKind, Ownership, Refusal, Time};
+use image_core::fs::{NodeId, NodeKind, Ownership, Time};
 
 use crate::error::{Advise, Context, bail, err};
 use crate::files::Owners;
+pub use crate::mode_change::{ModeChange, ModeError};
+pub use crate::substitution::Substitution;
 use crate::system::System;
 pub use copy_in::CopyInOptions;
-pub use mode::{ModeChange, ModeError};
-use place::{Place, inode_of, not_there};
-pub use substitute::Substitution;
+use place::{Place, not_there};
+use volume_writer::{VolumeWriter, is_changed_here};
 
 /// What new directories and files have: what `umask 022` leaves.
 const DIRECTORY_MODE: u16 = 0o755;
@@ -44,7 +46,7 @@ pub struct Editor {
     disk: Arc<dyn BlockWrite>,
     system: System,
     /// The filesystems that were changed, by their numbers.
-    writers: BTreeMap<usize, Ext4Writer>,
+    writers: BTreeMap<usize, VolumeWriter>,
     time: Time,
 }
 
@@ -90,6 +92,11 @@ impl Editor {
         }
     }
 
+    /// Opens `disk`, in which `system` is.
+    pub(crate) fn of(disk: Arc<dyn BlockWrite>, system: System, time: Time) -> Self {
+        Self { disk, system, writers: BTreeMap::new(), time }
+    }
+
     /// What is in it, with all changes.
     pub fn system(&self) -> &System {
         &self.system
@@ -111,27 +118,27 @@ impl Editor {
     /// If its directory is not there, it is no regular file, or there is no room.
     pub fn write(&mut self, path: &Path, content: &mut dyn Read, options: WriteOptions) -> crate::Result<()> {
         let place = self.place(path, true)?;
-        let (writer, inode) = match &place.node {
-            Some(node) if node.kind == NodeKind::File => (self.writer(&place)?, inode_of(node)?),
+        let (writer, file) = match &place.node {
+            Some(node) if node.kind == NodeKind::File => (self.writer(&place)?, node.id),
             Some(_) => bail!("{}: it is no regular file", path.display()),
             None => {
-                let inode = self.create_file(&place, options.mode.unwrap_or(FILE_MODE))?;
-                (self.writer(&place)?, inode)
+                let file = self.create_file(&place, options.mode.unwrap_or(FILE_MODE))?;
+                (self.writer(&place)?, file)
             }
         };
         if options.append {
-            writer.append_content(inode, content)?;
+            writer.append_content(file, content)?;
         } else {
             if place.node.is_some() {
-                writer.truncate(inode)?;
+                writer.truncate(file)?;
             }
-            writer.write_range(inode, 0, content)?;
+            writer.write_range(file, 0, content)?;
         }
         if let Some((uid, gid)) = options.owner {
-            writer.set_owner(inode, uid, gid)?;
+            writer.set_owner(file, uid, gid)?;
         }
         if let Some(mode) = options.mode {
-            writer.set_mode(inode, mode)?;
+            writer.set_mode(file, mode)?;
         }
         self.system.forget();
         Ok(())
@@ -238,8 +245,8 @@ impl Editor {
     pub fn symbolic_link(&mut self, target: &[u8], path: &Path, replace: bool) -> crate::Result<()> {
         let place = self.free_place(path, replace)?;
         let (directory, own) = (place.directory(path)?, self.ownership(&place, 0o777, false)?);
-        let inode = self.writer(&place)?.make_symlink(directory, &place.name, target, &own)?;
-        self.label(&place, inode)
+        let link = self.writer(&place)?.make_symlink(directory, &place.name, target, &own)?;
+        self.label(&place, link)
     }
 
     /// Makes `path` another name of the file `target`; with `replace` in place of a file or link that is there.
@@ -260,8 +267,8 @@ impl Editor {
         if old.volume != place.volume {
             bail!("{} and {} are in different filesystems", target.display(), path.display());
         }
-        let (directory, inode) = (place.directory(path)?, inode_of(node)?);
-        self.writer(&place)?.make_link(directory, &place.name, inode)?;
+        let (directory, file) = (place.directory(path)?, node.id);
+        self.writer(&place)?.make_link(directory, &place.name, file)?;
         self.system.forget();
         Ok(())
     }
@@ -272,15 +279,17 @@ impl Editor {
     /// As [`write`](Self::write).
     pub fn truncate(&mut self, path: &Path, size: u64) -> crate::Result<()> {
         let place = self.place(path, true)?;
-        let inode = match &place.node {
-            Some(node) => inode_of(node)?,
+        let file = match &place.node {
+            Some(node) => node.id,
             None => self.create_file(&place, FILE_MODE)?,
         };
-        Ok(self.writer(&place)?.set_len(inode, size)?)
+        Ok(self.writer(&place)?.set_len(file, size)?)
     }
 
     /// Writes all changes. Those of one filesystem are there all at once or not at all; of several, one after the other, once it is known
-    /// that each has room for them in its journal.
+    /// that each has room for them. (A FAT12 or FAT16 in whose root directory much changes is no whole: [`FatWriter`] tells of it.)
+    ///
+    /// [`FatWriter`]: image_core::fs::FatWriter
     ///
     /// # Errors
     /// If they cannot be written: then the image is as it was, but for filesystems that the error tells of as changed already.
@@ -289,25 +298,20 @@ impl Editor {
             Some(volume) => volume.name(),
             None => "a filesystem".to_owned(),
         };
-        for (index, writer) in &self.writers {
-            let done = writer.check_journal();
-            let refusal = done.as_ref().err().and_then(|error| error.cause::<Refusal>());
-            let is_for_copy = matches!(refusal, Some(Refusal::NoJournal | Refusal::JournalTooSmall { .. }));
-            let done = done.with_context(|| format!("changing {}", name(index)));
-            match is_for_copy {
-                true => done.hint(|| "-o NEW writes a changed copy of the image")?,
-                false => done?,
-            }
+        for (index, writer) in &mut self.writers {
+            writer.check_in_place().with_context(|| format!("changing {}", name(index)))?;
         }
+        self.system.forget();
         let mut changed: Vec<String> = Vec::new();
         for (index, writer) in &mut self.writers {
             let doing = || match changed.is_empty() {
                 true => format!("changing {}", name(index)),
                 false => format!("changing {}, after {} was changed", name(index), changed.join(", ")),
             };
-            writer.commit_journaled().with_context(doing)?;
+            writer.commit_in_place().with_context(doing)?;
             changed.push(name(index));
         }
+        self.system.forget();
         Ok(self.disk.flush()?)
     }
 
@@ -317,24 +321,26 @@ impl Editor {
     /// If they cannot be written.
     pub fn finish_copy(&mut self) -> crate::Result<()> {
         for writer in self.writers.values_mut() {
-            writer.commit()?;
+            writer.commit_copy()?;
         }
+        self.system.forget();
         Ok(self.disk.flush()?)
     }
 
     /// Who changes the filesystem of `place`.
-    fn writer(&mut self, place: &Place) -> crate::Result<&mut Ext4Writer> {
+    fn writer(&mut self, place: &Place) -> crate::Result<&mut VolumeWriter> {
         if !self.writers.contains_key(&place.volume) {
             let volume = self.system.volumes().get(place.volume);
             let volume = volume.ok_or_else(|| err!("it is in no filesystem"))?;
-            if !volume.signature.kind.is_ext() || !volume.is_in_one_piece() {
-                return Err(err!("{} is {}, which is only read here", volume.name(), volume.signature.kind))
-                    .hint(|| "files of ext2, ext3 and ext4 filesystems are changed in place");
+            let kind = volume.signature.kind;
+            if !is_changed_here(kind) || !volume.is_in_one_piece() {
+                return Err(err!("{} is {kind}, which is only read here", volume.name()))
+                    .hint(|| "files of ext2, ext3, ext4 and FAT filesystems are changed in place");
             }
             let window = Arc::new(Window::new(Arc::clone(&self.disk), volume.range)?);
-            let writer =
-                Ext4Writer::open(window, self.time).with_context(|| format!("changing {}", volume.name()))?;
-            self.system.replace(place.volume, Arc::new(writer.files().clone()) as Arc<dyn Filesystem>);
+            let writer = VolumeWriter::open(kind, window, self.time)
+                .with_context(|| format!("changing {}", volume.name()))?;
+            self.system.replace(place.volume, writer.files());
             self.writers.insert(place.volume, writer);
         }
         self.writers.get_mut(&place.volume).ok_or_else(|| err!("it is in no filesystem"))
@@ -351,18 +357,18 @@ impl Editor {
         }
     }
 
-    fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<u32> {
+    fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, false)?);
-        let inode = self.writer(place)?.create_file(directory, &place.name, &own)?;
-        self.label(place, inode)?;
-        Ok(inode)
+        let file = self.writer(place)?.create_file(directory, &place.name, &own)?;
+        self.label(place, file)?;
+        Ok(file)
     }
 
-    fn create_directory(&mut self, place: &Place, mode: u16) -> crate::Result<u32> {
+    fn create_directory(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, true)?);
-        let inode = self.writer(place)?.make_directory(directory, &place.name, &own)?;
-        self.label(place, inode)?;
-        Ok(inode)
+        let made = self.writer(place)?.make_directory(directory, &place.name, &own)?;
+        self.label(place, made)?;
+        Ok(made)
     }
 
     /// Whose something new at `place` is: root's, and of the directory's group where that is handed down (inode(7), S_ISGID).
@@ -377,16 +383,10 @@ impl Editor {
     }
 
     /// Gives what was just made at `place` the label of its directory, as a kernel with SELinux does where no policy says otherwise.
-    fn label(&mut self, place: &Place, inode: u32) -> crate::Result<()> {
-        const LABEL: &[u8] = b"security.selinux";
+    fn label(&mut self, place: &Place, made: NodeId) -> crate::Result<()> {
         self.system.forget();
         let writer = self.writer(place)?;
         let Some(above) = place.above.as_ref() else { return Ok(()) };
-        let directory = writer.files().inode(inode_of(above)?)?;
-        let label = writer.files().attributes(&directory)?.into_iter().find(|own| own.name == LABEL);
-        match label {
-            Some(label) => Ok(writer.set_attribute(inode, LABEL, &label.value)?),
-            None => Ok(()),
-        }
+        Ok(writer.give_label(above, made)?)
     }
 }

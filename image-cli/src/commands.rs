@@ -16,6 +16,7 @@ pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod copy_out;
 pub(crate) mod create;
+pub(crate) mod customize;
 pub(crate) mod dd;
 pub(crate) mod diff;
 pub(crate) mod find;
@@ -53,6 +54,8 @@ use crate::ui::Ui;
 pub(crate) enum Command {
     /// Build a golden image from a recipe
     Build(Later<build::Args>),
+    /// Install packages, set up accounts, change files in the system of an image
+    Customize(Later<Box<customize::Args>>),
     /// Find every mistake in recipes
     CheckRecipe(Later<check_recipe::Args>),
     /// Convert a disk image: raw and qcow2, compressed or not
@@ -178,6 +181,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Snapshot(Later(args)) => snapshot::run(&args, ui),
         Command::Info(Later(args)) => info::run(&args, ui),
         Command::Build(Later(args)) => build::run(args, ui),
+        Command::Customize(Later(args)) => customize::run(*args, ui),
         Command::CheckRecipe(Later(args)) => check_recipe::run(&args, ui),
         Command::Compare(Later(args)) => compare::run(&args, ui),
         Command::Bench(Later(args)) => bench::run(&args, ui),

@@ -27,9 +27,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::ByteRange;
+use image_core::block::{BlockRead, ByteRange};
 use image_core::format::{Format, Image, OpenOptions};
-use image_core::fs::FilesystemKind;
+use image_core::fs::{FilesystemKind, Time};
 use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
@@ -41,7 +41,7 @@ pub use operations::{Chosen, OPERATIONS, Operation};
 use patched::Patched;
 pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, rules};
-use target::Target;
+pub(crate) use target::{Rewritten, lost};
 use volume::Volume;
 
 /// What is to be sealed.
@@ -120,52 +120,16 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     }
     let plan = Plan::new(&view, &request.expected, &request.chosen)?;
     // What cannot be replaced in the end is known before the work.
-    let target = Target::at(path, existing(request))?;
+    let target = Rewritten::at(path, existing(request))?;
     let work = tempfile::Builder::new()
         .prefix(PREFIX)
         .tempdir_in(target.folder())
         .with_context(|| format!("making a folder in {}", target.folder().display()))?;
-    let mut patched = Patched::new(Arc::clone(&image));
-    let mut stale_bytes = 0;
-    let wipes = request.chosen.has(operations::UNUSED_SPACE);
-    let swap = if wipes { by_place(audit::swap_files(&view)?, &view)? } else { Vec::new() };
-    let volumes = plan.by_volume(&view)?;
-    let mut kept = Vec::new();
-    for (place, changes) in &volumes {
-        if !is_changed_here(place) {
-            kept.extend(changes.iter().map(|change| {
-                format!("{} ({}) is only read here: it stays to {change}", place.name(), place.signature.kind)
-            }));
-            continue;
-        }
-        let volume = Volume::over(&view, place, work.path())?;
-        monitor.check()?;
-        let stage = monitor.stage(&format!("seal {}", place.name()));
-        let own: Vec<PathBuf> =
-            swap.iter().filter(|(range, _)| *range == place.range).map(|(_, path)| path.clone()).collect();
-        let wiped = volume.seal(changes, time, wipes.then_some(&own), monitor.cancel());
-        stale_bytes += wiped.with_context(|| format!("sealing {}", place.name()))?;
-        if let Some(changed) = volume.into_disk() {
-            patched.put(place.range, changed)?;
-        }
-        stage.done();
-    }
+    let order = Order { view: &view, plan: &plan, chosen: &request.chosen, time, work: work.path() };
+    let Sealing { disk: patched, notes: kept, stale_bytes } = over(&image, &order, monitor)?;
     let Plan { changes, mut notes, .. } = plan;
     notes.extend(kept);
-    if wipes {
-        stale_bytes += space::wipe(&view, &mut patched, work.path())?;
-    }
-    let sealed: Vec<ByteRange> =
-        view.mounted().filter(|volume| is_changed_here(volume)).map(|volume| volume.range).collect();
-    for other in view.volumes().iter().filter(|volume| !sealed.contains(&volume.range)) {
-        if other.signature.kind != FilesystemKind::Swap {
-            notes.push(format!(
-                "{} ({}) is not sealed: it stays as it is",
-                other.name(),
-                other.signature.kind
-            ));
-        }
-    }
+    notes.extend(lost(&image).map(|lost| format!("{lost}, and the sealed image has none")));
     if patched.is_unchanged() && is_same(path, &request.image) {
         // What would be written may be packed otherwise: it stays as it is.
         let report =
@@ -182,6 +146,78 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     let other_names = target.other_names();
     target.keep(&request.image)?;
     Ok(Sealed { changes, notes, stale_bytes, report, other_names })
+}
+
+/// What is to be sealed of a disk.
+pub(crate) struct Order<'a> {
+    /// What is in it.
+    pub(crate) view: &'a View,
+    pub(crate) plan: &'a Plan,
+    pub(crate) chosen: &'a Chosen,
+    /// When what is changed was changed.
+    pub(crate) time: Time,
+    /// An empty folder for what is changed, which has to stay as long as what comes of it.
+    pub(crate) work: &'a Path,
+}
+
+/// A disk that is sealed, with what is changed beside it.
+pub(crate) struct Sealing<D> {
+    pub(crate) disk: Patched<D>,
+    /// What stays as it is, in words.
+    pub(crate) notes: Vec<String>,
+    /// The bytes other than zero that belonged to no file.
+    pub(crate) stale_bytes: u64,
+}
+
+/// Seals what is in `disk`, which stays as it is.
+///
+/// # Errors
+/// If it cannot be read, or a filesystem is broken.
+pub(crate) fn over<D: BlockRead>(
+    disk: &Arc<D>,
+    order: &Order<'_>,
+    monitor: Monitor<'_>,
+) -> crate::Result<Sealing<D>> {
+    let view = order.view;
+    let mut patched = Patched::new(Arc::clone(disk));
+    let mut stale_bytes = 0;
+    let wipes = order.chosen.has(operations::UNUSED_SPACE);
+    let swap = if wipes { by_place(audit::swap_files(view)?, view)? } else { Vec::new() };
+    let mut notes = Vec::new();
+    for (place, changes) in &order.plan.by_volume(view)? {
+        if !is_changed_here(place) {
+            notes.extend(changes.iter().map(|change| {
+                format!("{} ({}) is only read here: it stays to {change}", place.name(), place.signature.kind)
+            }));
+            continue;
+        }
+        let volume = Volume::over(view, place, order.work)?;
+        monitor.check()?;
+        let stage = monitor.stage(&format!("seal {}", place.name()));
+        let own: Vec<PathBuf> =
+            swap.iter().filter(|(range, _)| *range == place.range).map(|(_, path)| path.clone()).collect();
+        let wiped = volume.seal(changes, order.time, wipes.then_some(&own), monitor.cancel());
+        stale_bytes += wiped.with_context(|| format!("sealing {}", place.name()))?;
+        if let Some(changed) = volume.into_disk() {
+            patched.put(place.range, changed)?;
+        }
+        stage.done();
+    }
+    if wipes {
+        stale_bytes += space::wipe(view, &mut patched, order.work)?;
+    }
+    let sealed: Vec<ByteRange> =
+        view.mounted().filter(|volume| is_changed_here(volume)).map(|volume| volume.range).collect();
+    for other in view.volumes().iter().filter(|volume| !sealed.contains(&volume.range)) {
+        if other.signature.kind != FilesystemKind::Swap {
+            notes.push(format!(
+                "{} ({}) is not sealed: it stays as it is",
+                other.name(),
+                other.signature.kind
+            ));
+        }
+    }
+    Ok(Sealing { disk: patched, notes, stale_bytes })
 }
 
 /// Whether files of `volume` can be changed here.

@@ -83,6 +83,35 @@ impl System {
         Ok(system)
     }
 
+    /// What is in `disk`, which has the same filesystems at the same places as this one: mounted as they are here, whatever their files
+    /// say of that by now.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn again(&self, disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
+        let has_subvolumes = |volume: &Volume| volume.signature.kind == FilesystemKind::Btrfs;
+        if self.volumes.iter().any(has_subvolumes) {
+            return Self::open(disk);
+        }
+        let mut files = Mounted::default();
+        for (folder, index) in self.files.places() {
+            let Some(volume) = self.volumes.get(index) else { continue };
+            files.mount(&folder.to_string_lossy(), index, open(volume, &disk));
+        }
+        let unmounted = self.unmounted().filter_map(|(index, _)| {
+            let volume = self.volumes.get(index)?;
+            Some((index, open(volume, &disk).ok()?))
+        });
+        Ok(Self {
+            unmounted: unmounted.collect(),
+            table: self.table.clone(),
+            volumes: self.volumes.clone(),
+            root: self.root.clone(),
+            files,
+            disk,
+        })
+    }
+
     /// What is in the filesystem `name` of `disk` alone: the number of a partition, or a label, UUID or logical volume.
     ///
     /// # Errors
@@ -257,6 +286,12 @@ impl System {
         let Some(start) = self.files.real_path(path, follow).with_context(doing)? else { return Ok(None) };
         let found = self.files.find(&start, false).with_context(doing)?;
         Ok(found.map(|found| Walk::new(&self.files, found, start.into_os_string().into_vec())))
+    }
+
+    /// The path of the subvolume that its fstab has for the root filesystem.
+    pub(crate) fn root_subvolume(&self) -> Option<String> {
+        let root = self.filesystem(*self.root.as_ref().ok()?)?;
+        mounts::root_subvolume(root)??.path()
     }
 
     /// The number of the filesystem of `path`, and its path in there.

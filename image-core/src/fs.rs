@@ -6,6 +6,7 @@
 //!                                      └► Files: the same by paths, links followed
 //! make_fat ─► an EFI system partition     remove_from_fat ─► a file less
 //! ext4     ─► files changed, what belongs to none wiped, the times of inodes        iso9660 ─► small CDs
+//! fat      ─► files changed, what belongs to none wiped
 //! ```
 //!
 //! Everything here is read as untrusted bytes. Links are followed inside the filesystem and never leave it.
@@ -24,6 +25,7 @@ mod node;
 mod page_cache;
 mod pages;
 mod path;
+mod read_full;
 mod swap;
 mod xfs;
 
@@ -36,7 +38,9 @@ pub use ext4::{
     NewInode, NewTimes, Ownership, ReadDirectory, Refusal, Replayed, SpecialFile, Superblock, Walk,
     WalkEntry, clamp_inode_times, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
 };
-pub use fat::{CodePage, Fat, FatRule, NewFat, NewFile, make_fat, remove_from_fat, scrub_fat};
+pub use fat::{
+    CodePage, Fat, FatRefusal, FatRule, FatWriter, NewFat, NewFile, make_fat, remove_from_fat, scrub_fat,
+};
 pub use files::{Entry, Files, Metadata};
 pub use filesystem::{Entries, Filesystem};
 pub use iso9660_volume::{BootEntry, Iso, IsoReadRule};

@@ -10,12 +10,14 @@
 //! is allocated, and a partition that is handed out lies on the disk.
 
 mod gpt;
+mod grow;
 mod mbr;
 mod sector;
 
 use uuid::Uuid;
 
 pub use gpt::{GptRule, NewPartition, write_gpt};
+pub use grow::grow;
 pub use mbr::{MbrRule, ProtectiveRule, check_protective};
 
 use crate::block::{BlockRead, ByteRange, Window};

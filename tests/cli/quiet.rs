@@ -68,7 +68,7 @@ const DEEDS: &[&[&str]] = &[
 
 /// Those that other tests call with `--quiet`, since they need more than a folder; and one that tells what it measures,
 /// which is never the same twice.
-const ELSEWHERE: &[&str] = &["bench", "build", "diff", "images", "seal", "test"];
+const ELSEWHERE: &[&str] = &["bench", "build", "customize", "diff", "images", "seal", "test"];
 
 /// Images that are sound and others, recipes, and a cloud that is never called.
 fn prepare(folder: &Path) {

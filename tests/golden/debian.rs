@@ -52,4 +52,35 @@ fn the_debian_image_is_sound_and_boots_to_the_end_of_cloud_init() {
     let trial = goldimg(["test".as_ref(), "--firmware=bios".as_ref(), image.as_os_str()]).run();
     assert_eq!(trial.code, 0, "{}", trial.snapshot());
     assert!(fs::read(image).unwrap() == before, "the trial changed the image");
+
+    // The menu is written anew by the image's own programs, which find the image's filesystems and not this machine's.
+    let changed = folder.path().join("changed.qcow2");
+    let words = ["--network=none", "--kernel-argument=goldimg.word=2", "--run-command"].map(OsStr::new);
+    let probe = OsStr::new(
+        "grub-probe --target=fs_uuid / > /etc/probed; test -e /dev/disk/by-uuid/$(cat /etc/probed)",
+    );
+    let mut arguments =
+        vec![OsStr::new("customize"), image.as_os_str(), OsStr::new("-o"), changed.as_os_str()];
+    arguments.extend(words.into_iter().chain([probe]));
+    let customized = goldimg(arguments).run();
+    assert_eq!(customized.code, 0, "{}", customized.snapshot());
+    qemu_img.must(["check".as_ref(), changed.as_os_str()]);
+    let read = |image: &Path, path: &str| {
+        let read = goldimg(["cat".as_ref(), image.as_os_str(), OsStr::new(path)]).run();
+        assert_eq!(read.code, 0, "{}", read.snapshot());
+        read.stdout
+    };
+    let root = read(&changed, "/etc/probed");
+    let menu = read(&changed, "/boot/grub/grub.cfg");
+    let kernels: Vec<&str> = menu.lines().filter(|line| line.trim_start().starts_with("linux\t")).collect();
+    assert!(!kernels.is_empty(), "{menu}");
+    for line in kernels {
+        assert!(line.contains(&format!(" root=UUID={} ", root.trim())), "{line}");
+        assert!(line.trim_end().ends_with(" goldimg.word=2"), "{line}");
+    }
+    for path in ["/usr/sbin/grub-probe", "/var/lib/dpkg/diversions"] {
+        assert!(read(&changed, path) == read(image, path), "{path}");
+    }
+    let audited = goldimg(["audit".as_ref(), "--json".as_ref(), changed.as_os_str()]).run();
+    assert_eq!(audited.code, 0, "{}", audited.snapshot());
 }

@@ -11,6 +11,7 @@
 
 mod changed;
 mod copied;
+mod customized;
 mod damaged;
 mod edited;
 mod journal;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use image_core::block::{BlockRead, MemoryDisk};
+use image_core::block::MemoryDisk;
 use image_core::fs::{NewFat, NewFile, iso9660, make_fat};
 
 use crate::support::random::Random;
@@ -17,6 +17,8 @@ use crate::support::{folder, project};
 
 #[path = "../../fuzz/bodies/change_ext4.rs"]
 mod change_body;
+#[path = "../../fuzz/bodies/change_fat.rs"]
+mod change_fat_body;
 #[path = "../../fuzz/bodies/deflate.rs"]
 mod deflate_body;
 #[path = "../../fuzz/bodies/open_ext4.rs"]
@@ -29,6 +31,7 @@ mod open_body;
 mod write_body;
 
 pub(super) use change_body::change_ext4;
+use change_fat_body::change_fat;
 use deflate_body::deflate;
 pub(super) use ext4_body::open_ext4;
 use filesystem_body::open_filesystem;
@@ -69,20 +72,42 @@ fn what_fuzzing_made_is_compressed() {
     assert!(all > 100, "{all}");
 }
 
-#[test]
-fn filesystems_that_are_damaged_are_read_to_an_end() {
+/// A FAT16 and a FAT32, with folders and long names.
+fn fats() -> Vec<Vec<u8>> {
     let file = |path: &str, len: usize| NewFile { path: path.to_owned(), content: vec![7; len] };
     let files: Vec<NewFile> =
         (0..40).map(|number| file(&format!("EFI/BOOT/a long name {number}.txt"), number * 700)).collect();
-    let mut images = Vec::new();
-    for size in [4 << 20, 34 << 20] {
+    let make = |size: usize| {
         let disk = MemoryDisk::new(size);
         let options = NewFat { label: "FAT".into(), serial: 1, seconds: 1_700_000_000, hidden_sectors: 0 };
         make_fat(&disk, &options, &files).expect("a FAT");
-        let mut bytes = vec![0; size];
-        disk.read_at(&mut bytes, 0).expect("bytes");
-        images.push(bytes);
+        disk.to_bytes()
+    };
+    [4 << 20, 34 << 20].map(make).into()
+}
+
+#[test]
+fn fats_that_are_damaged_are_refused_or_left_whole() {
+    let mut random = Random(5);
+    for image in fats() {
+        assert!(change_fat(&image));
+        let mut opened = 0;
+        for _ in 0..60 {
+            let mut bytes = image.clone();
+            for _ in 0..=random.below(3) {
+                let front = [64, 4096, image.len().min(1 << 20)][random.below(3)];
+                let at = random.below(front);
+                bytes[at] ^= 1 << random.below(8);
+            }
+            opened += usize::from(change_fat(&bytes));
+        }
+        assert!((10..60).contains(&opened), "{opened} were opened");
     }
+}
+
+#[test]
+fn filesystems_that_are_damaged_are_read_to_an_end() {
+    let mut images = fats();
     let content: Vec<(String, Vec<u8>)> =
         (0..40).map(|number| (format!("a/b/file {number}"), vec![1; number * 99])).collect();
     let borrowed: Vec<(&str, &[u8])> =

@@ -18,6 +18,10 @@ pub struct Expected {
     pub asked_for: BTreeSet<PathBuf>,
     /// Whether passwords are meant to stay.
     pub keep_passwords: bool,
+    /// Accounts whose passwords were set by name.
+    pub passwords: BTreeSet<String>,
+    /// Accounts that were made by name.
+    pub accounts: BTreeSet<String>,
     /// The consoles of the kernel's command line, in their order.
     pub consoles: Option<Vec<String>>,
     /// The firmware it is for, if that is known.

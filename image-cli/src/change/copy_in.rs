@@ -13,9 +13,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use image_core::block::{BlockRead, FileDisk, MemoryDisk};
-use image_core::fs::{NewTimes, NodeKind, Time};
+use image_core::fs::{NewTimes, NodeId, NodeKind, Time};
 
-use super::place::{Place, inode_of};
+use super::place::Place;
 use super::{DIRECTORY_MODE, Editor, FILE_MODE};
 use crate::error::{Context, bail};
 use crate::monitor::CancellationToken;
@@ -90,7 +90,8 @@ impl Editor {
             let made = self.place(path, false)?;
             if let Some(node) = &made.node {
                 let options = CopyInOptions { modes: false, ..options };
-                self.finish_copied(&made, inode_of(node)?, &metadata, options)?;
+                let id = node.id;
+                self.finish_copied(&made, id, &metadata, options)?;
             }
             return Ok(1);
         }
@@ -102,21 +103,21 @@ impl Editor {
             0 => Box::new(MemoryDisk::from_bytes(std::fs::read(source).with_context(doing)?)),
             _ => Box::new(FileDisk::open(source)?),
         };
-        let inode = self.copied_file(path, &*content, mode_of(&metadata, options)).with_context(doing)?;
+        let file = self.copied_file(path, &*content, mode_of(&metadata, options)).with_context(doing)?;
         let place = self.place(path, true)?;
-        self.finish_copied(&place, inode, &metadata, options)?;
+        self.finish_copied(&place, file, &metadata, options)?;
         Ok(1)
     }
 
-    fn copied_file(&mut self, path: &Path, content: &dyn BlockRead, mode: u16) -> crate::Result<u32> {
+    fn copied_file(&mut self, path: &Path, content: &dyn BlockRead, mode: u16) -> crate::Result<NodeId> {
         let place = self.place(path, true)?;
-        let inode = match &place.node {
-            Some(node) if node.kind == NodeKind::File => inode_of(node)?,
+        let file = match &place.node {
+            Some(node) if node.kind == NodeKind::File => node.id,
             Some(_) => bail!("{}: something that is no regular file has its name", path.display()),
             None => self.create_file(&place, mode)?,
         };
-        self.writer(&place)?.write_content(inode, content)?;
-        Ok(inode)
+        self.writer(&place)?.write_content(file, content)?;
+        Ok(file)
     }
 
     fn copy_folder(
@@ -150,9 +151,9 @@ impl Editor {
                 self.copy(&source.join(&name), &path.join(&name), options, cancel, depth.saturating_add(1))?;
             count = count.saturating_add(copied);
         }
-        if let Some(inode) = made {
+        if let Some(made) = made {
             let place = self.place(path, true)?;
-            self.finish_copied(&place, inode, metadata, options)?;
+            self.finish_copied(&place, made, metadata, options)?;
         }
         Ok(count)
     }
@@ -161,21 +162,21 @@ impl Editor {
     fn finish_copied(
         &mut self,
         place: &Place,
-        inode: u32,
+        made: NodeId,
         metadata: &Metadata,
         options: CopyInOptions,
     ) -> crate::Result<()> {
         let writer = self.writer(place)?;
         if let Some((uid, gid)) = options.owner {
-            writer.set_owner(inode, uid, gid)?;
+            writer.give_owner(made, uid, gid)?;
         }
         if options.modes {
-            writer.set_mode(inode, own_mode(metadata))?;
+            writer.give_mode(made, own_mode(metadata))?;
         }
         if options.times {
             let time = |seconds, nanoseconds: i64| Time { seconds, nanoseconds: nanoseconds as u32 };
             let modified = Some(time(metadata.mtime(), metadata.mtime_nsec()));
-            writer.set_times(inode, NewTimes { accessed: modified, modified, ..NewTimes::default() })?;
+            writer.set_times(made, NewTimes { accessed: modified, modified, ..NewTimes::default() })?;
         }
         self.system.forget();
         Ok(())

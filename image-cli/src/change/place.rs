@@ -4,7 +4,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use image_core::fs::{Node, NodeKind};
+use image_core::fs::{Node, NodeId, NodeKind};
 
 use super::Editor;
 use crate::error::{Advise, bail, err};
@@ -22,16 +22,16 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The inode of the directory that `path` is in.
-    pub(super) fn directory(&self, path: &Path) -> crate::Result<u32> {
+    /// The directory that `path` is in.
+    pub(super) fn directory(&self, path: &Path) -> crate::Result<NodeId> {
         match &self.above {
-            Some(above) => inode_of(above),
+            Some(above) => Ok(above.id),
             None => Err(err!("{}: a filesystem is mounted there", path.display())),
         }
     }
 
-    /// The inode of the directory.
-    pub(super) fn directory_number(&self) -> crate::Result<u32> {
+    /// The directory.
+    pub(super) fn directory_number(&self) -> crate::Result<NodeId> {
         self.directory(Path::new("/"))
     }
 }
@@ -87,10 +87,6 @@ impl Editor {
 fn above_of(inside: &Path, folder: &Path) -> PathBuf {
     let above = inside.parent().unwrap_or(Path::new("/"));
     folder.join(above.strip_prefix("/").unwrap_or(above))
-}
-
-pub(super) fn inode_of(node: &Node) -> crate::Result<u32> {
-    u32::try_from(node.id.number).map_err(|_| err!("no inode has the number {}", node.id.number))
 }
 
 pub(super) fn not_there(path: &Path) -> crate::Error {

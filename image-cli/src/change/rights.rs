@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use image_core::fs::{NewTimes, NodeKind, Time};
 
-use super::place::{inode_of, not_there};
-use super::{Editor, FILE_MODE, ModeChange};
+use super::place::not_there;
+use super::{Editor, FILE_MODE};
+use crate::mode_change::ModeChange;
 
 impl Editor {
     /// Sets the permissions of `path`, links followed; with `recursive` also of all beneath it, without links.
@@ -20,8 +21,8 @@ impl Editor {
             let place = self.place(&path, false)?;
             let Some(node) = place.node.as_ref().filter(|node| node.kind != NodeKind::Link) else { continue };
             let mode = change.apply(node.mode, node.kind == NodeKind::Directory);
-            let inode = inode_of(node)?;
-            self.writer(&place)?.set_mode(inode, mode as u16)?;
+            let id = node.id;
+            self.writer(&place)?.set_mode(id, mode as u16)?;
         }
         self.system.forget();
         Ok(())
@@ -42,8 +43,8 @@ impl Editor {
         for path in self.all(path, !no_dereference, recursive)? {
             let place = self.place(&path, false)?;
             let Some(node) = &place.node else { continue };
-            let inode = inode_of(node)?;
-            self.writer(&place)?.set_owner(inode, owner.0, owner.1)?;
+            let id = node.id;
+            self.writer(&place)?.set_owner(id, owner.0, owner.1)?;
         }
         self.system.forget();
         Ok(())
@@ -55,13 +56,13 @@ impl Editor {
     /// If it cannot be made.
     pub fn touch(&mut self, path: &Path, time: Time, only_existing: bool) -> crate::Result<()> {
         let place = self.place(path, true)?;
-        let inode = match &place.node {
-            Some(node) => inode_of(node)?,
+        let id = match &place.node {
+            Some(node) => node.id,
             None if only_existing => return Ok(()),
             None => self.create_file(&place, FILE_MODE)?,
         };
         let times = NewTimes { accessed: Some(time), modified: Some(time), ..NewTimes::default() };
-        self.writer(&place)?.set_times(inode, times)?;
+        self.writer(&place)?.set_times(id, times)?;
         self.system.forget();
         Ok(())
     }

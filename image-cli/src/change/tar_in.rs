@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use image_core::fs::{NewTimes, NodeKind, Ownership, SpecialFile, Time};
 
 use super::Editor;
-use super::place::{Place, inode_of};
+use super::place::Place;
 use crate::error::{Context, bail, err};
 use crate::files::{Entry, Kind, Unpack};
 use crate::monitor::CancellationToken;
@@ -94,15 +94,15 @@ impl Editor {
             }
             Kind::Pipe => drop(writer.make_node(directory, &place.name, SpecialFile::Pipe, &own)?),
             _ => {
-                let inode = writer.create_file(directory, &place.name, &own)?;
+                let file = writer.create_file(directory, &place.name, &own)?;
                 for range in &entry.data {
                     let mut part = content.take(range.len());
-                    let written = writer.write_range(inode, range.offset(), &mut part)?;
+                    let written = writer.write_range(file, range.offset(), &mut part)?;
                     if written != range.len() {
                         bail!("the archive ends early");
                     }
                 }
-                writer.set_len(inode, entry.size)?;
+                writer.set_len(file, entry.size)?;
             }
         }
         self.system.forget();
@@ -113,17 +113,17 @@ impl Editor {
     /// Gives what is at `place` all that the archive says of it, in the order in which nothing takes away another.
     fn give(&mut self, place: &Place, entry: &Entry) -> crate::Result<()> {
         let node = place.node.as_ref().ok_or_else(|| err!("it is not there any more"))?;
-        let (inode, is_link) = (inode_of(node)?, node.kind == NodeKind::Link);
+        let (id, is_link) = (node.id, node.kind == NodeKind::Link);
         let writer = self.writer(place)?;
-        writer.set_owner(inode, Some(entry.uid), Some(entry.gid))?;
+        writer.give_owner(id, Some(entry.uid), Some(entry.gid))?;
         if !is_link {
-            writer.set_mode(inode, entry.mode as u16)?;
+            writer.give_mode(id, entry.mode as u16)?;
         }
         for attribute in &entry.attributes {
-            writer.set_attribute(inode, &attribute.name, &attribute.value)?;
+            writer.give_attribute(id, &attribute.name, &attribute.value)?;
         }
         let modified = Some(entry.modified);
-        writer.set_times(inode, NewTimes { accessed: modified, modified, ..NewTimes::default() })?;
+        writer.set_times(id, NewTimes { accessed: modified, modified, ..NewTimes::default() })?;
         self.system.forget();
         Ok(())
     }

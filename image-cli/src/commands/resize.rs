@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 /// What becomes of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     To(u64),
     By(i64),
 }

@@ -7,7 +7,8 @@
 //! What an image says must not reach further than that folder: a name is one name, a folder is opened only if it is one, and what
 //! is there already stays unless the caller has it replaced. No device, no set-user-ID bit and no owner without being asked.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
-use image_core::fs::{Node, NodeId, NodeKind, Time};
+use image_core::fs::{Attribute, Node, NodeId, NodeKind, Time};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
@@ -82,25 +83,24 @@ pub fn copy_out(
     options: CopyOptions,
     monitor: Monitor<'_>,
 ) -> crate::Result<Copied> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, folder, flags, Mode::empty())
-        .with_context(|| format!("opening {}", folder.display()))?;
-    let mut copy = Copy {
-        root,
-        options,
-        monitor,
-        open: Vec::new(),
-        first_names: HashMap::new(),
-        skipped: None,
-        copied: Copied::default(),
-    };
-    let prefix = name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-    for step in walk {
-        monitor.check()?;
-        copy.step(&step, &prefix);
-    }
-    copy.close_to(0);
-    Ok(copy.copied)
+    Copy::into(folder, options, monitor)?.all(walk, name)
+}
+
+/// Copies all that `walk` comes to into `folder`, to be worked on there: with all that this process may give a file here. Answers with the
+/// names of attributes that it may not.
+///
+/// # Errors
+/// As [`copy_out`].
+pub(crate) fn copy_to_work_on(
+    walk: Walk<'_>,
+    folder: &Path,
+    monitor: Monitor<'_>,
+) -> crate::Result<(Copied, BTreeSet<Vec<u8>>)> {
+    let options =
+        CopyOptions { owners: true, special_bits: true, attributes: true, devices: true, replace: false };
+    let mut copy = Copy { is_lenient: true, ..Copy::into(folder, options, monitor)? };
+    let copied = copy.all(walk, None)?;
+    Ok((copied, copy.refused.into_inner()))
 }
 
 struct Copy<'a> {
@@ -114,18 +114,49 @@ struct Copy<'a> {
     /// A folder that could not be made: nothing of what is in it can be.
     skipped: Option<Vec<u8>>,
     copied: Copied,
+    /// Whether a file is copied without what this process may not give it.
+    is_lenient: bool,
+    /// The names of attributes that it may not give.
+    refused: RefCell<BTreeSet<Vec<u8>>>,
 }
 
 struct Folder {
     folder: OwnedFd,
     path: Vec<u8>,
     node: Node,
-    attributes: Vec<image_core::fs::Attribute>,
+    attributes: Vec<Attribute>,
     /// Whether it was there before, and keeps what it has.
     was_there: bool,
 }
 
-impl Copy<'_> {
+impl<'a> Copy<'a> {
+    fn into(folder: &Path, options: CopyOptions, monitor: Monitor<'a>) -> crate::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, folder, flags, Mode::empty())
+            .with_context(|| format!("opening {}", folder.display()))?;
+        Ok(Self {
+            root,
+            options,
+            monitor,
+            open: Vec::new(),
+            first_names: HashMap::new(),
+            skipped: None,
+            copied: Copied::default(),
+            is_lenient: false,
+            refused: RefCell::default(),
+        })
+    }
+
+    fn all(&mut self, walk: Walk<'_>, name: Option<&OsStr>) -> crate::Result<Copied> {
+        let prefix = name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        for step in walk {
+            self.monitor.check()?;
+            self.step(&step, &prefix);
+        }
+        self.close_to(0);
+        Ok(self.copied)
+    }
+
     fn step(&mut self, step: &Step<'_>, prefix: &[u8]) {
         let path = match (prefix, step.path.as_slice()) {
             (b"", path) => path.to_vec(),
@@ -172,8 +203,7 @@ impl Copy<'_> {
             _ => false,
         };
         if is_left_out {
-            self.copied.left_out += 1;
-            self.monitor.warning(&format!("{}: left out: it is no file, directory or link", shown(path)));
+            self.leave_out(path);
             return Ok(false);
         }
         self.make_way(name)?;
@@ -185,12 +215,23 @@ impl Copy<'_> {
         match node.kind {
             NodeKind::File => self.file(step, node, name, &attributes)?,
             NodeKind::Link => self.symbolic_link(step, node, name, &attributes)?,
-            _ => self.special(node, name)?,
+            _ if !self.special(node, name)? => {
+                self.leave_out(path);
+                return Ok(false);
+            }
+            _ => {}
         }
         if node.links > 1 && self.first_names.len() < LINKS_MAX {
             self.first_names.insert(own, PathBuf::from(OsStr::from_bytes(path)));
         }
         Ok(true)
+    }
+
+    fn leave_out(&mut self, path: &[u8]) {
+        self.copied.left_out += 1;
+        if !self.is_lenient {
+            self.monitor.warning(&format!("{}: left out: it is no file, directory or link", shown(path)));
+        }
     }
 
     /// How many of the open folders lead to `path`.
@@ -209,7 +250,7 @@ impl Copy<'_> {
         name: &[u8],
         path: &[u8],
         node: &Node,
-        attributes: Vec<image_core::fs::Attribute>,
+        attributes: Vec<Attribute>,
     ) -> crate::Result<()> {
         if self.open.len() >= DEPTH_MAX {
             bail!("it is in more than {DEPTH_MAX} folders");
@@ -254,13 +295,7 @@ impl Copy<'_> {
         }
     }
 
-    fn file(
-        &self,
-        step: &Step<'_>,
-        node: &Node,
-        name: &[u8],
-        attributes: &[image_core::fs::Attribute],
-    ) -> crate::Result<()> {
+    fn file(&self, step: &Step<'_>, node: &Node, name: &[u8], attributes: &[Attribute]) -> crate::Result<()> {
         let content = step.fs.content(node)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(self.here(), OsStr::from_bytes(name), flags, Mode::RUSR | Mode::WUSR)
@@ -302,22 +337,34 @@ impl Copy<'_> {
         step: &Step<'_>,
         node: &Node,
         name: &[u8],
-        attributes: &[image_core::fs::Attribute],
+        attributes: &[Attribute],
     ) -> crate::Result<()> {
         let (target, name) = (step.fs.read_link(node)?, OsStr::from_bytes(name));
         rustix::fs::symlinkat(OsStr::from_bytes(&target), self.here(), name).context("making the link")?;
         self.give_owner_at(name, node)?;
         // A link cannot be opened: it is named, in a folder that is.
         let path = Path::new("/proc/self/fd").join(self.here().as_raw_fd().to_string()).join(name);
-        for attribute in attributes {
-            rustix::fs::lsetxattr(&path, &*attribute.name, &attribute.value, XattrFlags::empty())
-                .with_context(|| format!("giving it its attribute {}", shown(&attribute.name)))?;
+        for Attribute { name, value } in attributes {
+            let set = rustix::fs::lsetxattr(&path, &**name, value, XattrFlags::empty());
+            self.unless_refused(set, name)?;
         }
         rustix::fs::utimensat(self.here(), name, &times(node), AtFlags::SYMLINK_NOFOLLOW)
             .context("giving it its times")
     }
 
-    fn special(&self, node: &Node, name: &[u8]) -> crate::Result<()> {
+    /// What came of setting the attribute `name`.
+    fn unless_refused(&self, set: rustix::io::Result<()>, name: &[u8]) -> crate::Result<()> {
+        match set {
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if self.is_lenient => {
+                self.refused.borrow_mut().insert(name.to_vec());
+                Ok(())
+            }
+            set => set.with_context(|| format!("giving it its attribute {}", shown(name))),
+        }
+    }
+
+    /// Makes a device or pipe; whether that is allowed.
+    fn special(&self, node: &Node, name: &[u8]) -> crate::Result<bool> {
         let kind = match node.kind {
             NodeKind::CharacterDevice => FileType::CharacterDevice,
             NodeKind::BlockDevice => FileType::BlockDevice,
@@ -325,15 +372,18 @@ impl Copy<'_> {
         };
         let (major, minor) = node.device.unwrap_or_default();
         let (name, mode) = (OsStr::from_bytes(name), Mode::from_raw_mode(node.mode & 0o777));
-        rustix::fs::mknodat(self.here(), name, kind, mode, rustix::fs::makedev(major, minor))
-            .context("making the device or pipe")?;
+        match rustix::fs::mknodat(self.here(), name, kind, mode, rustix::fs::makedev(major, minor)) {
+            Err(Errno::PERM) if self.is_lenient => return Ok(false),
+            made => made.context("making the device or pipe")?,
+        }
         self.give_owner_at(name, node)?;
         let bits = if self.options.special_bits { 0o7777 } else { 0o777 };
         // Whatever the umask left of it; it was just made, and is no link.
         rustix::fs::chmodat(self.here(), name, Mode::from_raw_mode(node.mode & bits), AtFlags::empty())
             .context("giving it its permissions")?;
         rustix::fs::utimensat(self.here(), name, &times(node), AtFlags::SYMLINK_NOFOLLOW)
-            .context("giving it its times")
+            .context("giving it its times")?;
+        Ok(true)
     }
 
     fn give_owner_at(&self, name: &OsStr, node: &Node) -> crate::Result<()> {
@@ -360,7 +410,7 @@ impl Copy<'_> {
     }
 
     /// Gives owner, permissions, attributes and times, in the order in which none takes away another.
-    fn give(&self, file: &File, node: &Node, attributes: &[image_core::fs::Attribute]) -> crate::Result<()> {
+    fn give(&self, file: &File, node: &Node, attributes: &[Attribute]) -> crate::Result<()> {
         if self.options.owners {
             let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
             rustix::fs::fchown(file, uid, gid).context("giving it to its owner")?;
@@ -368,9 +418,9 @@ impl Copy<'_> {
         let bits = if self.options.special_bits { 0o7777 } else { 0o777 };
         rustix::fs::fchmod(file, Mode::from_raw_mode(node.mode & bits))
             .context("giving it its permissions")?;
-        for attribute in attributes {
-            rustix::fs::fsetxattr(file, &*attribute.name, &attribute.value, XattrFlags::empty())
-                .with_context(|| format!("giving it its attribute {}", shown(&attribute.name)))?;
+        for Attribute { name, value } in attributes {
+            let set = rustix::fs::fsetxattr(file, &**name, value, XattrFlags::empty());
+            self.unless_refused(set, name)?;
         }
         rustix::fs::futimens(file, &times(node)).context("giving it its times")
     }

@@ -6,19 +6,13 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-mod item;
-
-use std::cmp::Ordering;
-use std::iter::Peekable;
-
 use image_core::block::{BlockRead, ByteRange, ExtentKind};
 use image_core::fs::{Node, NodeKind};
 use serde::Serialize;
 
+use super::item::{Both, Item, Tree};
 use super::record;
 use crate::monitor::CancellationToken;
-pub use item::Tree;
-use item::{Item, Items};
 
 /// Content is compared in such pieces, in bytes.
 const PIECE: usize = 1 << 20;
@@ -104,14 +98,12 @@ pub fn diff(
     cancel: &CancellationToken,
     found: &mut dyn FnMut(Difference) -> crate::Result<()>,
 ) -> crate::Result<()> {
-    let (mut one, mut other) = (one.items()?.peekable(), other.items()?.peekable());
-    while let Some(order) = order(&mut one, &mut other) {
+    for next in Both::new(one.items()?, other.items()?) {
         cancel.check()?;
-        let before = if order.is_le() { one.next().transpose()? } else { None };
-        let after = if order.is_ge() { other.next().transpose()? } else { None };
+        let (before, after) = next?;
         let path = before.as_ref().or(after.as_ref()).map(Item::shown).unwrap_or_default();
         let (what, changes) = match (&before, &after) {
-            (Some(before), Some(after)) => (What::Changed, changes(before, after, options, cancel)?),
+            (Some(before), Some(after)) => (What::Changed, changes_of(before, after, options, cancel)?),
             (Some(_), None) => (What::Removed, Vec::new()),
             (None, _) => (What::Added, Vec::new()),
         };
@@ -122,22 +114,11 @@ pub fn diff(
     Ok(())
 }
 
-/// Whose next path comes first; `None` when there is none any more. An error comes at once.
-fn order<'a>(one: &mut Peekable<Items<'a>>, other: &mut Peekable<Items<'a>>) -> Option<Ordering> {
-    Some(match (one.peek(), other.peek()) {
-        (None, None) => return None,
-        (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
-        (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
-        // As a walk comes to them: what is in a directory before what comes behind it.
-        (Some(Ok(one)), Some(Ok(other))) => {
-            let parts =
-                |path: &'_ [u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
-            parts(&one.path).cmp(&parts(&other.path))
-        }
-    })
-}
-
-fn changes(
+/// What of a file is different. What is asked for is compared, content last.
+///
+/// # Errors
+/// If one of the two cannot be read.
+pub(crate) fn changes_of(
     before: &Item<'_>,
     after: &Item<'_>,
     options: DiffOptions,
@@ -170,7 +151,10 @@ fn changes(
     }
     if options.content {
         match one.kind {
-            NodeKind::Link => changes.compare("target", before.target()?, after.target()?),
+            NodeKind::Link => {
+                let shown = |target: Vec<u8>| String::from_utf8_lossy(&target).into_owned();
+                changes.compare("target", shown(before.target()?), shown(after.target()?));
+            }
             NodeKind::File if one.size != other.size => changes.compare("size", one.size, other.size),
             NodeKind::File if !same_content(&*before.content()?, &*after.content()?, cancel)? => {
                 changes.0.push(Change { property: "content".to_owned(), before: None, after: None });
@@ -207,7 +191,7 @@ fn attributes(before: &Item<'_>, after: &Item<'_>, changes: &mut Changes) -> cra
 }
 
 /// Whether two files of the same size have the same bytes. Where neither has anything stored, both are zeroes.
-fn same_content(
+pub(crate) fn same_content(
     one: &dyn BlockRead,
     other: &dyn BlockRead,
     cancel: &CancellationToken,

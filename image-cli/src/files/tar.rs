@@ -16,15 +16,17 @@ mod header;
 mod sparse;
 mod unpack;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use image_core::block::BlockRead;
-use image_core::fs::{Node, NodeId, NodeKind};
+use image_core::fs::{NodeId, NodeKind};
 
-use crate::error::{Context, err};
+use super::item::Item;
+use crate::error::Context;
 use crate::monitor::CancellationToken;
-use crate::system::{Step, Walk};
+use crate::printable::printable;
+use crate::system::Walk;
 pub(crate) use header::Kind;
 use header::{BLOCK, Header};
 pub(crate) use unpack::{Entry, Unpack};
@@ -51,50 +53,80 @@ pub struct Packed {
 /// # Errors
 /// If a file cannot be read: nothing is left out without a word. Whatever `out` says.
 pub fn tar_out(walk: Walk<'_>, out: &mut dyn Write, cancel: &CancellationToken) -> crate::Result<Packed> {
-    let mut archive = Archive { out, written: 0, first_names: HashMap::new(), packed: Packed::default() };
+    let mut archive = Archive::new(out);
+    // Of files with several names, the one that was packed.
+    let mut first_names: HashMap<(usize, NodeId), Vec<u8>> = HashMap::new();
     for step in walk {
         cancel.check()?;
-        let called =
-            || format!("packing {}", crate::printable::printable(&String::from_utf8_lossy(&step.path)));
-        archive.add(&step, cancel).with_context(called)?;
+        let (volume, doing) = (step.volume, packing(&step.path));
+        let item = Item::of(step).context(doing)?;
+        let node = &item.node;
+        let first = first_names.get(&(volume, node.id)).filter(|_| node.kind != NodeKind::Socket);
+        match first {
+            Some(first) => archive.add_link(&item, first)?,
+            None => archive.add(&item, None, cancel)?,
+        }
+        let has_names = node.links > 1 && node.kind != NodeKind::Directory;
+        if first.is_none() && has_names && first_names.len() < LINKS_MAX {
+            first_names.insert((volume, node.id), item.path);
+        }
     }
     archive.end()
 }
 
-struct Archive<'a> {
+/// An archive that is being written.
+pub(crate) struct Archive<'a> {
     out: &'a mut dyn Write,
     written: u64,
-    /// Of files with several names, the one that was packed.
-    first_names: HashMap<(usize, NodeId), Vec<u8>>,
     packed: Packed,
 }
 
-impl Archive<'_> {
-    fn add(&mut self, step: &Step<'_>, cancel: &CancellationToken) -> crate::Result<()> {
-        let node = step.node.as_ref().map_err(|error| err!("{error:#}"))?;
-        let is_directory = node.kind == NodeKind::Directory;
-        let mut name = [b"./".as_slice(), &step.path].concat();
-        if is_directory && !step.path.is_empty() {
-            name.push(b'/');
-        }
-        let mut header = Header::new(&name, node);
-        header.set_attributes(step.fs.attributes(node)?);
-        if node.kind == NodeKind::Socket {
-            self.packed.left_out.push(String::from_utf8_lossy(&step.path).into_owned());
-            return Ok(());
-        }
-        let own = (step.volume, node.id);
-        if let Some(first) = self.first_names.get(&own) {
-            header.set_link(Kind::HardLink, first);
-            return self.write_header(header);
-        }
-        if node.links > 1 && !is_directory && self.first_names.len() < LINKS_MAX {
-            self.first_names.insert(own, name);
-        }
-        match node.kind {
-            NodeKind::File => self.add_file(header, step, node, cancel),
+impl<'a> Archive<'a> {
+    /// Into `out`.
+    pub(crate) fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, written: 0, packed: Packed::default() }
+    }
+
+    /// Adds `item`, with its own attributes or those that are given.
+    ///
+    /// # Errors
+    /// If it cannot be read; whatever the output says.
+    pub(crate) fn add(
+        &mut self,
+        item: &Item<'_>,
+        attributes: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+        cancel: &CancellationToken,
+    ) -> crate::Result<()> {
+        self.add_item(item, attributes, cancel).with_context(|| packing(&item.path))
+    }
+
+    /// Adds `item` as another name of what was added, or is there, as `first`.
+    ///
+    /// # Errors
+    /// Whatever the output says.
+    pub(crate) fn add_link(&mut self, item: &Item<'_>, first: &[u8]) -> crate::Result<()> {
+        let mut header = Header::new(&name_of(item), &item.node);
+        header.set_attributes(item.attributes()?);
+        header.set_link(Kind::HardLink, &[b"./", first].concat());
+        self.write_header(header).with_context(|| packing(&item.path))
+    }
+
+    fn add_item(
+        &mut self,
+        item: &Item<'_>,
+        attributes: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+        cancel: &CancellationToken,
+    ) -> crate::Result<()> {
+        let mut header = Header::new(&name_of(item), &item.node);
+        header.set_attributes(attributes.map_or_else(|| item.attributes(), Ok)?);
+        match item.node.kind {
+            NodeKind::Socket => {
+                self.packed.left_out.push(String::from_utf8_lossy(&item.path).into_owned());
+                Ok(())
+            }
+            NodeKind::File => self.add_file(header, item, cancel),
             NodeKind::Link => {
-                header.set_link(Kind::Link, &step.fs.read_link(node)?);
+                header.set_link(Kind::Link, &item.target()?);
                 self.write_header(header)
             }
             _ => self.write_header(header),
@@ -104,19 +136,19 @@ impl Archive<'_> {
     fn add_file(
         &mut self,
         mut header: Header,
-        step: &Step<'_>,
-        node: &Node,
+        item: &Item<'_>,
         cancel: &CancellationToken,
     ) -> crate::Result<()> {
-        let content = step.fs.content(node)?;
+        let content = item.content()?;
+        let size = content.size();
         let data = sparse::data_of(&*content)?;
-        let Some(map) = sparse::Map::of(&data, node.size) else {
-            header.set_size(node.size);
+        let Some(map) = sparse::Map::of(&data, size) else {
+            header.set_size(size);
             self.write_header(header)?;
-            self.copy(&*content, 0, node.size, cancel)?;
+            self.copy(&*content, 0, size, cancel)?;
             return self.pad();
         };
-        header.set_sparse(node.size, map.stored_len());
+        header.set_sparse(size, map.stored_len());
         self.write_header(header)?;
         self.write(map.text())?;
         for range in map.ranges() {
@@ -166,10 +198,27 @@ impl Archive<'_> {
         self.write(&vec![0; missing as usize])
     }
 
-    fn end(mut self) -> crate::Result<Packed> {
+    /// Ends it.
+    ///
+    /// # Errors
+    /// Whatever the output says.
+    pub(crate) fn end(mut self) -> crate::Result<Packed> {
         self.write(&[0; BLOCK.saturating_mul(2)])?;
         self.fill(RECORD)?;
         self.out.flush().context("writing the archive")?;
         Ok(self.packed)
     }
+}
+
+/// The name of `item` in an archive.
+fn name_of(item: &Item<'_>) -> Vec<u8> {
+    let mut name = [b"./".as_slice(), &item.path].concat();
+    if item.node.kind == NodeKind::Directory && !item.path.is_empty() {
+        name.push(b'/');
+    }
+    name
+}
+
+fn packing(path: &[u8]) -> String {
+    format!("packing {}", printable(&String::from_utf8_lossy(path)))
 }

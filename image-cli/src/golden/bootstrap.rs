@@ -58,7 +58,7 @@ const LEAN: [&str; 9] = [
     "path-include=/usr/share/locale/en*",
 ];
 /// How apt calls dpkg in the steps. mmdebstrap has options of its own for this.
-const DPKG_OPTIONS: [&str; 3] = [
+pub(crate) const DPKG_OPTIONS: [&str; 3] = [
     "DPkg::Options:: \"--force-unsafe-io\";",
     "DPkg::Options:: \"--force-confold\";",
     "DPkg::Use-Pty \"false\";",
@@ -182,8 +182,7 @@ pub(crate) fn fetch(
     let essential = std::fs::read_to_string(cache.folder().join(ESSENTIAL))
         .context("reading which packages mmdebstrap has unpacked")?;
     let archives = sources::addresses(&tree.path("/etc/apt")?);
-    let proxies =
-        options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n");
+    let proxies = proxies(&options);
     settle(tree, &options)?;
     further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
@@ -227,11 +226,41 @@ impl Fetched {
     /// # Errors
     /// If the machine's proxy is of a kind that is not known.
     pub(crate) fn networks(&self, usual: Access, variables: &Variables) -> crate::Result<Networks> {
-        let text =
-            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
-        let upstream = Upstream::new(&self.proxies, variables.proxies().filter_map(text))?;
-        Ok(Networks::new(usual, self.archives.clone(), upstream, variables.path()))
+        networks(self.archives.clone(), &self.proxies, usual, variables)
     }
+}
+
+/// The networks of steps in the tree of an image, which takes packages from where its own apt does: by way of this machine's proxies.
+///
+/// # Errors
+/// As [`Fetched::networks`].
+pub(crate) fn networks_of_an_image(
+    tree: &Tree,
+    usual: Access,
+    variables: &Variables,
+) -> crate::Result<Networks> {
+    let archives = sources::addresses(&tree.path("/etc/apt")?);
+    // Where there is no apt here, nobody has told it of proxies.
+    let options = apt_options(tree, variables).unwrap_or_default();
+    networks(archives, &proxies(&options), usual, variables)
+}
+
+/// Networks with ways to `archives`, of this machine's apt as `proxies` say.
+fn networks(
+    archives: Vec<Address>,
+    proxies: &str,
+    usual: Access,
+    variables: &Variables,
+) -> crate::Result<Networks> {
+    let text =
+        |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+    let upstream = Upstream::new(proxies, variables.proxies().filter_map(text))?;
+    Ok(Networks::new(usual, archives, upstream, variables.path()))
+}
+
+/// Those of `options` that are about proxies, a line each.
+fn proxies(options: &[String]) -> String {
+    options.iter().filter(|option| is_proxy(option)).fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// Whether a setting is about this machine's proxies, which may have passwords, and which no step reaches.

@@ -4,13 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::load::Loaded;
-use super::log::Log;
-use super::no_space;
 use super::order::Order;
-use super::request::{Request, log_path, places, stem};
+use super::outer::{self, Done};
+use super::request::{Request, log_path, stem};
 use super::secrets::Secrets;
 use super::solver::{self, Outcome, Total};
-use super::work_directory::{self, WorkDirectory};
 use super::{bootstrap, cloud_init, copies, memory, namespace, stages};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
@@ -35,7 +33,8 @@ pub struct Built {
 /// # Errors
 /// If the recipe is wrong, something that is needed is missing, or the build fails.
 pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate::Result<Built> {
-    let program = reexec::program()?;
+    // A program that cannot be started again is told before all else.
+    reexec::program()?;
     let secrets = Secrets::read(&request.secrets, &request.variables)?;
     secrets.none_in(loaded.source.text())?;
     for name in secrets.unasked(&loaded.recipe)? {
@@ -52,33 +51,12 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     fs::create_dir_all(&request.output)
         .with_context(|| format!("making the output folder {}", request.output.display()))?;
     refuse_to_replace(request, loaded)?;
-    let parent = request.work_parent.as_deref().unwrap_or(Path::new(work_directory::USUAL));
-    let places = places(request, parent);
-    let log = no_space::explain(Log::create(&log_path(request, &loaded.recipe)), None, &places)?;
-    work_directory::remove_abandoned(&[Path::new(work_directory::USUAL), parent], monitor);
-    let work = no_space::explain(WorkDirectory::create(parent, request.keep), None, &places)?;
     // Namespaces hide the control groups that this process is in.
-    let order = Order::new(request, loaded, secrets, work.path(), memory::to_spare());
-    let result = namespace::run_inside(&program, &order, monitor);
-    if result.is_err() {
-        monitor.note(&format!("the full log is {}", log.path().display()));
-    }
-    let kept = request.keep.then(|| work.path().to_owned());
-    let removed = match &kept {
-        Some(path) => {
-            monitor.note(&format!("the work directory is {}", path.display()));
-            Ok(())
-        }
-        None => work.remove(),
-    };
-    // Why the build failed says more than why it cannot be cleaned up after.
-    let files = result.inspect_err(|_| {
-        if let Err(left) = &removed {
-            monitor.warning(&format!("{left:#}"));
-        }
-    })?;
-    removed?;
-    Ok(Built { files, log: log.path().to_owned(), work: kept })
+    let spare = memory::to_spare();
+    let log = log_path(request, &loaded.recipe);
+    let order = |work: &Path| Order::new(request, loaded, secrets, work, spare);
+    let Done { files, log, work } = outer::run(request, &log, order, monitor)?;
+    Ok(Built { files, log, work })
 }
 
 /// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with how much they are; none

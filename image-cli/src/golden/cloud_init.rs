@@ -156,10 +156,10 @@ fn own(recipe: &Recipe) -> crate::Result<String> {
     let facts = recipe.base.distribution.facts();
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(facts.name);
     let config = json!({
-        "datasource_list": recipe.cloud_init.datasources,
+        "datasource_list": recipe.datasources(),
         "disable_root": true,
         // The package's own default, en_US.UTF-8, exists only where somebody made it.
-        "locale": "C.UTF-8",
+        "locale": recipe.locale().unwrap_or("C.UTF-8"),
         "ssh_pwauth": false,
         "system_info": {
             "default_user": {
@@ -177,7 +177,8 @@ fn own(recipe: &Recipe) -> crate::Result<String> {
     Ok(format!("# Made from the recipe.\n{text}\n"))
 }
 
-fn with_newline(content: &str) -> String {
+/// `content`, with the end of its last line.
+pub(super) fn with_newline(content: &str) -> String {
     if content.ends_with('\n') { content.to_owned() } else { format!("{content}\n") }
 }
 

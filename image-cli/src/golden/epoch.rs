@@ -3,6 +3,7 @@
 //! Everything in an image that has a date has this one, or an earlier one of its own
 //! (<https://reproducible-builds.org/specs/source-date-epoch/>).
 
+use image_core::fs::Time;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,11 @@ impl Epoch {
     /// Seconds since 1970.
     pub(crate) fn seconds(self) -> u64 {
         u64::from(self.0)
+    }
+
+    /// As the time of a file.
+    pub(crate) fn time(self) -> Time {
+        Time { seconds: i64::from(self.0), nanoseconds: 0 }
     }
 
     /// The date in UTC, as `20261123`: the version of an image without one.

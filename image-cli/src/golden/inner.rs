@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use signal_hook::flag;
 use super::environment::{self, Caller};
 use super::log::Log;
 use super::no_space::{self, Place, What};
-use super::order::{GRACE, Message, Order, SocketReporter};
-use super::request::{log_path, places};
+use super::order::{GRACE, Job, Message, Order, SocketReporter};
+use super::request::places;
 use super::secrets::redact::Redactor;
-use super::stages;
 use super::work_directory::WorkDirectory;
+use super::workspace::{Work, Workspace};
+use super::{customize, stages};
 use crate::error::{Context, Record};
 use crate::monitor::{CancellationToken, Monitor};
 use crate::os_text::OsText;
@@ -49,27 +51,22 @@ fn follow(orders: &UnixStream, caller: Caller, monitor: Monitor<'_>) -> crate::R
     Ok(files.iter().map(OsText::from).collect())
 }
 
-/// The build itself, as root of its namespaces.
-fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<Vec<std::path::PathBuf>> {
-    let (request, loaded, work) = (order.request(), order.loaded(), order.work());
-    let log = Log::resume(&log_path(&request, &loaded.recipe))?
-        .hiding(Redactor::new(&order.secrets)?)
-        .until(monitor.cancel());
+/// The work itself, as root of its namespaces.
+fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<Vec<PathBuf>> {
+    let (request, work) = (order.request(), order.work());
+    let job = order.job();
+    let log = Log::resume(&job.log(&request))?.hiding(Redactor::new(&order.secrets)?).until(monitor.cancel());
     let _held = WorkDirectory::hold(&work)?;
     let on_disk = request.keep || request.work_parent.is_some();
     let mut places = places(&request, &work);
-    let work = stages::Work::prepare(&work, order.spare.filter(|_| !on_disk))?;
+    let work = Work::prepare(&work, order.spare.filter(|_| !on_disk))?;
     places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
-    let build = stages::Build {
-        request: &request,
-        loaded: &loaded,
-        secrets: &order.secrets,
-        work,
-        log,
-        caller,
-        monitor,
+    let place = Workspace { request: &request, secrets: &order.secrets, work, log, caller, monitor };
+    let done = match &job {
+        Job::Build(loaded) => stages::run(&stages::Build { place: &place, loaded }),
+        Job::Customize(job) => customize::work::run(job, &place),
     };
-    no_space::explain(stages::run(&build), Some(&build.log), &places)
+    no_space::explain(done, Some(&place.log), &places)
 }
 
 /// Signals that a terminal sends to all of its programs, where a shell is asked for, ask this one to stop, too. What it starts has them as usual.

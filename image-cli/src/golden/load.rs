@@ -16,8 +16,11 @@
 
 mod base;
 mod beside;
+mod cloud;
 mod fields;
+mod file_steps;
 mod keys;
+mod machine_steps;
 mod problem;
 mod remark;
 mod rules;
@@ -37,7 +40,7 @@ use self::fields::{Fields, Walk};
 use self::problem::{Problem, count, place};
 use self::remark::Place;
 pub(crate) use self::remark::{Remark, Role, Source};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Step};
 use crate::error::{Advise, Context, bail, err};
 use crate::mistake::{Mistake, Severity};
 use crate::monitor::Monitor;
@@ -184,21 +187,81 @@ fn hint_for(path: &Path) -> String {
 
 /// What `text` says, everything that is wrong with it, and where its words are.
 fn parse(text: &str, folder: &Path) -> (Option<Recipe>, Vec<Problem>, Vec<Place>) {
+    parsed(text, Walk::new(folder), "the recipe", sections::recipe)
+}
+
+/// As [`parse`], of steps alone, for an image of whatever system.
+fn parse_steps(text: &str, folder: &Path) -> (Option<Vec<Step>>, Vec<Problem>) {
+    let walk = Walk::for_any_system(folder);
+    let (steps, problems, _) = parsed(text, walk, "a file of steps", |mut fields| {
+        let steps = fields.required("steps", "`[[steps]]`, and below it what to do", steps::steps);
+        fields.finish(|key| keys::home(key, "a file of steps"));
+        steps
+    });
+    (steps, problems)
+}
+
+/// Reads a file of steps alone, `[[steps]]` as recipes have them, for an image of whatever system. What they copy is named from
+/// the root of this machine then.
+///
+/// # Errors
+/// Of the kind [`Invalid`](crate::ErrorKind::Invalid): it cannot be read, or has mistakes (which were told).
+pub fn load_steps(path: &Path, monitor: Monitor<'_>) -> crate::Result<Vec<Step>> {
+    let reading = || format!("reading the steps in {}", path.display());
+    let text = read(path).with_context(reading).invalid()?;
+    let resolved = fs::canonicalize(path).with_context(reading).invalid()?;
+    let folder = resolved.parent().unwrap_or(Path::new("/"));
+    let (steps, problems) = parse_steps(&text, folder);
+    problems.iter().for_each(|problem| monitor.mistake(&problem.mistake(path, &text)));
+    let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
+    let Some(mut steps) = steps.filter(|_| sound) else {
+        return Err(err!("{} has {}", path.display(), count(&problems)))
+            .hint(|| "recipes/README.md explains every step")
+            .invalid();
+    };
+    for step in &mut steps {
+        if let Step::Copy(copy) = step {
+            let absolute = folder.join(&copy.from);
+            copy.from = absolute.strip_prefix("/").map(Path::to_owned).unwrap_or(absolute);
+        }
+    }
+    Ok(steps)
+}
+
+/// Holds a step that was made by calls to the rules of recipes. What it copies lies beneath `folder`, an absolute path without links.
+///
+/// # Errors
+/// Of the kind [`Invalid`](crate::ErrorKind::Invalid): with its first mistake, and the remedy.
+pub fn check_step(step: &Step, folder: &Path) -> crate::Result<()> {
+    let (_, problems) = parse_steps(&written::step(step)?, folder);
+    match problems.into_iter().find(|problem| problem.severity == Severity::Error) {
+        None => Ok(()),
+        Some(Problem { message, help: Some(help), .. }) => Err(err!("{message}")).hint(|| help).invalid(),
+        Some(Problem { message, .. }) => Err(err!("{message}")).invalid(),
+    }
+}
+
+/// What `read` makes of `text`, called `place`.
+fn parsed<T>(
+    text: &str,
+    walk: Walk<'_>,
+    place_of_all: &str,
+    read: impl FnOnce(Fields<'_, '_>) -> Option<T>,
+) -> (Option<T>, Vec<Problem>, Vec<Place>) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors.iter().map(|error| syntax(error, text)).collect();
-    let walk = Walk::new(folder);
     // The whole document has no place of its own: what it lacks is told at its beginning.
-    let recipe = sections::recipe(Fields::root(&walk, document.get_ref(), 0..0, "the recipe"));
-    let (found, places) = walk.found();
+    let found = read(Fields::root(&walk, document.get_ref(), 0..0, place_of_all));
+    let (noted, places) = walk.found();
     // What cannot be read may be what is missing, and what is guessed of a broken line is nobody's mistake.
     let broken: Vec<usize> = problems.iter().map(|problem| place(text, problem.span.start).0).collect();
-    problems.extend(found.into_iter().filter(|problem| {
+    problems.extend(noted.into_iter().filter(|problem| {
         broken.is_empty() || !(problem.lacking || broken.contains(&place(text, problem.span.start).0))
     }));
     problems
         .sort_by(|a, b| (a.span.start, a.severity, &a.message).cmp(&(b.span.start, b.severity, &b.message)));
     problems.dedup();
-    (recipe, problems, places)
+    (found, problems, places)
 }
 
 /// A line that is not TOML.

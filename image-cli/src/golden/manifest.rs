@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::disk::{BIOS, ESP, Layout, Placed, ROOT};
 use super::epoch::Epoch;
 use super::identity::{Identity, Purpose};
-use super::recipe::{Distribution, Firmware, Recipe};
+use super::recipe::{Distribution, Firmware, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Context, bail};
 
@@ -121,6 +121,10 @@ struct Accepted<'a> {
     /// What steps put there by name.
     asked_for: Vec<Cow<'a, str>>,
     keep_passwords: bool,
+    /// Accounts whose passwords steps set.
+    passwords: BTreeSet<&'a str>,
+    /// Accounts that steps made.
+    accounts: BTreeSet<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +187,8 @@ impl<'a> Manifest<'a> {
                 keep: &recipe.seal.keep,
                 asked_for: asked_for.iter().map(|path| path.to_string_lossy()).collect(),
                 keep_passwords: recipe.seal.keep_passwords,
+                passwords: recipe.steps.iter().filter_map(Step::gives_password_to).collect(),
+                accounts: recipe.steps.iter().filter_map(Step::makes_account).collect(),
             },
             packages,
         }
@@ -264,7 +270,13 @@ pub(super) mod tests {
         assert_eq!(value["partitions"][2]["uuid"], root.to_string());
         assert_eq!(value["firmware"][1], "uefi");
         assert_eq!(value["properties"]["hw_cdrom_bus"], "scsi");
-        let accepted = serde_json::json!({"keep": [], "asked_for": ["/etc/motd"], "keep_passwords": false});
+        let accepted = serde_json::json!({
+            "keep": [],
+            "asked_for": ["/etc/motd"],
+            "keep_passwords": false,
+            "passwords": [],
+            "accounts": [],
+        });
         assert_eq!(value["accepted"], accepted);
     }
 }

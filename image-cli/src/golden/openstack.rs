@@ -51,7 +51,7 @@ pub(crate) fn properties(
         // Whatever the cloud prefers.
         _ => {}
     }
-    let reads = |source: &str| recipe.cloud_init.datasources.iter().any(|one| one == source);
+    let reads = |source: &str| recipe.datasources().iter().any(|one| one == source);
     if reads("ConfigDrive") && !reads("OpenStack") {
         properties.insert("img_config_drive", "mandatory");
     }

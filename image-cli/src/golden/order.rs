@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::environment;
 use super::epoch::Epoch;
 use super::load::{Loaded, Source};
 use super::recipe::Recipe;
 use super::recipe::uri::Credentials;
-use super::request::Request;
+use super::request::{Request, log_path};
 use super::secrets::Secrets;
+use super::{customize, environment};
 use crate::error::{Context, Record, bail};
 use crate::mistake::Mistake;
 use crate::monitor::{Event, Reporter};
@@ -36,11 +36,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     version: String,
-    recipe: Recipe,
-    folder: OsText,
-    source: Source,
-    /// Of the recipe's addresses, which are shown without.
-    credentials: Vec<Option<Credentials>>,
+    job: JobOrder,
     pub(super) secrets: Secrets,
     /// Bytes of memory to spare.
     pub(super) spare: Option<u64>,
@@ -53,6 +49,38 @@ pub(super) struct Order {
     shell: bool,
     epoch: Epoch,
     variables: Vec<(OsText, OsText)>,
+}
+
+/// What is to be done, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+enum JobOrder {
+    Build {
+        recipe: Box<Recipe>,
+        folder: OsText,
+        source: Source,
+        /// Of the recipe's addresses, which are shown without.
+        credentials: Vec<Option<Credentials>>,
+    },
+    Customize(customize::Job),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// To build what a recipe says.
+    Build(Box<Loaded>),
+    /// To change an image.
+    Customize(customize::Job),
+}
+
+impl Job {
+    /// The log's file.
+    pub(super) fn log(&self, request: &Request) -> PathBuf {
+        match self {
+            Self::Build(loaded) => log_path(request, &loaded.recipe),
+            Self::Customize(job) => job.log(),
+        }
+    }
 }
 
 /// What every version of an order says.
@@ -70,13 +98,29 @@ impl Order {
         work: &Path,
         spare: Option<u64>,
     ) -> Self {
-        let (kept, mut recipe) = (environment::kept(&request.variables), loaded.recipe.clone());
+        let mut recipe = loaded.recipe.clone();
+        let credentials = recipe.uris().map(|uri| uri.credentials().cloned()).collect();
+        let (folder, source) = (OsText::from(&loaded.folder), loaded.source.clone());
+        let job = JobOrder::Build { recipe: Box::new(recipe), folder, source, credentials };
+        Self::of(request, job, secrets, work, spare)
+    }
+
+    /// To change an image, likewise.
+    pub(super) fn to_customize(
+        request: &Request,
+        job: customize::Job,
+        secrets: Secrets,
+        work: &Path,
+        spare: Option<u64>,
+    ) -> Self {
+        Self::of(request, JobOrder::Customize(job), secrets, work, spare)
+    }
+
+    fn of(request: &Request, job: JobOrder, secrets: Secrets, work: &Path, spare: Option<u64>) -> Self {
+        let kept = environment::kept(&request.variables);
         Self {
             version: VERSION.into(),
-            credentials: recipe.uris().map(|uri| uri.credentials().cloned()).collect(),
-            folder: OsText::from(&loaded.folder),
-            source: loaded.source.clone(),
-            recipe,
+            job,
             secrets,
             spare,
             work: work.into(),
@@ -91,13 +135,19 @@ impl Order {
         }
     }
 
-    /// The recipe.
-    pub(super) fn loaded(&self) -> Loaded {
-        let mut recipe = self.recipe.clone();
-        for (uri, credentials) in recipe.uris().zip(&self.credentials) {
-            *uri = uri.clone().with_credentials(credentials.clone());
+    /// What is to be done.
+    pub(super) fn job(&self) -> Job {
+        match &self.job {
+            JobOrder::Build { recipe, folder, source, credentials } => {
+                let mut recipe = (**recipe).clone();
+                for (uri, credentials) in recipe.uris().zip(credentials) {
+                    *uri = uri.clone().with_credentials(credentials.clone());
+                }
+                let (folder, source) = (folder.clone().into_path(), source.clone());
+                Job::Build(Box::new(Loaded { recipe, folder, source }))
+            }
+            JobOrder::Customize(job) => Job::Customize(job.clone()),
         }
-        Loaded { recipe, folder: self.folder.clone().into_path(), source: self.source.clone() }
     }
 
     /// The work directory.
@@ -319,7 +369,8 @@ mod tests {
         order.send(&ours).unwrap();
         let order = Order::receive(&theirs).unwrap();
         assert_eq!((order.work(), order.spare), ("/build/1".into(), Some(1)));
-        assert_eq!(order.loaded().recipe, recipe, "with the password");
+        let Job::Build(loaded) = order.job() else { panic!("it is a build") };
+        assert_eq!(loaded.recipe, recipe, "with the password");
         let arrived = order.request();
         assert_eq!((arrived.output, arrived.work_parent), (output, request.work_parent));
         assert_eq!((arrived.epoch.seconds(), arrived.force), (7, false));
@@ -336,7 +387,7 @@ mod tests {
         let order = Order::new(&request, &loaded, Secrets::default(), "/work".as_ref(), None);
         let mut line = serde_json::to_value(&order).unwrap();
         line["version"] = "0.0.1".into();
-        line["recipe"] = "something else".into();
+        line["job"] = "something else".into();
         ours.write_all(format!("{line}\n").as_bytes()).unwrap();
         let told = Order::receive(&theirs).unwrap_err().to_string();
         assert!(told.starts_with("this program was replaced while it ran: 0.0.1 began"), "{told}");

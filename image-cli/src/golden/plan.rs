@@ -134,7 +134,7 @@ fn stages(recipe: &Recipe) -> Vec<String> {
     let done = bootstrap::steps_done(recipe);
     let steps = recipe.steps.iter().enumerate().skip(done);
     let mut stages = vec![Stage::Base.to_string()];
-    stages.extend(steps.map(|(index, step)| Stage::Step(index, steps::title(step)).to_string()));
+    stages.extend(steps.map(|(index, step)| steps::heading(index, step)));
     stages.extend(Stage::AFTER_STEPS.map(|stage| stage.to_string()));
     stages
 }

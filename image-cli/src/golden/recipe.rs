@@ -6,6 +6,7 @@
 
 mod output;
 pub(crate) mod schema;
+mod step;
 pub(crate) mod uri;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::output::{Compression, Output, OutputFormat};
+pub use self::step::{
+    AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, Edit, Link, MakeDirectory,
+    Missing, Move, Owner, Password, Preserve, Run, SshKey, Step, Update, User, Write,
+};
 pub use self::uri::Uri;
 use super::distribution::{DEBIAN, Facts, UBUNTU};
 use crate::size::Size;
@@ -106,13 +111,21 @@ impl Recipe {
         self.base.mirror.iter_mut().chain(further)
     }
 
-    /// Whether there is a script that may reach all of the network.
-    pub(crate) fn has_full_network(&self) -> bool {
-        let access = |step: &Step| match step {
-            Step::Run(run) => run.network.unwrap_or(self.build.network),
-            _ => Access::None,
-        };
-        self.steps.iter().any(|step| access(step) == Access::Full)
+    /// Where cloud-init looks for its data: what the last step about that says, else what `[cloud-init]` does.
+    pub(crate) fn datasources(&self) -> &[String] {
+        let said = self.steps.iter().rev().find_map(|step| match step {
+            Step::Datasources(sources) => Some(sources),
+            _ => None,
+        });
+        said.unwrap_or(&self.cloud_init.datasources)
+    }
+
+    /// The language that the last step about it sets.
+    pub(crate) fn locale(&self) -> Option<&str> {
+        self.steps.iter().rev().find_map(|step| match step {
+            Step::Locale(locale) => Some(locale.as_str()),
+            _ => None,
+        })
     }
 }
 
@@ -283,120 +296,6 @@ impl<'de> Deserialize<'de> for Access {
     }
 }
 
-/// One change to the tree. In a recipe: a table with exactly one of these keys.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Step {
-    /// Packages to install, without recommended ones: names, or files beside the recipe (`./name.deb`).
-    Install(#[schemars(schema_with = "schema::some_installable")] Vec<String>),
-    /// Packages to purge, with what only they needed.
-    Remove(#[schemars(schema_with = "schema::some_packages")] Vec<String>),
-    /// A file or folder beside the recipe, copied into the image.
-    Copy(Copy),
-    /// A file with this content.
-    Write(Write),
-    /// A script, run as root in the image.
-    Run(#[schemars(schema_with = "schema::script")] Run),
-}
-
-/// A file or folder to copy into the image. A folder's content is merged into an existing folder, which stays as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields)]
-pub struct Copy {
-    /// What, relative to the recipe's folder and beneath it.
-    #[schemars(schema_with = "schema::beside")]
-    pub from: PathBuf,
-    /// Where to, an absolute path in the image.
-    #[schemars(schema_with = "schema::path_or_root")]
-    pub to: String,
-    /// Owner and group of what is made; default: `root:root`, and for a file that is replaced the one it had.
-    #[schemars(default, schema_with = "schema::owner")]
-    pub owner: Option<Owner>,
-    /// Permission bits of files, in octal, such as `"0640"`; default: `"0755"` for files that their owner may execute,
-    /// else `"0644"`, and for a file that is replaced those it had.
-    #[schemars(default, schema_with = "schema::mode")]
-    pub mode: Option<u32>,
-    /// Permission bits of folders that are made, in octal; default `"0755"`.
-    #[schemars(default, schema_with = "schema::mode", extend("default" = "0755"))]
-    pub folder_mode: Option<u32>,
-    /// What is kept of the source besides contents, links, holes and who may execute it.
-    #[schemars(schema_with = "schema::preserve", default)]
-    pub preserve: Vec<Preserve>,
-    /// Whether what is in the way is removed, with all in it: a folder where a file or link is to be, and the reverse.
-    #[schemars(default)]
-    pub replace: bool,
-}
-
-impl Copy {
-    /// Whether `what` of the source is kept.
-    pub(crate) fn preserves(&self, what: Preserve) -> bool {
-        self.preserve.contains(&what)
-    }
-}
-
-/// What a copy can keep, in the words of cp(1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Preserve {
-    /// Permission bits, set-user-ID and its kin, and access control lists.
-    Mode,
-    /// When it was changed last, if that is before the build.
-    Timestamps,
-    /// Capabilities, and attributes whose names begin with `user.`.
-    Xattr,
-}
-
-/// A file to write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields)]
-pub struct Write {
-    /// Where, an absolute path in the image.
-    #[schemars(schema_with = "schema::path")]
-    pub path: String,
-    /// What.
-    pub content: String,
-    /// Owner and group; default: `root:root`, and for a file that is there the one it has.
-    #[schemars(default, schema_with = "schema::owner")]
-    pub owner: Option<Owner>,
-    /// Permission bits in octal; default: `"0644"`, and for a file that is there those it has.
-    #[schemars(default, schema_with = "schema::mode")]
-    pub mode: Option<u32>,
-    /// Whether it goes behind what the file has already.
-    #[schemars(default)]
-    pub append: bool,
-}
-
-/// A script to run in the image.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct Run {
-    /// The script: run by its `#!` line, or `/bin/sh -eu` without one.
-    pub script: String,
-    /// Its environment, besides PATH, HOME, LANG and DEBIAN_FRONTEND. Nothing of the caller's is passed on.
-    pub environment: BTreeMap<String, String>,
-    /// What it may reach, if not what `[build]` says.
-    pub network: Option<Access>,
-    /// How long it may take, in seconds; default: as long as it likes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
-    /// The secrets that it finds in `/run/secrets`, by their names; who builds gives them (`--secret NAME=FILE`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<String>,
-}
-
-/// Who owns a file: names or numbers, `user:group`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Owner {
-    /// A user's name in the image, or a number.
-    pub user: String,
-    /// A group's name in the image, or a number.
-    pub group: String,
-}
-
 /// How the image is configured at its first boot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -536,11 +435,7 @@ mod tests {
 
     #[test]
     fn only_a_script_has_all_of_the_network() {
-        let has = |usual: Access, steps: &[Step]| {
-            let mut recipe = example();
-            (recipe.build.network, recipe.steps) = (usual, steps.to_vec());
-            recipe.has_full_network()
-        };
+        let has = |usual: Access, steps: &[Step]| Step::any_has_full_network(steps, usual);
         let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
         let install = Step::Install(vec!["htop".into()]);
         assert!(!has(Access::Full, &[]));

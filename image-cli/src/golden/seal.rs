@@ -11,6 +11,7 @@
 //! paths (`seal.keep`), with all beneath them; what its steps wrote or copied was asked for, entry by entry: neither
 //! what is beside it nor what came into a folder that a copy made.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use super::tree::Tree;
 use crate::audit::Expected;
 use crate::error::Context;
 use crate::name_pattern;
-use crate::seal::accounts::lock;
+use crate::seal::accounts::lock_others;
 use crate::seal::{Action, rules};
 
 /// Removes what must not be cloned, but for what is expected in the image.
@@ -53,7 +54,7 @@ pub(crate) fn seal(expected: &Expected, tree: &Tree) -> crate::Result<()> {
         }
     }
     if !expected.keep_passwords {
-        lock_passwords(tree)?;
+        lock_passwords(&expected.passwords, tree)?;
     }
     if !expected.keeps("/etc/machine-id".as_ref()) {
         // There, and empty: absent or "uninitialized" would make the first boot stop and ask.
@@ -155,11 +156,14 @@ fn matches(tree: &Tree, pattern: &str) -> crate::Result<Vec<PathBuf>> {
     name_pattern::paths(pattern, |path| Ok(tree.exists(path)), |folder| tree.list(folder))
 }
 
-/// Locks every account that has a password, or needs none.
-fn lock_passwords(tree: &Tree) -> crate::Result<()> {
+/// Locks every account that has a password, or needs none, but for those that are `kept`.
+fn lock_passwords(kept: &BTreeSet<String>, tree: &Tree) -> crate::Result<()> {
     for (file, mode) in [("/etc/shadow", 0o640), ("/etc/gshadow", 0o640), ("/etc/passwd", 0o644)] {
         let Some(text) = tree.text(file)? else { continue };
-        let locked: String = text.lines().map(|line| format!("{}\n", lock(line))).collect();
+        // A group of the same name is somebody else.
+        let none = BTreeSet::new();
+        let kept = if file == "/etc/shadow" { kept } else { &none };
+        let locked: String = text.lines().map(|line| format!("{}\n", lock_others(line, kept))).collect();
         if locked != text {
             // In place: the owner and group of the file stay.
             tree.write(file, locked, mode)?;
@@ -295,6 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_asked_for_stays_and_no_other() {
+        let (_dir, tree) = scratch();
+        let shadow = "root:$y$secret:1::::::\nann:$y$hers:1::::::\n";
+        tree.write("/etc/shadow", shadow, 0o640).unwrap();
+        // A group of that name is somebody else.
+        tree.write("/etc/gshadow", "ann:$6$group::\n", 0o640).unwrap();
+        let expected = Expected { passwords: ["ann".to_owned()].into(), ..Expected::default() };
+        seal(&expected, &tree).unwrap();
+        assert_eq!(tree.read("/etc/shadow").unwrap(), b"root:*:1::::::\nann:$y$hers:1::::::\n");
+        assert_eq!(tree.read("/etc/gshadow").unwrap(), b"ann:*::\n");
+    }
+
+    #[test]
     fn each_machine_gets_names_of_its_own_in_the_way_of_its_system() {
         let name = "InitiatorName=iqn.1993-08.org.debian:01:0123\n";
         let path = "/etc/iscsi/initiatorname.iscsi";
@@ -370,7 +387,7 @@ mod tests {
         let (_dir, tree) = scratch();
         tree.write("/etc/gshadow", "root:*::\nstaff:!::ann\n", 0o640).unwrap();
         tree.write("/etc/passwd", "root::0:0:root:/root:/bin/sh\n", 0o644).unwrap();
-        lock_passwords(&tree).unwrap();
+        lock_passwords(&BTreeSet::new(), &tree).unwrap();
         assert_eq!(tree.text("/etc/gshadow").unwrap().unwrap(), "root:*::\nstaff:!::ann\n");
         assert_eq!(tree.text("/etc/passwd").unwrap().unwrap(), "root:*:0:0:root:/root:/bin/sh\n");
     }

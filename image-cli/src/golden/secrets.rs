@@ -24,7 +24,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{Recipe, Run, Step};
+use super::recipe::Recipe;
 use crate::error::{Advise, Context, bail, err};
 use crate::variables::Variables;
 
@@ -133,7 +133,7 @@ impl Secrets {
     pub(crate) fn unasked(&self, recipe: &Recipe) -> crate::Result<Vec<&String>> {
         let mut unasked: Vec<&String> = self.0.keys().collect();
         for (index, step) in recipe.steps.iter().enumerate() {
-            let Step::Run(Run { secrets, .. }) = step else { continue };
+            let secrets = step.secrets();
             if let Some(missing) = secrets.iter().find(|name| !self.0.contains_key(*name)) {
                 return Err(err!("step {} asks for the secret {missing:?}", index + 1))
                     .hint(|| format!("goldimg build --secret {missing}=FILE …"))
@@ -198,7 +198,7 @@ fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::recipe::example;
+    use crate::golden::recipe::{Run, Step, example};
 
     /// For the tests of what uses them.
     pub(super) fn secrets(all: &[(&str, &[u8])]) -> Secrets {

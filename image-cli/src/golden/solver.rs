@@ -204,7 +204,11 @@ fn may_add_archives(step: &Step) -> bool {
         Step::Run(_) => true,
         Step::Copy(copy) => of_apt(&copy.to),
         Step::Write(write) => of_apt(&write.path),
-        Step::Install(_) | Step::Remove(_) => false,
+        Step::Edit(edit) => of_apt(&edit.path),
+        Step::Move(own) => of_apt(&own.from) || of_apt(&own.to),
+        Step::Link(link) => of_apt(&link.path),
+        Step::Delete(delete) => delete.paths.iter().any(|path| of_apt(path)),
+        _ => false,
     }
 }
 

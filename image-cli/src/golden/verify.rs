@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use image_core::format::Format;
 
 use super::cloud_init;
-use super::recipe::{Firmware, OutputFormat, Recipe};
+use super::recipe::{Firmware, OutputFormat, Recipe, Step};
 use crate::audit::{self, Expected, Profile, Report};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
@@ -69,7 +69,17 @@ pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expect
             bios: firmware.contains(&Firmware::Bios),
             uefi: firmware.contains(&Firmware::Uefi),
         }),
-        build_host: None,
+        ..expected_of(&recipe.steps, asked_for)
+    }
+}
+
+/// What `steps` ask for, which put `asked_for` there by name.
+pub(crate) fn expected_of(steps: &[Step], asked_for: &BTreeSet<PathBuf>) -> Expected {
+    let names = |name: fn(&Step) -> Option<&str>| steps.iter().filter_map(name).map(str::to_owned).collect();
+    Expected {
+        asked_for: asked_for.clone(),
+        passwords: names(Step::gives_password_to),
+        accounts: names(Step::makes_account),
         ..Expected::default()
     }
 }

@@ -1,5 +1,7 @@
 //! Passwords: accounts that got one on the way are locked, for a password in an image is known to all who have it.
 
+use std::collections::BTreeSet;
+
 /// A field that no password matches (shadow(5)).
 const LOCKED: &str = "*";
 
@@ -10,6 +12,12 @@ pub(crate) fn lock(line: &str) -> String {
     // What follows a "!" is a password that was locked: it could be tried at leisure, or unlocked.
     let harmless = matches!(password, "x" | "*" | "!" | "!!" | "!*");
     if harmless { line.to_owned() } else { format!("{name}:{LOCKED}:{rest}") }
+}
+
+/// As [`lock`], but for the accounts `kept`, whose passwords were asked for.
+pub(crate) fn lock_others(line: &str, kept: &BTreeSet<String>) -> String {
+    let is_kept = line.split(':').next().is_some_and(|account| kept.contains(account));
+    if is_kept { line.to_owned() } else { lock(line) }
 }
 
 #[cfg(test)]

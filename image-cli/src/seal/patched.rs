@@ -11,7 +11,7 @@ use crate::error::bail;
 type Part = (ByteRange, Arc<dyn BlockRead>);
 
 /// A disk, with other disks in place of parts of it. Parts do not overlap.
-pub(super) struct Patched<D> {
+pub(crate) struct Patched<D> {
     disk: Arc<D>,
     /// In the order of the disk.
     parts: Vec<Part>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image_core::fs::{FileKind, Files};
 
-use super::accounts::lock;
+use super::accounts::lock_others;
 use super::operations::{self, Chosen};
 use super::rules::{Action, of_home, rules};
 use crate::audit::{Expected, View, of_network};
@@ -121,7 +121,7 @@ impl Plan {
         plan.homes(view, expected, chosen)?;
         if !expected.keep_passwords && chosen.has(operations::PASSWORDS) {
             for path in ACCOUNTS {
-                plan.lock_passwords(path.as_ref(), files)?;
+                plan.lock_passwords(path.as_ref(), files, expected)?;
             }
         }
         if chosen.has(operations::MACHINE_ID) {
@@ -263,17 +263,20 @@ impl Plan {
         Ok(())
     }
 
-    fn lock_passwords(&mut self, path: &Path, files: &dyn Files) -> crate::Result<()> {
+    fn lock_passwords(&mut self, path: &Path, files: &dyn Files, expected: &Expected) -> crate::Result<()> {
         let Some(bytes) = files.read(path, TEXT_LIMIT)? else { return Ok(()) };
         let Ok(text) = String::from_utf8(bytes) else {
             return Err(err!("{} is no text", path.display()));
         };
+        // A group of the same name is somebody else.
+        let none = BTreeSet::new();
+        let kept = if path == "/etc/shadow" { &expected.passwords } else { &none };
         // Line by line, each with the end that it has: without a password nothing is written anew.
         let locked: String = text
             .split_inclusive('\n')
             .map(|line| match line.strip_suffix('\n') {
-                Some(line) => format!("{}\n", lock(line)),
-                None => lock(line),
+                Some(line) => format!("{}\n", lock_others(line, kept)),
+                None => lock_others(line, kept),
             })
             .collect();
         if locked != text {

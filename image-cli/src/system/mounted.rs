@@ -85,6 +85,11 @@ impl Mounted {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where each is mounted, with its number, the ones above others first.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&Path, usize)> {
+        self.places.iter().rev().map(|place| (place.folder.as_path(), place.index))
+    }
+
     /// All filesystems that can be read: their numbers, where they are mounted, and themselves.
     pub(crate) fn readable(&self) -> impl Iterator<Item = (usize, &Path, &Arc<dyn Filesystem>)> {
         self.places.iter().rev().filter_map(|place| {

@@ -65,6 +65,14 @@ impl Subvolume {
         by_path.or_else(|| word("subvolid").and_then(|id| id.parse().ok()).map(Self::Id))
     }
 
+    /// Its path, if it is told by that.
+    pub(super) fn path(self) -> Option<String> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Id(_) => None,
+        }
+    }
+
     pub(super) fn choice(&self) -> SubvolumeChoice<'_> {
         match self {
             Self::Id(id) => SubvolumeChoice::Id(*id),

@@ -77,11 +77,16 @@ impl Volume {
         self.signature.kind != FilesystemKind::Swap && !self.is_opened
     }
 
-    /// Whether `/dev/mapper/` and `/dev/` call it this: each dash of a name is doubled in the first (lvm(8)).
+    /// Of a logical volume: its path in `/dev/mapper`, where each dash of a name is doubled (lvm(8)).
+    pub(crate) fn mapped(&self) -> Option<String> {
+        let (group, own) = self.logical.as_ref()?;
+        Some(format!("/dev/mapper/{}-{}", group.replace('-', "--"), own.replace('-', "--")))
+    }
+
+    /// Whether `/dev/mapper/` and `/dev/` call it this.
     pub(super) fn is_mapped_as(&self, name: &str) -> bool {
         let Some((group, own)) = &self.logical else { return false };
-        let mapped = || format!("{}-{}", group.replace('-', "--"), own.replace('-', "--"));
-        name.strip_prefix("/dev/mapper/").is_some_and(|name| name == mapped())
+        self.mapped().is_some_and(|mapped| mapped == name)
             || name.strip_prefix("/dev/").is_some_and(|name| name == format!("{group}/{own}"))
     }
 }

@@ -38,6 +38,8 @@ pub(super) fn check(
         keep: accepted.keep.clone(),
         asked_for: accepted.asked_for.clone(),
         keep_passwords: accepted.keep_passwords,
+        passwords: accepted.passwords.clone(),
+        accounts: accepted.accounts.clone(),
         ignored: ignored.clone(),
         ..Expected::default()
     };

@@ -39,6 +39,8 @@ pub(super) struct Accepted {
     pub(super) keep: Vec<PathBuf>,
     pub(super) asked_for: BTreeSet<PathBuf>,
     pub(super) keep_passwords: bool,
+    pub(super) passwords: BTreeSet<String>,
+    pub(super) accounts: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]

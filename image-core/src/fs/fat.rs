@@ -9,18 +9,19 @@
 //! entry, has 0. What looks like an entry but is in no directory is read too: only whoever asks for a number that was
 //! not given to him finds it.
 //!
-//! `write.rs` makes FATs and takes files out of them, `scrub.rs` wipes what is in no file.
+//! `change.rs` changes files, `write.rs` makes FATs and takes files out of them, `scrub.rs` wipes what is in no file.
 //!
 //! Names are found whatever their case, long ones and short ones. They are shown as Linux shows them for `vfat` with `utf8` and
 //! `shortname=mixed`: long names as they are, short ones in the code page 437, in small letters where the entry says so. Times are
-//! taken for UTC. Everything has the mode 0o755, as with `umask=022`; the attributes (read-only, hidden, system, archive) are told
-//! by [`Fat::attribute_bits`].
+//! taken for UTC. Everything has the mode 0o755, as with `umask=022`, and files that are read-only 0o555; the attributes (read-only,
+//! hidden, system, archive) are told by [`Fat::attribute_bits`].
 //!
 //! Microsoft, "FAT: General Overview of On-Disk Format", 1.03. Of several tables the one that counts is read (FAT32 says which);
 //! FSInfo is not looked at. What is not read: other versions of FAT32 than 0.0, and exFAT.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod chain;
+mod change;
 mod code_page;
 mod content;
 mod directory;
@@ -37,8 +38,10 @@ mod times;
 mod write;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+pub use change::{FatRefusal, FatWriter};
 pub use code_page::CodePage;
 pub use rule::FatRule;
 pub use scrub::scrub_fat;
@@ -51,11 +54,12 @@ use crate::error::{Doing, Error, Result};
 use content::Content;
 use directory::{Directory, Records};
 use entry::{ShortEntry, Slot, SlotKind, slot_kind};
-use layout::Layout;
+use layout::{Layout, Root};
 use table::Table;
 
-/// Of all nodes.
+/// Of all nodes but files that are read-only.
 const MODE: u32 = 0o755;
+const READ_ONLY_MODE: u32 = 0o555;
 /// The root directory's number.
 const ROOT: u64 = 0;
 
@@ -70,12 +74,30 @@ struct Volume {
     table: Table<Arc<dyn BlockRead>>,
     code_page: CodePage,
     names: NameCache,
-    free: OnceLock<u32>,
+    /// How many clusters are free, once they were counted.
+    free: Mutex<Option<u32>>,
+    /// Where the root directory of FAT32 begins: a change may move it.
+    root_cluster: AtomicU32,
 }
 
 impl Volume {
     fn layout(&self) -> &Layout {
         self.table.layout()
+    }
+
+    /// Where the root directory is.
+    fn root(&self) -> Root {
+        match self.layout().root {
+            Root::Cluster(_) => Root::Cluster(self.root_cluster.load(Ordering::Relaxed)),
+            fixed @ Root::Fixed(_) => fixed,
+        }
+    }
+
+    /// What was read of the `len` bytes at `offset` is another thing now.
+    fn forget(&self, offset: u64, len: u64) {
+        self.table.pages().forget(offset, len);
+        self.names.forget();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -101,8 +123,12 @@ impl Fat {
     /// As [`open`](Self::open).
     pub fn open_with(disk: Arc<dyn BlockRead>, code_page: CodePage) -> Result<Self> {
         let layout = Layout::read(&disk).doing(|| "opening the FAT")?;
-        let table = Table::new(disk, layout);
-        let volume = Volume { table, code_page, names: NameCache::new(false), free: OnceLock::new() };
+        let root_cluster = match layout.root {
+            Root::Cluster(first) => AtomicU32::new(first),
+            Root::Fixed(_) => AtomicU32::default(),
+        };
+        let (table, names) = (Table::new(disk, layout), NameCache::new(false));
+        let volume = Volume { table, code_page, names, free: Mutex::default(), root_cluster };
         Ok(Self { volume: Arc::new(volume) })
     }
 
@@ -163,7 +189,8 @@ impl Fat {
                 let size = entry.size;
                 let cluster_size = self.volume.layout().cluster_size;
                 let allocated = size.div_ceil(cluster_size.max(1)).saturating_mul(cluster_size);
-                Node { size, allocated, ..plain(id) }
+                let mode = if entry.is_read_only() { READ_ONLY_MODE } else { MODE };
+                Node { size, allocated, mode, ..plain(id) }
             }
         };
         let ShortEntry { modified, accessed, created, .. } = entry;
@@ -290,11 +317,12 @@ impl Filesystem for Fat {
 
     fn usage(&self) -> Result<Usage> {
         let volume = &self.volume;
-        let free = match volume.free.get() {
-            Some(free) => *free,
+        let mut free = volume.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = match *free {
+            Some(free) => free,
             None => {
                 let counted = volume.table.free_count().doing(|| "counting the free clusters of the FAT")?;
-                *volume.free.get_or_init(|| counted)
+                *free.insert(counted)
             }
         };
         let in_bytes = |clusters: u32| u64::from(clusters).saturating_mul(volume.layout().cluster_size);

@@ -116,6 +116,11 @@ impl NameCache {
         Ok(found)
     }
 
+    /// Forgets all names: something has another one now.
+    pub(super) fn forget(&self) {
+        self.kept().clear();
+    }
+
     fn kept(&self) -> MutexGuard<'_, Vec<(NodeId, Arc<Names>)>> {
         // Nothing in there is ever half done.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

@@ -62,6 +62,16 @@ impl<D: BlockRead> PageCache<D> {
         Ok(())
     }
 
+    /// Forgets what was read of the `len` bytes at `offset`: they are others now.
+    pub(super) fn forget(&self, offset: u64, len: u64) {
+        let mut pages = self.pages();
+        let end = offset.saturating_add(len).div_ceil(PAGE);
+        for number in offset >> PAGE.trailing_zeros()..end {
+            pages.younger.remove(&number);
+            pages.older.remove(&number);
+        }
+    }
+
     fn page(&self, number: u64) -> Result<Arc<[u8]>> {
         if let Some(page) = self.pages().find(number) {
             return Ok(page);
@@ -101,7 +111,7 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::MemoryDisk;
+    use crate::block::{BlockWrite, MemoryDisk};
 
     #[test]
     fn pieces_are_read_across_pages_and_not_past_the_end() {
@@ -113,6 +123,21 @@ mod tests {
             assert_eq!(buf, bytes[offset..offset + len]);
         }
         assert!(cache.read(&mut [0; 2], 49_999).is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_again() {
+        let disk = Arc::new(MemoryDisk::new(50_000));
+        let cache = PageCache::new(Arc::clone(&disk));
+        let mut buf = vec![0; 50_000];
+        cache.read(&mut buf, 0).unwrap();
+        disk.write_at(&[7; 50_000], 0).unwrap();
+        cache.forget(16_384, 1);
+        cache.read(&mut buf, 0).unwrap();
+        assert_eq!((buf[16_383], buf[16_384], buf[32_767], buf[32_768]), (0, 7, 7, 0));
+        cache.forget(16_383, 33_617);
+        cache.read(&mut buf, 0).unwrap();
+        assert!(buf == [7; 50_000]);
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::error::{Error, Result};
 
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 /// More entries than any tool writes, in bytes of table.
-const TABLE_LIMIT: u64 = 1 << 20;
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+pub(super) const TABLE_LIMIT: u64 = 1 << 20;
+pub(super) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// A rule that a GPT breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -53,6 +53,7 @@ pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
         return Ok(Judgement::kept("they are meant to stay"));
     }
     let mut findings = Vec::new();
+    let mut asked = BTreeSet::new();
     for path in PASSWORDS {
         for (user, password) in entries(&subject.view.text(path)?.unwrap_or_default()) {
             let locked = password.starts_with(['!', '*']);
@@ -62,7 +63,13 @@ pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
                 "/etc/gshadow" => locked || password.is_empty(),
                 _ => locked,
             };
-            if !fine {
+            if !fine
+                && path == "/etc/shadow"
+                && subject.asked().passwords.contains(user)
+                && !password.is_empty()
+            {
+                asked.insert(user.to_owned());
+            } else if !fine {
                 let found = match password {
                     "" => format!("{user} needs no password"),
                     _ => format!("{user} has a password"),
@@ -82,6 +89,10 @@ pub(super) fn passwords(subject: &Subject<'_>) -> crate::Result<Judgement> {
                 findings.push(Finding::new(path.display().to_string(), found, "remove it"));
             }
         }
+    }
+    if findings.is_empty() && !asked.is_empty() {
+        let accounts: Vec<String> = asked.into_iter().collect();
+        return Ok(Judgement::kept(format!("set by name: {}", accounts.join(", "))));
     }
     Ok(Judgement::from(findings))
 }
@@ -110,7 +121,9 @@ pub(super) fn root_accounts(subject: &Subject<'_>) -> crate::Result<Judgement> {
 }
 
 pub(super) fn users(subject: &Subject<'_>) -> crate::Result<Judgement> {
+    let by_name = &subject.asked().accounts;
     let people = accounts(subject)?.into_iter().filter(Account::is_person);
+    let people = people.filter(|account| !by_name.contains(&account.name));
     let fix = "userdel -r it before the image is made";
     let told =
         |account: Account| Finding::new("/etc/passwd", format!("{} ({})", account.name, account.uid), fix);

@@ -7,7 +7,9 @@
 //! POSIX.1-2024, pax, "ustar Interchange Format" and "pax Extended Header".
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use image_core::fs::{Attribute, Node, NodeKind, Time};
+use std::collections::BTreeMap;
+
+use image_core::fs::{Node, NodeKind, Time};
 
 use super::acl;
 
@@ -88,8 +90,8 @@ impl Header {
     }
 
     /// With these extended attributes: rights of access lists as text, which both tar programs restore, all else as it is.
-    pub(super) fn set_attributes(&mut self, attributes: Vec<Attribute>) {
-        for Attribute { name, value } in attributes {
+    pub(super) fn set_attributes(&mut self, attributes: BTreeMap<Vec<u8>, Vec<u8>>) {
+        for (name, value) in attributes {
             let rights = match name.as_slice() {
                 b"system.posix_acl_access" => acl::text(&value).map(|text| ("SCHILY.acl.access", text)),
                 b"system.posix_acl_default" => acl::text(&value).map(|text| ("SCHILY.acl.default", text)),

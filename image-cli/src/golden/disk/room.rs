@@ -71,7 +71,9 @@ pub(crate) fn of_tree(recipe: &Recipe, tree: &Tree, when: When) -> crate::Result
 fn judge(recipe: &Recipe, size: u64, smallest: u64, when: When) -> Option<Remark> {
     let (what, may_shrink) = match when {
         When::AfterBase(done) => {
-            let removes = |step: &Step| matches!(step, Step::Remove(_) | Step::Run(_));
+            let removes = |step: &Step| {
+                matches!(step, Step::Remove(_) | Step::Delete(_) | Step::Truncate(_) | Step::Run(_))
+            };
             ("the base alone", recipe.steps.iter().skip(done).any(removes))
         }
         When::AfterSteps => ("its content", false),

@@ -25,13 +25,20 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 pub(super) struct Walk<'a> {
     /// The recipe's folder, without symbolic links.
     pub(super) folder: &'a Path,
+    /// Whether packages are those of some system, which has names of its own for them; else they are Debian's or Ubuntu's.
+    pub(super) any_system: bool,
     problems: RefCell<Vec<Problem>>,
     places: RefCell<Vec<Place>>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(folder: &'a Path) -> Self {
-        Self { folder, problems: RefCell::default(), places: RefCell::default() }
+        Self { folder, any_system: false, problems: RefCell::default(), places: RefCell::default() }
+    }
+
+    /// Of steps for a system that may be neither Debian's nor Ubuntu's.
+    pub(super) fn for_any_system(folder: &'a Path) -> Self {
+        Self { any_system: true, ..Self::new(folder) }
     }
 
     pub(super) fn add(&self, problem: Problem) {
@@ -82,6 +89,11 @@ impl<'a, 'i> Fields<'a, 'i> {
         place: &'a str,
     ) -> Self {
         Self { walk, table, span, place, known: Vec::new(), missing: Vec::new() }
+    }
+
+    /// The walk that it is a part of.
+    pub(super) fn walk(&self) -> &'a Walk<'a> {
+        self.walk
     }
 
     /// Where the table begins.

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::remark::Role;
 use crate::golden::recipe::schema::LONGEST;
 use crate::golden::recipe::{Base, Owner, Uri};
+use crate::golden::secrets::is_name;
 
 /// A string for which `rule` holds; `problem` is said otherwise.
 fn word(
@@ -67,6 +68,10 @@ pub(super) fn line(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
 
 /// A package: `name`, and perhaps `:architecture`, and perhaps `=version` (Debian Policy, 5.6.7 and 5.6.12).
 pub(super) fn package(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    if walk.any_system {
+        let help = "one string for each package, as the image's package manager calls it";
+        return word(walk, value, is_package_somewhere, "is not the name of a package", help);
+    }
     let package = word(
         walk,
         value,
@@ -90,6 +95,12 @@ fn is_package(package: &str) -> bool {
     is_package_name(name)
         && architecture.is_none_or(|architecture| made_of(architecture, lower, b"-"))
         && version.is_none_or(|version| made_of(version, |byte| byte.is_ascii_alphanumeric(), b".+:~-"))
+}
+
+/// Whether it can be a package's name on some system, a group (`@core`) or what one provides (`perl(Encode)`): no option, no path.
+fn is_package_somewhere(package: &str) -> bool {
+    package.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '@')
+        && package.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@+._:~=()<>-^".contains(&byte))
 }
 
 /// The package, if it is of the image's architecture: while the base is made there are no others.
@@ -288,6 +299,117 @@ pub(super) fn kernel_word(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> 
         }
     }
     Some(word)
+}
+
+/// A word of the kernel's command line that is added, or one behind a `-` that goes.
+pub(super) fn kernel_argument(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |word: &str| {
+        !word.is_empty()
+            && word != "-"
+            && word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$`;&|<>{}".contains(&byte))
+    };
+    let help = "one string for each word, without quotes; behind a `-` one that goes";
+    let word = word(walk, value, rule, "is not a word of the kernel's command line", help)?;
+    if word.trim_start_matches('-').starts_with("root=") {
+        let problem = Problem::error(value.span(), "where the root filesystem is, the image knows itself");
+        return walk.refuse(problem.help("leave it out"));
+    }
+    Some(word)
+}
+
+/// The name of a secret.
+pub(super) fn secret(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let help = "write its name, which `--secret NAME=FILE` gives: letters, digits, `_`, `-` and `.`";
+    word(walk, value, is_name, "cannot name a secret", help)
+}
+
+/// A host's name (RFC 1123, 2.1; hostname(7)).
+pub(super) fn hostname(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let label = |label: &str| {
+        label.len() <= 63
+            && made_of(label, |byte| byte.is_ascii_alphanumeric(), b"-")
+            && !label.ends_with('-')
+    };
+    let rule = |name: &str| name.len() <= 64 && name.split('.').all(label);
+    let help = "letters, digits and `-`, with `.` between labels, 64 at most: \"web\", \"web.example.org\"";
+    word(walk, value, rule, "cannot be the name of a host", help)
+}
+
+/// A time zone of tzdata.
+pub(super) fn timezone(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let part = |part: &str| made_of(part, |byte| byte.is_ascii_alphanumeric(), b"_+-");
+    let rule = |zone: &str| zone.split('/').all(part);
+    word(walk, value, rule, "is not a time zone", "such as \"Europe/Berlin\" or \"Etc/UTC\"")
+}
+
+/// A locale (locale(7)).
+pub(super) fn locale(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let rule = |locale: &str| {
+        locale.starts_with(|c: char| c.is_ascii_alphabetic())
+            && made_of(locale, |byte| byte.is_ascii_alphanumeric(), b"_.@-")
+    };
+    word(walk, value, rule, "is not a locale", "such as \"de_DE.UTF-8\" or \"C.UTF-8\"")
+}
+
+/// The hash of a password, of a kind that is still made today (crypt(5)).
+pub(super) fn hash(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    const KINDS: [&str; 9] = ["$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2x$", "$2y$", "$6$", "$5$"];
+    let rest = |hash: &str| KINDS.iter().find_map(|kind| hash.strip_prefix(kind)).map(str::to_owned);
+    let rule = |hash: &str| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+        rest(hash).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+    };
+    let hash = text(walk, value)?;
+    if rule(hash) {
+        return Some(hash.to_owned());
+    }
+    // Not shown: it may be the password itself.
+    let problem = Problem::error(value.span(), "this is not the hash of a password");
+    walk.refuse(
+        problem.help(
+            "`mkpasswd --method=yescrypt` or `openssl passwd -6` makes one, which begins with $y$ or $6$",
+        ),
+    )
+}
+
+/// Types of SSH's public keys (sshd(8)).
+const KEY_TYPES: [&str; 7] = [
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// A public key for SSH, or several lines of them; without lines that say nothing.
+pub(super) fn public_keys(walk: &Walk<'_>, value: &Value<'_>, keys: &str) -> Option<String> {
+    let wrong = |message: &str, help: &str| Problem::error(value.span(), message).help(help.to_owned());
+    if keys.contains("PRIVATE KEY-----") {
+        return walk
+            .refuse(wrong("this is a private key", "the public one is beside it: its file ends in .pub"));
+    }
+    let lines = keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines: Vec<&str> = lines.collect();
+    if lines.is_empty() || !lines.iter().all(|line| is_public_key(line)) {
+        return walk.refuse(wrong(
+            "this is not a public key for SSH",
+            "a line such as \"ssh-ed25519 AAAA… ann@example\", as `ssh-keygen` writes it into a file that ends in .pub",
+        ));
+    }
+    Some(lines.join("\n"))
+}
+
+/// Whether `line` is one of authorized_keys with a key: a type, and base64 behind it.
+fn is_public_key(line: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_base64 = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+        word.starts_with("AAAA") && word.trim_end_matches('=').bytes().all(plain) && word.len() > 4
+    };
+    let is_key = |pair: &[&str]| matches!(pair, [kind, key] if KEY_TYPES.contains(kind) && is_base64(key));
+    !line.chars().any(char::is_control) && words.windows(2).any(is_key)
 }
 
 /// A console, as behind `console=`.

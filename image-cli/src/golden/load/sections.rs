@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::base::base;
-use super::fields::{Fields, Value, Walk, choice, flag, listed, number, size, text, texts};
+use super::fields::{Fields, Value, Walk, choice, flag, number, size, texts};
 use super::problem::Problem;
 use super::remark::Role;
-use super::steps::{access, file_or_text, steps};
-use super::{keys, rules};
-use crate::golden::cloud_init;
+use super::steps::{access, steps};
+use super::{cloud, keys, rules};
 use crate::golden::recipe::{
     Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat, Recipe,
     Seal,
 };
-use crate::nearest::nearest;
 use crate::properties;
 use crate::size::Size;
 
@@ -26,41 +24,6 @@ const LARGEST: u64 = 16 << 40;
 const SMALLEST_ESP: u64 = 33 * MIB;
 /// What a disk holds besides the EFI system partition, at least: tables at both ends, boot code, a root filesystem.
 const AROUND: u64 = 72 * MIB;
-
-/// The sources of data that cloud-init has (its `cloudinit/sources/DataSource*.py`, release 25).
-const DATASOURCES: &[&str] = &[
-    "Akamai",
-    "AliYun",
-    "AltCloud",
-    "Azure",
-    "Bigstep",
-    "CloudCIX",
-    "CloudSigma",
-    "CloudStack",
-    "ConfigDrive",
-    "DigitalOcean",
-    "Ec2",
-    "Exoscale",
-    "GCE",
-    "Hetzner",
-    "IBMCloud",
-    "LXD",
-    "MAAS",
-    "NWCS",
-    "NoCloud",
-    "None",
-    "OVF",
-    "OpenNebula",
-    "OpenStack",
-    "Oracle",
-    "RbxCloud",
-    "Scaleway",
-    "SmartOS",
-    "UpCloud",
-    "VMware",
-    "Vultr",
-    "WSL",
-];
 
 /// The whole recipe.
 pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
@@ -104,93 +67,15 @@ fn build(walk: &Walk<'_>, value: &Value<'_>) -> Option<Build> {
 fn cloud_init_section(walk: &Walk<'_>, value: &Value<'_>) -> Option<CloudInit> {
     let usual = CloudInit::default();
     let mut fields = Fields::of(walk, value, "[cloud-init]")?;
-    let datasources = fields.optional("datasources", |walk, value| {
-        let datasources = texts(walk, value, datasource)?;
-        match datasources.is_empty() {
-            true => walk.refuse(
-                Problem::error(value.span(), "no datasource")
-                    .help("an image without any: `datasources = [\"None\"]`"),
-            ),
-            false => Some(datasources),
-        }
-    });
+    let datasources = fields.optional("datasources", cloud::datasources);
     let default_user = fields.optional("default-user", rules::account);
-    let config = fields.optional("config", fragments);
+    let config = fields.optional("config", cloud::fragments);
     fields.finish(|key| keys::home(key, "[cloud-init]"));
     Some(CloudInit {
         datasources: datasources.unwrap_or(usual.datasources),
         default_user,
         config: config.unwrap_or_default(),
     })
-}
-
-fn datasource(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
-    let name = text(walk, value)?;
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return walk.refuse(
-            Problem::error(value.span(), format!("{name:?} is not the name of a datasource"))
-                .help(format!("such as {}", listed(&["\"OpenStack\"".into(), "\"NoCloud\"".into()], "or"))),
-        );
-    }
-    if !DATASOURCES.contains(&name) {
-        let doubt = Problem::warning(
-            value.span(),
-            format!("cloud-init has no datasource {name:?} that is known here"),
-        );
-        let near = nearest(name, DATASOURCES.iter().copied());
-        walk.add(match near {
-            Some(near) => doubt.label(format!("did you mean {near:?}?")),
-            None => doubt,
-        });
-    }
-    Some(name.to_owned())
-}
-
-/// Fragments of cloud-init's configuration: name → content.
-fn fragments(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, String>> {
-    let DeValue::Table(table) = value.get_ref() else {
-        let problem = Problem::error(value.span(), "expected a table of files and their contents");
-        return walk.refuse(
-            problem.help("write `[cloud-init.config]`, and below it `\"90-name.cfg\" = \"\"\"…\"\"\"`"),
-        );
-    };
-    let mut fragments = BTreeMap::new();
-    for (name, value) in table {
-        if !rules::is_fragment_name(name.get_ref()) {
-            let name_shown = name.get_ref().escape_debug();
-            let problem = Problem::error(
-                name.span(),
-                format!("cloud-init would not read a file called `{name_shown}`"),
-            );
-            walk.add(problem.help(
-                "a name of letters, digits, `.`, `_` and `-` that ends in .cfg, such as \"90-locale.cfg\"",
-            ));
-        }
-        if name.get_ref() == cloud_init::OWN {
-            let problem = Problem::error(name.span(), "this file is written by goldimg");
-            walk.add(problem.help(
-                "choose another name; one behind it in the alphabet, such as \"92_own.cfg\", counts more",
-            ));
-        }
-        let content = file_or_text(walk, value, "text", "the fragment")
-            .filter(|content| is_mapping(walk, value, content));
-        fragments.extend(content.map(|content| (name.get_ref().to_string(), content)));
-    }
-    Some(fragments)
-}
-
-/// Whether `content` is a YAML document as cloud-init takes it: a mapping.
-fn is_mapping(walk: &Walk<'_>, value: &Value<'_>, content: &str) -> bool {
-    let parsed: Result<serde_json::Map<String, serde_json::Value>, _> = serde_saphyr::from_str(content);
-    let Err(error) = parsed else { return true };
-    let place = error
-        .location()
-        .map(|place| format!("line {}, column {} of the fragment", place.line(), place.column()));
-    let problem = Problem::error(value.span(), "the fragment is not a YAML mapping")
-        .label(place.unwrap_or_default())
-        .help(format!("{}; cloud-init wants `key: value` at the top", error.without_snippet()));
-    walk.add(problem);
-    false
 }
 
 fn boot(walk: &Walk<'_>, value: &Value<'_>) -> Option<Boot> {

@@ -1,29 +1,53 @@
 //! The steps of a recipe, and the files beside it that they name.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
 
 use toml::de::DeValue;
 
 use super::base::installable;
-use super::beside::beside;
+use super::beside::{beside, file_or_text_with};
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::Problem;
-use super::{keys, rules};
+use super::{cloud, file_steps, keys, machine_steps, rules};
 use crate::golden::recipe::{Access, Copy, Preserve, Run, Step, Write};
-use crate::golden::secrets::is_name;
 use crate::nearest::nearest;
 
+/// Reads the value of a step's key.
+type Reader = fn(&Walk<'_>, &Value<'_>) -> Option<Step>;
+
 /// What a step does, by its key.
-const KINDS: &[&str] = &["install", "remove", "copy", "write", "run"];
+const KINDS: &[(&str, Reader)] = &[
+    ("install", |walk, value| packages(walk, value, installable).map(Step::Install)),
+    ("remove", |walk, value| packages(walk, value, rules::package).map(Step::Remove)),
+    ("copy", |walk, value| copy(walk, value).map(Step::Copy)),
+    ("write", |walk, value| write(walk, value).map(Step::Write)),
+    ("run", |walk, value| run(walk, value).map(Step::Run)),
+    ("update", |walk, value| machine_steps::update(walk, value).map(Step::Update)),
+    ("edit", |walk, value| file_steps::edit(walk, value).map(Step::Edit)),
+    ("append-line", |walk, value| file_steps::append_line(walk, value).map(Step::AppendLine)),
+    ("delete", |walk, value| file_steps::delete(walk, value).map(Step::Delete)),
+    ("mkdir", |walk, value| file_steps::make_directory(walk, value).map(Step::MakeDirectory)),
+    ("chmod", |walk, value| file_steps::change_mode(walk, value).map(Step::ChangeMode)),
+    ("chown", |walk, value| file_steps::change_owner(walk, value).map(Step::ChangeOwner)),
+    ("move", |walk, value| file_steps::rename(walk, value).map(Step::Move)),
+    ("link", |walk, value| file_steps::link(walk, value).map(Step::Link)),
+    ("touch", |walk, value| file_steps::paths(walk, value).map(Step::Touch)),
+    ("truncate", |walk, value| file_steps::paths(walk, value).map(Step::Truncate)),
+    ("hostname", |walk, value| machine_steps::hostname(walk, value).map(Step::Hostname)),
+    ("timezone", |walk, value| machine_steps::timezone(walk, value).map(Step::Timezone)),
+    ("locale", |walk, value| machine_steps::locale(walk, value).map(Step::Locale)),
+    ("password", |walk, value| machine_steps::password(walk, value).map(Step::Password)),
+    ("user", |walk, value| machine_steps::user(walk, value).map(Step::User)),
+    ("ssh-key", |walk, value| machine_steps::ssh_key(walk, value).map(Step::SshKey)),
+    ("firstboot", |walk, value| machine_steps::first_boot(walk, value).map(Step::FirstBoot)),
+    ("kernel-argument", |walk, value| machine_steps::kernel_arguments(walk, value).map(Step::KernelArgument)),
+    ("cloud-init-config", |walk, value| cloud::config(walk, value).map(Step::CloudInitConfig)),
+    ("datasources", |walk, value| cloud::datasources(walk, value).map(Step::Datasources)),
+];
 
 /// What a copy can keep.
 const PRESERVE: &[(&str, Preserve)] =
     &[("mode", Preserve::Mode), ("timestamps", Preserve::Timestamps), ("xattr", Preserve::Xattr)];
-
-/// The largest script or fragment in a file of its own.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// All steps: `[[steps]]`.
 pub(super) fn steps(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<Step>> {
@@ -37,20 +61,16 @@ pub(super) fn steps(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<Step>> {
 
 fn step(walk: &Walk<'_>, value: &Value<'_>) -> Option<Step> {
     let mut fields = Fields::of(walk, value, "a step")?;
-    let mut present: Vec<_> = KINDS.iter().filter_map(|kind| Some((fields.place_of(kind)?, *kind))).collect();
+    let mut present: Vec<_> =
+        KINDS.iter().filter_map(|(kind, _)| Some((fields.place_of(kind)?, *kind))).collect();
     present.sort_by_key(|(place, _)| place.start);
-    let done: [Option<Step>; 5] = [
-        fields.optional("install", |walk, value| packages(walk, value, installable).map(Step::Install)),
-        fields.optional("remove", |walk, value| packages(walk, value, rules::package).map(Step::Remove)),
-        fields.optional("copy", |walk, value| copy(walk, value).map(Step::Copy)),
-        fields.optional("write", |walk, value| write(walk, value).map(Step::Write)),
-        fields.optional("run", |walk, value| run(walk, value).map(Step::Run)),
-    ];
+    let done: Vec<Option<Step>> =
+        KINDS.iter().map(|(kind, read)| fields.optional(kind, |walk, value| read(walk, value))).collect();
     if let [(_, first), (second, other), ..] = present.as_slice() {
         let problem = Problem::error(second.clone(), format!("a step with both `{first}` and `{other}`"));
         walk.add(problem.help(format!("a step does one thing: write `[[steps]]` above `{other}` again")));
     } else if present.is_empty() && fields.is_empty() {
-        let kinds: Vec<String> = KINDS.iter().map(|kind| format!("`{kind}`")).collect();
+        let kinds: Vec<String> = KINDS.iter().map(|(kind, _)| format!("`{kind}`")).collect();
         walk.add(
             Problem::error(fields.span(), "a step that does nothing")
                 .help(format!("write {}", listed(&kinds, "or"))),
@@ -142,7 +162,7 @@ fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
     let environment = of("environment").map(|value| environment(walk, value));
     let network = of("network").map(|value| access(walk, value));
     let timeout = of("timeout").map(|value| rules::duration(walk, value));
-    let secrets = of("secrets").map(|value| texts(walk, value, secret));
+    let secrets = of("secrets").map(|value| texts(walk, value, rules::secret));
     let further = ["environment", "network", "secrets", "timeout"];
     let script = file_or_text_with(walk, value, "script", "`run`", &further)?;
     if script.trim().is_empty() || script.contains('\0') {
@@ -157,18 +177,6 @@ fn run(walk: &Walk<'_>, value: &Value<'_>) -> Option<Run> {
         timeout: timeout.map_or(Some(None), |limit| limit.map(Some))?,
         secrets: secrets.unwrap_or_else(|| Some(Vec::new()))?,
     })
-}
-
-/// The name of a secret.
-fn secret(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
-    let name = text(walk, value)?;
-    if is_name(name) {
-        return Some(name.to_owned());
-    }
-    let problem = Problem::error(value.span(), format!("{name:?} cannot name a secret"));
-    walk.refuse(
-        problem.help("write its name, which `--secret NAME=FILE` gives: letters, digits, `_`, `-` and `.`"),
-    )
 }
 
 /// What a step may reach: a word, or `false`.
@@ -215,63 +223,4 @@ fn environment(walk: &Walk<'_>, value: &Value<'_>) -> Option<BTreeMap<String, St
     };
     let variables: Vec<_> = table.iter().map(variable).collect();
     variables.into_iter().collect()
-}
-
-/// Text that is given as a string, as `{ KEY = "…" }`, or as `{ file = "…" }` beside the recipe.
-pub(super) fn file_or_text(
-    walk: &Walk<'_>,
-    value: &Value<'_>,
-    key: &'static str,
-    place: &str,
-) -> Option<String> {
-    file_or_text_with(walk, value, key, place, &[])
-}
-
-fn file_or_text_with(
-    walk: &Walk<'_>,
-    value: &Value<'_>,
-    key: &'static str,
-    place: &str,
-    also: &[&'static str],
-) -> Option<String> {
-    if !matches!(value.get_ref(), DeValue::Table(_)) {
-        return text(walk, value).map(str::to_owned);
-    }
-    let mut fields = Fields::of(walk, value, place)?;
-    let present = (fields.has(key), fields.has("file"));
-    let given = fields.optional(key, |walk, value| text(walk, value).map(str::to_owned));
-    let read = fields.optional("file", file_content);
-    for key in also {
-        // Read by the caller.
-        fields.optional(key, |_, _| Some(()));
-    }
-    let span = fields.span();
-    fields.finish(|_| None);
-    match present {
-        (true, true) => walk.refuse(
-            Problem::error(span, format!("{place} has both `{key}` and `file`")).help("leave one out"),
-        ),
-        (false, false) => walk.refuse(
-            Problem::error(span, format!("{place} has neither `{key}` nor `file`"))
-                .help(format!("add `{key} = \"…\"`")),
-        ),
-        _ => given.or(read),
-    }
-}
-
-/// The content of a text file beside the recipe.
-fn file_content(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
-    let (_, path) = beside(walk, value)?;
-    let mut content = String::new();
-    let read =
-        fs::File::open(&path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut content));
-    match read {
-        Ok(length) if length as u64 > LARGEST_FILE => walk.refuse(
-            Problem::error(value.span(), "the file is larger than 1 MiB").help("copy it with `copy`"),
-        ),
-        Ok(_) => Some(content),
-        Err(error) => {
-            walk.refuse(Problem::error(value.span(), format!("the file cannot be read as text: {error}")))
-        }
-    }
 }

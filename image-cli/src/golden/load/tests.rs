@@ -1,5 +1,7 @@
 //! Recipes, right and wrong: what is made of them, and what is said.
 
+mod steps;
+
 use std::fs;
 use std::path::Path;
 
@@ -39,7 +41,7 @@ fn problems_of(section: &str) -> Vec<String> {
         true => format!("[base]\n{base}{section}\n"),
         false => format!("{section}\n[base]\n{base}"),
     };
-    let text = if section.contains("name =") { text } else { format!("name = \"a\"\n{text}") };
+    let text = if section.starts_with("name =") { text } else { format!("name = \"a\"\n{text}") };
     problems(&text)
 }
 

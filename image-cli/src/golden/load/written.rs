@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::golden::recipe::Recipe;
+use crate::golden::recipe::{Recipe, Step};
 
 /// Keys whose numbers recipes write as text in octal.
 const MODES: [&str; 2] = ["mode", "folder-mode"];
@@ -48,6 +48,18 @@ pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
             }
             _ => {}
         }
+    }
+    Ok(text)
+}
+
+/// `step` alone, as a file would say it.
+///
+/// # Errors
+/// As [`toml()`].
+pub(super) fn step(step: &Step) -> crate::Result<String> {
+    let mut text = "[[steps]]\n".to_owned();
+    if let Value::Object(table) = serde_json::to_value(step)? {
+        table.iter().for_each(|(key, value)| line(&mut text, key, value));
     }
     Ok(text)
 }
@@ -102,7 +114,9 @@ mod tests {
 
     use super::*;
     use crate::golden::recipe::{
-        Access, Copy, DiskSize, Distribution, Firmware, FurtherArchive, Owner, Preserve, Run, Step, Write,
+        Access, AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, DiskSize,
+        Distribution, Edit, Firmware, FurtherArchive, Link, MakeDirectory, Missing, Move, Owner, Password,
+        Preserve, Run, SshKey, Update, User, Write,
     };
     use crate::golden::{Loaded, recipe::uri::Uri};
     use crate::monitor::silent;
@@ -110,6 +124,52 @@ mod tests {
 
     fn loaded(recipe: &Recipe, folder: &Path) -> crate::Result<Loaded> {
         Loaded::new(recipe, folder, silent())
+    }
+
+    /// One of each other kind, with what is no default.
+    fn further_steps() -> Vec<Step> {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ann".to_owned();
+        let owner = Owner { user: "1".into(), group: "adm".into() };
+        let password = |credential| Step::Password(Password { user: "ann".into(), credential });
+        vec![
+            Step::Update(Update { kernel: false }),
+            Step::Edit(Edit {
+                path: "/a".into(),
+                expressions: vec!["s/\"a\\\\/\\t/".into(), "s/b/c/g".into()],
+            }),
+            Step::AppendLine(AppendLine { path: "/a".into(), line: "it's".into() }),
+            Step::Delete(Delete { paths: vec!["/a/*".into()], missing: Missing::Ignore }),
+            Step::MakeDirectory(MakeDirectory {
+                path: "/a".into(),
+                owner: Some(owner.clone()),
+                mode: Some(0o2750),
+            }),
+            Step::ChangeMode(ChangeMode { path: "/a".into(), mode: "u+x".into() }),
+            Step::ChangeOwner(ChangeOwner { path: "/a".into(), owner, recursive: true }),
+            Step::Move(Move { from: "/a".into(), to: "/b".into() }),
+            Step::Link(Link { target: "/a".into(), path: "/b".into(), hard: true }),
+            Step::Touch(vec!["/a".into()]),
+            Step::Truncate(vec!["/a".into(), "/b".into()]),
+            Step::Hostname("web".into()),
+            Step::Timezone("Etc/UTC".into()),
+            Step::Locale("C.UTF-8".into()),
+            password(Credential::Secret("word".into())),
+            password(Credential::Hash("$6$a$b".into())),
+            password(Credential::Locked),
+            password(Credential::Disabled),
+            Step::User(User {
+                name: "ann".into(),
+                uid: Some(7),
+                sudo: true,
+                ssh_keys: vec![key.clone()],
+                ..User::default()
+            }),
+            Step::SshKey(SshKey { user: "ann".into(), key: format!("{key}\n{key}2") }),
+            Step::FirstBoot("echo \"a\"\n".into()),
+            Step::KernelArgument(vec!["-quiet".into(), "a=b".into()]),
+            Step::CloudInitConfig(CloudConfig { name: "a.cfg".into(), content: "a: b\n".into() }),
+            Step::Datasources(vec!["None".into()]),
+        ]
     }
 
     #[test]
@@ -143,6 +203,7 @@ mod tests {
                 timeout: Some(60),
                 secrets: vec!["token".into()],
             }));
+        recipe.steps.extend(further_steps());
         recipe.version = Some("1.2".into());
         recipe.build.network = Access::Packages;
         recipe.base.mirror = Some(Uri::new("https://ann:secret@packages.example/debian"));

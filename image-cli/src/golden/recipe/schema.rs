@@ -7,7 +7,7 @@
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
-use super::Recipe;
+use super::{MakeDirectory, Recipe, User};
 
 const IMAGE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$";
 const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
@@ -39,6 +39,22 @@ const PROPERTY: &str = "^(?!os_glance_)[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$";
 const SIZE: &str = "^([0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
 /// A size that begins with a digit, or "fit".
 const DISK_SIZE: &str = "^(fit|[0-9]+(\\.[0-9]{1,19})?[KMGTPEkmgtpe](iB)?|[0-9]+(\\.0{1,19})?[bB]?)$";
+/// Labels of host names (RFC 1123, 2.1), as many as Linux can hold (hostname(7)).
+const HOSTNAME: &str = "^(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$";
+const TIMEZONE: &str = "^[A-Za-z0-9][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$";
+const LOCALE: &str = "^[A-Za-z][A-Za-z0-9_.@-]*$";
+const SUBSTITUTION: &str = "^s[^A-Za-z0-9\\\\].";
+/// Octal digits, or clauses of chmod(1).
+const MODE_CHANGE: &str =
+    "^([0-7]{3,5}|[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*)$";
+const ANY_LINE: &str = "^[^\\u0000\\n\\r]*$";
+const LINK_TARGET: &str = "^[^\\u0000-\\u001f\\u007f]+$";
+/// Hashes of crypt(5) that are still made today.
+const HASH: &str = "^\\$(y|gy|7|2[abxy]|6|5)\\$[!-9;-~]+$";
+/// A key's type and itself, somewhere in a line of authorized_keys (sshd(8)).
+const SSH_KEY: &str = "(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh.com) AAAA[A-Za-z0-9+/]+=*";
+/// A word of the kernel's command line, or one that goes.
+const KERNEL_ARGUMENT: &str = "^(?!-?root=)[!#%()*+,\\-./0-9:=?@A-Z\\[\\]^_a-z~]+$";
 /// Some word, and no NUL.
 const SCRIPT: &str = "^(?=[^\\u0000]*[^\\s\\u0000])[^\\u0000]*$";
 const NO_NUL: &str = "^[^\\u0000]*$";
@@ -113,6 +129,12 @@ patterns! {
     mode = MODE;
     owner = OWNER;
     account = ACCOUNT;
+    hostname = HOSTNAME;
+    timezone = TIMEZONE;
+    locale = LOCALE;
+    mode_change = MODE_CHANGE;
+    any_line = ANY_LINE;
+    link_target = LINK_TARGET;
 }
 
 pub(super) fn components(_: &mut SchemaGenerator) -> Schema {
@@ -163,6 +185,86 @@ pub(super) fn kernel_words(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn paths(_: &mut SchemaGenerator) -> Schema {
     list(pattern(PATH), 0)
+}
+
+pub(super) fn some_paths(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(PATH), 1)
+}
+
+pub(super) fn accounts(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(ACCOUNT), 0)
+}
+
+pub(super) fn ssh_keys(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(SSH_KEY), 0)
+}
+
+pub(super) fn substitutions(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(SUBSTITUTION), 1)
+}
+
+pub(super) fn kernel_arguments(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(KERNEL_ARGUMENT), 1)
+}
+
+/// A table with all of these keys, which are needed, and no others.
+fn table(properties: Value) -> Value {
+    let needed: Vec<&String> = properties.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
+    json!({ "type": "object", "required": needed, "properties": properties, "additionalProperties": false })
+}
+
+pub(super) fn update(_: &mut SchemaGenerator) -> Schema {
+    let kernel = json!({ "kernel": { "type": "boolean" } });
+    json_schema!({ "anyOf": [{ "const": true }, table(kernel)] })
+}
+
+pub(super) fn delete(_: &mut SchemaGenerator) -> Schema {
+    let paths = list(pattern(PATH), 1);
+    let missing = json!({ "enum": ["fail", "ignore"] });
+    let with_paths = json!({ "paths": paths, "missing": missing });
+    let keys = json!({ "type": "object", "required": ["paths"], "properties": with_paths, "additionalProperties": false });
+    json_schema!({ "anyOf": [paths, keys] })
+}
+
+/// A path alone, or with what the folder is to be.
+pub(super) fn make_directory(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(PATH), generator.subschema_for::<MakeDirectory>()] })
+}
+
+/// A name alone, or with what the account is to be.
+pub(super) fn user(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [pattern(ACCOUNT), generator.subschema_for::<User>()] })
+}
+
+pub(super) fn password(_: &mut SchemaGenerator) -> Schema {
+    let account = pattern(ACCOUNT);
+    let forms = [
+        json!({ "user": account, "secret": pattern(SECRET) }),
+        json!({ "user": account, "hash": pattern(HASH) }),
+        json!({ "user": account, "locked": { "const": true } }),
+        json!({ "user": account, "disabled": { "const": true } }),
+    ];
+    json_schema!({ "anyOf": forms.map(table) })
+}
+
+pub(super) fn ssh_key(_: &mut SchemaGenerator) -> Schema {
+    let forms = [
+        json!({ "user": pattern(ACCOUNT), "key": pattern(SSH_KEY) }),
+        json!({ "user": pattern(ACCOUNT), "file": pattern(BESIDE) }),
+    ];
+    json_schema!({ "anyOf": forms.map(table) })
+}
+
+pub(super) fn first_boot(_: &mut SchemaGenerator) -> Schema {
+    text_or_file("script", pattern(SCRIPT), &json!({}))
+}
+
+pub(super) fn cloud_config(_: &mut SchemaGenerator) -> Schema {
+    let forms = [
+        json!({ "name": pattern(FRAGMENT), "content": { "type": "string" } }),
+        json!({ "name": pattern(FRAGMENT), "file": pattern(BESIDE) }),
+    ];
+    json_schema!({ "anyOf": forms.map(table) })
 }
 
 pub(super) fn firmware(_: &mut SchemaGenerator) -> Schema {

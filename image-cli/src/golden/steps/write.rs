@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::PathBuf;
 
 use super::owner::Ids;
+use super::text::names;
 use crate::error::{Context, bail};
 use crate::golden::recipe::Write;
 use crate::golden::tree::Tree;
@@ -39,9 +40,7 @@ pub(super) fn write(step: &Write, tree: &Tree) -> crate::Result<Vec<PathBuf>> {
         // Changing the owner clears the set-user-ID bit.
         fs::set_permissions(&path, fs::Permissions::from_mode(mode.unwrap_or(MODE))).with_context(doing)?;
     }
-    let mut put = vec![tree.inside(&path)];
-    put.extend(Some(tree.inside(&tree.link_path(&step.path)?)).filter(|named| *named != put[0]));
-    Ok(put)
+    names(&step.path, tree)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::SystemTime;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 
@@ -42,9 +43,12 @@ const SYS: [&str; 9] =
 const NO_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 /// Programs that speak to the running kernel, which is not the image's.
 const IDLE_PROGRAMS: [&str; 3] = ["udevadm", "modprobe", "sysctl"];
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Read after the build's other settings of apt.
 const APT_PROXY: &str = "/etc/apt/apt.conf.d/01goldimg-proxy";
+/// For apt of a tree that is an image's already; in the tree of a build, bootstrapping writes what is needed.
+const APT_SETTINGS: &str = "/etc/apt/apt.conf.d/00goldimg";
 const IDLE: &str = "#!/bin/sh\nexit 0\n";
 /// "Forbidden by policy", as invoke-rc.d(8) has it.
 const DENY: &str = "#!/bin/sh\nexit 101\n";
@@ -60,6 +64,11 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Folders that something is mounted upon.
+    pub(crate) const FOLDERS: [&'static str; 4] = ["/dev", "/proc", "/run", "/sys"];
+    /// Files of the tree that others stand in for.
+    pub(crate) const REPLACED: [&'static str; 4] = [POLICY, RESOLV_CONF, APT_PROXY, APT_SETTINGS];
+
     pub(super) fn begin(tree: &'a Tree, networks: Networks) -> crate::Result<Self> {
         // Whatever fails on the way is undone by dropping it.
         let mut session = Self { tree, mounts: Vec::new(), replaced: Vec::new(), networks };
@@ -67,7 +76,7 @@ impl<'a> Session<'a> {
         session.mount_sys()?;
         session.mount_dev()?;
         session.mount_run()?;
-        session.replace("/usr/sbin/policy-rc.d", DENY.into(), 0o755)?;
+        session.replace(POLICY, DENY.into(), 0o755)?;
         let network = session.networks.of(session.networks.usual())?;
         let (resolvers, proxy) = (network.resolv_conf(), network.proxy());
         session.replace(RESOLV_CONF, resolvers.into(), 0o644)?;
@@ -150,6 +159,17 @@ impl<'a> Session<'a> {
         mount("overlay", &target, "overlay", flags, options.as_c_str()).with_context(doing)?;
         self.mounts.push(target);
         Ok(())
+    }
+
+    /// Has apt and dpkg of the tree, if it has them, write without a sync after every file, and ask nothing.
+    ///
+    /// # Errors
+    /// If the settings cannot be written.
+    pub(crate) fn settle_packages(&mut self, settings: &[&str]) -> crate::Result<()> {
+        match self.tree.exists("/etc/apt/apt.conf.d") {
+            true => self.replace(APT_SETTINGS, settings.join("\n").into(), 0o644),
+            false => Ok(()),
+        }
     }
 
     /// Opens a shell in the tree, on the terminal (of the kind that `TERM` says), and waits for its end.
@@ -254,9 +274,11 @@ impl<'a> Session<'a> {
     fn replace(&mut self, inside: &'static str, content: Vec<u8>, mode: u32) -> crate::Result<()> {
         let path = self.tree.link_path(inside)?;
         let before = Before::look(&path).with_context(|| format!("reading {inside} in the image"))?;
+        let modified = modified(&path);
         self.tree.remove(inside)?;
         self.tree.write(inside, &content, mode)?;
-        self.replaced.push(Replaced { inside, content, before });
+        let times = modified.zip(self::modified(&path));
+        self.replaced.push(Replaced { inside, content, before, times });
         Ok(())
     }
 }
@@ -295,6 +317,13 @@ struct Replaced {
     inside: &'static str,
     content: Vec<u8>,
     before: Before,
+    /// When its folder was changed before, and then by this.
+    times: Option<(SystemTime, SystemTime)>,
+}
+
+/// When the folder of `path` was changed last.
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.parent()?.symlink_metadata().ok()?.modified().ok()
 }
 
 #[derive(Debug)]
@@ -323,13 +352,20 @@ impl Replaced {
         if !matches!(ours, Ok(Before::File(content, _)) if content == self.content) {
             return Ok(());
         }
+        // A folder that nobody else has changed meanwhile gets its time back.
+        let time = self.times.filter(|(_, after)| modified(&path) == Some(*after)).map(|(before, _)| before);
         tree.remove(self.inside)?;
+        let doing = || format!("putting {} of the image back", self.inside);
         match self.before {
-            Before::Absent => Ok(()),
-            Before::File(content, mode) => tree.write(self.inside, content, mode),
-            Before::Link(target) => {
-                symlink(target, &path).with_context(|| format!("putting {} of the image back", self.inside))
+            Before::Absent => {}
+            Before::File(content, mode) => tree.write(self.inside, content, mode)?,
+            Before::Link(target) => symlink(target, &path).with_context(doing)?,
+        }
+        match path.parent().zip(time) {
+            Some((folder, time)) => {
+                fs::File::open(folder).and_then(|folder| folder.set_modified(time)).with_context(doing)
             }
+            None => Ok(()),
         }
     }
 }
@@ -352,12 +388,14 @@ mod tests {
         let (_dir, tree) = scratch();
         tree.write("/etc/file", "old", 0o600).unwrap();
         symlink("/run/none", tree.root().join("etc/link")).unwrap();
+        let time = modified(&tree.root().join("etc/file"));
         let mut session = session(&tree);
         for inside in ["/etc/file", "/etc/link", "/etc/absent"] {
             session.replace(inside, b"new".into(), 0o644).unwrap();
             assert_eq!(tree.read(inside).unwrap(), b"new");
         }
         session.leave().unwrap();
+        assert_eq!(modified(&tree.root().join("etc/file")), time);
         assert_eq!(tree.read("/etc/file").unwrap(), b"old");
         let mode = tree.path("/etc/file").unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);

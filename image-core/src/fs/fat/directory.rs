@@ -19,7 +19,7 @@ use crate::block::{BlockRead, ByteRange};
 use crate::error::{Error, Result};
 
 /// Entries of a directory.
-const ENTRIES_MAX: u64 = 65_536;
+pub(super) const ENTRIES_MAX: u64 = 65_536;
 /// So much is read of a directory at once, in bytes: the smallest sector.
 const PIECE: u64 = 512;
 
@@ -50,7 +50,7 @@ pub(super) struct Record {
 impl Directory {
     /// The root directory.
     pub(super) fn root(volume: &Volume) -> Self {
-        match volume.layout().root {
+        match volume.root() {
             Root::Fixed(range) => Self { place: Place::Fixed(range), len: range.len(), error: None },
             Root::Cluster(first) => Self::of_chain(volume, first, 0),
         }
@@ -103,7 +103,7 @@ impl Directory {
 }
 
 /// The entries of a directory, to its end.
-struct Slots {
+pub(super) struct Slots {
     directory: Directory,
     at: u64,
     piece: [u8; PIECE as usize],
@@ -112,11 +112,12 @@ struct Slots {
 }
 
 impl Slots {
-    fn new(directory: Directory) -> Self {
+    pub(super) fn new(directory: Directory) -> Self {
         Self { directory, at: 0, piece: [0; PIECE as usize], offset: 0 }
     }
 
-    fn step(&mut self, volume: &Volume) -> Result<Option<(u64, Slot)>> {
+    /// The next one, and where it is.
+    pub(super) fn step(&mut self, volume: &Volume) -> Result<Option<(u64, Slot)>> {
         if self.at >= self.directory.len {
             return self.directory.error.take().map_or(Ok(None), Err);
         }

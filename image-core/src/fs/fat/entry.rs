@@ -18,13 +18,15 @@ use crate::fs::field::{field, u8_at, u16_at, u32_at};
 pub(super) type Slot = [u8; 32];
 
 /// Attributes.
+pub(super) const READ_ONLY: u8 = 0x01;
 const LABEL: u8 = 0x08;
-const DIRECTORY: u8 = 0x10;
-const LONG_NAME: u8 = 0x0f;
+pub(super) const DIRECTORY: u8 = 0x10;
+pub(super) const ARCHIVE: u8 = 0x20;
+pub(super) const LONG_NAME: u8 = 0x0f;
 const LONG_NAME_MASK: u8 = 0x3f;
 /// First bytes of names.
 const END: u8 = 0;
-const DELETED: u8 = 0xe5;
+pub(super) const DELETED: u8 = 0xe5;
 /// Stands for 0xe5, which is a letter in Japanese.
 const E5: u8 = 0x05;
 /// Bits of byte 12.
@@ -93,6 +95,10 @@ impl ShortEntry {
 
     pub(super) fn is_directory(&self) -> bool {
         self.attributes & DIRECTORY != 0
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.attributes & READ_ONLY != 0
     }
 }
 

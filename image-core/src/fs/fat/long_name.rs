@@ -12,11 +12,11 @@ use super::entry::Slot;
 use crate::fs::field::{part, u8_at, u16_at};
 
 /// On the number of the last part.
-const LAST: u8 = 0x40;
+pub(super) const LAST: u8 = 0x40;
 /// As many parts have the longest name.
 const PARTS_MAX: u8 = 20;
 /// Letters in a part.
-const PART_LEN: usize = 13;
+pub(super) const PART_LEN: usize = 13;
 
 /// Parts of a long name that were met, and wait for the rest.
 #[derive(Debug, Default)]
@@ -46,9 +46,8 @@ impl LongName {
             return;
         }
         self.left = index.saturating_sub(1);
-        let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2));
         let mut letters = [0; PART_LEN];
-        letters.iter_mut().zip(places).for_each(|(letter, at)| *letter = u16_at(slot, at));
+        letters.iter_mut().zip(places()).for_each(|(letter, at)| *letter = u16_at(slot, at));
         self.parts.push(letters);
     }
 
@@ -68,13 +67,18 @@ impl LongName {
     }
 }
 
+/// Where in a part its letters are.
+pub(super) fn places() -> impl Iterator<Item = usize> {
+    (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2))
+}
+
 /// Whether a file can have this name.
 pub(super) fn may_be(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
 /// Of a short name: its bytes added up, turned by a bit each time.
-fn checksum(slot: &Slot) -> u8 {
+pub(super) fn checksum(slot: &Slot) -> u8 {
     part(slot, 0, 11).iter().fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 

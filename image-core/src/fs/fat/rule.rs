@@ -60,6 +60,12 @@ pub enum FatRule {
     /// A directory has a cluster.
     #[error("the directory of the entry at {0:#x} has no cluster")]
     NoDirectory(u64),
+    /// A directory begins with `.`, which is itself, and `..`, which is the one that it is in.
+    #[error("the directory of the entry at {0:#x} does not begin with . and .. that are right")]
+    Dots(u64),
+    /// A cluster is in one chain.
+    #[error("cluster {0:#x} is in two files")]
+    CrossLink(u32),
     /// A directory has 65,536 entries at most.
     #[error("a directory has more than {0} entries")]
     LargeDirectory(u64),

@@ -15,12 +15,13 @@ use super::inode::put_size;
 use super::refusal::Refusal;
 use super::runs::outside;
 use crate::block::{BlockRead, ByteRange, ExtentKind};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::fs::ext4::blockmap::{DIRECT, LEVELS};
 use crate::fs::ext4::features;
 use crate::fs::ext4::inode::{FLAG_EXTENTS, FLAG_INLINE_DATA, Inode};
 use crate::fs::ext4::mapping::leaf_of;
 use crate::fs::ext4::run::{Place, Run};
+use crate::fs::read_full::read_full;
 
 /// So much of a source is asked for holes at a time.
 const WINDOW: u64 = 1 << 30;
@@ -272,20 +273,6 @@ impl Ext4Writer {
             false => Ok(()),
         }
     }
-}
-
-/// Fills `buf` from `content`, or up to its end; answers with how much that was.
-fn read_full(content: &mut dyn Read, buf: &mut [u8]) -> Result<usize> {
-    let mut filled = 0_usize;
-    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match content.read(rest) {
-            Ok(0) => break,
-            Ok(len) => filled = filled.saturating_add(len),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::from(error).doing("reading what is to be written")),
-        }
-    }
-    Ok(filled)
 }
 
 /// Fills as much of `buf` as there is in `range` of what `inode` had; behind its end there are zeroes.

@@ -1,22 +1,27 @@
-//! Files of an image or of a folder, in the order in which both can be compared.
+//! Files of an image or of a folder, told alike: to be compared, and to be packed.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, FileDisk, MemoryDisk};
-use image_core::fs::{Filesystem, Node, NodeId, NodeKind, Time};
+use image_core::fs::{Filesystem, FilesystemKind, Node, NodeId, NodeKind, Time};
 
 use crate::error::{Context, err};
-use crate::system::System;
+use crate::system::{Step, System};
 
 /// No value of an attribute is larger (xattr(7)).
 const VALUE_MAX: usize = 64 << 10;
+
+/// The attribute in which SELinux has its label.
+pub(crate) const SELINUX_LABEL: &str = "security.selinux";
 
 /// What is compared.
 #[derive(Debug)]
@@ -29,20 +34,17 @@ pub enum Tree {
 }
 
 /// One file after the other.
-pub(super) type Items<'a> = Box<dyn Iterator<Item = crate::Result<Item<'a>>> + 'a>;
+pub(crate) type Items<'a> = Box<dyn Iterator<Item = crate::Result<Item<'a>>> + 'a>;
 
 impl Tree {
     /// All of it, directories before what is in them, and names in the order of their bytes.
-    pub(super) fn items(&self) -> crate::Result<Items<'_>> {
+    pub(crate) fn items(&self) -> crate::Result<Items<'_>> {
         match self {
             Self::Image(system, start) => {
                 let walk = system.walk(start, true)?;
                 let walk =
                     walk.ok_or_else(|| err!("{}: there is no such file in the image", start.display()))?;
-                Ok(Box::new(walk.map(|step| {
-                    let node = step.node?;
-                    Ok(Item { path: step.path, node, source: Source::Image(step.fs) })
-                })))
+                Ok(Box::new(walk.map(Item::of)))
             }
             // Items of a folder live as long as anybody wants.
             Self::Folder(folder) => {
@@ -53,10 +55,10 @@ impl Tree {
 }
 
 /// A file.
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     /// Its path from where the comparison began, without a slash in front.
-    pub(super) path: Vec<u8>,
-    pub(super) node: Node,
+    pub(crate) path: Vec<u8>,
+    pub(crate) node: Node,
     source: Source<'a>,
 }
 
@@ -66,26 +68,60 @@ enum Source<'a> {
     Host(PathBuf),
 }
 
-impl Item<'_> {
+impl<'a> Item<'a> {
+    /// What a walk through an image has come to.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub(crate) fn of(step: Step<'a>) -> crate::Result<Self> {
+        Ok(Item { path: step.path, node: step.node?, source: Source::Image(step.fs) })
+    }
+
+    /// The file `path` beneath the folder `root` of this machine, itself if it is a link.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn at(root: &Path, path: &[u8]) -> crate::Result<Item<'static>> {
+        let host = match path.is_empty() {
+            true => root.to_owned(),
+            false => root.join(OsStr::from_bytes(path)),
+        };
+        let metadata =
+            std::fs::symlink_metadata(&host).with_context(|| format!("looking at {}", host.display()))?;
+        Ok(Item { node: node_of(&metadata), path: path.to_vec(), source: Source::Host(host) })
+    }
+
+    /// What its filesystem is; `None` for one of this machine.
+    pub(crate) fn filesystem(&self) -> Option<FilesystemKind> {
+        match &self.source {
+            Source::Image(fs) => Some(fs.kind()),
+            Source::Host(_) => None,
+        }
+    }
+
+    /// Its path from the root of what it is in.
+    pub(crate) fn absolute(&self) -> PathBuf {
+        absolute(&self.path)
+    }
+
     /// Its path, for people.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!("/{}", String::from_utf8_lossy(&self.path))
     }
 
     /// Where a link points to.
-    pub(super) fn target(&self) -> crate::Result<String> {
-        let target = match &self.source {
+    pub(crate) fn target(&self) -> crate::Result<Vec<u8>> {
+        Ok(match &self.source {
             Source::Image(fs) => fs.read_link(&self.node)?,
             Source::Host(path) => std::fs::read_link(path)
                 .with_context(|| format!("reading the link {}", path.display()))?
                 .into_os_string()
                 .into_vec(),
-        };
-        Ok(String::from_utf8_lossy(&target).into_owned())
+        })
     }
 
     /// Its extended attributes.
-    pub(super) fn attributes(&self) -> crate::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    pub(crate) fn attributes(&self) -> crate::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         match &self.source {
             Source::Image(fs) => {
                 let all = fs.attributes(&self.node).with_context(|| self.shown())?;
@@ -98,7 +134,7 @@ impl Item<'_> {
     }
 
     /// What is in it.
-    pub(super) fn content(&self) -> crate::Result<Box<dyn BlockRead>> {
+    pub(crate) fn content(&self) -> crate::Result<Box<dyn BlockRead>> {
         match &self.source {
             Source::Image(fs) => fs.content(&self.node).with_context(|| self.shown()),
             // What has no bytes is no disk.
@@ -126,14 +162,18 @@ fn host_attributes(path: &Path) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>
 }
 
 /// A walk through a folder of this machine. Links are not followed.
-struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
     /// Paths that are to come, the next one last.
     todo: Vec<Vec<u8>>,
 }
 
 impl Folder {
-    fn new(root: &Path) -> crate::Result<Self> {
+    /// Through all of `root`.
+    ///
+    /// # Errors
+    /// If it is no folder.
+    pub(crate) fn new(root: &Path) -> crate::Result<Self> {
         let metadata = std::fs::metadata(root).with_context(|| format!("looking at {}", root.display()))?;
         match metadata.is_dir() {
             true => Ok(Self { root: root.to_owned(), todo: vec![Vec::new()] }),
@@ -175,6 +215,52 @@ impl Iterator for Folder {
         let path = self.todo.pop()?;
         Some(self.item(path))
     }
+}
+
+/// `path`, which has no slash in front, from the root.
+pub(crate) fn absolute(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
+}
+
+/// Two walks at once, by path: files that both have together. An error comes at once.
+pub(crate) struct Both<'a> {
+    one: Peekable<Items<'a>>,
+    other: Peekable<Items<'a>>,
+}
+
+impl<'a> Both<'a> {
+    /// Through `one` and `other`.
+    pub(crate) fn new(one: Items<'a>, other: Items<'a>) -> Self {
+        Self { one: one.peekable(), other: other.peekable() }
+    }
+
+    /// Whose next path comes first; `None` when there is none any more.
+    fn order(&mut self) -> Option<Ordering> {
+        Some(match (self.one.peek(), self.other.peek()) {
+            (None, None) => return None,
+            (Some(Err(_)) | Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
+            (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
+            (Some(Ok(one)), Some(Ok(other))) => by_names(&one.path, &other.path),
+        })
+    }
+}
+
+impl<'a> Iterator for Both<'a> {
+    type Item = crate::Result<(Option<Item<'a>>, Option<Item<'a>>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = self.order()?;
+        let one = if order.is_le() { self.one.next().transpose() } else { Ok(None) };
+        let other = if order.is_ge() { self.other.next().transpose() } else { Ok(None) };
+        Some(one.and_then(|one| Ok((one, other?))))
+    }
+}
+
+/// The order in which a walk comes to two paths: what is in a directory before what comes behind it.
+pub(crate) fn by_names(one: &[u8], other: &[u8]) -> Ordering {
+    // No name has a zero in it.
+    let order = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    one.iter().map(order).cmp(other.iter().map(order))
 }
 
 /// What this machine tells of a file, in the words that images have.
