@@ -41,6 +41,7 @@ pub use not_a_disk::NotADisk;
 pub use null::NullDisk;
 pub use preallocate::Preallocation;
 pub(crate) use ranges::Ranges;
+pub use ranges::RangesRule;
 pub use rate::RateLimited;
 pub use salvage::Salvage;
 pub use sparse::is_zero;

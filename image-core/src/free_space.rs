@@ -72,15 +72,7 @@ pub fn find_free_space_except(
                 physical.push(Physical::new(disk, Found { doubt: None, ..found })?);
             }
             (None, Some(kind)) => {
-                let free = free_in(Arc::new(Window::new(Arc::clone(disk), found.range)?), kind);
-                let on_disk = |range: ByteRange| {
-                    let start = found.range.offset();
-                    ByteRange::between(
-                        start.saturating_add(range.offset()),
-                        start.saturating_add(range.end()),
-                    )
-                };
-                let free = free.map(|free| free.into_iter().map(on_disk).collect());
+                let free = free_on(disk, found.range, kind);
                 survey.take_or_skip(found.place, free)?;
             }
             (None, None) => (),
@@ -89,5 +81,12 @@ pub fn find_free_space_except(
     if !physical.is_empty() {
         logical::look(&physical, &mut survey)?;
     }
-    Ok(FreeSpace { unused: survey.free.into_sorted(), ..survey.found })
+    Ok(FreeSpace { unused: survey.free.into_sorted()?, ..survey.found })
+}
+
+/// Where on `disk` the filesystem of `kind` that is all of `range` has free space.
+fn free_on(disk: &Arc<dyn BlockRead>, range: ByteRange, kind: FilesystemKind) -> Result<Vec<ByteRange>> {
+    let free = free_in(Arc::new(Window::new(Arc::clone(disk), range)?), kind)?;
+    free.iter().try_for_each(|own| own.check_within(range.len()))?;
+    Ok(free.into_iter().map(|own| own.moved(range.offset())).collect())
 }

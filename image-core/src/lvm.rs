@@ -49,6 +49,8 @@ pub struct VolumeGroup {
     pub missing_volumes: Vec<String>,
     /// Its logical volumes, hidden ones among them, in the order of the metadata.
     pub logical_volumes: Vec<LogicalVolume>,
+    /// Which of the disks that were given are its physical volumes, from 0.
+    pub(crate) given: Vec<usize>,
     /// What no logical volume has, or why that is not sure.
     unallocated: std::result::Result<Vec<Unallocated>, String>,
 }

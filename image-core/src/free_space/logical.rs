@@ -12,7 +12,7 @@ use super::survey::{Survey, free_in};
 use crate::block::{BlockRead, ByteRange, Ranges, Window};
 use crate::error::{ErrorKind, Result};
 use crate::fs::{FilesystemKind, detect};
-use crate::lvm::{self, LogicalDisk, LogicalVolume, SegmentKind, VolumeGroup};
+use crate::lvm::{self, LogicalDisk, LogicalVolume, SegmentKind, Unallocated, VolumeGroup};
 use crate::partition::PartitionTable;
 
 /// A physical volume, and where on the disk it begins.
@@ -41,37 +41,44 @@ pub(super) fn look(physical: &[Physical], survey: &mut Survey<'_>) -> Result<()>
             return Ok(());
         }
     };
-    let mut in_groups = vec![false; physical.len()];
+    // How many groups say that each of them is theirs.
+    let mut claims = vec![0_usize; physical.len()];
+    let given = groups.iter().flat_map(|group| &group.given);
+    given.for_each(|index| claims.iter_mut().skip(*index).take(1).for_each(|count| *count += 1));
+    let is_claimed_twice = |index: &usize| claims.get(*index).is_some_and(|count| *count > 1);
     for group in &groups {
-        match group.unallocated() {
-            Ok(unallocated) => {
-                for free in unallocated {
-                    let Some(own) = physical.get(free.index) else { continue };
-                    in_groups[free.index] = true;
-                    let ranges = free.ranges.iter().map(|range| moved(*range, own.offset));
-                    survey.take(own.place.clone(), ranges);
-                }
-                for volume in group.logical_volumes.iter().filter(|volume| volume.is_visible) {
-                    look_into(group, volume, physical, survey)?;
-                }
-            }
+        let unallocated = match group.given.iter().any(is_claimed_twice) {
+            true => Err("another volume group has a physical volume of it, too"),
+            false => group.unallocated(),
+        };
+        match unallocated {
+            Ok(unallocated) => take_group(group, unallocated, physical, survey)?,
             Err(why) => {
-                for own in physical {
+                for own in group.given.iter().filter_map(|index| physical.get(*index)) {
                     survey.skip_because(own.place.clone(), format!("volume group {}: {why}", group.name));
                 }
-                // Whose they are does not matter then: none is looked into.
-                return Ok(());
             }
         }
     }
-    for (own, _) in physical.iter().zip(in_groups).filter(|(_, is_in)| !is_in) {
+    for (own, _) in physical.iter().zip(&claims).filter(|(_, count)| **count == 0) {
         survey.skip_because(own.place.clone(), "it is in no volume group".to_owned());
     }
     Ok(())
 }
 
-fn moved(range: ByteRange, by: u64) -> ByteRange {
-    ByteRange::between(range.offset().saturating_add(by), range.end().saturating_add(by))
+/// Takes what is `unallocated` in a volume group, and looks at its logical volumes.
+fn take_group(
+    group: &VolumeGroup,
+    unallocated: &[Unallocated],
+    physical: &[Physical],
+    survey: &mut Survey<'_>,
+) -> Result<()> {
+    for free in unallocated {
+        let Some(own) = physical.get(free.index) else { continue };
+        survey.take(own.place.clone(), free.ranges.iter().map(|range| range.moved(own.offset)));
+    }
+    let mut visible = group.logical_volumes.iter().filter(|volume| volume.is_visible);
+    visible.try_for_each(|volume| look_into(group, volume, physical, survey))
 }
 
 /// Looks at the filesystem on the logical volume `own`.
@@ -115,10 +122,10 @@ fn on_disk(content: &LogicalDisk, free: &[ByteRange], physical: &[Physical]) -> 
     let mut places = Ranges::default();
     for range in free {
         content.each_place(*range, &mut |index, range| {
-            places.extend(physical.get(index).map(|own| moved(range, own.offset)));
+            places.extend(physical.get(index).map(|own| range.moved(own.offset)));
         })?;
     }
-    Ok(places.into_sorted())
+    places.into_sorted()
 }
 
 /// Where the first piece of `own` is on the disk; else the first physical volume.

@@ -117,6 +117,8 @@ impl Metadata {
             .map(|volume| volume.uuid.clone())
             .collect();
         missing_volumes.sort_unstable();
+        let mut given: Vec<usize> = physical.values().filter_map(|volume| volume.index).collect();
+        given.sort_unstable();
         let mut logical_volumes = Vec::new();
         for (name, section) in list("logical_volumes") {
             logical_volumes.push(logical_volume(&Named { name, section }, extent_size, &physical)?);
@@ -129,7 +131,16 @@ impl Metadata {
             mark_snapshot(snapshot, &mut logical_volumes);
         }
         let (name, uuid, sequence) = (self.name.clone(), self.uuid.clone(), self.sequence);
-        Ok(VolumeGroup { name, uuid, sequence, extent_size, missing_volumes, logical_volumes, unallocated })
+        Ok(VolumeGroup {
+            name,
+            uuid,
+            sequence,
+            extent_size,
+            missing_volumes,
+            logical_volumes,
+            given,
+            unallocated,
+        })
     }
 }
 

@@ -299,6 +299,9 @@ fn what_nobody_has_is_told_only_if_it_is_known_who_has_the_rest() {
     let moving = "start_extent = 0 extent_count = 2 type = \"mirror\" mirror_count = 2 mirrors = [\"pv0\", 0, \"pv1\", 0]";
     let told = free(&text(1, &logical("pvmove0", &[moving]))).unwrap_err();
     assert!(told.contains("a segment that is mirror lies on pv0"), "{told}");
+    // One disk by two names, each of which leaves to the other what it does not have.
+    let twice = sample().replace(&uuid(b'a'), &uuid(b'A'));
+    assert_eq!(free(&twice), Err("two of its physical volumes are the same disk".into()));
     // Extents over the metadata itself.
     let early = sample().replace(&format!("pe_start = {}", DATA / 512), "pe_start = 16");
     assert!(free(&early).unwrap_err().contains("lie where they cannot be"));

@@ -48,7 +48,10 @@ pub(super) fn find<'a>(
         all.push(Unallocated { index, ranges });
     }
     all.sort_by_key(|unallocated| unallocated.index);
-    Ok(all)
+    match all.iter().zip(all.iter().skip(1)).any(|(one, next)| one.index == next.index) {
+        true => Err("two of its physical volumes are the same disk".to_owned()),
+        false => Ok(all),
+    }
 }
 
 /// What is left of the extents of `volume`, on a disk of `size` bytes, without those that are `taken`.

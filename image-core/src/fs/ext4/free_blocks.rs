@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Who leaves blocks out, or clears them, must be sure: what waits in a journal is replayed before, no error is recorded, and each
-//! bitmap has its checksum and as many zeroes as its group says. Without a journal it must have been unmounted.
+//! bitmap has its checksum and as many zeroes as its group says, none of them for a table. Without a journal it must have been unmounted.
 //! Linux kernel documentation, filesystems/ext4 ("Block and Inode Bitmaps").
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
@@ -39,6 +39,9 @@ impl Ext4 {
             if group.has_block_bitmap {
                 self.check_bitmap(index, &group, &bitmap)?;
             }
+            for tables in superblock.tables_of(index, &group) {
+                ranges.add_used(self.bytes_of(tables.start, tables.end));
+            }
             let blocks = superblock.blocks_of(index);
             // The first block of the run of free ones that is not at its end yet.
             let mut run = None;
@@ -54,7 +57,7 @@ impl Ext4 {
             }
             ranges.extend(run.map(|first| self.bytes_of(first, blocks.end)));
         }
-        Ok(ranges.into_sorted())
+        ranges.into_sorted()
     }
 
     /// Where the blocks from `first` up to `end` are.

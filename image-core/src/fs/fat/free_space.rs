@@ -56,7 +56,7 @@ impl Fat {
             }
         }
         free.extend(run.map(|first| ByteRange::between(layout.place(first), end)));
-        Ok(free.into_sorted())
+        free.into_sorted()
     }
 
     /// Refuses tables of which one says something else than the other.

@@ -7,7 +7,7 @@
 //! level 0  first block, how many │ …          else   first block, how many │ … │ numbers of blocks
 //! ```
 //!
-//! What a tree says counts only if it is the whole truth: runs in their order, as many blocks as the header says. Since they
+//! What a tree says counts only if it is the whole truth: runs in their order, as many blocks as the header says, its own not among them. Since they
 //! ascend, and each leaf has one at least, a tree that leads into itself ends with an error.
 //! XFS Algorithms & Data Structures, "AG Free Space Management".
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
@@ -62,7 +62,7 @@ impl Xfs {
             self.unused_of(group, &mut ranges)
                 .doing(|| format!("looking for what is free in group {group}"))?;
         }
-        Ok(ranges.into_sorted())
+        ranges.into_sorted()
     }
 
     /// The free space header of `group`, checked.
@@ -122,6 +122,7 @@ impl Walk<'_> {
     /// Takes what block `number` of the group and those beneath it have.
     fn block(&mut self, number: u64, level: u32, is_root: bool) -> Result<()> {
         let bytes = self.read(number)?;
+        self.ranges.add_used(self.place_of(number, number.saturating_add(1)));
         let (own_level, count) = (u32::from(u16_at(&bytes, 4)), usize::from(u16_at(&bytes, 6)));
         let entries_at = if self.fs.superblock().has_sums { ENTRIES } else { OLD_ENTRIES };
         let entries = bytes.get(entries_at..).unwrap_or_default();
@@ -150,13 +151,16 @@ impl Walk<'_> {
         self.next = end;
         self.free = self.free.saturating_add(count);
         self.longest = self.longest.max(count);
-        let superblock = self.fs.superblock();
-        let place = |block: u64| {
-            let before = self.group.saturating_mul(superblock.group_blocks);
-            before.saturating_add(block).saturating_mul(superblock.block_size)
-        };
-        self.ranges.add(ByteRange::between(place(first), place(end)));
+        self.ranges.add(self.place_of(first, end));
         Ok(())
+    }
+
+    /// Where the blocks of the group from `first` up to `end` are.
+    fn place_of(&self, first: u64, end: u64) -> ByteRange {
+        let superblock = self.fs.superblock();
+        let before = self.group.saturating_mul(superblock.group_blocks);
+        let place = |block: u64| before.saturating_add(block).saturating_mul(superblock.block_size);
+        ByteRange::between(place(first), place(end))
     }
 
     /// Block `number` of the group's tree, checked.
