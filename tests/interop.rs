@@ -51,3 +51,5 @@ mod qcow2_snapshots;
 mod readers;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod seal;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod sparsify;

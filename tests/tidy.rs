@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-core", "partition", &["block", "error"]),
     ("image-core", "fs", &["block", "error"]),
     ("image-core", "lvm", &["block", "error"]),
-    ("image-core", "free_space", &["block", "error", "fs", "partition"]),
+    ("image-core", "free_space", &["block", "error", "fs", "lvm", "partition"]),
     ("image-cli", "size", &[]),
     ("image-cli", "printable", &[]),
     ("image-cli", "links", &[]),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, ByteRange, MemoryDisk};
-use image_core::fs::{Ext4, Files, Inode, free_ranges};
+use image_core::fs::{Ext4, Files, Filesystem, Inode};
 
 /// Names that a walk goes on for.
 const NAMES: usize = 5_000;
@@ -15,9 +15,9 @@ const PIECE: u64 = 5_000;
 /// Reads `bytes` as a filesystem; says whether it was opened.
 pub(crate) fn open_ext4(bytes: &[u8]) -> bool {
     let disk: Arc<dyn BlockRead> = Arc::new(MemoryDisk::from_bytes(bytes.to_vec()));
-    let _ = free_ranges(&disk);
     let Ok(ext4) = Ext4::open(disk) else { return false };
     let _ = ext4.superblock().features.to_string();
+    let _ = ext4.free_ranges();
     if let Ok(root) = ext4.root() {
         for step in ext4.walk(root).take(NAMES).flatten() {
             // Every name leads somewhere, or is told to be broken.

@@ -18,6 +18,7 @@ pub(crate) fn open_filesystem(bytes: &[u8]) -> bool {
     let _ = detect(&disk);
     let Ok(fs) = open(disk) else { return false };
     let _ = fs.usage();
+    let _ = fs.free_ranges();
     let _ = fs.subvolume_paths();
     let mut todo: Vec<Node> = fs.root().into_iter().collect();
     let mut seen = HashSet::new();

@@ -36,6 +36,7 @@ pub(crate) mod resize;
 pub(crate) mod schema;
 pub(crate) mod seal;
 pub(crate) mod snapshot;
+pub(crate) mod sparsify;
 pub(crate) mod stat;
 pub(crate) mod tar_out;
 pub(crate) mod test;
@@ -131,6 +132,8 @@ pub(crate) enum Command {
     Bench(Later<bench::Args>),
     /// Show how large the file of a new image will be
     Measure(Later<measure::Args>),
+    /// Give back what the filesystems in an image do not use
+    Sparsify(Later<sparsify::Args>),
     /// Remove from an image what must not be cloned
     Seal(Later<seal::Args>),
     /// Upload an image to an OpenStack cloud, verify it, and rotate the older ones
@@ -174,6 +177,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Truncate(Later(args)) => change::run(&args, ui),
         Command::Script(Later(args)) => change::run_script(&args, ui),
         Command::Bitmap(Later(args)) => bitmap::run(&args, ui),
+        Command::Sparsify(Later(args)) => sparsify::run(&args, ui),
         Command::Snapshot(Later(args)) => snapshot::run(&args, ui),
         Command::Info(Later(args)) => info::run(&args, ui),
         Command::Build(Later(args)) => build::run(args, ui),

@@ -89,6 +89,15 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// As [`format_of`](Self::format_of); where neither the name nor anybody says one, `like`.
+    ///
+    /// # Errors
+    /// As [`format_of`](Self::format_of).
+    pub fn format_like(self, like: Format, path: &Path, monitor: Monitor<'_>) -> crate::Result<Format> {
+        let is_said = self.format.is_some() || self.needs_qcow2.is_some() || says(path) != Says::Nothing;
+        if is_said { self.format_of(path, monitor) } else { Ok(like) }
+    }
+
     /// The format of the new image `path`.
     ///
     /// # Errors

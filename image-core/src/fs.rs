@@ -26,6 +26,7 @@ mod page_cache;
 mod pages;
 mod path;
 mod read_full;
+mod swap;
 mod xfs;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub use detect::{FilesystemKind, Signature, detect};
 pub use ext4::{
     Checksummed, Content, DirectoryEntry, Ext4, Ext4Rule, Ext4Writer, Features, Finding, Inode, Inodes,
     NewInode, NewTimes, Ownership, ReadDirectory, Refusal, Replayed, SpecialFile, Superblock, Walk,
-    WalkEntry, clamp_inode_times, free_ranges, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
+    WalkEntry, clamp_inode_times, scrub as scrub_ext4, wipe_content as wipe_ext4_content,
 };
 pub use fat::{
     CodePage, Fat, FatRefusal, FatRule, FatWriter, NewFat, NewFile, make_fat, remove_from_fat, scrub_fat,
@@ -45,6 +46,7 @@ pub use filesystem::{Entries, Filesystem};
 pub use iso9660_volume::{BootEntry, Iso, IsoReadRule};
 pub use node::{Attribute, FileKind, Node, NodeEntry, NodeId, NodeKind, SubvolumeChoice, Time, Usage};
 pub use path::resolve;
+pub use swap::free_ranges_of_swap;
 pub use xfs::{Xfs, XfsRule, XfsStructure};
 
 use crate::block::BlockRead;

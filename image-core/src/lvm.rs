@@ -20,6 +20,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unallocated;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,9 +29,9 @@ use std::sync::Arc;
 pub use logical_disk::LogicalDisk;
 pub use rule::LvmRule;
 
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
-use group::{Disks, Metadata};
+use group::{Disks, Given, Metadata};
 use label::Label;
 
 /// A volume group.
@@ -48,6 +49,10 @@ pub struct VolumeGroup {
     pub missing_volumes: Vec<String>,
     /// Its logical volumes, hidden ones among them, in the order of the metadata.
     pub logical_volumes: Vec<LogicalVolume>,
+    /// Which of the disks that were given are its physical volumes, from 0.
+    pub(crate) given: Vec<usize>,
+    /// What no logical volume has, or why that is not sure.
+    unallocated: std::result::Result<Vec<Unallocated>, String>,
 }
 
 /// A logical volume.
@@ -65,6 +70,8 @@ pub struct LogicalVolume {
     pub is_visible: bool,
     /// Whether it may be written.
     pub is_writable: bool,
+    /// Whether another logical volume reads through it, as a snapshot does: then what its own filesystem has no use for counts.
+    pub is_read_through: bool,
 }
 
 /// A part of a logical volume.
@@ -116,6 +123,19 @@ pub struct PhysicalVolume {
     /// What all of its extents have, in bytes.
     len: u64,
     disk: Option<Arc<dyn BlockRead>>,
+    /// Which of the disks that were given it is.
+    index: Option<usize>,
+    /// Where on its disk metadata is.
+    areas: Vec<ByteRange>,
+}
+
+/// What no logical volume has of a physical one.
+#[derive(Debug, Clone)]
+pub(crate) struct Unallocated {
+    /// Which of the disks that were given.
+    pub(crate) index: usize,
+    /// In their order, on that disk.
+    pub(crate) ranges: Vec<ByteRange>,
 }
 
 impl fmt::Debug for PhysicalVolume {
@@ -124,6 +144,13 @@ impl fmt::Debug for PhysicalVolume {
             .field("name", &self.name)
             .field("uuid", &self.uuid)
             .finish_non_exhaustive()
+    }
+}
+
+impl VolumeGroup {
+    /// What no logical volume has of the physical ones; else why that is not sure.
+    pub(crate) fn unallocated(&self) -> std::result::Result<&[Unallocated], &str> {
+        self.unallocated.as_deref().map_err(String::as_str)
     }
 }
 
@@ -157,7 +184,8 @@ pub fn open(disks: Vec<Arc<dyn BlockRead>>) -> Result<Vec<VolumeGroup>> {
                 Err(error) => errors.push((label.uuid.clone(), error)),
             }
         }
-        if known.insert(label.uuid.clone(), disk).is_some() {
+        let given = Given { index, disk, areas: label.areas };
+        if known.insert(label.uuid.clone(), given).is_some() {
             return Err(Error::invalid(LvmRule::SamePhysicalVolume(label.uuid)));
         }
     }
@@ -174,7 +202,7 @@ pub fn open(disks: Vec<Arc<dyn BlockRead>>) -> Result<Vec<VolumeGroup>> {
     Ok(groups)
 }
 
-fn read_area(disk: &dyn BlockRead, area: crate::block::ByteRange) -> Result<Option<Metadata>> {
+fn read_area(disk: &dyn BlockRead, area: ByteRange) -> Result<Option<Metadata>> {
     let Some(text) = metadata_area::text(disk, area)? else { return Ok(None) };
     let metadata = text::parse(&text).and_then(Metadata::new).map_err(Error::corrupt)?;
     Ok(Some(metadata))

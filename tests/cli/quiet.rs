@@ -59,6 +59,7 @@ const DEEDS: &[&[&str]] = &[
     &["resize", "new.qcow2", "2M"],
     &["rm", "-r", "system.raw", "/opt"],
     &["script", "system.raw", "changes"],
+    &["sparsify", "--in-place", "system.raw"],
     &["tar-in", "system.raw", "tree.tar", "/srv2"],
     &["touch", "system.raw", "/new"],
     &["truncate", "-s", "1K", "system.raw", "/new"],

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Window};
 use image_core::format::{Format, Image, OpenOptions};
-use image_core::fs::{NewFat, NewFile, free_ranges, make_fat};
+use image_core::fs::{Ext4, Filesystem, NewFat, NewFile, make_fat};
 use image_core::partition::{NewPartition, kind, write_gpt};
 use uuid::{Uuid, uuid};
 
@@ -219,8 +219,10 @@ fn broken_of(report: &Report) -> BTreeSet<&'static str> {
 
 /// Writes `bytes` where no file is.
 fn in_unused(disk: &FileDisk, bytes: &[u8]) {
-    let window = Window::new(disk, ByteRange::between(10 * MIB, 31 * MIB)).unwrap();
-    let ranges = free_ranges(&window).unwrap();
+    let place = ByteRange::between(10 * MIB, 31 * MIB);
+    let again = Window::new(FileDisk::open(disk.path()).unwrap(), place).unwrap();
+    let ranges = Ext4::open(Arc::new(again)).unwrap().free_ranges().unwrap();
+    let window = Window::new(disk, place).unwrap();
     let range = ranges.iter().find(|range| range.len() >= bytes.len() as u64).unwrap();
     window.write_at(bytes, range.offset()).unwrap();
 }

@@ -103,7 +103,7 @@ pub(crate) struct Args {
     /// Runs of so many zeroes become holes (raw); 0 for none
     #[arg(short = 'S', value_name = "SIZE")]
     pub(crate) sparse_size: Option<Size>,
-    /// Free blocks of unmounted ext4 filesystems, in partitions or not, become holes
+    /// What filesystems, swap space and LVM do not use becomes holes, as with sparsify
     #[arg(long)]
     pub(crate) skip_free: bool,
     /// Print digests of TARGET: sha256, sha512, md5

@@ -9,6 +9,7 @@ use image_core::format::{
     Format, FormatNode, Image, ImageWriter, OpenOptions, ProbeRule, ReferenceRule, References, Share,
     WriteOptions,
 };
+use image_core::free_space::FreeSpace;
 use image_core::nbd::Address;
 use image_core::new_file::NewFile;
 
@@ -158,6 +159,17 @@ pub(crate) fn unless_shared<T>(opened: image_core::Result<T>) -> anyhow::Result<
             Err(error).hint(|| "-U looks at it all the same; what it shows may be out of date or torn")
         }
         opened => Ok(opened?),
+    }
+}
+
+/// Says which filesystems could not be looked into for free space.
+pub(crate) fn tell_of_skipped(found: &FreeSpace, ui: &Ui) {
+    for (place, why) in &found.skipped {
+        let kind = place.signature.as_ref().map_or(String::new(), |own| format!("{} on ", own.kind));
+        let at = place.offset;
+        ui.warning(&printable(&format!(
+            "all of the {kind}{place}, at offset {at:#x}, is taken as in use: {why}"
+        )));
     }
 }
 

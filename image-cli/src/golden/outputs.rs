@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
@@ -52,7 +53,7 @@ pub(crate) fn make(
 ) -> crate::Result<Outputs> {
     let recipe = origin.recipe;
     let (version, stem) = (version(recipe, origin.epoch), stem(recipe, origin.epoch));
-    let disk = FileDisk::open(disk)?;
+    let disk: Arc<dyn BlockRead> = Arc::new(FileDisk::open(disk)?);
     let mut images = Vec::new();
     // What was written while the filesystem was made, and is free in the end, is not for shipping.
     let source = WithoutFreeSpace::new(&disk, find_free_space(&disk).context("looking for free blocks")?);

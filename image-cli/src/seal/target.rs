@@ -3,20 +3,18 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Disk, Format, Image};
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
-use image_core::qcow2::{Codec, Compression, Geometry, GuestOffset, Mapping, NewImage, Qcow2, Qcow2Sink};
+use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Qcow2, Qcow2Sink};
 
 use crate::error::Context;
 use crate::monitor::Monitor;
 use crate::target_name::placed;
-
-/// So many clusters are asked whether they are compressed: all of 256 GiB in the usual size.
-const ASKED: u64 = 1 << 22;
 
 /// An image that has no name yet.
 #[derive(Debug)]
@@ -75,11 +73,11 @@ impl Rewritten {
         self,
         image: &Image,
         form: Option<(Format, bool)>,
-        content: &impl BlockRead,
+        content: &Arc<dyn BlockRead>,
         monitor: Monitor<'_>,
     ) -> crate::Result<Self> {
-        let free = find_free_space(content).context("looking for free blocks")?;
-        let content = WithoutFreeSpace::new(content, free);
+        let free = find_free_space(content).context("looking for free space")?;
+        let content = WithoutFreeSpace::new(Arc::clone(content), free);
         let form = match form {
             None => Form::like(image, content.size())?,
             Some((Format::Raw, _)) => Form::Raw,
@@ -143,18 +141,8 @@ fn like(old: &Qcow2, size: u64) -> crate::Result<NewImage> {
     let header = old.header();
     let geometry = Geometry::new(header.geometry.cluster_bits(), header.geometry.refcount_order(), false)?;
     let image = NewImage::in_clusters(size, geometry)?;
-    match is_compressed(old)? {
+    match old.has_compressed_clusters()? {
         true => Ok(image.with_codec(Codec::new(header.compression, None)?, true)?),
         false => Ok(image),
     }
-}
-
-fn is_compressed(image: &Qcow2) -> crate::Result<bool> {
-    let size = image.header().geometry.cluster_size();
-    for index in 0..image.header().size.div_ceil(size).min(ASKED) {
-        if matches!(image.mapping(GuestOffset(index * size))?, Mapping::Compressed { .. }) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

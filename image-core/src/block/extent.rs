@@ -59,6 +59,11 @@ impl ByteRange {
         self.offset <= other.offset && other.end() <= self.end()
     }
 
+    /// It, `by` bytes further on; what would lie behind 2⁶⁴ is cut off.
+    pub(crate) fn moved(self, by: u64) -> Self {
+        Self::between(self.offset.saturating_add(by), self.end().saturating_add(by))
+    }
+
     /// The bytes both have; `None` where there are none.
     pub fn intersection(self, other: ByteRange) -> Option<ByteRange> {
         let both = Self::between(self.offset.max(other.offset), self.end().min(other.end()));

@@ -29,6 +29,7 @@ mod directory;
 mod extent;
 mod features;
 mod field;
+mod free_space;
 mod inode;
 mod key;
 mod log;
@@ -49,7 +50,7 @@ pub use rule::{BtrfsRule, Checksummed};
 pub use subvolume::Subvolume;
 
 use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, SubvolumeChoice, Usage};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;
 use chunks::Chunks;
@@ -208,6 +209,11 @@ impl Filesystem for Btrfs {
         let Superblock { total_bytes: size, bytes_used, .. } = self.blocks().superblock;
         Ok(Usage { size, free: size.saturating_sub(bytes_used) })
     }
+
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        self.unused().doing(|| "looking for what no extent has")
+    }
+
     fn subvolume(&self, choice: SubvolumeChoice<'_>) -> Result<Arc<dyn Filesystem>> {
         Ok(Arc::new(self.open_subvolume(choice)?))
     }

@@ -50,7 +50,6 @@ use std::sync::Arc;
 
 pub use content::Content;
 pub use features::Features;
-pub use free_blocks::free_ranges;
 pub use fsck::Finding;
 pub use inode::Inode;
 pub use journal::Replayed;

@@ -26,6 +26,7 @@ mod code_page;
 mod content;
 mod directory;
 mod entry;
+mod free_space;
 mod layout;
 mod long_name;
 mod rule;
@@ -48,7 +49,7 @@ pub use write::{NewFat, NewFile, make_fat, remove_from_fat};
 
 use super::name_cache::NameCache;
 use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeEntry, NodeId, NodeKind, Time, Usage};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use content::Content;
 use directory::{Directory, Records};
@@ -308,6 +309,10 @@ impl Filesystem for Fat {
         let entry = self.short_entry(file.id.number).doing(doing)?;
         let content = Content::new(Arc::clone(&self.volume), entry.cluster, entry.size).doing(doing)?;
         Ok(Box::new(content))
+    }
+
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        self.unused().doing(|| "looking for the free clusters of the FAT")
     }
 
     fn usage(&self) -> Result<Usage> {

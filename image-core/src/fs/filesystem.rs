@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::FilesystemKind;
 use super::node::{Attribute, Node, NodeEntry, NodeId, SubvolumeChoice, Usage};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Error, Result};
 
 /// A filesystem that can be read, from many threads at once.
@@ -66,6 +66,16 @@ pub trait Filesystem: Send + Sync {
     /// # Errors
     /// As [`node`](Self::node).
     fn usage(&self) -> Result<Usage>;
+
+    /// The places on its disk that it counts as free, in their order and as long as they can be; of very many, the longest.
+    /// What waits in a log or journal is taken into account. Who leaves them out must be sure: whatever speaks against what is
+    /// counted as free is an error.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where it is not sure what is free; else as [`node`](Self::node).
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        Err(Error::unsupported(format!("what is free in {} is not known here", self.kind())))
+    }
 
     /// It, seen from one of its subvolumes.
     ///
@@ -124,6 +134,11 @@ impl<F: Filesystem + ?Sized> Filesystem for Arc<F> {
     fn usage(&self) -> Result<Usage> {
         (**self).usage()
     }
+
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        (**self).free_ranges()
+    }
+
     fn subvolume(&self, choice: SubvolumeChoice<'_>) -> Result<Arc<dyn Filesystem>> {
         (**self).subvolume(choice)
     }

@@ -40,7 +40,7 @@ pub use rule::IsoReadRule;
 use super::name_cache::NameCache;
 use super::page_cache::PageCache;
 use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeEntry, NodeId, NodeKind, Usage};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use content::Content;
 use descriptors::{Descriptors, Hierarchy};
@@ -281,6 +281,11 @@ impl Filesystem for Iso {
             return Err(Error::unsupported("the file is compressed (zisofs)")).doing(doing);
         }
         Ok(Box::new(Content::new(Arc::clone(&self.volume), &record).doing(doing)?))
+    }
+
+    /// None: nothing is ever written to it.
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        Ok(Vec::new())
     }
 
     fn usage(&self) -> Result<Usage> {

@@ -22,6 +22,7 @@ mod content;
 mod directory;
 mod features;
 mod field;
+mod free_space;
 mod hashes;
 mod header;
 mod inode;
@@ -44,7 +45,7 @@ use std::sync::Arc;
 pub use rule::{XfsRule, XfsStructure};
 
 use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, Usage};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;
 use content::Content;
@@ -170,6 +171,10 @@ impl Filesystem for Xfs {
         }
         self.shared.unfinished.check_content(inode.number)?;
         Ok(Box::new(Content { fs: self.clone(), inode }))
+    }
+
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        self.unused()
     }
 
     fn usage(&self) -> Result<Usage> {

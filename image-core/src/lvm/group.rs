@@ -15,14 +15,24 @@ use std::sync::Arc;
 use super::label::SECTOR;
 use super::rule::LvmRule;
 use super::text::{Section, Value};
+use super::unallocated;
 use super::{LogicalVolume, PhysicalVolume, Segment, SegmentKind, Stripe, VolumeGroup};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 
 /// Stripes of a segment: as many as LVM makes.
 const STRIPES_MAX: u64 = 128;
 
+/// A disk that was given.
+pub(super) struct Given {
+    /// Which of them, from 0.
+    pub(super) index: usize,
+    pub(super) disk: Arc<dyn BlockRead>,
+    /// Where it has metadata.
+    pub(super) areas: Vec<ByteRange>,
+}
+
 /// Disks that were given, by the identifier of the physical volume they are.
-pub(super) type Disks = HashMap<String, Arc<dyn BlockRead>>;
+pub(super) type Disks = HashMap<String, Given>;
 
 /// Metadata of a volume group, and what tells copies of it apart.
 pub(super) struct Metadata {
@@ -92,11 +102,14 @@ impl Metadata {
             let own = Named { name, section };
             let uuid = own.text("id")?;
             let is_lost = section.has("flags", "MISSING") || section.has("status", "MISSING");
-            let disk = disks.get(&uuid).filter(|_| !is_lost).map(Arc::clone);
+            let given = disks.get(&uuid).filter(|_| !is_lost);
+            let (index, areas) = (given.map(|given| given.index), given.map(|given| given.areas.clone()));
+            let disk = given.map(|given| Arc::clone(&given.disk));
             let start = own.bytes("pe_start", SECTOR)?;
             let len = own.bytes("pe_count", extent_size)?;
-            let volume = PhysicalVolume { name: name.clone(), uuid, start, len, disk };
-            physical.insert(name.as_str(), Arc::new(volume));
+            let (name, areas) = (name.clone(), areas.unwrap_or_default());
+            let volume = PhysicalVolume { name: name.clone(), uuid, start, len, disk, index, areas };
+            physical.insert(name, Arc::new(volume));
         }
         let mut missing_volumes: Vec<String> = physical
             .values()
@@ -104,16 +117,30 @@ impl Metadata {
             .map(|volume| volume.uuid.clone())
             .collect();
         missing_volumes.sort_unstable();
+        let mut given: Vec<usize> = physical.values().filter_map(|volume| volume.index).collect();
+        given.sort_unstable();
         let mut logical_volumes = Vec::new();
         for (name, section) in list("logical_volumes") {
             logical_volumes.push(logical_volume(&Named { name, section }, extent_size, &physical)?);
         }
-        let lists = list("logical_volumes").flat_map(|volume| volume.1.sections.iter().map(|found| &found.1));
-        for snapshot in lists.filter(|segment| segment.text("type") == Some("snapshot")) {
+        let segments =
+            || list("logical_volumes").flat_map(|volume| volume.1.sections.iter().map(|found| &found.1));
+        let unallocated = unallocated::find(&physical, &logical_volumes, segments());
+        unallocated::mark_read_through(&mut logical_volumes, segments());
+        for snapshot in segments().filter(|segment| segment.text("type") == Some("snapshot")) {
             mark_snapshot(snapshot, &mut logical_volumes);
         }
         let (name, uuid, sequence) = (self.name.clone(), self.uuid.clone(), self.sequence);
-        Ok(VolumeGroup { name, uuid, sequence, extent_size, missing_volumes, logical_volumes })
+        Ok(VolumeGroup {
+            name,
+            uuid,
+            sequence,
+            extent_size,
+            missing_volumes,
+            logical_volumes,
+            given,
+            unallocated,
+        })
     }
 }
 
@@ -129,13 +156,10 @@ fn mark_snapshot(snapshot: &Section, volumes: &mut [LogicalVolume]) {
     }
 }
 
-type Physical<'a> = HashMap<&'a str, Arc<PhysicalVolume>>;
+/// Physical volumes by their names in the group.
+type Physical = HashMap<String, Arc<PhysicalVolume>>;
 
-fn logical_volume(
-    own: &Named<'_>,
-    extent_size: u64,
-    physical: &Physical<'_>,
-) -> Result<LogicalVolume, LvmRule> {
+fn logical_volume(own: &Named<'_>, extent_size: u64, physical: &Physical) -> Result<LogicalVolume, LvmRule> {
     let count = own.number("segment_count")?;
     let mut segments = Vec::new();
     for (key, section) in &own.section.sections {
@@ -164,10 +188,11 @@ fn logical_volume(
         segments,
         is_visible: own.section.has("status", "VISIBLE"),
         is_writable: own.section.has("status", "WRITE"),
+        is_read_through: false,
     })
 }
 
-fn segment(own: &Named<'_>, extent_size: u64, physical: &Physical<'_>) -> Result<Segment, LvmRule> {
+fn segment(own: &Named<'_>, extent_size: u64, physical: &Physical) -> Result<Segment, LvmRule> {
     let (start, len) = (own.bytes("start_extent", extent_size)?, own.bytes("extent_count", extent_size)?);
     if len == 0 {
         return Err(own.wrong("extent_count"));
@@ -180,12 +205,7 @@ fn segment(own: &Named<'_>, extent_size: u64, physical: &Physical<'_>) -> Result
     Ok(Segment { start, len, kind })
 }
 
-fn striped(
-    own: &Named<'_>,
-    len: u64,
-    extent_size: u64,
-    physical: &Physical<'_>,
-) -> Result<SegmentKind, LvmRule> {
+fn striped(own: &Named<'_>, len: u64, extent_size: u64, physical: &Physical) -> Result<SegmentKind, LvmRule> {
     let count = own.number("stripe_count")?;
     let list = own.section.list("stripes");
     if !(1..=STRIPES_MAX).contains(&count) || list.len() as u64 != count.saturating_mul(2) {
@@ -200,7 +220,7 @@ fn striped(
     let mut stripes = Vec::new();
     for pair in list.chunks_exact(2) {
         let [Value::Text(name), Value::Number(extent)] = pair else { return Err(own.wrong("stripes")) };
-        let Some(volume) = physical.get(name.as_str()) else {
+        let Some(volume) = physical.get(name) else {
             return Ok(SegmentKind::Other(format!("striped over {name}")));
         };
         let inside = u64::try_from(*extent).ok().and_then(|extent| extent.checked_mul(extent_size));

@@ -65,6 +65,23 @@ impl LogicalDisk {
         Ok(Piece { len, place: Some((&stripe.volume, stripe.offset.saturating_add(within))) })
     }
 
+    /// Calls `each` with every place that `range` has on the disks that were given: which of them, from 0, and where on it.
+    pub(crate) fn each_place(&self, range: ByteRange, each: &mut dyn FnMut(usize, ByteRange)) -> Result<()> {
+        range.check_within(self.volume.size)?;
+        let mut at = range.offset();
+        while at < range.end() {
+            let piece = self.piece(at, range.end().saturating_sub(at))?;
+            if let Some((volume, place)) = piece.place {
+                volume.on_disk(place, piece.len)?;
+                if let Some(index) = volume.index {
+                    each(index, ByteRange::between(place, place.saturating_add(piece.len)));
+                }
+            }
+            at = at.saturating_add(piece.len.max(1));
+        }
+        Ok(())
+    }
+
     fn read_pieces(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let (mut left, mut at) = (buf, offset);
         while !left.is_empty() {
@@ -163,6 +180,11 @@ impl Said {
 }
 
 impl PhysicalVolume {
+    /// Which of the disks that were given it is, from 0.
+    pub(crate) fn index(&self) -> Option<usize> {
+        self.index
+    }
+
     fn disk(&self) -> Result<&std::sync::Arc<dyn BlockRead>> {
         self.disk.as_ref().ok_or_else(|| {
             let (name, uuid) = (self.name.clone(), self.uuid.clone());

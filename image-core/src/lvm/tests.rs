@@ -269,3 +269,40 @@ fn no_volume_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn what_nobody_has_is_told_only_if_it_is_known_who_has_the_rest() {
+    let group = |text: &str, both: bool| {
+        let disks = [disk(volume(b'A', text, 512)), disk(volume(b'a', text, 512))];
+        open(disks.into_iter().take(1 + usize::from(both)).collect()).unwrap().remove(0)
+    };
+    let free = |text: &str| -> Result<Vec<Vec<u64>>, String> {
+        let group = group(text, true);
+        let extents = |range: &ByteRange| {
+            let first = (range.offset() - DATA as u64) / 4096;
+            first..first + range.len() / 4096
+        };
+        let all = group.unallocated().map_err(str::to_owned)?.iter();
+        Ok(all.map(|free| free.ranges.iter().flat_map(extents).collect()).collect())
+    };
+    // The store of a snapshot, whose extents do not show in its volume, is not free.
+    assert_eq!(free(&sample()), Ok(vec![vec![0, 3, 4], vec![1, 2, 5, 6, 7]]));
+    let named: Vec<_> =
+        group(&sample(), true).logical_volumes.iter().map(|volume| volume.is_read_through).collect();
+    assert_eq!(named, [true, false, false, true, false], "the origin and the store of a snapshot");
+    assert!(group(&sample(), false).unallocated().unwrap_err().contains("pv1"));
+    let own = "start_extent = 0 extent_count = 2 type = \"striped\" stripe_count = 1 stripes = [\"pv0\", 3]";
+    let other =
+        "start_extent = 0 extent_count = 2 type = \"striped\" stripe_count = 1 stripes = [\"pv0\", 4]";
+    let same = text(1, &[logical("one", &[own]), logical("two", &[other])].concat());
+    assert_eq!(free(&same), Err("two segments have the same place on pv0".into()));
+    let moving = "start_extent = 0 extent_count = 2 type = \"mirror\" mirror_count = 2 mirrors = [\"pv0\", 0, \"pv1\", 0]";
+    let told = free(&text(1, &logical("pvmove0", &[moving]))).unwrap_err();
+    assert!(told.contains("a segment that is mirror lies on pv0"), "{told}");
+    // One disk by two names, each of which leaves to the other what it does not have.
+    let twice = sample().replace(&uuid(b'a'), &uuid(b'A'));
+    assert_eq!(free(&twice), Err("two of its physical volumes are the same disk".into()));
+    // Extents over the metadata itself.
+    let early = sample().replace(&format!("pe_start = {}", DATA / 512), "pe_start = 16");
+    assert!(free(&early).unwrap_err().contains("lie where they cannot be"));
+}

@@ -26,6 +26,8 @@ use crate::error::{Doing, Error, Result};
 
 /// The bytes of decoded clusters that are kept of one image.
 const DECODED_BYTES: u64 = 8 << 20;
+/// So many clusters are asked whether they are compressed.
+const ASKED: u64 = 1 << 22;
 
 /// Which compressed cluster, and of which state of the image if that changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +163,20 @@ impl Qcow2 {
             }
             None => Ok(Mapping::Unallocated),
         }
+    }
+
+    /// Whether one of its clusters is compressed: of the first 4 Mi, which are 256 GiB in the usual size.
+    ///
+    /// # Errors
+    /// As [`mapping`](Self::mapping).
+    pub fn has_compressed_clusters(&self) -> Result<bool> {
+        let (size, cluster) = (self.header().size, self.geometry().cluster_size());
+        for index in 0..size.div_ceil(cluster).min(ASKED) {
+            if matches!(self.mapping(GuestOffset(index.saturating_mul(cluster)))?, Mapping::Compressed(_)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The L2 table in charge of `guest`, if there is one.

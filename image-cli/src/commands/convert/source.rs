@@ -14,7 +14,7 @@ use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited
 use image_core::format::Image;
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 
-use super::super::image::at_snapshot;
+use super::super::image::{at_snapshot, tell_of_skipped};
 use super::Args;
 use super::bitmaps::Bitmaps;
 use super::options::Format;
@@ -113,14 +113,13 @@ fn part(disk: Box<dyn BlockRead>, excerpt: &DdRange) -> anyhow::Result<Box<dyn B
     Ok(Box::new(Window::new(disk, range)?))
 }
 
-/// `disk` without the free blocks of its filesystems. Says which filesystems could not be looked into.
+/// `disk` without what its filesystems count as free. Says which filesystems could not be looked into.
 fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockRead>> {
-    let found = find_free_space(&*disk).context("looking for free blocks")?;
-    for (offset, why) in &found.skipped {
-        ui.warning(&format!("all of the filesystem at offset {offset:#x} is taken: {why}"));
-    }
+    let disk: Arc<dyn BlockRead> = Arc::from(disk);
+    let found = find_free_space(&disk).context("looking for free space")?;
+    tell_of_skipped(&found, ui);
     let skipped = found.unused.iter().map(|range| range.len()).sum();
-    ui.note(&format!("free blocks left out: {}", Size(skipped)));
+    ui.note(&format!("free space left out: {}", Size(skipped)));
     Ok(Box::new(WithoutFreeSpace::new(disk, found)))
 }
 

@@ -121,6 +121,11 @@ impl Blocks {
         Ok(self.chunks.place(logical)?.len)
     }
 
+    /// All chunks, and the size of the disk that they are on.
+    pub(super) fn chunks(&self) -> (&Chunks, u64) {
+        (&self.chunks, self.disk.size())
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         // Nothing in there is ever half done.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

@@ -26,12 +26,22 @@ const RAID0: u64 = 0x8;
 const SPREAD: u64 = 0x1c0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Chunk {
-    logical: u64,
-    len: u64,
+pub(super) struct Chunk {
+    pub(super) logical: u64,
+    pub(super) len: u64,
     kind: u64,
+    /// How many places it has on all disks.
+    pub(super) stripe_count: usize,
     /// Where it begins on the disk, each time all of it; none if that cannot be read here.
-    copies: Box<[u64]>,
+    pub(super) copies: Box<[u64]>,
+}
+
+#[cfg(test)]
+impl Chunk {
+    /// One that is whole at each of `copies`.
+    pub(super) fn at(logical: u64, len: u64, copies: &[u64]) -> Self {
+        Self { logical, len, kind: 1, stripe_count: copies.len(), copies: copies.into() }
+    }
 }
 
 /// All chunks, in the order of their addresses.
@@ -84,7 +94,7 @@ impl Chunks {
         let stripes = bytes.get(CHUNK_LEN..chunk_len(bytes)).unwrap_or_default();
         let here = stripes.as_chunks::<STRIPE_LEN>().0.iter().filter(|stripe| u64_at(*stripe, 0) == device);
         let copies = here.map(|stripe| u64_at(stripe, 8)).filter(|_| !is_spread).collect();
-        self.list.push(Chunk { logical, len, kind, copies });
+        self.list.push(Chunk { logical, len, kind, stripe_count: count, copies });
         Ok(())
     }
 
@@ -115,6 +125,11 @@ impl Chunks {
             return Err(Error::unsupported(format!("the chunk at {at:#x} is on other disks ({name})")));
         }
         Ok(Place { copies: chunk.copies.iter().map(|copy| copy.saturating_add(inside)).collect(), len })
+    }
+
+    /// All of them, in the order of their addresses.
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Chunk> {
+        self.list.iter()
     }
 
     /// The profiles that chunks have, each once.

@@ -6,6 +6,9 @@
 
 pub(super) const METADATA_UUID: u64 = 1 << 10;
 
+/// For writers only: the free space tree, that it is right, verity, and the block group tree.
+pub(super) const KNOWN_READ_ONLY: u64 = 0xf;
+
 /// All up to raid1c34, and simple_quota: they are read, or change nothing that is read here.
 const READ_HERE: u64 = 0xfff | 1 << 16;
 

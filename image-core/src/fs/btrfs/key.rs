@@ -24,10 +24,13 @@ pub(super) const EXTENT_CSUM: u8 = 128;
 pub(super) const ROOT_ITEM: u8 = 132;
 pub(super) const ROOT_BACKREF: u8 = 144;
 pub(super) const ROOT_REF: u8 = 156;
+pub(super) const EXTENT_ITEM: u8 = 168;
+pub(super) const METADATA_ITEM: u8 = 169;
 pub(super) const CHUNK_ITEM: u8 = 228;
 
 /// Trees by their numbers, and the objects of some items.
 pub(super) const ROOT_TREE: u64 = 1;
+pub(super) const EXTENT_TREE: u64 = 2;
 pub(super) const CHUNK_TREE: u64 = 3;
 pub(super) const FS_TREE: u64 = 5;
 pub(super) const CSUM_TREE: u64 = 7;

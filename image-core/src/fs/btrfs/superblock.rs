@@ -20,7 +20,7 @@ const MAGIC: [u8; 8] = *b"_BHRfS_M";
 /// Of a superblock, in bytes.
 const LEN: usize = 4096;
 /// Where it is, the one that counts first.
-const PLACES: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
+pub(super) const PLACES: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// The largest sector and the largest node.
 const SIZE_MAX: u32 = 64 << 10;
 /// Trees have no more levels.
@@ -50,8 +50,14 @@ pub(super) struct Superblock {
     /// The object whose names the root tree has.
     pub(super) root_directory: u64,
     pub(super) device_count: u64,
-    /// The number of the device that it is on.
+    /// The number of the device that it is on, how large that is, and what of it chunks have.
     pub(super) device: u64,
+    pub(super) device_size: u64,
+    pub(super) device_used: u64,
+    /// Whether it is the one that counts first.
+    pub(super) is_first: bool,
+    /// Features without which nothing may be written.
+    pub(super) unknown_read_only: u64,
     pub(super) sector_size: u32,
     pub(super) node_size: u32,
     pub(super) checksum: ChecksumKind,
@@ -128,6 +134,10 @@ impl Superblock {
             root_directory: u64_at(bytes, 0x80),
             device_count: u64_at(bytes, 0x88),
             device: u64_at(bytes, 0xc9),
+            device_size: u64_at(bytes, 0xd1),
+            device_used: u64_at(bytes, 0xd9),
+            is_first: PLACES.first() == Some(&place),
+            unknown_read_only: u64_at(bytes, 0xb4) & !features::KNOWN_READ_ONLY,
             sector_size,
             node_size,
             checksum,

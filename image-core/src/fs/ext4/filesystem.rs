@@ -4,7 +4,7 @@
 use super::Ext4;
 use super::inode::{Inode, NodeKind};
 use super::read_directory::{Cursor, DirectoryEntry};
-use crate::block::BlockRead;
+use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use crate::fs::FilesystemKind;
 use crate::fs::filesystem::{Entries, Filesystem};
@@ -127,6 +127,10 @@ impl Filesystem for Ext4 {
             return Err(Error::invalid(format!("inode {} is no regular file", inode.number)));
         }
         Ok(Box::new(self.content(inode)))
+    }
+
+    fn free_ranges(&self) -> Result<Vec<ByteRange>> {
+        self.unused().doing(|| "looking for unused blocks")
     }
 
     fn usage(&self) -> Result<Usage> {

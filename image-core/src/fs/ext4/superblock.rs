@@ -66,6 +66,8 @@ pub struct Superblock {
     pub made: u64,
     /// When it was last written to, likewise.
     pub written: u64,
+    /// Its own word for whether it was unmounted; where there is a journal, that tells more.
+    pub(super) was_unmounted: bool,
     pub(super) first_data_block: u64,
     pub(super) blocks_per_group: u64,
     pub(super) inodes_per_group: u64,
@@ -152,6 +154,7 @@ impl Superblock {
             features,
             is_clean: u16_at(bytes, 0x3a) & STATE_CLEAN != 0 && !features.has(features::RECOVER),
             has_errors: u16_at(bytes, 0x3a) & STATE_ERRORS != 0,
+            was_unmounted: u16_at(bytes, 0x3a) & STATE_CLEAN != 0,
             has_journal: features.has(features::HAS_JOURNAL),
             made: time(0x108, 0x276),
             written: time(0x30, 0x274),

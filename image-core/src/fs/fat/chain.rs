@@ -165,7 +165,16 @@ mod tests {
         let bytes: Vec<u8> = [0, 0].iter().chain(numbers).flat_map(|number| number.to_le_bytes()).collect();
         let (table, end) = (ByteRange::whole(bytes.len() as u64), numbers.len() as u32 + 2);
         let root = Root::Cluster(2);
-        let layout = Layout { width: Width::Fat32, cluster_size: 512, table, root, data: 512, end };
+        let layout = Layout {
+            width: Width::Fat32,
+            cluster_size: 512,
+            table,
+            root,
+            data: 512,
+            end,
+            copies: Vec::new(),
+            is_dirty: false,
+        };
         Table::new(MemoryDisk::from_bytes(bytes), layout)
     }
 

@@ -21,6 +21,11 @@ pub(super) const FIRST_CLUSTER: u32 = 2;
 /// More clusters make a FAT12 a FAT16.
 const FAT12_MAX: u64 = 4084;
 
+/// In FAT32's flags: one table alone is kept.
+const ALONE: u16 = 0x80;
+/// In the byte that Windows and Linux keep their state in: mounted, or with errors on its disk.
+const DIRTY: u8 = 0x3;
+
 /// How wide the numbers of a table are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
@@ -63,11 +68,15 @@ pub(super) struct Layout {
     pub(super) cluster_size: u64,
     /// The table that counts.
     pub(super) table: ByteRange,
+    /// Where the others are that must say the same: none where one alone is kept.
+    pub(super) copies: Vec<ByteRange>,
     pub(super) root: Root,
     /// Where cluster 2 is.
     pub(super) data: u64,
     /// The number behind the last cluster.
     pub(super) end: u32,
+    /// Whether the boot sector says that it is in use, or that it was not left in order.
+    pub(super) is_dirty: bool,
 }
 
 fn wrong(field: &'static str, value: u64) -> Error {
@@ -136,13 +145,18 @@ impl Layout {
             return Err(wrong("number of clusters", clusters));
         }
         let active = if is_wide { active_table(boot, tables)? } else { 0 };
-        let table_start = in_bytes(reserved).saturating_add(active.saturating_mul(table_len));
+        let table_at = |number: u64| {
+            ByteRange::new(in_bytes(reserved).saturating_add(number.saturating_mul(table_len)), table_len)
+        };
+        let is_alone = is_wide && u16_at(boot, 0x28) & ALONE != 0;
+        let others = (0..tables).filter(|number| *number != active && !is_alone);
         let root = match is_wide {
             true => Root::Cluster(u32_at(boot, 0x2c)),
             false => Root::Fixed(ByteRange::new(root_start, root_len)?),
         };
-        let table = ByteRange::new(table_start, table_len)?;
-        Ok(Self { width, cluster_size, table, root, data, end: end as u32 })
+        let (table, copies) = (table_at(active)?, others.map(table_at).collect::<Result<_>>()?);
+        let is_dirty = u8_at(boot, if is_wide { 0x41 } else { 0x25 }) & DIRTY != 0;
+        Ok(Self { width, cluster_size, table, copies, root, data, end: end as u32, is_dirty })
     }
 
     /// How many clusters there are.
@@ -176,7 +190,7 @@ fn active_table(boot: &[u8], tables: u64) -> Result<u64> {
         )));
     }
     let flags = u64::from(u16_at(boot, 0x28));
-    let active = if flags & 0x80 == 0 { 0 } else { flags & 0xf };
+    let active = if flags & u64::from(ALONE) == 0 { 0 } else { flags & 0xf };
     match active < tables {
         true => Ok(active),
         false => Err(wrong("number of the active table", active)),

@@ -25,6 +25,9 @@ pub enum FatRule {
     /// Clusters are numbered from 2 to as many as there are.
     #[error("there is no cluster {0:#x}")]
     NoCluster(u32),
+    /// All tables must be alike.
+    #[error("the file allocation table at {0:#x} differs from that which counts")]
+    OtherTable(u64),
     /// A chain must lead from cluster to cluster up to its end.
     #[error("the chain from cluster {first:#x} has {what} behind cluster {cluster:#x}")]
     Chain {

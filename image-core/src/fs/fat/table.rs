@@ -61,7 +61,12 @@ impl<D: BlockRead> Table<D> {
         if !(FIRST_CLUSTER..self.layout.end).contains(&cluster) {
             return Err(Error::corrupt(FatRule::NoCluster(cluster)));
         }
-        let number = u64::from(cluster);
+        self.value(cluster)
+    }
+
+    /// Number `index` of the table: those before the first cluster's say how the volume was left.
+    pub(super) fn value(&self, index: u32) -> Result<u32> {
+        let number = u64::from(index);
         let bits = number.saturating_mul(self.layout.width.bits());
         let len = if self.layout.width == Width::Fat32 { 4 } else { 2 };
         let offset = self.layout.table.offset().saturating_add(bits >> 3);
@@ -152,7 +157,8 @@ mod tests {
 
     fn table(width: Width, end: u32, bytes: &[u8]) -> Table<MemoryDisk> {
         let table = ByteRange::whole(bytes.len() as u64);
-        let layout = Layout { width, cluster_size: 512, table, root: Root::Cluster(2), data: 512, end };
+        let (copies, root, is_dirty) = (Vec::new(), Root::Cluster(2), false);
+        let layout = Layout { width, cluster_size: 512, table, copies, root, data: 512, end, is_dirty };
         Table::new(MemoryDisk::from_bytes(bytes.to_vec()), layout)
     }
 

@@ -16,6 +16,8 @@ pub enum XfsStructure {
     Superblock,
     /// The free space header of an allocation group.
     FreeSpace(u32),
+    /// A block of the tree of free space of an allocation group, by its place in that.
+    FreeTree(u32, u64),
     /// An inode.
     Inode(u64),
     /// A block of the extent tree of an inode, by its place.
@@ -37,6 +39,7 @@ impl fmt::Display for XfsStructure {
         match self {
             Self::Superblock => f.write_str("the superblock"),
             Self::FreeSpace(group) => write!(f, "the free space header of group {group}"),
+            Self::FreeTree(group, block) => write!(f, "block {block}, free space of group {group},"),
             Self::Inode(inode) => write!(f, "inode {inode}"),
             Self::Extents(inode, block) => write!(f, "block {block:#x}, extents of inode {inode},"),
             Self::Directory(inode, block) => write!(f, "block {block} of directory inode {inode}"),
@@ -139,6 +142,14 @@ pub enum XfsRule {
     Attributes {
         /// Which inode.
         inode: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// What is free must be told in order, and as much of it as its header says.
+    #[error("the free space of group {group} has an impossible {what}")]
+    FreeSpace {
+        /// Which group.
+        group: u32,
         /// What is wrong.
         what: &'static str,
     },

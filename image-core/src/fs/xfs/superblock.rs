@@ -32,9 +32,10 @@ const ASCII_CI: u16 = 0x4000;
 const DIRECTORY_V2: u16 = 0x2000;
 const LOG_V2: u16 = 0x0400;
 const FTYPE_V4: u32 = 0x200;
-/// Features that only writers have to know.
+/// Features that only writers have to know: the tree of free inodes, and its counts, are two more.
 const REVERSE_MAP: u32 = 0x2;
 const REFLINK: u32 = 0x4;
+const KNOWN_READ_ONLY: u32 = 0xf;
 
 /// A realtime section on the same disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(super) struct Superblock {
     /// Whether files may share blocks, and whether it is written down whose blocks are.
     pub(super) has_reflink: bool,
     pub(super) has_reverse_map: bool,
+    /// Features without which nothing may be written.
+    pub(super) unknown_read_only: u32,
     pub(super) realtime: Option<Realtime>,
 }
 
@@ -146,6 +149,7 @@ impl Superblock {
             free_blocks: u64_at(bytes, 144),
             has_reflink: has_sums && u32_at(bytes, 212) & REFLINK != 0,
             has_reverse_map: has_sums && u32_at(bytes, 212) & REVERSE_MAP != 0,
+            unknown_read_only: if has_sums { u32_at(bytes, 212) & !KNOWN_READ_ONLY } else { 0 },
             realtime: realtime(bytes, incompatible),
         };
         found.check(disk_size)?;

@@ -5,16 +5,12 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::Xfs;
-use super::checksum::is_sound;
 use super::field::u32_at;
-use super::rule::{XfsRule, XfsStructure};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::fs::Usage;
 
 /// Blocks of each group that stay free.
 const SET_ASIDE: u64 = 8;
-/// Where the checksum of a free space header is.
-const SUM_AT: usize = 216;
 
 /// What the free space headers of all groups say, in blocks.
 #[derive(Default)]
@@ -47,17 +43,8 @@ impl Xfs {
         let superblock = self.superblock();
         let mut all = FreeSpace::default();
         for group in 0..superblock.group_count {
-            let block = group.saturating_mul(superblock.group_blocks).saturating_mul(superblock.block_size);
-            let offset = block.saturating_add(superblock.sector_size);
             let doing = || format!("counting what is free in group {group}");
-            let bytes = self.blocks().bytes(offset, superblock.sector_size).doing(doing)?;
-            let structure = XfsStructure::FreeSpace(u32::try_from(group).unwrap_or(u32::MAX));
-            if !bytes.starts_with(b"XAGF") {
-                return Err(XfsRule::foreign(structure, "mark")).doing(doing);
-            }
-            if superblock.has_sums && !bytes.is_replayed() && !is_sound(&bytes, SUM_AT) {
-                return Err(Error::corrupt(XfsRule::Checksum(structure))).doing(doing);
-            }
+            let bytes = self.free_space_header(group).doing(doing)?;
             let value = |at| u64::from(u32_at(&bytes, at));
             // Free ones, those in the list of blocks for trees, and those of the trees themselves.
             let (free, listed, trees) = (value(52), value(48), value(60));
