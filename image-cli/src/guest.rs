@@ -23,22 +23,25 @@ mod machine;
 mod modules;
 mod order;
 mod program;
+mod volume;
 mod watch;
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::time::Duration;
 
 use image_core::block::ByteRange;
 use image_core::fs::FilesystemKind;
 
 pub use fault::{Fault, Task};
+pub use volume::GuestVolume;
+pub(crate) use volume::is_for_a_guest;
 
 use crate::error::{Advise, Context, bail, err};
 use crate::monitor::Monitor;
 use crate::programs::Program;
 use crate::qemu::Accelerator;
-use crate::system::{System, Volume};
+use crate::system::System;
 use crate::variables::Variables;
 use kernel::Kernel;
 use machine::{Machine, Plan};
@@ -48,34 +51,6 @@ use order::{Mount, Order};
 const DISKS_MAX: usize = 24;
 /// Filesystems are of whole sectors, in bytes.
 const SECTOR: u64 = 512;
-
-/// A filesystem that a guest changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuestVolume {
-    /// Where it is in the image's file, in bytes: in one piece, of whole sectors.
-    pub range: ByteRange,
-    /// What it is: XFS, Btrfs, or ext2 to ext4.
-    pub kind: FilesystemKind,
-    /// The absolute path where the system mounts it, without a link on its way.
-    pub mount: PathBuf,
-    /// How it mounts it, as in `/etc/fstab`: `subvol=@,compress=zstd`. Whatever it says, it is mounted to be written, and no program of it runs.
-    pub options: String,
-}
-
-impl GuestVolume {
-    /// The filesystem that is `volume`, to be mounted at `mount` with `options`.
-    ///
-    /// # Errors
-    /// [`Image`](crate::ErrorKind::Image) if it is a logical volume in several pieces, which no disk of a guest can be.
-    pub fn of(volume: &Volume, mount: impl Into<PathBuf>, options: &str) -> crate::Result<Self> {
-        if !volume.is_in_one_piece() {
-            let error = err!("{} is in several pieces: files in it are not changed", volume.name());
-            return Err(error.of_kind(crate::ErrorKind::Image));
-        }
-        let (range, kind) = (volume.range, volume.signature.kind);
-        Ok(Self { range, kind, mount: mount.into(), options: options.to_owned() })
-    }
-}
 
 /// What is to be changed.
 #[derive(Debug)]

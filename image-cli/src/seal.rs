@@ -5,16 +5,19 @@
 //!            │       │
 //!            ├► ext4 ─► checked ─► changed ─► wiped: what belongs to no file ─► checked, read again ─┐
 //!            ├► FAT ──► files go ─► read again ──────────────────────────────────────────────────────┤
+//!            ├► XFS, Btrfs ─► a copy, changed by the image's own kernel ─► read again ─► wiped ──────┤
 //!            └► image with what is written beside it in place ◄──────────────────────────────────────┘
 //!                    └► beside the old one ─► audited ─► renamed
 //! ```
 //!
 //! The image itself is not touched before all is done: what is changed of a filesystem lies in a file beside it. No program of this
-//! machine is called. Where nothing is to be done, the image stays byte for byte.
+//! machine is called but QEMU, for what is only read here. Where nothing is to be done, the image stays byte for byte.
 
 pub(crate) mod accounts;
+mod in_guest;
 mod names;
 mod operations;
+mod order;
 mod overlay;
 mod patched;
 mod plan;
@@ -29,20 +32,26 @@ use std::sync::Arc;
 
 use image_core::block::{BlockRead, ByteRange};
 use image_core::format::{Format, Image, OpenOptions};
-use image_core::fs::{FilesystemKind, Time};
+use image_core::fs::FilesystemKind;
 use image_core::new_file::{Existing, PREFIX};
 
 use crate::audit::{self, Expected, Profile, Report, View};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
+use crate::system::Volume as Place;
 use crate::target_name;
 use crate::variables::Variables;
+use in_guest::{InGuest, is_changed_by_kernel};
 pub use operations::{Chosen, OPERATIONS, Operation};
+pub(crate) use order::Order;
 use patched::Patched;
 pub use plan::{Change, Plan};
 pub(crate) use rules::{Action, rules};
 pub(crate) use target::{Rewritten, lost};
 use volume::Volume;
+
+/// What helps where an image cannot be sealed.
+const SEALABLE: &str = "images with a root filesystem of ext4, XFS or Btrfs in one piece can be sealed";
 
 /// What is to be sealed.
 #[derive(Debug)]
@@ -125,7 +134,8 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
         .prefix(PREFIX)
         .tempdir_in(target.folder())
         .with_context(|| format!("making a folder in {}", target.folder().display()))?;
-    let order = Order { view: &view, plan: &plan, chosen: &request.chosen, time, work: work.path() };
+    let (chosen, variables) = (&request.chosen, &request.variables);
+    let order = Order { view: &view, plan: &plan, chosen, time, work: work.path(), variables };
     let Sealing { disk: patched, notes: kept, stale_bytes } = over(&image, &order, monitor)?;
     let Plan { changes, mut notes, .. } = plan;
     notes.extend(kept);
@@ -146,18 +156,6 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     let other_names = target.other_names();
     target.keep(&request.image)?;
     Ok(Sealed { changes, notes, stale_bytes, report, other_names })
-}
-
-/// What is to be sealed of a disk.
-pub(crate) struct Order<'a> {
-    /// What is in it.
-    pub(crate) view: &'a View,
-    pub(crate) plan: &'a Plan,
-    pub(crate) chosen: &'a Chosen,
-    /// When what is changed was changed.
-    pub(crate) time: Time,
-    /// An empty folder for what is changed, which has to stay as long as what comes of it.
-    pub(crate) work: &'a Path,
 }
 
 /// A disk that is sealed, with what is changed beside it.
@@ -184,7 +182,14 @@ pub(crate) fn over<D: BlockRead>(
     let wipes = order.chosen.has(operations::UNUSED_SPACE);
     let swap = if wipes { by_place(audit::swap_files(view)?, view)? } else { Vec::new() };
     let mut notes = Vec::new();
+    let in_guest = InGuest::of(view, &order.plan.changes)?;
+    if !in_guest.is_empty() {
+        in_guest.check(order.variables)?;
+    }
     for (place, changes) in &order.plan.by_volume(view)? {
+        if is_changed_by_kernel(place) {
+            continue;
+        }
         if !is_changed_here(place) {
             notes.extend(changes.iter().map(|change| {
                 format!("{} ({}) is only read here: it stays to {change}", place.name(), place.signature.kind)
@@ -203,11 +208,18 @@ pub(crate) fn over<D: BlockRead>(
         }
         stage.done();
     }
+    for (range, sealed) in in_guest.seal(order, wipes, monitor)? {
+        stale_bytes += sealed.wiped;
+        notes.extend(sealed.notes);
+        if let Some(disk) = sealed.disk {
+            patched.put(range, disk)?;
+        }
+    }
     if wipes {
         stale_bytes += space::wipe(view, &mut patched, order.work)?;
     }
-    let sealed: Vec<ByteRange> =
-        view.mounted().filter(|volume| is_changed_here(volume)).map(|volume| volume.range).collect();
+    let is_sealed = |volume: &&Place| is_changed_here(volume) || is_changed_by_kernel(volume);
+    let sealed: Vec<ByteRange> = view.mounted().filter(is_sealed).map(|volume| volume.range).collect();
     for other in view.volumes().iter().filter(|volume| !sealed.contains(&volume.range)) {
         if other.signature.kind != FilesystemKind::Swap {
             notes.push(format!(
@@ -221,7 +233,7 @@ pub(crate) fn over<D: BlockRead>(
 }
 
 /// Whether files of `volume` can be changed here.
-fn is_changed_here(volume: &crate::system::Volume) -> bool {
+fn is_changed_here(volume: &Place) -> bool {
     volume.is_in_one_piece()
         && (volume.signature.kind.is_ext() || volume.signature.kind == FilesystemKind::Fat)
 }
@@ -256,16 +268,16 @@ fn open(request: &Request) -> crate::Result<(Arc<Image>, View)> {
     let view = View::open(Arc::clone(&image) as _)
         .with_context(|| format!("looking into {}", request.image.display()))?;
     if let Some(why) = view.unreadable() {
-        return Err(err!("{}: {why}", request.image.display()))
-            .hint(|| "images with an ext4 root filesystem in one piece can be sealed");
+        return Err(err!("{}: {why}", request.image.display())).hint(|| SEALABLE);
     }
-    if let Some(root) = view.root_volume().filter(|root| !is_changed_here(root)) {
+    let root = view.root_volume().filter(|root| !is_changed_here(root) && !is_changed_by_kernel(root));
+    if let Some(root) = root {
         return Err(err!(
             "{}: its root filesystem is {}, which is only read here",
             request.image.display(),
             root.signature.kind
         ))
-        .hint(|| "images with an ext4 root filesystem in one piece can be sealed");
+        .hint(|| SEALABLE);
     }
     request.expected.check(&view)?;
     Ok((image, view))

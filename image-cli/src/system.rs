@@ -24,7 +24,7 @@ use image_core::fs::{Files, Filesystem, FilesystemKind, SubvolumeChoice};
 use image_core::partition::{PartitionTable, kind};
 
 use crate::error::{Context, err};
-use mounted::Mounted;
+pub(crate) use mounted::Mounted;
 use mounts::Mount;
 pub(crate) use mounts::volume_named;
 pub use volume::Volume;
@@ -89,14 +89,17 @@ impl System {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn again(&self, disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
-        let has_subvolumes = |volume: &Volume| volume.signature.kind == FilesystemKind::Btrfs;
-        if self.volumes.iter().any(has_subvolumes) {
-            return Self::open(disk);
-        }
         let mut files = Mounted::default();
         for (folder, index) in self.files.places() {
             let Some(volume) = self.volumes.get(index) else { continue };
-            files.mount(&folder.to_string_lossy(), index, open(volume, &disk));
+            let mut opened = open(volume, &disk);
+            if volume.signature.kind == FilesystemKind::Btrfs {
+                let own = self.files.readable().find(|(_, own, _)| *own == folder);
+                let root = own.and_then(|(.., own)| own.root().ok());
+                let choice = SubvolumeChoice::Id(root.map_or(0, |root| root.id.subvolume));
+                opened = opened.and_then(|top| top.subvolume(choice).map_err(|error| error.to_string()));
+            }
+            files.mount(&folder.to_string_lossy(), index, opened);
         }
         let unmounted = self.unmounted().filter_map(|(index, _)| {
             let volume = self.volumes.get(index)?;

@@ -377,3 +377,102 @@ fn steps_change_a_subvolume_of_btrfs_and_all_else_stays() {
     btrfs.must(["check", name]);
     assert_eq!(judge_of.mounted(&part, "ro,subvol=other", "cat $M/stays"), "o\n");
 }
+
+/// What of a machine is in a system that was lived in; `$M` has one already.
+const LIVED_IN: &str = r#"
+mkdir -p $M/root $M/etc/ssh $M/srv/own $M/var/log/journal
+printf 'root:x:0:0::/root:/bin/sh\n' >$M/etc/passwd
+printf 'root:$6$a$b:19000:0:99999:7:::\nman:*:1::::::\n' >$M/etc/shadow; chown 0:42 $M/etc/shadow; chmod 640 $M/etc/shadow
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.own", b"1")' $M/etc/shadow
+(echo '-----BEGIN OPENSSH PRIVATE KEY-----'; yes SECRET-OF-ONE-MACHINE | head -n 400; echo '-----END OPENSSH PRIVATE KEY-----') >$M/etc/ssh/ssh_host_rsa_key
+ln $M/etc/ssh/ssh_host_rsa_key $M/srv/own/key
+yes SECRET-OF-ONE-MACHINE | head -n 9 >$M/root/.bash_history
+yes SECRET-OF-ONE-MACHINE | head -n 90000 >$M/var/log/syslog
+yes SECRET-OF-ONE-MACHINE | head -n 9000 >$M/srv/own/deleted
+rm -f $M/etc/machine-id; echo 0123456789abcdef0123456789abcdef >$M/etc/machine-id; ln $M/etc/machine-id $M/srv/own/id
+find $M -xdev ! -type l ! -path '*/etc/fixed' ! -path '*/old/deep/x' -exec touch -d '2001-02-03 04:05:06' {} +
+sync -f $M; rm $M/srv/own/deleted"#;
+
+/// Seals the filesystem in `part` (mounted by `options`): what goes is gone, and nothing else is another.
+fn sealed(judge_of: &Judge, part: &Path, options: &str) {
+    let options = format!("ro,{options}");
+    let before = judge_of.tell(part, &options, "");
+    let (disk, new) = (judge_of.disk(part), judge_of.path("new.raw"));
+    let [disk, name] = [&disk, &new].map(|path| path.to_str().expect("UTF-8"));
+    let words = ["seal", "--profile", "any", "-f", "raw", "-o", name, disk];
+    let done = goldimg(words).env("SOURCE_DATE_EPOCH", "1700000000").run();
+    assert!(done.stderr.contains("the image's own kernel changes /"), "{}", done.snapshot());
+    assert!(new.exists(), "{}", done.snapshot());
+    let bytes = fs::read(&new).expect("an image");
+    assert!(!bytes.windows(21).any(|window| window == b"SECRET-OF-ONE-MACHINE"), "{}", done.snapshot());
+    judge_of.take_out(&new, part);
+    let after = judge_of.tell(part, &options, "");
+    let is_gone = |path: &&String| !after.contains_key(*path);
+    let gone: Vec<&str> = before.keys().filter(is_gone).map(String::as_str).collect();
+    assert_eq!(
+        gone,
+        ["etc/ssh/ssh_host_rsa_key", "root/.bash_history", "srv/own/key"],
+        "{}",
+        done.snapshot()
+    );
+    assert!(after.keys().all(|path| before.contains_key(path)), "something is new");
+    let differs = |path: &&String| after.contains_key(*path) && before[*path] != after[*path];
+    let differ: Vec<&str> = before.keys().filter(differs).map(String::as_str).collect();
+    // Directories have other times, files with other content are new ones.
+    let expected =
+        ["etc/machine-id", "etc/shadow", "etc/ssh", "root", "srv/own", "srv/own/id", "var/log/syslog"];
+    // What is made anew in a directory changes that, too.
+    let own: Vec<&str> = differ.iter().copied().filter(|path| !["etc", "var/log"].contains(path)).collect();
+    assert_eq!(own, expected);
+    for folder in ["etc/ssh", "root", "srv/own"] {
+        assert!(after[folder].contains("modified=1700000000000000000 "), "{folder}: {}", after[folder]);
+    }
+    let of = |facts: &Facts, path: &str, name: &str| {
+        let own = facts[path].split(' ').find_map(|fact| fact.strip_prefix(name));
+        own.unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        (of(&after, "etc/machine-id", "size="), of(&after, "etc/machine-id", "links=")),
+        ("0".into(), "2".into())
+    );
+    assert_eq!(of(&after, "etc/machine-id", "inode="), of(&after, "srv/own/id", "inode="));
+    for fact in ["mode=", "owner=", "links=", "attribute="] {
+        assert_eq!(of(&before, "etc/shadow", fact), of(&after, "etc/shadow", fact));
+    }
+    let shadow = judge_of.mounted(part, &options, "cat $M/etc/shadow");
+    assert_eq!(shadow, "root:*:19000:0:99999:7:::\nman:*:1::::::\n");
+    // Nothing is left to be done: byte for byte.
+    let again = goldimg(["seal", "--profile", "any", "-f", "raw", name]).run();
+    assert!(fs::read(&new).expect("an image") == bytes, "{}", again.snapshot());
+    say(after.len(), "beside a sealed image");
+}
+
+#[test]
+fn sealing_xfs_changes_what_it_says_and_all_else_stays() {
+    let Some(judge_of) = Judge::find() else { return };
+    let (Some(mkfs), Some(repair)) = (peer("mkfs.xfs"), peer("xfs_repair")) else { return };
+    let part = judge_of.path("part");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    mkfs.must(["-q", "-f", part.to_str().expect("UTF-8")]);
+    judge_of.mounted(&part, "rw", &format!("R=$M; {}\n{LIVED_IN}", judge_of.system()));
+    sealed(&judge_of, &part, "noatime");
+    repair.must(["-n", part.to_str().expect("UTF-8")]);
+}
+
+#[test]
+fn sealing_a_subvolume_of_btrfs_changes_what_it_says_and_all_else_stays() {
+    let Some(judge_of) = Judge::find() else { return };
+    let (Some(mkfs), Some(btrfs)) = (peer("mkfs.btrfs"), peer("btrfs")) else { return };
+    let part = judge_of.path("part");
+    let name = part.to_str().expect("UTF-8");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    mkfs.must(["-q", name]);
+    let make = format!(
+        "btrfs -q subvolume create $M/@ >/dev/null; umount $M; mount -o loop,subvol=@ {name} $M; R=$M; {}\n{LIVED_IN}\n\
+         echo \"UUID=$(blkid -o value -s UUID {name}) / btrfs subvol=@ 0 0\" >$M/etc/fstab",
+        judge_of.system()
+    );
+    judge_of.mounted(&part, "rw", &make);
+    sealed(&judge_of, &part, "subvol=@");
+    btrfs.must(["check", name]);
+}

@@ -98,6 +98,11 @@ impl View {
         &self.files
     }
 
+    /// What it is a view of: what is looked at there is not noted.
+    pub(crate) fn system(&self) -> &System {
+        &self.system
+    }
+
     /// All of the image.
     pub(crate) fn disk(&self) -> &Arc<dyn BlockRead> {
         self.watch.place("the disk");
@@ -178,12 +183,6 @@ impl View {
     /// If a folder above it cannot be read.
     pub(crate) fn place_of_content(&self, path: &Path) -> crate::Result<Option<(&Volume, PathBuf)>> {
         self.system.place_of(path, true)
-    }
-
-    /// The path of what is at `inside` of `volume`, as a booted system sees it; `None` if it does not.
-    pub(crate) fn path_of(&self, volume: &Volume, inside: &Path) -> Option<PathBuf> {
-        let index = self.system.volumes().iter().position(|own| own.range == volume.range)?;
-        self.system.mounted().path_of(index, inside)
     }
 
     /// Whether there is an EFI system partition that can be read.

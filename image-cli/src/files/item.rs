@@ -66,6 +66,8 @@ enum Source<'a> {
     Image(&'a Arc<dyn Filesystem>),
     /// A file of this machine.
     Host(PathBuf),
+    /// What is in it, or where it points to.
+    Made(Vec<u8>),
 }
 
 impl<'a> Item<'a> {
@@ -91,11 +93,17 @@ impl<'a> Item<'a> {
         Ok(Item { node: node_of(&metadata), path: path.to_vec(), source: Source::Host(host) })
     }
 
+    /// The file `path` that is nowhere yet, without attributes: of a regular file `content` is in it, a link points there.
+    pub(crate) fn made(path: Vec<u8>, node: Node, content: Vec<u8>) -> Item<'static> {
+        let size = content.len() as u64;
+        Item { node: Node { size, ..node }, path, source: Source::Made(content) }
+    }
+
     /// What its filesystem is; `None` for one of this machine.
     pub(crate) fn filesystem(&self) -> Option<FilesystemKind> {
         match &self.source {
             Source::Image(fs) => Some(fs.kind()),
-            Source::Host(_) => None,
+            Source::Host(_) | Source::Made(_) => None,
         }
     }
 
@@ -117,6 +125,7 @@ impl<'a> Item<'a> {
                 .with_context(|| format!("reading the link {}", path.display()))?
                 .into_os_string()
                 .into_vec(),
+            Source::Made(target) => target.clone(),
         })
     }
 
@@ -130,6 +139,7 @@ impl<'a> Item<'a> {
             Source::Host(path) => {
                 host_attributes(path).with_context(|| format!("reading the attributes of {}", path.display()))
             }
+            Source::Made(_) => Ok(BTreeMap::new()),
         }
     }
 
@@ -140,6 +150,7 @@ impl<'a> Item<'a> {
             // What has no bytes is no disk.
             Source::Host(_) if self.node.size == 0 => Ok(Box::new(MemoryDisk::new(0))),
             Source::Host(path) => Ok(Box::new(FileDisk::open(path)?)),
+            Source::Made(content) => Ok(Box::new(MemoryDisk::from_bytes(content.clone()))),
         }
     }
 }

@@ -6,17 +6,19 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use image_core::fs::{Ext4, NodeKind};
+use image_core::fs::{Filesystem, FilesystemKind, NodeId, NodeKind};
 
 use super::plan::{Change, Plan};
 use crate::audit::{Expected, View};
-use crate::system::Volume;
+use crate::error::Context;
+use crate::files::absolute;
+use crate::guest::is_for_a_guest;
+use crate::system::{Mounted, Walk};
 
-/// An inode with names that go.
+/// A file with names that go.
 #[derive(Default)]
 struct Shared {
     links: u32,
@@ -27,56 +29,51 @@ struct Shared {
     path: PathBuf,
 }
 
-/// The inodes of one filesystem.
-struct Inodes<'a> {
-    volume: &'a Volume,
-    files: Ext4,
-    shared: BTreeMap<u32, Shared>,
+/// The files of one filesystem.
+struct Place<'a> {
+    folder: &'a Path,
+    files: &'a Arc<dyn Filesystem>,
+    shared: BTreeMap<NodeId, Shared>,
 }
 
 impl Plan {
     /// Looks for other names of what goes.
     pub(super) fn other_names(&mut self, view: &View, expected: &Expected) -> crate::Result<()> {
-        let mut volumes: Vec<Inodes<'_>> = Vec::new();
+        let system = view.system();
+        let mut places: Vec<Place<'_>> = Vec::new();
         for change in &self.changes {
             let Change::Remove(path) = change else { continue };
-            let Some((volume, inside)) = view.place_of(path)? else { continue };
-            if !volume.signature.kind.is_ext() {
+            let Some(real) = system.real_path(path, false)? else { continue };
+            let Some((_, folder)) = system.mounted().holder(&real) else { continue };
+            let Some(found) = system.find(path, false)? else { continue };
+            let (node, files) = (found.node?, found.fs);
+            if node.links < 2 || node.kind == NodeKind::Directory || !has_names(files.kind()) {
                 continue;
             }
-            let known = volumes.iter().position(|own| own.volume.range == volume.range);
-            let index = match known {
-                Some(index) => index,
-                None => {
-                    let window = volume.content(view.disk())?;
-                    volumes.push(Inodes { volume, files: Ext4::open(window)?, shared: BTreeMap::new() });
-                    volumes.len() - 1
-                }
-            };
-            let own = &mut volumes[index];
-            let Some(inode) = own.files.resolve(inside.as_os_str().as_bytes(), false)? else { continue };
-            if inode.links < 2 || inode.kind == NodeKind::Directory {
-                continue;
-            }
-            let shared = own.shared.entry(inode.number).or_default();
-            shared.links = inode.links;
-            shared.names.insert(inside);
+            let index = places.iter().position(|own| own.folder == folder).unwrap_or_else(|| {
+                places.push(Place { folder, files, shared: BTreeMap::new() });
+                places.len() - 1
+            });
+            let shared = places[index].shared.entry(node.id).or_default();
+            shared.links = node.links;
+            shared.names.insert(Path::new("/").join(real.strip_prefix(folder).unwrap_or(&real)));
             shared.is_secret |= self.secrets.contains(path);
             shared.path.clone_from(path);
         }
-        for own in volumes {
+        for own in places {
             for (path, other, is_secret) in others(&own)? {
-                let place = view.path_of(own.volume, &other);
-                match place {
-                    Some(place) if is_secret && !expected.keeps(&place) => self.add(Change::Remove(place)),
-                    place => {
-                        let place = place.unwrap_or(other);
-                        self.notes.push(format!(
-                            "what was {} stays as {}, another name of it",
-                            path.display(),
-                            place.display()
-                        ));
-                    }
+                let place = own.folder.join(other.strip_prefix("/").unwrap_or(&other));
+                // Something may be mounted over it.
+                let is_seen = system.mounted().holder(&place).is_some_and(|(_, folder)| folder == own.folder);
+                if is_seen && is_secret && !expected.keeps(&place) {
+                    self.add(Change::Remove(place));
+                } else {
+                    let place = if is_seen { place } else { other };
+                    self.notes.push(format!(
+                        "what was {} stays as {}, another name of it",
+                        path.display(),
+                        place.display()
+                    ));
                 }
             }
         }
@@ -84,17 +81,22 @@ impl Plan {
     }
 }
 
+/// Whether files of `kind` are changed, and may have several names.
+fn has_names(kind: FilesystemKind) -> bool {
+    kind.is_ext() || is_for_a_guest(kind)
+}
+
 /// Each other name: the path that goes, the name as a path in the filesystem, and whether it is a secret's.
-fn others(own: &Inodes<'_>) -> crate::Result<Vec<(PathBuf, PathBuf, bool)>> {
+fn others(own: &Place<'_>) -> crate::Result<Vec<(PathBuf, PathBuf, bool)>> {
     let has_more = |shared: &Shared| (shared.names.len() as u64) < u64::from(shared.links);
     let mut found = Vec::new();
     if !own.shared.values().any(has_more) {
         return Ok(found);
     }
-    for step in own.files.walk(own.files.root()?) {
-        let step = step?;
-        let Some(shared) = own.shared.get(&step.inode) else { continue };
-        let path = Path::new("/").join(OsString::from_vec(step.path));
+    let alone = Mounted::alone(own.files);
+    for step in Walk::of(&alone)?.context("there is no root directory")? {
+        let Some(shared) = own.shared.get(&step.node?.id) else { continue };
+        let path = absolute(&step.path);
         if !shared.names.contains(&path) {
             found.push((shared.path.clone(), path, shared.is_secret));
         }

@@ -51,7 +51,7 @@ impl Change {
     }
 
     /// The same change, at another path.
-    fn at(&self, path: PathBuf) -> Self {
+    pub(super) fn at(&self, path: PathBuf) -> Self {
         match self {
             Self::Remove(_) => Self::Remove(path),
             Self::RemoveFolder(_) => Self::RemoveFolder(path),

@@ -3,16 +3,20 @@
 //! ```text
 //! gaps: all of them        swap: all behind the header, so it still is swap space
 //! ```
+//!
+//! And what is unused in filesystems that are only read here: what they count as free.
 
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, ExtentKind, ZeroMode};
+use image_core::free_space::find_free_space;
 use image_core::fs::FilesystemKind;
 
 use super::overlay::Overlay;
 use super::patched::Patched;
 use crate::audit::{View, gaps, swap_page};
 use crate::error::Context;
+use crate::system::Volume;
 
 /// It is read in pieces of this size.
 const PIECE: u64 = 1 << 20;
@@ -49,11 +53,46 @@ pub(super) fn wipe<D: BlockRead>(
     Ok(wiped)
 }
 
+/// A filesystem without what was in its unused space.
+pub(super) struct Emptied {
+    pub(super) disk: Arc<dyn BlockRead>,
+    /// The bytes other than zero that were there.
+    pub(super) wiped: u64,
+    /// What stays, in words.
+    pub(super) notes: Vec<String>,
+}
+
+/// Wipes what the filesystem in `content`, which is at `place` of the image, counts as free; what is written lies in the folder `work`.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn wipe_free(
+    content: &Arc<dyn BlockRead>,
+    place: &Volume,
+    work: &std::path::Path,
+) -> crate::Result<Emptied> {
+    let found = find_free_space(content).context("looking for free space")?;
+    let notes = found.skipped.iter().map(|(_, why)| {
+        format!("{} ({}): its unused space stays as it is: {why}", place.name(), place.signature.kind)
+    });
+    let notes = notes.collect();
+    let path = work.join(format!("free-{:x}", place.range.offset()));
+    let overlay = Overlay::new(Arc::clone(content), &path)?;
+    let mut wiped = 0;
+    for range in found.unused {
+        wiped += wipe_range(&overlay, range)?;
+    }
+    Ok(Emptied { disk: Arc::new(overlay), wiped, notes })
+}
+
 /// Wipes all of `disk`.
 fn wipe_all(disk: &Overlay) -> crate::Result<u64> {
+    wipe_range(disk, ByteRange::whole(disk.size()))
+}
+
+fn wipe_range(disk: &Overlay, range: ByteRange) -> crate::Result<u64> {
     let mut wiped = 0;
-    let whole = ByteRange::whole(disk.size());
-    for extent in disk.extents(whole)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
+    for extent in disk.extents(range)?.iter().filter(|extent| extent.kind == ExtentKind::Data) {
         let mut at = extent.range.offset();
         while at < extent.range.end() {
             let mut bytes = vec![0; (extent.range.end() - at).min(PIECE) as usize];

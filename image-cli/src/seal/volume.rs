@@ -152,7 +152,10 @@ fn refuse(findings: &[Finding]) -> crate::Result<()> {
 }
 
 /// Reads everything that was changed.
-fn judge(files: &(impl Files + ?Sized), changes: &[Change]) -> crate::Result<()> {
+///
+/// # Errors
+/// With the first change that was not made.
+pub(super) fn judge(files: &(impl Files + ?Sized), changes: &[Change]) -> crate::Result<()> {
     let size = |path: &Path| files.link_metadata(path).map(|found| found.map(|metadata| metadata.size));
     let last: std::collections::BTreeMap<&Path, usize> =
         changes.iter().enumerate().map(|(index, change)| (change.path(), index)).collect();

@@ -56,6 +56,13 @@ impl Place {
 }
 
 impl Mounted {
+    /// `files` alone, as number 0.
+    pub(crate) fn alone(files: &Arc<dyn Filesystem>) -> Self {
+        let mut own = Self::default();
+        own.mount("/", 0, Ok(Arc::clone(files)));
+        own
+    }
+
     /// Mounts `files`, the filesystem `index`, at `folder`; the first one there stays, and another is given back.
     pub(super) fn mount(&mut self, folder: &str, index: usize, files: Opened) -> Option<Opened> {
         if self.has(folder) {
@@ -147,13 +154,6 @@ impl Mounted {
         let path = Path::new(OsStr::from_bytes(start)).join(OsStr::from_bytes(path));
         let place = self.places.iter().find(|place| place.folder == path)?;
         Some((place.index, place.files()))
-    }
-
-    /// The path of what is at `inside` of the filesystem `index`, unless something is mounted over it.
-    pub(crate) fn path_of(&self, index: usize, inside: &Path) -> Option<PathBuf> {
-        let place = self.places.iter().find(|place| place.index == index)?;
-        let path = place.folder.join(inside.strip_prefix("/").unwrap_or(inside));
-        self.at(&path).is_some_and(|(found, _)| found.index == index).then_some(path)
     }
 
     /// Whether something is mounted at `place` itself.

@@ -87,6 +87,15 @@ impl<'a> Walk<'a> {
         Self { mounted, first: Some(first), start, open: Vec::new(), seen: HashSet::new(), depth_max }
     }
 
+    /// Through all that is mounted; `None` if nothing is mounted at `/`.
+    ///
+    /// # Errors
+    /// If the root directory cannot be read.
+    pub(crate) fn of(mounted: &'a Mounted) -> crate::Result<Option<Self>> {
+        let found = mounted.find("/".as_ref(), false)?;
+        Ok(found.map(|found| Self::new(mounted, found, b"/".to_vec())))
+    }
+
     /// No deeper than `depth` below where it begins: 0 is that place alone.
     #[must_use]
     pub fn no_deeper_than(mut self, depth: usize) -> Self {

@@ -22,7 +22,7 @@ use super::difference::{Change, Difference};
 use super::write_back::WriteBack;
 use crate::error::{Advise, Context, err};
 use crate::golden::workspace::Workspace;
-use crate::guest::{GuestVolume, Request, apply, check};
+use crate::guest::{GuestVolume, Request, apply, check, is_for_a_guest};
 use crate::printable::printable;
 use crate::system::{System, Volume};
 
@@ -42,11 +42,6 @@ pub(super) fn check_root(system: &System, root: &Volume, place: &Workspace<'_>) 
     }
     check(system, &[kind], &place.request.variables)
         .with_context(|| format!("its root filesystem is {kind}, which the image's own kernel changes"))
-}
-
-/// Whether files of `kind` are changed by a guest, and not here.
-fn is_for_a_guest(kind: FilesystemKind) -> bool {
-    matches!(kind, FilesystemKind::Xfs | FilesystemKind::Btrfs)
 }
 
 /// What goes which way.
@@ -91,8 +86,7 @@ impl Split {
                 None => own.removed.push(path.clone()),
             }
             if !is_fat && !volumes.contains_key(folder) {
-                let options = options(system, folder, volume)?;
-                volumes.insert(folder, GuestVolume::of(volume, folder, &options)?);
+                volumes.insert(folder, GuestVolume::holding(system, folder)?);
             }
         }
         if !volumes.values().any(|volume| is_for_a_guest(volume.kind)) {
@@ -106,20 +100,6 @@ impl Split {
     pub(super) fn needs_guest(&self) -> bool {
         !self.volumes.is_empty()
     }
-}
-
-/// How `volume`, which is at `folder`, is to be mounted.
-///
-/// # Errors
-/// If it cannot be read.
-fn options(system: &System, folder: &Path, volume: &Volume) -> crate::Result<String> {
-    // Fails for one that cannot be read: what it has was not in the tree.
-    let root = system.find(folder, false)?.context("a filesystem is gone")?.node?;
-    Ok(match volume.signature.kind {
-        // By its number: fstab may say nothing of a root that is in a subvolume.
-        FilesystemKind::Btrfs => format!("subvolid={}", root.id.subvolume),
-        _ => String::new(),
-    })
 }
 
 /// Has a guest write what `split` says of it into the disk in the file `disk`; `write_back` has the same difference.

@@ -272,6 +272,7 @@ fn sealed(
         chosen: &Chosen::default(),
         time: place.request.variables.time()?,
         work: &work,
+        variables: &place.request.variables,
     };
     let sealing = seal::over(disk, &order, place.monitor.unheard())?;
     for change in &plan.changes {
