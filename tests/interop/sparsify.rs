@@ -10,6 +10,7 @@
 
 mod doubt;
 mod fat;
+mod log;
 mod lvm;
 mod qcow2;
 

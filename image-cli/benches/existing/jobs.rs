@@ -125,6 +125,8 @@ pub(crate) fn measure(job: &Job, rounds: usize, rival: &Rival) -> Row {
             let _ = fs::remove_file(&job.target);
             if let Some(source) = &job.copied {
                 fs::copy(source, &job.target).unwrap();
+                // Who syncs what it changes does not wait for the copy.
+                fs::File::open(&job.target).unwrap().sync_all().unwrap();
             }
             let taken = run(line);
             if round > 0 {

@@ -72,35 +72,3 @@ fn tables_that_are_told_to_be_free_are_not() {
     let why = format!("what is at {place:#x} is told as free, and is in use");
     must_skip(&image, &dir.path().join("new.raw"), &why);
 }
-
-#[test]
-fn what_was_synced_and_not_committed_stays() {
-    if !has(&["mkfs.btrfs", "btrfs"]) {
-        return;
-    }
-    let dir = folder();
-    let image = dir.path().join("btrfs");
-    lived_in(&image, 400 << 20, &["mkfs.btrfs", "-q", "-f", "-m", "dup"]);
-    let logged = dir.path().join("logged");
-    let write = "import os, random, sys
-file = open(sys.argv[1] + \"/logged\", \"wb\")
-file.write(random.Random(1).randbytes(3000000))
-file.flush()
-os.fsync(file.fileno())";
-    let words = format!(
-        "python3 -c '{write}' $m; cp --sparse=always {} {}; {SUMS}",
-        image.display(),
-        logged.display()
-    );
-    let files = mounted(&image, "", &words);
-    assert!(files.contains("./logged"), "{files}");
-    let told = |path: &Path| {
-        let words = ["inspect-internal", "dump-super", path.to_str().expect("UTF-8")];
-        number(&peer("btrfs").expect("a peer").must(words), "log_root")
-    };
-    assert!(told(&image) == 0 && told(&logged) != 0);
-    let new = dir.path().join("new.raw");
-    must_skip(&logged, &new, "it has a log that was not replayed: the machine was not shut down");
-    assert_eq!(mounted(&new, "", SUMS), files);
-    peer("btrfs").expect("a judge").must(["check", new.to_str().expect("UTF-8")]);
-}
