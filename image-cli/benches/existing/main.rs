@@ -43,6 +43,6 @@ fn main() {
     }
     println!("\n{}", report::table(&rows));
     if std::env::var_os("BENCH_WRITE").is_some() {
-        report::write(&rows, &rival);
+        report::write(&rows, rounds, &rival);
     }
 }

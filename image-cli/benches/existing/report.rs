@@ -63,15 +63,15 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 /// Writes docs/benchmarks-existing.md.
-pub(crate) fn write(rows: &[Row], rival: &Rival) {
+pub(crate) fn write(rows: &[Row], rounds: usize, rival: &Rival) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks-existing.md");
     let cores = std::thread::available_parallelism().unwrap();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let text = format!(
-        "# Existing images beside libguestfs\n\nMade by `make bench`, on {cores} cores, Linux {}: {}. Medians of rounds in which the two take turns, after one that does not \
+        "# Existing images beside libguestfs\n\nMade by `make bench`, on {cores} cores, Linux {}: {}. Medians of {rounds} rounds in which the two take turns, after one that does not \
          count; both start from nothing each time, and read from the page cache. The image is a disk of 2 GiB with 20,000 files of 4000 bytes, from which 640 MiB were deleted. \
          MiB is the most that one process has in memory (of libguestfs, QEMU's with its guest); written is what the file has on disk afterwards.\n\n{}\n\
-         Installing a package is not measured here: its time is that of the archive and of the package's own programs.\n",
+         Installing a package beside `virt-customize --install` is not measured yet.\n",
         kernel.trim(),
         rival.told(),
         table(rows),
