@@ -17,6 +17,7 @@ mod fat;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod filesystems;
 mod fuzzed;
+mod guest;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod layers;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -8,6 +8,7 @@
 pub(crate) mod archive;
 mod built;
 pub(crate) mod certificates;
+pub(crate) mod kernel;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod random;

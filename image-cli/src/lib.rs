@@ -11,7 +11,8 @@
 //!
 //! an image's files ─► system::System ─┬─► inspect::Inspection         partitions, filesystems, system, packages
 //!                                     ├─► files                       listed, found, copied out, packed, compared
-//!                                     └─► change::Editor              changed in place, all or nothing
+//!                                     ├─► change::Editor              changed in place, all or nothing
+//!                                     └─► guest::apply                by the image's own kernel, where only that writes
 //!
 //! monitor   who hears of all that (Reporter), and what stops it     variables   what the caller's environment says
 //! error     what went wrong, whose turn it is, and a hint            mistake     what is wrong with a recipe, and where
@@ -54,7 +55,9 @@ pub mod error;
 pub mod files;
 pub mod glance;
 pub mod golden;
+pub mod guest;
 pub mod inspect;
+mod kernel;
 mod links;
 pub mod mistake;
 mod mode_change;
@@ -64,6 +67,7 @@ mod os_text;
 pub mod packages;
 mod programs;
 mod properties;
+mod qemu;
 mod reexec;
 pub mod seal;
 pub mod size;

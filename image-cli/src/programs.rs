@@ -2,12 +2,16 @@
 //!
 //! `packages/run.txt` is the one list of them: it is part of this program, so that an error can name the package.
 
+mod started;
+
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Advise, ErrorKind, err};
+
+pub(crate) use started::{Program, not_installed};
 
 const LIST: &str = include_str!("../../packages/run.txt");
 

@@ -22,6 +22,8 @@ static CALLED: AtomicBool = AtomicBool::new(false);
 pub(crate) const INIT: &str = "goldimg-init";
 /// The first argument of the process in which a build works, process 1 of its namespaces.
 pub(crate) const INNER: &str = "goldimg:inner";
+/// The argument of process 1 of a guest, a word of the kernel's command line.
+pub(crate) const GUEST: &str = "goldimg:guest";
 /// The first argument of a metadata service; the second one is its folder.
 pub(crate) const METADATA: &str = "goldimg:metadata";
 

@@ -116,7 +116,7 @@ pub fn seal(request: &Request, monitor: Monitor<'_>) -> crate::Result<Sealed> {
     let path = request.output.as_deref().unwrap_or(&request.image);
     let (image, view) = open(request)?;
     if request.output.is_some() {
-        target_name::refuse_other(path, image.format())?;
+        target_name::refuse_other(path, image.format(), None)?;
     }
     let plan = Plan::new(&view, &request.expected, &request.chosen)?;
     // What cannot be replaced in the end is known before the work.

@@ -141,19 +141,25 @@ impl Wish {
     }
 }
 
-/// Refuses a name that says something else than `format`, in which the image is and stays.
+/// Refuses a name that says something else than `format`, in which the image is and stays, unless `option` says another one.
 ///
 /// # Errors
 /// Then; wrong usage.
-pub(crate) fn refuse_other(path: &Path, format: Format) -> crate::Result<()> {
-    let other = match says(path) {
-        Says::Format(named) if named != format => named.to_string(),
-        Says::Foreign(named) => named.to_owned(),
+pub(crate) fn refuse_other(path: &Path, format: Format, option: Option<&str>) -> crate::Result<()> {
+    let (other, chosen) = match says(path) {
+        Says::Format(named) if named != format => (named.to_string(), option.map(|own| (own, named))),
+        Says::Foreign(named) => (named.to_owned(), None),
         _ => return Ok(()),
     };
     let name = printable(&path.display().to_string());
     Err(err!("the image is {format}, and stays so: {name} says {other}"))
-        .hint(|| format!("call it {}", renamed(path, &format.to_string())))
+        .hint(|| {
+            let call = format!("call it {}", renamed(path, &format.to_string()));
+            match chosen {
+                Some((option, named)) => format!("{call}, or say {option} {named}"),
+                None => call,
+            }
+        })
         .invalid()
 }
 

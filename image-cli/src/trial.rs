@@ -11,20 +11,16 @@
 //! The image is opened read-only; what the guest writes goes to an overlay without a name. Nothing is left behind
 //! but, after a failure, a folder with what the console and QEMU said.
 
-mod accelerator;
 mod checks;
 mod console;
-mod deadline;
 mod dhcp;
 mod firmware;
 mod guest;
-mod idle;
 mod login;
 mod machine;
 pub(crate) mod metadata;
 mod neutron;
 mod openstack;
-mod programs;
 mod qmp;
 mod report;
 mod seed;
@@ -39,13 +35,14 @@ use std::time::{Duration, Instant, SystemTime};
 use image_core::format::{Format, Image, OpenOptions, Share};
 use serde::Serialize;
 
-pub use accelerator::Accelerator;
+pub use crate::qemu::Accelerator;
 pub use checks::{Check, Verdict};
 pub use firmware::Firmware;
 pub use setup::{Attachable, Cdrom, Chipset, DiskBus, Setup, Source};
 
 use crate::error::{Context, Result};
 use crate::monitor::Monitor;
+use crate::programs::Program;
 use crate::reexec;
 use crate::variables::Variables;
 use checks::{Clone, Given, Observed};
@@ -53,7 +50,6 @@ use console::Trouble;
 use guest::{Expected, Guest};
 use machine::{Machine, Plan};
 use openstack::Documents;
-use programs::Program;
 use report::Report;
 use seed::{Key, Server};
 

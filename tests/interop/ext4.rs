@@ -11,7 +11,7 @@
 
 mod changed;
 mod copied;
-mod customized;
+pub(crate) mod customized;
 mod damaged;
 mod edited;
 mod journal;

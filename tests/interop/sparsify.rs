@@ -155,7 +155,7 @@ fn lived_in(image: &Path, size: u64, make: &[&str]) -> (String, PathBuf) {
         "{}; wanted={free}; b=$(stat -f -c %S $m); \
          for f in $m/*/gone*; do wanted=$((wanted + ($(stat -c %s $f) + b - 1) / b * b)); done; \
          rm $m/*/gone*; sync -f $m; i=0; \
-         while [ {free} -lt $wanted ] && [ $i -lt 300 ]; do i=$((i + 1)); sleep 0.1; sync -f $m; done; \
+         while [ {free} -lt $wanted ] && [ $i -lt 300 ]; do i=$((i + 1)); sleep 0.1; done; sync -f $m; \
          {SUMS}; cp --sparse=always {} {}",
         fill(),
         image.display(),

@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::support::kernel::kernel;
 use crate::support::peer::peer;
 
 /// The size of the disk, and by how much `goldimg test` makes it larger.
@@ -191,7 +192,7 @@ fn text(path: &Path) -> &str {
 
 /// Fetches and unpacks what is not there yet.
 fn parts() -> Option<Parts> {
-    let (apt, cache, unpack) = (peer("apt-get")?, peer("apt-cache")?, peer("dpkg-deb")?);
+    let (apt, unpack) = (peer("apt-get")?, peer("dpkg-deb")?);
     for tool in ["mformat", "mmd", "mcopy"] {
         peer(tool)?;
     }
@@ -202,10 +203,7 @@ fn parts() -> Option<Parts> {
     if fs::read_to_string(&whole).ok() != Some(PACKAGES.join(" ")) {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&packages).expect("a folder");
-        let depends = cache.must(["depends", "linux-image-cloud-amd64"]);
-        let kernel =
-            depends.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).expect("a kernel");
-        let wanted = ["download"].into_iter().chain(PACKAGES).chain([kernel]);
+        let wanted = ["download"].into_iter().chain(PACKAGES);
         let outcome = apt.command(wanted).folder(&packages).run();
         assert_eq!(outcome.code, 0, "{}", outcome.snapshot());
         for package in entries(&packages) {
@@ -213,9 +211,9 @@ fn parts() -> Option<Parts> {
         }
         fs::write(&whole, PACKAGES.join(" ")).expect("a file");
     }
-    let kernel = entries(&tree.join("boot")).into_iter().find(|path| text(path).contains("/vmlinuz-"));
-    let initrd = make_initrd(&folder, &tree);
-    Some(Parts { kernel: kernel.expect("a kernel"), tree, initrd })
+    let kernel = kernel()?;
+    let initrd = make_initrd(&folder, &tree, &kernel.modules);
+    Some(Parts { kernel: kernel.image, tree, initrd })
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -231,7 +229,7 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
-fn make_initrd(folder: &Path, tree: &Path) -> PathBuf {
+fn make_initrd(folder: &Path, tree: &Path, modules: &Path) -> PathBuf {
     let root = folder.join("initrd.d");
     let _ = fs::remove_dir_all(&root);
     let put = |from: PathBuf, to: &str| {
@@ -256,9 +254,8 @@ fn make_initrd(folder: &Path, tree: &Path) -> PathBuf {
     }
     let loader = "ld-linux-x86-64.so.2";
     put(root.join("lib/x86_64-linux-gnu").join(loader), &format!("lib64/{loader}"));
-    let kernel = find(&tree.join("lib/modules"), "kernel").expect("modules");
     for module in MODULES {
-        let found = find(&kernel, &format!("{module}.ko")).unwrap_or_else(|| panic!("no module {module}"));
+        let found = find(modules, &format!("{module}.ko")).unwrap_or_else(|| panic!("no module {module}"));
         put(found, &format!("lib/modules/{module}.ko"));
     }
     fs::write(root.join("modules"), MODULES.join("\n")).expect("a file");

@@ -1,7 +1,6 @@
 //! Rules of booting: firmware finds a boot loader, it finds the kernel, and that finds the root filesystem and speaks.
 
 use super::firmware::{bios, uefi};
-use super::initrd::Modules;
 use super::menu::{Entry, entries, file_of};
 use super::places::MENUS;
 use super::rule::{Finding, Judgement, Rule};
@@ -227,7 +226,7 @@ fn virtio(subject: &Subject<'_>) -> crate::Result<Judgement> {
                 continue;
             }
         };
-        let modules = Modules::new(&initrd, &builtin(subject, version(path))?);
+        let modules = initrd.modules(&builtin(subject, version(path))?);
         let missing: Vec<&str> = DISK_MODULES.into_iter().filter(|name| !modules.has(name)).collect();
         if !missing.is_empty() {
             let fix =

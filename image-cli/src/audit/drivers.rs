@@ -17,8 +17,8 @@ use std::sync::Arc;
 use image_core::format::{Format, Image, OpenOptions};
 
 use super::View;
-use super::initrd::{Initrd, Modules};
 use crate::error::Context;
+use crate::kernel::Modules;
 
 const BOOT: &str = "/boot";
 
@@ -98,12 +98,7 @@ impl Drivers {
                 Ok(view.text(format!("/usr/lib/modules/{version}/{name}"))?.unwrap_or_default())
             };
             let (builtin, all) = (list("modules.builtin")?, list("modules.dep")?);
-            // `path.ko: what it needs`
-            let paths: Vec<&str> = all.lines().filter_map(|line| line.split(':').next()).collect();
-            kernels.push(Kernel {
-                later: Modules::new(&Initrd::default(), &format!("{builtin}\n{}", paths.join("\n"))),
-                early: Modules::new(&initrd, &builtin),
-            });
+            kernels.push(Kernel { later: Modules::listed(&all, &builtin), early: initrd.modules(&builtin) });
         }
         Ok(if kernels.is_empty() { None } else { Some(Self { kernels }) })
     }
@@ -158,10 +153,7 @@ mod tests {
         let paths =
             |names: &[&str]| names.iter().map(|name| format!("kernel/{name}.ko\n")).collect::<String>();
         let initrd = read(&archive(&["init"])).unwrap();
-        Kernel {
-            early: Modules::new(&initrd, &paths(early)),
-            later: Modules::new(&Initrd::default(), &paths(later)),
-        }
+        Kernel { early: initrd.modules(&paths(early)), later: Modules::listed("", &paths(later)) }
     }
 
     fn properties(kernels: Vec<Kernel>) -> Vec<(&'static str, &'static str)> {

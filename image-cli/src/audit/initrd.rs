@@ -5,22 +5,15 @@
 //! cpio entry  "070701", 13 numbers of 8 hex digits: … [6] file size … [11] name size │ name, 0 │ pad 4 │ data │ pad 4
 //! ```
 //!
-//! Linux kernel documentation, "initramfs buffer format". Only names are kept. The same packings are those of other files.
+//! Linux kernel documentation, "initramfs buffer format". Only names are kept.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
-mod lz4;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
-use lzma_rust2::XzReader;
-
 use crate::error::{Context, bail};
+use crate::kernel::{Modules, unpacked};
 
-/// More than any initrd unpacks to.
-const UNPACKED_LIMIT: u64 = 4 << 30;
-/// Memory for what is packed with xz: dictionaries of its level 9 have 64 MiB.
-const XZ_LIMIT_KIB: u32 = 256 << 10;
 const NAME_LIMIT: u64 = 4096;
 const NAMES_LIMIT: usize = 1 << 20;
 /// Bytes of all names.
@@ -59,6 +52,12 @@ impl Initrd {
                 BufReader::new(unpacked(&head, whole)?.context("it is packed in an unknown way")?);
             return initrd.unpacked(&mut unpacked, each);
         }
+    }
+
+    /// The modules that a kernel has at hand before it knows its root filesystem: its own, and those that `builtin`, the kernel's list,
+    /// has.
+    pub(super) fn modules(&self, builtin: &str) -> Modules {
+        Modules::of(self.names.iter().map(String::as_str).chain(builtin.lines()))
     }
 
     fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> crate::Result<Self> {
@@ -124,25 +123,6 @@ fn head(from: &mut (impl BufRead + ?Sized)) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// `from`, which begins with `head`, unpacked; `None` if it is not packed in a way that is known here.
-///
-/// # Errors
-/// If there is no memory for it.
-pub(super) fn unpacked<'a>(
-    head: &[u8],
-    from: impl BufRead + Send + 'a,
-) -> crate::Result<Option<Box<dyn Read + Send + 'a>>> {
-    Ok(Some(match head {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(from)?.take(UNPACKED_LIMIT)),
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from).take(UNPACKED_LIMIT)),
-        [0xfd, b'7', b'z', b'X', ..] => {
-            Box::new(XzReader::new_mem_limit(from, true, XZ_LIMIT_KIB).take(UNPACKED_LIMIT))
-        }
-        [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(lz4::Reader::new(from).take(UNPACKED_LIMIT)),
-        _ => return Ok(None),
-    }))
-}
-
 /// The number in field `index` of a header.
 fn number(header: &[u8; HEADER], index: usize) -> Option<u64> {
     let at = index.checked_mul(8)?.checked_add(6)?;
@@ -160,36 +140,6 @@ fn skip(from: &mut impl Read, count: u64) -> crate::Result<()> {
         bail!("an archive in it ends early");
     }
     Ok(())
-}
-
-/// The modules that a kernel has at hand before it knows its root filesystem.
-#[derive(Debug)]
-pub(super) struct Modules {
-    names: BTreeSet<String>,
-}
-
-impl Modules {
-    /// Those of `initrd`, and those that `builtin`, the kernel's own list, has.
-    pub(super) fn new(initrd: &Initrd, builtin: &str) -> Self {
-        Self::of(initrd.names.iter().map(String::as_str).chain(builtin.lines()))
-    }
-
-    /// Those whose files have these paths.
-    pub(super) fn of<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
-        Self { names: paths.filter_map(module).collect() }
-    }
-
-    /// Whether `name` is there.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.names.contains(name)
-    }
-}
-
-/// The module's name in the path of its file.
-fn module(path: &str) -> Option<String> {
-    let name = path.rsplit('/').next()?;
-    let (name, packing) = name.split_once(".ko")?;
-    matches!(packing, "" | ".xz" | ".zst" | ".gz").then(|| name.replace('-', "_"))
 }
 
 #[cfg(test)]
@@ -236,7 +186,7 @@ pub(super) mod tests {
             bytes.extend(packed);
             let initrd = read(&bytes).unwrap();
             assert_eq!(initrd.names.len(), 3);
-            let modules = Modules::new(&initrd, "kernel/drivers/virtio/virtio-pci.ko.xz\n");
+            let modules = initrd.modules("kernel/drivers/virtio/virtio-pci.ko.xz\n");
             assert!(modules.has("virtio_blk") && modules.has("virtio_pci") && !modules.has("virtio_scsi"));
         }
     }

@@ -5,11 +5,11 @@
 //!                          modules.builtin   kernel/drivers/scsi/virtio_scsi.ko
 //! ```
 
-use super::initrd::Modules;
 use super::places::MODULES;
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
 use super::view::View;
+use crate::kernel::Modules;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::must(
@@ -68,8 +68,7 @@ impl Kernels {
         for folder in folders {
             let Some(dependencies) = view.text(folder.join("modules.dep"))? else { continue };
             let builtin = view.text(folder.join("modules.builtin"))?.unwrap_or_default();
-            let loadable = dependencies.lines().filter_map(|line| line.split(':').next());
-            let modules = Modules::of(loadable.chain(builtin.lines()));
+            let modules = Modules::listed(&dependencies, &builtin);
             kernels.push((folder.display().to_string(), modules));
         }
         Ok(Self { kernels })

@@ -173,6 +173,11 @@ fn root_filesystem(subject: &Subject<'_>) -> crate::Result<Judgement> {
     let Some(root) = subject.view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
+    let kind = root.signature.kind;
+    if !kind.is_ext() {
+        let why = format!("of {kind} it is not known whether it is clean and fills its partition");
+        return Ok(Judgement::Open(why));
+    }
     let window = root.content(subject.view.disk())?;
     let superblock = Superblock::read(&window)?;
     let mut findings = Vec::new();
@@ -185,7 +190,7 @@ fn root_filesystem(subject: &Subject<'_>) -> crate::Result<Judgement> {
         let found = format!("it leaves {gap} bytes of its partition");
         findings.push(Finding::new(root.name(), found, "resize2fs fills its partition"));
     }
-    let kept = format!("{}: {}, {} blocks", root.name(), root.signature.kind, superblock.block_count);
+    let kept = format!("{}: {kind}, {} blocks", root.name(), superblock.block_count);
     Ok(Judgement::of(findings, kept))
 }
 

@@ -14,6 +14,7 @@ mod apt;
 mod boot;
 mod difference;
 mod grow;
+mod in_guest;
 mod job;
 mod verify;
 pub(super) mod work;
@@ -191,7 +192,7 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     asked.work_parent.clone_from(&request.work_parent);
     let job = Job::new(request, absolute(&request.image)?, place.clone())?;
     if let Target::New { path, format: None, .. } = &request.target {
-        target_name::refuse_other(path, job.format()?)?;
+        target_name::refuse_other(path, job.format()?, Some("-O"))?;
     }
     // Namespaces hide the control groups that this process is in.
     let (spare, log) = (memory::to_spare(), job.log());

@@ -108,6 +108,11 @@ impl Mounted {
         self.places.iter().rev().find(|place| place.index == index).map(|place| place.folder.as_path())
     }
 
+    /// The filesystem of `path`, which leads through no link and need not be there: its number, and where it is mounted.
+    pub(crate) fn holder(&self, path: &Path) -> Option<(usize, &Path)> {
+        self.at(path).map(|(place, _)| (place.index, place.folder.as_path()))
+    }
+
     /// The number of the filesystem of `path`, and its path in there; of a link at its end, the link itself unless `follow`.
     ///
     /// # Errors

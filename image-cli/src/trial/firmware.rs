@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::programs::{missing, option};
 use crate::error::{Context, Result};
+use crate::programs::not_installed;
+use crate::qemu::option;
 
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,7 +59,7 @@ impl Firmware {
         let paths = places.iter().map(|(code, variables)| (Path::new(*code), Path::new(*variables)));
         match paths.into_iter().find(|(code, variables)| code.exists() && variables.exists()) {
             Some(found) => Ok(Some(found)),
-            None => missing("the UEFI firmware for virtual machines (OVMF)", "ovmf"),
+            None => not_installed("the UEFI firmware for virtual machines (OVMF)", "ovmf"),
         }
     }
 

@@ -6,14 +6,12 @@
 //! rest ────┴─ nothing will come any more, that is clear ─► the boot came to nothing, and why
 //! ```
 //! What a guest has done is read from its two serial ports; whether it will do more, from what it takes of a processor
-//! (`idle.rs`). A limit is for guests that never rest.
+//! (`qemu/idle.rs`). A limit is for guests that never rest.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::console::{Console, Trouble};
-use super::deadline::Deadline;
-use super::idle::Idle;
 use super::login::{self, Logins};
 use super::machine::Machine;
 use super::qmp::Event;
@@ -21,6 +19,7 @@ use super::report::{Report, Said};
 use super::seed::Key;
 use crate::error::{Context, Result};
 use crate::monitor::Stage;
+use crate::qemu::{Deadline, Idle};
 
 /// A guest that rests so long when everything was heard of which more could come is done.
 const SETTLED: Duration = Duration::from_secs(10);

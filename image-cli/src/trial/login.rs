@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::deadline::Deadline;
-use super::programs::Program;
 use super::report::Report;
 use super::seed::Key;
 use crate::error::{Context, Result};
 use crate::monitor::CancellationToken;
+use crate::programs::Program;
+use crate::qemu::Deadline;
 
 /// What came of the attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]

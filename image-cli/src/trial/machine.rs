@@ -14,20 +14,19 @@
 //! QEMU ends with its [`Machine`], and with this program however that ends.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
-use super::accelerator::Accelerator;
 use super::neutron;
-use super::programs::{Program, option};
 use super::qmp::{Event, Qmp};
 use super::setup::{Cdrom, DiskBus, Setup, Source};
 use crate::error::{Advise, Context, Result, err};
 use crate::monitor::CancellationToken;
-use crate::printable::printable;
+use crate::programs::Program;
+use crate::qemu::{self, Accelerator, SANDBOX, option};
 use crate::reexec;
 
 /// The guest's network: documentation addresses would look wrong to a guest, the default ones are in many images.
@@ -37,9 +36,9 @@ pub(super) const ADDRESS: &str = "172.29.83.57";
 /// What went over the guest's first network.
 pub(super) const CAPTURE: &str = "network.pcap";
 
-/// What QEMU must not do.
-const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-/// The same where it starts a program for each connection to the metadata service, in a session of its own: setsid(2)
+/// What QEMU itself says.
+const LOG: &str = "qemu.log";
+/// As [`SANDBOX`], but where QEMU starts a program for each connection to the metadata service, in a session of its own: setsid(2)
 /// is among the calls that would elevate privileges, which it cannot do in any case (`Program::command`).
 const SPAWNING_SANDBOX: &str = "on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny";
 
@@ -91,7 +90,7 @@ impl Machine {
             Some(folder) => command.env("TMPDIR", folder),
             None => command.env_remove("TMPDIR"),
         };
-        let errors = File::create(plan.folder.join("qemu.log")).context("writing QEMU's log")?;
+        let errors = File::create(plan.folder.join(LOG)).context("writing QEMU's log")?;
         command.args(arguments(plan)?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;
         let channel = child.stdin.take().zip(child.stdout.take()).context("QEMU without pipes");
@@ -116,7 +115,7 @@ impl Machine {
                 let _ = child.kill();
                 let _ = child.wait();
                 plan.cancel.check()?;
-                let said = complaint(plan.folder);
+                let said = qemu::complaint(&plan.folder.join(LOG));
                 Err(error.context(format!("starting QEMU ({said})")))
             }
         }
@@ -138,7 +137,7 @@ impl Machine {
 
     /// What QEMU itself complained about last.
     pub(super) fn complaint(&self) -> String {
-        complaint(&self.folder)
+        qemu::complaint(&self.folder.join(LOG))
     }
 
     /// As a cloud asks a server to stop.
@@ -153,15 +152,6 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The last line of QEMU's log.
-fn complaint(folder: &Path) -> String {
-    let log = fs::read(folder.join("qemu.log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    // The kernel's words for a program that was ended are no complaint.
-    let line = log.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("warning:"));
-    line.map_or_else(|| "it said nothing".to_owned(), printable)
 }
 
 fn arguments(plan: &Plan<'_>) -> Result<Vec<String>> {
@@ -304,6 +294,5 @@ mod tests {
         let [first, second] = macs("0a1b2c3d-4e5f-4000-8000-000000000000");
         assert_eq!((first.as_str(), second.as_str()), ("52:54:00:0a:1b:2c", "52:54:01:0a:1b:2c"));
         assert_eq!(quoted(Path::new("/it's a/path")), "'/it'\\''s a/path'");
-        assert_eq!(option(Path::new("/a,b/c")), "/a,,b/c");
     }
 }

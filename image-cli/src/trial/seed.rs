@@ -14,8 +14,8 @@ use std::process::Stdio;
 use image_core::fs::iso9660;
 use serde_json::json;
 
-use super::programs::Program;
 use crate::error::{Context, Result, bail};
+use crate::programs::Program;
 
 /// A fresh key, in a folder that only we can read.
 #[derive(Debug)]

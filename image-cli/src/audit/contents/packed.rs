@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
-use super::super::initrd::{CPIO, Initrd, unpacked};
+use super::super::initrd::{CPIO, Initrd};
 use super::binary;
 use super::kinds::{self, Kind};
 use super::search::{Search, Secret};
+use crate::kernel::unpacked;
 
 /// What is in a packed file: a secret, and in which file of it.
 pub(super) type Inside = (Option<String>, Secret);

@@ -105,6 +105,15 @@ impl Difference {
         self.changes.get(at).map(|(_, change)| *change)
     }
 
+    /// Adds the directories of the `paths` of files that are only otherwise changed: where such a file is made anew, the last change of
+    /// its directory is a later one.
+    pub(super) fn add_parents<'a>(&mut self, paths: impl Iterator<Item = &'a [u8]>) {
+        let parents: BTreeSet<Vec<u8>> = paths.filter_map(parent).collect();
+        let missing = parents.into_iter().filter(|path| self.of(path).is_none()).collect::<Vec<_>>();
+        self.changes.extend(missing.into_iter().map(|path| (path, Change::Metadata)));
+        self.changes.sort_unstable_by(|(one, _), (other, _)| by_names(one, other));
+    }
+
     /// How many files are of this kind of change.
     pub(super) fn count(&self, change: Change) -> usize {
         self.changes.iter().filter(|(_, own)| *own == change).count()
@@ -277,4 +286,30 @@ fn parent(path: &[u8]) -> Option<Vec<u8>> {
     }
     let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     path.get(..end).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_files_made_anew_are_told_once_and_in_order() {
+        let changes = [
+            ("etc", Change::Links),
+            ("etc/a", Change::Metadata),
+            ("top", Change::Metadata),
+            ("usr/b/c", Change::Metadata),
+        ];
+        let changes: Vec<(Vec<u8>, Change)> =
+            changes.map(|(path, change)| (path.as_bytes().to_vec(), change)).into();
+        let paths: Vec<Vec<u8>> = changes.iter().skip(1).map(|(path, _)| path.clone()).collect();
+        let mut difference = Difference { changes, removed: Vec::new() };
+        difference.add_parents(paths.iter().map(Vec::as_slice));
+        let told: Vec<&[u8]> = difference.changes.iter().map(|(path, _)| path.as_slice()).collect();
+        assert_eq!(told, ["", "etc", "etc/a", "top", "usr/b", "usr/b/c"].map(str::as_bytes));
+        assert_eq!(
+            (difference.of(b"etc"), difference.of(b"usr/b")),
+            (Some(Change::Links), Some(Change::Metadata))
+        );
+    }
 }

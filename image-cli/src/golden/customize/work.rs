@@ -20,6 +20,7 @@ use super::apt;
 use super::boot::{self, StandIns};
 use super::difference::{Baseline, Change, Comparison, Difference};
 use super::grow::Grow;
+use super::in_guest::{self, Split};
 use super::job::Job;
 use super::verify::Verification;
 use super::write_back::WriteBack;
@@ -27,6 +28,7 @@ use crate::audit::{Expected, Profile, View, audit};
 use crate::error::{Advise, Context, err};
 use crate::files::copy_to_work_on;
 use crate::golden::bootstrap;
+use crate::golden::seal::seal as seal_files;
 use crate::golden::tree::{Session, Tree};
 use crate::golden::verify::expected_of;
 use crate::golden::workspace::Workspace;
@@ -72,7 +74,7 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     let image = Arc::new(Image::open(job.image(), options)?);
     let system = System::open(Arc::clone(&image) as Arc<dyn BlockRead>)
         .with_context(|| format!("looking into {}", job.image().display()))?;
-    refuse_unsuitable(&system)?;
+    refuse_unsuitable(&system, place)?;
     if let Some(lost) = seal::lost(&image).filter(|_| job.is_in_place) {
         return Err(err!("{lost}, which would be lost")).hint(|| "-o NEW leaves the image as it is");
     }
@@ -88,13 +90,18 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     let before = System::open(Arc::clone(&disk) as Arc<dyn BlockRead>)?;
     let unpacked = place.stage(&Stage::Unpack, || unpack(&before, place))?;
     let asked_for = do_steps(job, &system, &unpacked.tree, place)?;
-    let difference = place.stage(&Stage::Write, || write((&system, &before), &unpacked, &disk, place))?;
+    let expected = expected_of(&job.steps, &asked_for);
+    let seals_image = is_sealed_as_image(&system);
+    if job.seal && !seals_image {
+        place.stage(&Stage::Seal, || seal_tree(&expected, &unpacked.tree, place))?;
+    }
+    let difference =
+        place.stage(&Stage::Write, || write((&system, &before), &unpacked, (&disk, &raw), place))?;
     if job.verify {
         place.stage(&Stage::Verify, || compare((&system, &before), &disk, &difference, &unpacked, place))?;
     }
     std::fs::remove_dir_all(unpacked.tree.root()).context("removing the tree")?;
-    let expected = expected_of(&job.steps, &asked_for);
-    let finished: Arc<dyn BlockRead> = match job.seal {
+    let finished: Arc<dyn BlockRead> = match job.seal && seals_image {
         true => place.stage(&Stage::Seal, || sealed(&disk, &expected, place))?,
         false => disk,
     };
@@ -116,19 +123,26 @@ pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<
     Ok(vec![job.place()])
 }
 
-/// Refuses an image whose files cannot be changed here.
-fn refuse_unsuitable(system: &System) -> crate::Result<()> {
-    let hint = "images with an ext4 root filesystem in one piece can be customized";
+/// Refuses an image whose files cannot be changed.
+fn refuse_unsuitable(system: &System, place: &Workspace<'_>) -> crate::Result<()> {
     if let Some(why) = system.unreadable() {
-        return Err(err!("{why}")).hint(|| hint);
+        return Err(err!("{why}"))
+            .hint(|| "images with a root filesystem of ext4, XFS or Btrfs in one piece can be customized");
     }
-    let root = system.root_volume().filter(|root| !root.signature.kind.is_ext() || !root.is_in_one_piece());
-    match root {
-        Some(root) => {
-            Err(err!("its root filesystem is {}, which is only read here", root.signature.kind)).hint(|| hint)
-        }
-        None => Ok(()),
-    }
+    system.root_volume().map_or(Ok(()), |root| in_guest::check_root(system, root, place))
+}
+
+/// Whether the changed image is sealed as a whole: else, its tree is before it is written.
+fn is_sealed_as_image(system: &System) -> bool {
+    system.root_volume().is_none_or(|root| root.signature.kind.is_ext())
+}
+
+/// Seals the tree, for an image whose root filesystem is only read here.
+fn seal_tree(expected: &Expected, tree: &Tree, place: &Workspace<'_>) -> crate::Result<()> {
+    place.monitor.note(
+        "it is sealed before it is written: what was unused in its filesystems is left out of the image, and not overwritten there",
+    );
+    seal_files(expected, tree)
 }
 
 fn existing(job: &Job, place: &Workspace<'_>) -> Existing {
@@ -203,17 +217,22 @@ fn do_steps(
 fn write(
     (system, layout): (&System, &System),
     unpacked: &Unpacked,
-    disk: &Arc<FileDisk>,
+    (disk, raw): (&Arc<FileDisk>, &Path),
     place: &Workspace<'_>,
 ) -> crate::Result<Difference> {
     let Unpacked { tree, baseline, refused } = unpacked;
     let put_back = [Session::REPLACED.as_slice(), &[boot::DIVERSIONS]].concat();
     let comparison = Comparison { baseline, tree: tree.root(), image: system, refused, put_back: &put_back };
-    let difference = comparison.difference(place.monitor.cancel())?;
+    let mut difference = comparison.difference(place.monitor.cancel())?;
     let time = place.request.epoch.time();
-    let write_back =
-        WriteBack { difference: &difference, tree: tree.root(), image: system, layout, refused, time };
-    write_back.to(&(Arc::clone(disk) as Arc<dyn BlockWrite>), place.monitor.cancel())?;
+    let split = Split::of(&mut difference, layout, tree.root())?;
+    let writes =
+        |difference| WriteBack { difference, tree: tree.root(), image: system, layout, refused, time };
+    let here = if split.needs_guest() { &split.here } else { &difference };
+    writes(here).to(&(Arc::clone(disk) as Arc<dyn BlockWrite>), place.monitor.cancel())?;
+    if split.needs_guest() {
+        in_guest::write(&split, &writes(&split.guest), raw, place)?;
+    }
     Ok(difference)
 }
 

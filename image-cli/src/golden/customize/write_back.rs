@@ -10,7 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, BufWriter, PipeReader, PipeWriter};
+use std::io::{BufReader, BufWriter, PipeReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl WriteBack<'_> {
             editor.finish_copy()?;
         }
         let mut editor = open()?;
-        let packed = self.packed()?;
+        let packed = self.packed(&[Change::Written])?;
         if !packed.is_empty() {
             let unpacked = unpack(&packed, &mut editor, cancel);
             let is_full =
@@ -103,12 +103,20 @@ impl WriteBack<'_> {
         editor.finish_copy()
     }
 
-    /// What goes into the archive, in the order of paths.
-    fn packed(&self) -> crate::Result<Vec<Packed>> {
-        let written = self.difference.changes.iter().filter(|(_, change)| *change == Change::Written);
+    /// Packs all of it into `out`: what is otherwise changed is there as a whole, like what is written.
+    ///
+    /// # Errors
+    /// If a file of the tree cannot be read; whatever the output says.
+    pub(super) fn pack_all(&self, out: &mut dyn Write, cancel: &CancellationToken) -> crate::Result<()> {
+        pack(&self.packed(&[Change::Written, Change::Metadata])?, out, cancel)
+    }
+
+    /// What goes into an archive of `changes`, in the order of paths.
+    fn packed(&self, changes: &[Change]) -> crate::Result<Vec<Packed>> {
+        let chosen = self.difference.changes.iter().filter(|(_, change)| changes.contains(change));
         let items: Vec<Item<'static>> =
-            written.map(|(path, _)| Item::at(self.tree, path)).collect::<Result<_, _>>()?;
-        let first_names = self.first_names(&items)?;
+            chosen.map(|(path, _)| Item::at(self.tree, path)).collect::<Result<_, _>>()?;
+        let first_names = self.first_names(&items, changes)?;
         let mut packed = Vec::new();
         for item in items {
             let first = first_names.get(&item.node.id).filter(|first| **first != item.path).cloned();
@@ -119,9 +127,13 @@ impl WriteBack<'_> {
         Ok(packed)
     }
 
-    /// Of each file that is written and has several names, the one that others are told as: one whose content is in the image
-    /// already, if there is one, else the first.
-    fn first_names(&self, items: &[Item<'static>]) -> crate::Result<BTreeMap<NodeId, Vec<u8>>> {
+    /// Of each file among `items` that has several names, the one that others are told as: one that is in the image already, being
+    /// none of `changes`, if there is one, else the first.
+    fn first_names(
+        &self,
+        items: &[Item<'static>],
+        changes: &[Change],
+    ) -> crate::Result<BTreeMap<NodeId, Vec<u8>>> {
         let mut names: BTreeMap<NodeId, Vec<u8>> = BTreeMap::new();
         for item in items.iter().filter(|item| has_names(item)) {
             names.entry(item.node.id).or_insert_with(|| item.path.clone());
@@ -131,7 +143,7 @@ impl WriteBack<'_> {
         }
         for item in Folder::new(self.tree)? {
             let item = item?;
-            let is_there = self.difference.of(&item.path) != Some(Change::Written);
+            let is_there = self.difference.of(&item.path).is_none_or(|change| !changes.contains(&change));
             if has_names(&item) && is_there && names.contains_key(&item.node.id) {
                 names.insert(item.node.id, item.path);
             }
@@ -149,9 +161,10 @@ impl WriteBack<'_> {
         }
         // No system takes a label away: a file without one is another in its place.
         if !attributes.contains_key(LABEL) {
-            let label = match old {
-                Some(mut old) => old.remove(LABEL),
-                None => self.label_of_directory(&item.absolute())?,
+            let is_new = self.difference.of(&item.path) == Some(Change::Written);
+            let label = match old.and_then(|mut old| old.remove(LABEL)) {
+                None if is_new => self.label_of_directory(&item.absolute())?,
+                label => label,
             };
             attributes.extend(label.map(|label| (LABEL.to_vec(), label)));
         }
@@ -185,7 +198,8 @@ fn has_names(item: &Item<'_>) -> bool {
 fn unpack(packed: &[Packed], editor: &mut Editor, cancel: &CancellationToken) -> crate::Result<()> {
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
     std::thread::scope(|scope| {
-        let packing = scope.spawn(move || pack(packed, writer, cancel));
+        let packing =
+            scope.spawn(move || pack(packed, &mut BufWriter::with_capacity(BUFFER, writer), cancel));
         let unpacked = read(editor, reader, cancel);
         let done = packing.join().unwrap_or_else(|_| Err(err!("the thread that packs panicked")));
         // Where unpacking failed, packing has failed for it: nobody read any more.
@@ -197,14 +211,14 @@ fn read(editor: &mut Editor, reader: PipeReader, cancel: &CancellationToken) -> 
     editor.tar_in(&mut BufReader::with_capacity(BUFFER, reader), Path::new("/"), cancel).map(drop)
 }
 
-fn pack(packed: &[Packed], writer: PipeWriter, cancel: &CancellationToken) -> crate::Result<()> {
-    let mut out = BufWriter::with_capacity(BUFFER, writer);
-    let mut archive = Archive::new(&mut out);
+fn pack(packed: &[Packed], out: &mut dyn Write, cancel: &CancellationToken) -> crate::Result<()> {
+    let mut archive = Archive::new(out);
     for Packed { item, first, attributes } in packed {
         match first {
             Some(first) => archive.add_link(item, first)?,
             None => archive.add(item, Some(attributes.clone()), cancel)?,
         }
     }
-    archive.end().map(drop)
+    archive.end()?;
+    Ok(out.flush()?)
 }

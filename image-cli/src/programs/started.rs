@@ -1,16 +1,15 @@
-//! The programs that a trial starts, and the packages that have them.
+//! Programs that end with this one: what runs a guest, and what logs in to it.
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 use std::process::Command;
 
+use super::find;
 use crate::error::{Advise, ErrorKind, Result, err};
-use crate::programs;
 
 /// A program of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Program {
+pub(crate) enum Program {
     Qemu,
     Ssh,
     SshKeygen,
@@ -35,7 +34,7 @@ impl Program {
 
     /// A command, looked for in the folders of `path`, that the kernel ends when this program is gone, however that came about, and that cannot gain
     /// privileges.
-    pub(super) fn command(self, path: &OsStr) -> Command {
+    pub(crate) fn command(self, path: &OsStr) -> Command {
         let mut command = Command::new("setpriv");
         command.env("PATH", path);
         // In its own process group, so that Ctrl-C reaches it through us and in good order.
@@ -45,29 +44,24 @@ impl Program {
     }
 
     /// Fails with the package's name if the program is not there.
-    pub(super) fn check(self, path: &OsStr) -> Result<()> {
+    pub(crate) fn check(self, path: &OsStr) -> Result<()> {
         for (program, package) in [("setpriv", "util-linux"), (self.name(), self.package())] {
-            if programs::find(program, path).is_none() {
-                return missing(program, package);
+            if find(program, path).is_none() {
+                return not_installed(program, package);
             }
         }
         Ok(())
     }
 
     /// What a failure to start it means.
-    pub(super) fn not_started(self, error: io::Error) -> crate::Error {
+    pub(crate) fn not_started(self, error: io::Error) -> crate::Error {
         crate::Error::from(error).context(format!("starting {}", self.name()))
     }
 }
 
 /// The error of something that a package brings.
-pub(super) fn missing<T>(what: &str, package: &str) -> Result<T> {
+pub(crate) fn not_installed<T>(what: &str, package: &str) -> Result<T> {
     Err(err!("{what} is not installed"))
         .of_kind(ErrorKind::Missing)
         .hint(|| format!("sudo apt-get install {package}"))
-}
-
-/// A value within one of QEMU's options, which commas separate.
-pub(super) fn option(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }

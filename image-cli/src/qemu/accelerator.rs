@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::programs::Program;
 use crate::error::{Context, Result};
 use crate::monitor::CancellationToken;
+use crate::programs::Program;
 
 /// Who runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,7 +59,7 @@ impl Accelerator {
     ///
     /// # Errors
     /// If the guest's disk cannot be written to `folder` or QEMU cannot be started.
-    pub(super) fn probe(folder: &Path, path: &OsStr, cancel: &CancellationToken) -> Result<Self> {
+    pub(crate) fn probe(folder: &Path, path: &OsStr, cancel: &CancellationToken) -> Result<Self> {
         let may_open = File::options().read(true).write(true).open("/dev/kvm").is_ok();
         if may_open && Self::Kvm.runs(folder, path, PROBE_LIMIT, cancel)? {
             Ok(Self::Kvm)
@@ -114,7 +114,7 @@ impl Accelerator {
 
     /// QEMU's arguments. For the emulator those with which a Debian cloud image boots fastest: one processor, no
     /// instructions beyond SSE 4.2, room for translated code.
-    pub(super) fn arguments(self) -> &'static [&'static str] {
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
             Self::Tcg => &["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem", "-smp", "1"],
@@ -122,7 +122,7 @@ impl Accelerator {
     }
 
     /// How long a boot to the end of cloud-init, with all checks, may take.
-    pub(super) fn boot_limit(self) -> Duration {
+    pub(crate) fn boot_limit(self) -> Duration {
         Duration::from_secs(match self {
             Self::Kvm => 240,
             Self::Tcg => 900,
@@ -130,7 +130,7 @@ impl Accelerator {
     }
 
     /// How long a boot without data may take: what takes two minutes on a processor.
-    pub(super) fn idle_boot_limit(self) -> Duration {
+    pub(crate) fn idle_boot_limit(self) -> Duration {
         Duration::from_secs(match self {
             Self::Kvm => 120,
             Self::Tcg => 360,
@@ -138,7 +138,7 @@ impl Accelerator {
     }
 
     /// How long the guest may take to switch itself off: what takes 30 s on a processor.
-    pub(super) fn power_off_limit(self) -> Duration {
+    pub(crate) fn power_off_limit(self) -> Duration {
         Duration::from_secs(match self {
             Self::Kvm => 30,
             Self::Tcg => 90,

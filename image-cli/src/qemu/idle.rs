@@ -22,7 +22,7 @@ const TICKS_A_SECOND: u64 = 100;
 
 /// The rest of one process.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     pid: u32,
     window: Window,
     rest: Duration,
@@ -55,13 +55,13 @@ impl Window {
 }
 
 impl Idle {
-    pub(super) fn new(pid: u32) -> Self {
+    pub(crate) fn new(pid: u32) -> Self {
         Self { pid, window: Window::open(pid), rest: Duration::ZERO }
     }
 
     /// Looks at the process; to be called more often than once in a window. `has_spoken` tells whether the guest said
     /// anything since the last call.
-    pub(super) fn observe(&mut self, has_spoken: bool) {
+    pub(crate) fn observe(&mut self, has_spoken: bool) {
         if !has_spoken && self.window.began.elapsed() < WINDOW {
             return;
         }
@@ -77,7 +77,7 @@ impl Idle {
     }
 
     /// For how long the process has been at rest.
-    pub(super) fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         self.rest
     }
 }

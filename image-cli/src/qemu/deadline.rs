@@ -8,7 +8,7 @@ const AT_MOST: u32 = 4;
 
 /// A limit for one process, from now on.
 #[derive(Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     pid: u32,
     limit: Duration,
     started: Instant,
@@ -18,28 +18,28 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// Waits for process `pid` during `limit`.
-    pub(super) fn new(pid: u32, limit: Duration) -> Self {
+    pub(crate) fn new(pid: u32, limit: Duration) -> Self {
         Self { pid, limit, started: Instant::now(), delayed: delay(pid) }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let elapsed = self.started.elapsed();
         elapsed > self.limit && (elapsed > self.limit * AT_MOST || self.spent() > self.limit)
     }
 
-    pub(super) fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
     /// The time that passed, less the time that the process waited for a processor.
-    pub(super) fn spent(&self) -> Duration {
+    pub(crate) fn spent(&self) -> Duration {
         self.started.elapsed().saturating_sub(delay(self.pid).saturating_sub(self.delayed))
     }
 }
 
 /// How long the busiest thread of the process was ready to run and had no processor: a guest with one processor is
 /// one thread. Zero where the kernel does not count it.
-pub(super) fn delay(pid: u32) -> Duration {
+pub(crate) fn delay(pid: u32) -> Duration {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let counters = threads.flatten().filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
