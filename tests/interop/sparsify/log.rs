@@ -31,7 +31,7 @@ fn logged_bytes(image: &Path, node: u64) -> u64 {
             _ => (),
         }
     }
-    assert!(taken.len() > 4, "{taken:?}");
+    assert!(taken.len() > 2, "{taken:?}");
     taken.values().sum()
 }
 
@@ -56,7 +56,8 @@ for i in range(6):
         image.display(),
         logged.display()
     );
-    let files = mounted(&image, "", &words);
+    // Nothing is committed meanwhile, however slow the machine is.
+    let files = mounted(&image, ",commit=300", &words);
     let told = |path: &Path, key: &str| {
         let words = ["inspect-internal", "dump-super", path.to_str().expect("UTF-8")];
         number(&btrfs().must(words), key)
