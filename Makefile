@@ -49,7 +49,7 @@ help:
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
 	@echo "make test-api   the public API of both libraries, held against tests/snapshots/api; with API_WRITE=1 it is written down"
 	@echo "make check      formatting, lints, documentation, the public API, licences"
-	@echo "make bench      compare with qemu-img, write docs/benchmarks.md"
+	@echo "make bench      compare with qemu-img and libguestfs, write docs/benchmarks.md and its kin"
 	@echo "make clean      remove target/ and $(OUT)/"
 
 image: packages ready build
@@ -166,6 +166,8 @@ bench: image bench-packages
 	  $(CARGO) bench --locked --package image-cli --bench conversion
 	BENCH_WRITE=1 BENCH_DIR=$(abspath $(TARGET))/bench BENCH_QCOW2="$$(ls -t $(abspath $(OUT))/*.qcow2 | head -n 1)" \
 	  $(CARGO) bench --locked --package image-cli --bench audit
+	BENCH_WRITE=1 BENCH_DIR=$(abspath $(TARGET))/bench \
+	  $(CARGO) bench --locked --package image-cli --bench existing
 
 clean:
 	$(CARGO) clean

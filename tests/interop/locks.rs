@@ -11,11 +11,11 @@ use crate::support::peer::{peer, qemu_10};
 use crate::support::{folder, goldimg, until};
 
 /// A program that has an image open until it is dropped.
-struct Holder(Child);
+pub(super) struct Holder(Child);
 
 impl Holder {
     /// Starts `command` and waits until it holds `locks` (first byte, last byte) on the file at `path`.
-    fn new(command: &mut Command, path: &Path, locks: &[(u64, u64)]) -> Self {
+    pub(super) fn new(command: &mut Command, path: &Path, locks: &[(u64, u64)]) -> Self {
         use std::os::unix::fs::MetadataExt;
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut holder = Self(child.unwrap());

@@ -26,6 +26,8 @@ pub(crate) struct Ranges {
     list: Vec<ByteRange>,
     /// What nothing in the list may overlap.
     used: Vec<ByteRange>,
+    /// What is taken out of the list.
+    left: Vec<ByteRange>,
     /// What was found wrong when there were too many.
     broken: Option<RangesRule>,
     limit: usize,
@@ -35,7 +37,7 @@ pub(crate) struct Ranges {
 
 impl Default for Ranges {
     fn default() -> Self {
-        Self { list: Vec::new(), used: Vec::new(), broken: None, limit: LIMIT, shortest: 1 }
+        Self { list: Vec::new(), used: Vec::new(), left: Vec::new(), broken: None, limit: LIMIT, shortest: 1 }
     }
 }
 
@@ -74,6 +76,13 @@ impl Ranges {
         }
     }
 
+    /// Takes `range` out of all that are added, before and behind; says whether there is room for it.
+    #[must_use]
+    pub(crate) fn leave(&mut self, range: ByteRange) -> bool {
+        self.left.push(range);
+        self.left.len() < LIMIT
+    }
+
     /// All that were kept, in their order and as long as they can be.
     ///
     /// # Errors
@@ -89,9 +98,31 @@ impl Ranges {
         });
         match broken {
             Some(rule) => Err(Error::corrupt(rule)),
-            None => Ok(self.list),
+            None if self.left.is_empty() => Ok(self.list),
+            None => Ok(without(&self.list, self.left)),
         }
     }
+}
+
+/// What of `list` is in none of `left`.
+fn without(list: &[ByteRange], mut left: Vec<ByteRange>) -> Vec<ByteRange> {
+    left.sort_unstable_by_key(|range| range.offset());
+    let (mut kept, mut left) = (Vec::new(), left.into_iter().peekable());
+    for range in list {
+        let mut at = range.offset();
+        while let Some(next) = left.peek().filter(|next| next.offset() < range.end()) {
+            kept.push(ByteRange::between(at, next.offset()));
+            at = at.max(next.end());
+            // The rest of it may be in what comes next.
+            if next.end() > range.end() {
+                break;
+            }
+            left.next();
+        }
+        kept.push(ByteRange::between(at, range.end()));
+    }
+    kept.retain(|range| !range.is_empty());
+    kept
 }
 
 /// Puts `list` in order and makes one of neighbours; says what is wrong with it.
@@ -171,5 +202,22 @@ mod tests {
         assert_eq!(rule(9, &free, &[range(10, 12), range(12, 21)]), in_use(20));
         assert_eq!(rule(9, &free, &[range(40, 50), range(9, 30)]), in_use(9));
         assert_eq!(rule(9, &free, &[range(22, 23)]), in_use(22));
+    }
+    #[test]
+    fn what_is_left_is_in_none() {
+        let left = |left: &[ByteRange]| {
+            let mut ranges = Ranges::default();
+            ranges.extend([range(10, 20), range(30, 40), range(50, 60)]);
+            assert!(left.iter().all(|range| ranges.leave(*range)));
+            ranges.into_sorted().unwrap()
+        };
+        assert_eq!(left(&[range(0, 10), range(20, 30)]), left(&[]));
+        assert_eq!(left(&[range(55, 70), range(5, 12)]), [range(12, 20), range(30, 40), range(50, 55)]);
+        assert_eq!(left(&[range(15, 55), range(16, 17), range(33, 57)]), [range(10, 15), range(57, 60)]);
+        assert_eq!(
+            left(&[range(32, 34), range(32, 33), range(36, 38)]),
+            [range(10, 20), range(30, 32), range(34, 36), range(38, 40), range(50, 60)]
+        );
+        assert_eq!(left(&[range(0, 99)]), []);
     }
 }

@@ -130,6 +130,12 @@ impl FileExtent {
     }
 }
 
+/// The address and the length of what is stored for `item`; `None` for holes, and for what is in the item itself.
+pub(super) fn stored_extent(item: &Item) -> Option<(u64, u64)> {
+    let (kind, start, len) = (u8_at(item, 20), u64_at(item, 21), u64_at(item, 29));
+    (kind != 0 && start != 0).then_some((start, len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::key::{EXTENT_DATA, Key};

@@ -9,14 +9,17 @@
 //!
 //! Never free are the first MiB, and the 64 KiB from each superblock on: no chunk gives them away either. All of it counts only if it
 //! adds up: what extents have to the superblock's sum, and what chunks have to that of the disk. Blocks of older
-//! transactions are free. Btrfs documentation, "On-disk format" (Extent tree, Chunk tree).
+//! transactions are free. What a log has is not, though no extent tells of it. Btrfs documentation, "On-disk format" (Extent tree, Chunk tree).
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::Btrfs;
 use super::chunks::Chunk;
-use super::key::{EXTENT_ITEM, EXTENT_TREE, Key, METADATA_ITEM};
+use super::extent::stored_extent;
+use super::key::{EXTENT_DATA, EXTENT_ITEM, EXTENT_TREE, Key, LOG_TREE, METADATA_ITEM, ROOT_ITEM};
+use super::roots::tree_root;
 use super::rule::BtrfsRule;
 use super::superblock::PLACES;
+use super::tree::Tree;
 use crate::block::{ByteRange, Ranges};
 use crate::error::{Error, Result};
 
@@ -37,13 +40,48 @@ impl Btrfs {
         if !superblock.is_first {
             return refuse("its first superblock is broken");
         }
-        if self.has_log() {
-            return refuse("it has a log that was not replayed: the machine was not shut down");
-        }
         let mut free = Ranges::default();
+        self.leave_log(&mut free)?;
         self.between_chunks(&mut free)?;
         self.between_extents(&mut free)?;
         free.into_sorted()
+    }
+
+    /// Takes out what the log has: its blocks and its extents, of which the extent tree tells only when it was replayed.
+    fn leave_log(&self, free: &mut Ranges) -> Result<()> {
+        let blocks = self.blocks();
+        let Some(root) = blocks.superblock.log_root else { return Ok(()) };
+        let node = u64::from(blocks.superblock.node_size);
+        let log = Tree::new(LOG_TREE, root);
+        log.each_block(blocks, &mut |block| self.leave(free, block, node))?;
+        for item in log.items(blocks, LOG_TREE, ROOT_ITEM) {
+            let item = item?;
+            let log = Tree::new(LOG_TREE, tree_root(item.key.offset, &item)?);
+            log.each_block(blocks, &mut |block| self.leave(free, block, node))?;
+            for item in log.range(blocks, Key::MIN, Key::MAX) {
+                let item = item?;
+                if item.key.kind == EXTENT_DATA
+                    && let Some((start, len)) = stored_extent(&item)
+                {
+                    self.leave(free, start, len)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out `len` bytes from the address `start` on, at each of their places.
+    fn leave(&self, free: &mut Ranges, start: u64, len: u64) -> Result<()> {
+        let place = self.blocks().chunks().0.place(start)?;
+        if place.len < len {
+            return Err(Error::corrupt(BtrfsRule::NoChunk(start.saturating_add(place.len))));
+        }
+        for copy in place.copies {
+            if !free.leave(ByteRange::between(copy, copy.saturating_add(len))) {
+                return Err(Error::unsupported("its log has too many extents"));
+            }
+        }
+        Ok(())
     }
 
     /// What no chunk has of the disk.

@@ -109,6 +109,25 @@ impl Tree {
         Ok(block.slot_at_most(key).and_then(|slot| block.item(slot)))
     }
 
+    /// Calls `each` with the address of every block of it.
+    pub(super) fn each_block(&self, blocks: &Blocks, each: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        each(self.root.block)?;
+        let mut way = vec![Step { block: self.root_block(blocks)?, slot: 0, bound: None }];
+        while let Some(top) = way.last_mut() {
+            let slot = top.slot;
+            top.slot = slot.saturating_add(1);
+            let Some(pointer) = top.block.pointer(slot) else {
+                way.pop();
+                continue;
+            };
+            each(pointer.block)?;
+            let bound = top.block.key(top.slot).or(top.bound);
+            let block = self.child(blocks, &top.block, pointer, bound)?;
+            way.push(Step { block, slot: 0, bound });
+        }
+        Ok(())
+    }
+
     /// The items from `first` to `last`, both included. Behind an error there is nothing more.
     pub(super) fn range<'a>(&self, blocks: &'a Blocks, first: Key, last: Key) -> Cursor<'a> {
         Cursor { tree: self.clone(), blocks, way: None, waiting: None, from: Some(first), last }
