@@ -90,7 +90,18 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     (
         "image-cli",
         "seal",
-        &["audit", "error", "links", "monitor", "printable", "system", "target_name", "variables"],
+        &[
+            "audit",
+            "error",
+            "files",
+            "guest",
+            "links",
+            "monitor",
+            "printable",
+            "system",
+            "target_name",
+            "variables",
+        ],
     ),
     (
         "image-cli",

@@ -188,6 +188,11 @@ pub(crate) fn over<D: BlockRead>(
     }
     for (place, changes) in &order.plan.by_volume(view)? {
         if is_changed_by_kernel(place) {
+            let own = swap.iter().filter(|(range, _)| *range == place.range);
+            notes.extend(own.map(|(_, path)| {
+                let (name, kind) = (place.name(), place.signature.kind);
+                format!("{name} ({kind}): the swap file {} keeps what was swapped", path.display())
+            }));
             continue;
         }
         if !is_changed_here(place) {

@@ -61,7 +61,8 @@ Examples:
 
 --list names what is done; --enable and --disable choose from it. \
 Ids, keys, passwords, leases, logs, histories, credentials and caches go; unused space becomes empty. The image needs \
-an ext4 root filesystem; it is neither mounted nor booted, no root is needed, and it stays as it was until all is done. \
+a root filesystem of ext4, XFS or Btrfs; XFS and Btrfs are changed by its own kernel in a QEMU. No root is needed, and \
+the image stays as it was until all is done. \
 What --keep names stays; the audit at the end is that of --profile.
 
 SOURCE_DATE_EPOCH sets the times of what is changed: the same image then becomes the same bytes. An image with nothing \
