@@ -54,6 +54,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "entry", &["golden", "reexec", "trial"]),
     ("image-cli", "target_name", &["error", "monitor", "printable"]),
     ("image-cli", "glance", &["error", "monitor", "printable", "size", "variables"]),
+    ("image-cli", "download", &["error", "glance", "monitor", "printable"]),
     ("image-cli", "system", &["error", "links"]),
     ("image-cli", "packages", &[]),
     (
@@ -79,8 +80,12 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         &[
             "audit",
             "change",
+            "download",
             "error",
             "files",
+            "glance",
+            "inspect",
+            "packages",
             "reexec",
             "links",
             "mistake",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::beside::beside;
+use super::existing;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::Problem;
 use super::remark::Role;
@@ -23,6 +24,11 @@ const LARGEST_KEYS: u64 = 1 << 20;
 /// `[base]`.
 pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     let mut fields = Fields::of(walk, value, "[base]")?;
+    if fields.has("image") {
+        return existing::image(fields);
+    }
+    let has_files = fields.has("tar") || fields.has("oci");
+    let files = if has_files { existing::files(&mut fields) } else { None };
     let known = Distribution::ALL.map(|distribution| (distribution.name(), distribution));
     let distribution =
         fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
@@ -48,11 +54,18 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     });
     let archives = fields.optional("archives", archives);
     let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
-    fields.finish(|key| keys::home(key, "[base]"));
+    fields.finish(|key| match key {
+        "sha256" | "sha512" => Some("this belongs to `image`".into()),
+        _ => keys::home(key, "[base]"),
+    });
     let distribution = distribution?;
     let usual = distribution.facts().components;
+    if has_files && files.is_none() {
+        return None;
+    }
     Some(Base {
-        distribution,
+        existing: files,
+        distribution: Some(distribution),
         release: release?,
         components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
         mirror,
@@ -95,6 +108,15 @@ fn components(walk: &Walk<'_>, value: &Value<'_>, archive: Option<usize>) -> Opt
 /// A package's name, or the file of one beside the recipe, which then begins with `./`.
 pub(super) fn installable(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
     let DeValue::String(word) = value.get_ref() else { return rules::package(walk, value) };
+    if walk.has_own_packages && Base::local_file(word).is_some() {
+        let problem = Problem::error(
+            value.span(),
+            format!("{word} is a file, and packages are installed by their names here"),
+        );
+        return walk.refuse(problem.help(
+            "copy it into the image, and install it there: `copy`, then `run` with the image's own tools",
+        ));
+    }
     if !word.contains('/') {
         if word.ends_with(".deb") {
             let problem = Problem::error(value.span(), format!("{word:?} is the name of a file"));
