@@ -171,6 +171,21 @@ const SOUND_IMAGES: &[&str] = &[
     "[base]\nimage = \"files/base.raw\"\n[build]\nnetwork = false\n[seal]\nkeep = \"/etc/ssh\"\n[output]\nformats = \"raw\"",
 ];
 
+/// What a recipe whose base is an image on a server may say of its signed digests.
+const SOUND_SUMS: &[&str] = &[
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"http://a.example/S\"\nsignature = \"http://a.example/S.gpg\"\nsigned-by = \"files/keys.asc\"",
+];
+
+/// What it may not say.
+const UNSOUND_SUMS: &[&str] = &[
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://a.example/SHA256SUMS\"",
+    "[base]\nimage = \"https://a.example/b\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://ann:secret@a.example/S\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"files/base.raw\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"glance:web\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+];
+
 /// What a recipe whose base is the files of a system may say.
 const SOUND_FILES: &[&str] = &[
     "tar = \"files/base.raw\"\npackages = [\"htop\"]",
@@ -398,11 +413,15 @@ fn the_schema_takes_what_the_loader_takes() {
     let alone = |section: &&str| format!("name = \"a\"\n{section}\n");
     fs::write(folder.path().join("files/base.raw"), "").expect("a file");
     let sound = SOUND.iter().map(before).chain(SOUND_BASE.iter().map(behind));
-    let sound: Vec<String> =
-        sound.chain(SOUND_IMAGES.iter().map(alone)).chain(SOUND_FILES.iter().map(behind)).collect();
+    let sound: Vec<String> = sound
+        .chain(SOUND_IMAGES.iter().chain(SOUND_SUMS).map(alone))
+        .chain(SOUND_FILES.iter().map(behind))
+        .collect();
     let unsound = UNSOUND.iter().map(before).chain(UNSOUND_BASE.iter().map(behind));
-    let unsound: Vec<String> =
-        unsound.chain(UNSOUND_IMAGES.iter().map(alone)).chain(UNSOUND_FILES.iter().map(behind)).collect();
+    let unsound: Vec<String> = unsound
+        .chain(UNSOUND_IMAGES.iter().chain(UNSOUND_SUMS).map(alone))
+        .chain(UNSOUND_FILES.iter().map(behind))
+        .collect();
     let beyond: Vec<String> = UNSOUND_BEYOND_THE_SCHEMA.iter().map(before).collect();
     let sections = [sound.as_slice(), &unsound, &beyond].concat();
     let names: Vec<String> = (0..sections.len()).map(|index| format!("{index}.toml")).collect();

@@ -62,3 +62,11 @@ pub(crate) fn fetch(
     }
     store.keep(&place, wanted, monitor)
 }
+
+/// Fetches something small: no more than `limit` bytes, kept nowhere.
+///
+/// # Errors
+/// As [`fetch`].
+pub(crate) fn fetch_text(url: &str, limit: u64, http: &Http, monitor: Monitor<'_>) -> crate::Result<Vec<u8>> {
+    transfer::small(url, limit, http, monitor)
+}

@@ -280,5 +280,34 @@ fn room(file: &File) -> std::io::Result<u64> {
     Ok(free.saturating_sub(free / SPARED))
 }
 
+/// Fetches something of no more than `limit` bytes.
+pub(super) fn small(url: &str, limit: u64, http: &Http, monitor: Monitor<'_>) -> crate::Result<Vec<u8>> {
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 0_u32;
+    loop {
+        monitor.check()?;
+        let request = Request::new(Verb::Get, url).header("Accept-Encoding", "identity");
+        let error = match ask(http, url, request)? {
+            Err(error) => error,
+            Ok(mut answer) if answer.status == 200 => {
+                let mut bytes = Vec::new();
+                let body = answer.body.by_ref().take(limit.saturating_add(1));
+                match { body }.read_to_end(&mut bytes) {
+                    Ok(_) if bytes.len() as u64 > limit => bail!("{url} has more than {limit} bytes"),
+                    Ok(_) => return Ok(bytes),
+                    Err(error) => err!("the connection to {}: {error}", host_of(url)),
+                }
+            }
+            Ok(answer) => refused(&answer, answer.status, url)?,
+        };
+        tries = tries.saturating_add(1);
+        if tries >= TRIES {
+            return Err(error).with_context(|| format!("fetching {url}"));
+        }
+        std::thread::sleep(pause);
+        pause = pause.saturating_mul(2);
+    }
+}
+
 #[cfg(test)]
 mod tests;

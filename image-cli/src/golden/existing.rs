@@ -13,5 +13,6 @@ mod cloud;
 mod container;
 pub(super) mod image;
 mod packed;
+mod sums;
 pub(super) mod tree;
 mod unpack;

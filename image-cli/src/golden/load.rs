@@ -23,6 +23,7 @@ mod file_steps;
 mod keys;
 mod machine_steps;
 mod problem;
+mod public_keys;
 mod remark;
 mod rules;
 mod sections;
@@ -36,9 +37,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use self::base::read_keys;
 use self::fields::{Fields, Walk};
 use self::problem::{Problem, count, place};
+pub(crate) use self::public_keys::read_keys;
 use self::remark::Place;
 pub(crate) use self::remark::{Remark, Role, Source};
 use super::recipe::{Recipe, Step};

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::existing::{Existing, ImageFile, Location, OciImage, Proof, TarFile};
+pub use self::existing::{Existing, ImageFile, Location, OciImage, Proof, Sums, TarFile};
 pub use self::output::{Compression, Output, OutputFormat};
 pub use self::step::{
     AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, Edit, Link, MakeDirectory,

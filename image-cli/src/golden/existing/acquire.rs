@@ -8,7 +8,7 @@ use base64::Engine;
 use image_core::block::{BlockRead, FileDisk};
 use image_core::digest::{Algorithm, Digest, digests_of};
 
-use super::cloud;
+use super::{cloud, sums};
 use crate::download::{self, Store, Wanted};
 use crate::error::{Advise, Context, err};
 use crate::glance::http::{Http, Trust};
@@ -51,7 +51,7 @@ pub(in crate::golden) fn acquire(
     };
     let path = match location {
         Location::Beside(relative) => beside(&loaded.folder, relative)?,
-        Location::Uri(uri) => fetched(uri, proof, request, monitor)?,
+        Location::Uri(uri) => fetched(uri, proof, &loaded.folder, request, monitor)?,
         Location::Glance(name) => cloud::fetched(name, request, monitor)?,
     };
     let acquired = verified(path, location, proof, monitor)?;
@@ -81,14 +81,27 @@ fn beside(folder: &Path, relative: &Path) -> crate::Result<PathBuf> {
 }
 
 /// A file of a server's, in the cache.
-fn fetched(uri: &Uri, proof: &Proof, request: &Request, monitor: Monitor<'_>) -> crate::Result<PathBuf> {
+fn fetched(
+    uri: &Uri,
+    proof: &Proof,
+    folder: &Path,
+    request: &Request,
+    monitor: Monitor<'_>,
+) -> crate::Result<PathBuf> {
     let store = Store::open(&request.cache, SystemTime::now())?;
     let http = Http::new(&Trust::default(), &Route::new(&request.variables))?;
     let credentials = uri.name_and_password().map(|words| {
         let encoded = base64::engine::general_purpose::STANDARD.encode(words);
         ("Authorization", Secret::new(format!("Basic {encoded}")))
     });
-    let wanted = Wanted { url: uri.as_str().to_owned(), secret: credentials, digests: digests(proof) };
+    let mut digests = digests(proof);
+    if let Some(sums) = &proof.sums {
+        let signed = sums::digest(sums, uri.as_str(), folder, (&http, &request.variables), monitor)?;
+        if !digests.contains(&signed) {
+            digests.push(signed);
+        }
+    }
+    let wanted = Wanted { url: uri.as_str().to_owned(), secret: credentials, digests };
     download::fetch(&wanted, &store, &http, monitor)
 }
 

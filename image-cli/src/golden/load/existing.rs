@@ -8,8 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::beside::beside;
 use super::fields::{Fields, Value, Walk, text};
 use super::problem::Problem;
+use super::public_keys::keys_file;
 use super::{keys, rules};
-use crate::golden::recipe::{Base, Existing, Location, Proof};
+use crate::golden::recipe::{Base, Existing, Location, Proof, Sums};
 
 /// Keys of `[base]` about packages, each with what there is in its place.
 const OF_PACKAGES: [(&str, &str); 7] = [
@@ -30,6 +31,9 @@ const SECTIONS: [(&str, &str); 2] = [
         "the image has its boot loader; `kernel-argument` in [[steps]] changes the kernel's command line",
     ),
 ];
+
+/// Keys about digests that are signed.
+const SUMS: [&str; 3] = ["sums", "signature", "signed-by"];
 
 /// Keys of `[base]` about where packages come from, which a system with files of its own knows itself.
 const OF_ARCHIVES: [&str; 3] = ["components", "mirror", "archives"];
@@ -115,19 +119,21 @@ pub(super) fn of_packages(place: Range<usize>, what: &str, instead: &str) -> Pro
 /// By what the file at `location`, called `key`, is known.
 fn proof(fields: &mut Fields<'_, '_>, key: &str, location: Option<&Location>) -> Option<Proof> {
     let given = ["sha256", "sha512"].map(|key| fields.place_of(key));
+    let about_sums = SUMS.map(|key| fields.place_of(key));
+    let sums = sums(fields);
     let sha256 = fields.optional("sha256", |walk, value| digest(walk, value, 64));
     let sha512 = fields.optional("sha512", |walk, value| digest(walk, value, 128));
     let is_wrong =
         given.iter().zip([&sha256, &sha512]).any(|(given, read)| given.is_some() && read.is_none());
     match location {
-        Some(Location::Uri(_)) if given.iter().all(Option::is_none) => {
+        Some(Location::Uri(_)) if given.iter().chain(&about_sums).all(Option::is_none) => {
             let problem = Problem::error(
                 fields.span(),
                 format!("nothing says what the file at this {key}'s address is"),
             );
             return fields
                 .walk()
-                .refuse(problem.help("add `sha256 = \"…\"` or `sha512 = \"…\"`, as its publisher tells it"));
+                .refuse(problem.help("add `sha256 = \"…\"` or `sha512 = \"…\"`, as its publisher tells it, or `sums` and `signed-by`"));
         }
         Some(Location::Glance(_)) => {
             for place in given.into_iter().flatten() {
@@ -137,7 +143,45 @@ fn proof(fields: &mut Fields<'_, '_>, key: &str, location: Option<&Location>) ->
         }
         _ => {}
     }
-    (!is_wrong).then_some(Proof { sha256, sha512 })
+    if !matches!(location, None | Some(Location::Uri(_))) {
+        for place in about_sums.iter().flatten() {
+            let problem =
+                Problem::error(place.clone(), "signed sums are for a file that is fetched from an address");
+            fields.walk().add(problem.help("leave it out"));
+        }
+    }
+    let is_wrong = is_wrong || (sums.is_none() && about_sums.iter().any(Option::is_some));
+    (!is_wrong).then_some(Proof { sha256, sha512, sums })
+}
+
+/// Digests that are signed.
+fn sums(fields: &mut Fields<'_, '_>) -> Option<Sums> {
+    let [place, signature_place, keys_place] = SUMS.map(|key| fields.place_of(key));
+    let address = |walk: &Walk<'_>, value: &Value<'_>| {
+        let address = rules::web_address(walk, value)?;
+        match address.is_private() {
+            true => walk.refuse(
+                Problem::error(value.span(), "sums are fetched without a name and a password")
+                    .help("write `sha256 = \"…\"` instead"),
+            ),
+            false => Some(address),
+        }
+    };
+    let sums = fields.optional("sums", address);
+    let signature = fields.optional("signature", address);
+    let signed_by = fields.optional("signed-by", keys_file);
+    if let (Some(place), None) = (&place, &keys_place) {
+        let problem = Problem::error(place.clone(), "nothing says whose signature these sums have");
+        fields
+            .walk()
+            .add(problem.help("add `signed-by = \"keys/theirs.asc\"`, the file of their public keys"));
+    }
+    for lone in [&signature_place, &keys_place].into_iter().flatten().filter(|_| place.is_none()) {
+        let problem = Problem::error(lone.clone(), "nothing says what is signed");
+        fields.walk().add(problem.help("add `sums = \"https://…/SHA256SUMS\"`"));
+    }
+    (signature.is_some() == signature_place.is_some()).then_some(())?;
+    Some(Sums { sums: sums?, signature, signed_by: signed_by? })
 }
 
 /// A digest of `len` hexadecimal digits.

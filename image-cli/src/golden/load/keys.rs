@@ -34,6 +34,8 @@ const PLACES: &[(&str, &[&str])] = &[
             "oci",
             "sha256",
             "sha512",
+            "sums",
+            "signature",
         ],
     ),
     ("[[base.archives]]", &["uri", "suites", "signed-by"]),

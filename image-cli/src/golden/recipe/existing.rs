@@ -65,6 +65,22 @@ pub struct Proof {
     /// Its SHA-512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha512: Option<String>,
+    /// What its publisher signed.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<Sums>,
+}
+
+/// Digests that are signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sums {
+    /// The address of a file of digests, as `sha256sum` and `sha512sum` write it.
+    pub sums: Uri,
+    /// The address of its signature; without, that is in its own text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Uri>,
+    /// The public keys that it is signed with one of, a file beside the recipe.
+    pub signed_by: PathBuf,
 }
 
 impl Existing {
@@ -107,6 +123,9 @@ impl fmt::Display for Existing {
         };
         write!(f, "{what} {location}")?;
         let digests = proof.map(|proof| [("sha256", &proof.sha256), ("sha512", &proof.sha512)]);
+        if let Some(sums) = proof.and_then(|proof| proof.sums.as_ref()) {
+            write!(f, "\n  as {} says, signed by {}", sums.sums, sums.signed_by.display())?;
+        }
         for (name, digest) in digests.into_iter().flatten() {
             if let Some(digest) = digest {
                 write!(f, "\n  {name} {digest}")?;

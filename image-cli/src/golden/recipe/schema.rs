@@ -4,10 +4,14 @@
 //! sizes within their bounds. Patterns are in the common part of ECMA-262's and other regular expressions. The rules
 //! behind them are functions in `load/rules.rs`; `tests/recipes.rs` holds the two against each other.
 
+mod existing;
+
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
 use super::{MakeDirectory, Recipe, User};
+use existing::BESIDE;
+pub(super) use existing::{of_images, with_existing};
 
 const IMAGE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$";
 const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
@@ -22,14 +26,9 @@ const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z
 const SUITE: &str = "^([A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*/?|(\\./)+|/)$";
 /// `owner question type value`, as debconf-set-selections(1) reads it.
 const DEBCONF: &str = "^[a-z0-9][a-z0-9+.-]+[ \\t]+[!-~]+[ \\t]+(string|boolean|select|multiselect|note|text|password|error|seen)([ \\t][^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*)?$";
-const SHA256: &str = "^[0-9A-Fa-f]{64}$";
-const SHA512: &str = "^[0-9A-Fa-f]{128}$";
-/// A file beside the recipe, or its address.
-const LOCATION: &str = "^(glance:[^\\u0000-\\u001f\\u007f]+|https?://[!#-.0-~][!#-~]*|(?!/)(?!glance:)(?!.*://)(?!(.*/)?\\.\\.(/|$))[^\\u0000-\\u001f\\u007f]+)$";
 const DURATION: &str = "^[0-9]{1,9}[smh]$";
 const PATH: &str = "^(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+$";
 const PATH_OR_ROOT: &str = "^(/|(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+)$";
-const BESIDE: &str = "^(?!/)(?!(.*/)?\\.\\.(/|$))[^\\u0000-\\u001f\\u007f]+$";
 const MODE: &str = "^0?[0-7]{3,4}$";
 const OWNER: &str = "^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}))?$";
 const ACCOUNT: &str = "^[a-z_][a-z0-9_-]{0,31}$";
@@ -159,83 +158,6 @@ pub(super) fn suites(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn debconf(_: &mut SchemaGenerator) -> Schema {
     list(pattern(DEBCONF), 0)
-}
-
-/// `[base]` with what may be there already, and what goes together.
-pub(super) fn with_existing(base: &mut Schema) {
-    let text =
-        |pattern: &str, says: &str| json!({ "description": says, "type": "string", "pattern": pattern });
-    let own = [
-        (
-            "image",
-            text(
-                LOCATION,
-                "A disk image, compressed or not: a file beside the recipe, an address, or `glance:NAME`.",
-            ),
-        ),
-        (
-            "tar",
-            text(LOCATION, "The files of a system as a tar archive, compressed or not: as with `image`."),
-        ),
-        (
-            "oci",
-            text(
-                BESIDE,
-                "A container's image beside the recipe: a folder or an archive in OCI's layout, or what `docker save` wrote.",
-            ),
-        ),
-        ("sha256", text(SHA256, "The SHA-256 of the file, in hexadecimal digits.")),
-        ("sha512", text(SHA512, "The SHA-512 of the file, in hexadecimal digits.")),
-    ];
-    let known: Vec<String> = base
-        .get("properties")
-        .and_then(Value::as_object)
-        .map(|properties| properties.keys().cloned().collect())
-        .unwrap_or_default();
-    let need = |key: &str| json!({ "required": [key] });
-    let none_of =
-        |keys: &[String]| json!({ "not": { "anyOf": keys.iter().map(|key| need(key)).collect::<Vec<_>>() } });
-    let proofs = ["sha256", "sha512"].map(need);
-    let (remote, cloud) = ("^https?://", "^glance:");
-    let existing: Vec<String> = own.iter().map(|(key, _)| (*key).to_owned()).collect();
-    if let Some(properties) = base.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.extend(own.map(|(key, schema)| (key.to_owned(), schema)));
-    }
-    let from_packages = json!({ "required": ["distribution", "release"], "allOf": [none_of(&existing)] });
-    let words = |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
-    let digests = none_of(&words(&["sha256", "sha512"]));
-    let file = |key: &str, not: &[String]| {
-        let is = |pattern: &str| json!({ "properties": { key: { "pattern": pattern } } });
-        json!({
-            "required": [key],
-            "allOf": [
-                none_of(not),
-                { "if": is(remote), "then": { "anyOf": proofs } },
-                { "if": is(cloud), "then": digests },
-            ],
-        })
-    };
-    let image = file("image", &[known, words(&["tar", "oci"])].concat());
-    let archives = words(&["components", "mirror", "archives", "image"]);
-    let from = |file: Value| json!({ "required": ["distribution", "release"], "allOf": [file] });
-    let tar = from(file("tar", &[archives.clone(), words(&["oci"])].concat()));
-    let oci = from(
-        json!({ "required": ["oci"], "allOf": [none_of(&[archives, words(&["tar"])].concat()), digests] }),
-    );
-    base.remove("required");
-    base.insert("anyOf".into(), json!([from_packages, image, tar, oci]));
-}
-
-/// What says nothing of an image.
-pub(super) fn of_images() -> Value {
-    let need = |key: &str| json!({ "required": [key] });
-    let none_of =
-        |keys: &[&str]| json!({ "not": { "anyOf": keys.iter().map(|key| need(key)).collect::<Vec<_>>() } });
-    let disk = json!({ "properties": { "disk": none_of(&["free", "esp-size"]) } });
-    json!([{
-        "if": { "properties": { "base": need("image") }, "required": ["base"] },
-        "then": { "allOf": [none_of(&["boot", "cloud-init"]), disk] },
-    }])
 }
 
 /// An archive with a path in place of a suite has no components.

@@ -100,3 +100,24 @@ fn files_of_a_system_are_of_a_release_and_know_their_archives() {
     let wrong = told(&format!("sha256 = \"{DIGEST}\"\n{system}"), "");
     assert_eq!(wrong, ["e 3:1 unknown key `sha256` in [base] [this belongs to `image`]"]);
 }
+
+#[test]
+fn signed_digests_need_the_keys_of_who_signs() {
+    let of = |rest: &str| told(&format!("image = \"https://a.example/b\"\n{rest}"), "");
+    assert_eq!(of("sums = \"https://a.example/S\""), ["e 4:1 nothing says whose signature these sums have"]);
+    assert_eq!(
+        of("sums = \"https://a.example/S\"\nsigned-by = \"files/base.raw\""),
+        ["e 5:13 this is not a file of public OpenPGP keys"]
+    );
+    let lone = of(&format!("sha256 = \"{DIGEST}\"\nsignature = \"https://a.example/S.gpg\""));
+    assert_eq!(lone, ["e 5:1 nothing says what is signed"]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("keys.asc"), "-----BEGIN PGP PUBLIC KEY BLOCK-----\n").unwrap();
+    let text = "name = \"a\"\n[base]\nimage = \"https://a.example/b\"\nsums = \"https://a.example/S\"\nsigned-by = \"keys.asc\"\n";
+    let (recipe, problems, _) = parse(text, &fs::canonicalize(folder.path()).unwrap());
+    assert_eq!(problems, []);
+    let base = recipe.unwrap().base;
+    let json = serde_json::to_value(&base).unwrap();
+    assert_eq!(json["signed-by"], "keys.asc");
+    assert_eq!(serde_json::from_value::<crate::golden::recipe::Base>(json).unwrap(), base);
+}
