@@ -167,7 +167,7 @@ const SOUND_IMAGES: &[&str] = &[
     "[base]\nimage = \"files/base.raw\"",
     "[base]\nimage = \"./files/base.raw\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF\"",
     "[base]\nimage = \"https://ann:secret@a.example/b.qcow2?c=d\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
-    "[base]\nimage = \"files/base.raw\"\n[[steps]]\ninstall = [\"htop\"]\n[disk]\nsize = \"8G\"",
+    "[base]\nimage = \"files/base.raw\"\n[[steps]]\ninstall = [\"@core\", \"perl(Encode)\"]\n[[steps]]\nremove = \"Xorg\"\n[disk]\nsize = \"8G\"",
     "[base]\nimage = \"files/base.raw\"\n[build]\nnetwork = false\n[seal]\nkeep = \"/etc/ssh\"\n[output]\nformats = \"raw\"",
 ];
 
@@ -200,6 +200,8 @@ const UNSOUND_FILES: &[&str] = &[
     "tar = \"files/base.raw\"\nmirror = \"https://a.example/b\"",
     "oci = \"files/base.raw\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
     "oci = \"../base.raw\"",
+    "tar = \"files/base.raw\"\npackages = [\"./files/own_1.deb\"]",
+    "tar = \"files/base.raw\"\n[[steps]]\ninstall = \"./files/own_1.deb\"",
 ];
 
 /// What it may not say, as a schema can tell.
@@ -216,6 +218,7 @@ const UNSOUND_IMAGES: &[&str] = &[
     "[base]\nimage = \"files/base.raw\"\n[boot]\ntimeout = 1",
     "[base]\nimage = \"files/base.raw\"\n[cloud-init]\ndatasources = \"None\"",
     "[base]\nimage = \"files/base.raw\"\n[disk]\nfree = \"1G\"",
+    "[base]\nimage = \"files/base.raw\"\n[[steps]]\ninstall = \"./files/own_1.deb\"",
 ];
 
 /// What `[base]` may not have, as a schema can tell.

@@ -26,6 +26,7 @@ run = { script = \"grep -q begun /etc/motd && systemctl disable apt-daily.timer\
 kernel-argument = [\"goldimg.word=1\"]
 [output]
 formats = [\"qcow2\", \"raw\"]
+compression = \"zstd\"
 ";
 
 /// Builds a recipe with this base in `folder`, its outputs in `folder/NAME`.
@@ -99,10 +100,12 @@ fn judge(folder: &Path, base: &Path, e2fsck: &Peer) {
     e2fsck.must(["-fn", &format!("{}?offset={}", raw.display(), root["start"])]);
     let read = |path: &str| goldimg(["cat".as_ref(), raw.as_os_str(), path.as_ref()]).run().stdout;
     assert_eq!(read("/etc/motd"), "begun elsewhere\n");
+    let volumes = before["volumes"].as_array().expect("volumes");
+    let root = volumes.iter().find(|volume| volume["mounted"] == "/").expect("a root filesystem");
     let menu = read("/boot/grub/grub.cfg");
     assert!(
-        menu.contains("goldimg.word=1")
-            && menu.contains(before["volumes"][2]["uuid"].as_str().expect("a UUID"))
+        menu.contains("goldimg.word=1") && menu.contains(root["uuid"].as_str().expect("a UUID")),
+        "{menu}"
     );
 }
 
@@ -113,7 +116,9 @@ fn an_image_beside_the_recipe_or_on_a_server_is_built_upon_and_stays_as_it_is() 
     let [Some(e2fsck), Some(sha256sum), Some(zstd), Some(qemu_img)] = peers else { return };
     let folder = folder();
     let folder = folder.path();
-    let first = build(folder, "first", "[output]\nformats = [\"qcow2\", \"raw\"]\n", &[]).run();
+    let first =
+        build(folder, "first", "[output]\nformats = [\"qcow2\", \"raw\"]\ncompression = \"zstd\"\n", &[])
+            .run();
     assert_eq!(first.code, 0, "{}", first.snapshot());
     let [qcow2, raw] = ["first/tiny-1.qcow2", "first/tiny-1.raw"].map(|name| folder.join(name));
     let before = sha256(&sha256sum, &qcow2);

@@ -33,7 +33,7 @@ const ARCHITECTURE: &str = "amd64";
 /// A golden image: from what it is made, what is done to it, and what comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields, extend("allOf" = schema::of_images()))]
+#[schemars(deny_unknown_fields, extend("allOf" = schema::of_bases()))]
 pub struct Recipe {
     /// The image's name and the stem of its files: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(schema_with = "schema::image_name")]

@@ -90,15 +90,3 @@ pub(in crate::golden::recipe) fn with_existing(base: &mut Schema) {
     base.insert("dependentRequired".into(), together);
     base.insert("anyOf".into(), json!([from_packages, image, tar, oci]));
 }
-
-/// What says nothing of an image.
-pub(in crate::golden::recipe) fn of_images() -> Value {
-    let need = |key: &str| json!({ "required": [key] });
-    let none_of =
-        |keys: &[&str]| json!({ "not": { "anyOf": keys.iter().map(|key| need(key)).collect::<Vec<_>>() } });
-    let disk = json!({ "properties": { "disk": none_of(&["free", "esp-size"]) } });
-    json!([{
-        "if": { "properties": { "base": need("image") }, "required": ["base"] },
-        "then": { "allOf": [none_of(&["boot", "cloud-init"]), disk] },
-    }])
-}
