@@ -32,7 +32,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-customize test-filesystems test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-customize test-existing test-filesystems test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo "make test-recipes  build every recipe in recipes/ into $(OUT)/recipes/, and boot it alone and as OpenStack would"
 	@echo "make test-library  build, audit and boot the smallest recipe from a program of 30 lines, without goldimg"
 	@echo "make test-customize  customize images of Debian 12 and 13 with a web server, and boot them; packages from the network"
+	@echo "make test-existing  builds that begin with an image, a tar archive or an image of a container; packages from the network"
 	@echo "make test-filesystems  every set of features of ext4, XFS, Btrfs and FAT beside the kernel's own mounts; as root, a quarter of an hour"
 	@echo "make test-openstack  upload to a real Keystone and Glance, and to broken ones"
 	@echo "make openstack-demo  upload the image to a real Keystone and Glance, download it, boot it as Nova would"
@@ -130,6 +131,11 @@ test-library: packages ready cargo
 test-customize: packages test-packages cargo
 	$(CARGO) build --locked --workspace --bins --tests
 	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --workspace --test suite -- --ignored golden::customized
+
+# Some minutes: an image is built, and others upon it.
+test-existing: packages test-packages cargo
+	$(CARGO) build --locked --workspace --bins --tests
+	GOLDIMG=$(PROGRAM) GOLDIMG_PEERS=required $(CARGO) test --locked --workspace --test suite -- --ignored golden::existing
 
 # All about filesystems, with what takes too long for `make test`.
 test-filesystems: packages test-packages cargo

@@ -7,6 +7,7 @@ mod build;
 mod copies;
 mod customized;
 mod debian;
+mod existing;
 mod killed;
 mod sandbox;
 mod secrets;

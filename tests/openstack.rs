@@ -10,6 +10,7 @@
 //! `$XDG_CACHE_HOME/goldimg/openstack`; every test starts them anew in a folder of its own, in seconds.
 
 mod authentication;
+mod bases;
 mod cloud;
 mod drivers;
 mod faults;

@@ -162,6 +162,65 @@ const SOUND_BASE: &[&str] = &[
     "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = \"/\"\nsigned-by = \"files/keys.asc\"\n[[base.archives]]\nsuites = \"./\"",
 ];
 
+/// What a recipe whose base is an image may say, `files/base.raw` beside it.
+const SOUND_IMAGES: &[&str] = &[
+    "[base]\nimage = \"files/base.raw\"",
+    "[base]\nimage = \"./files/base.raw\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF\"",
+    "[base]\nimage = \"https://ann:secret@a.example/b.qcow2?c=d\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "[base]\nimage = \"files/base.raw\"\n[[steps]]\ninstall = [\"@core\", \"perl(Encode)\"]\n[[steps]]\nremove = \"Xorg\"\n[disk]\nsize = \"8G\"",
+    "[base]\nimage = \"files/base.raw\"\n[build]\nnetwork = false\n[seal]\nkeep = \"/etc/ssh\"\n[output]\nformats = \"raw\"",
+];
+
+/// What a recipe whose base is an image on a server may say of its signed digests.
+const SOUND_SUMS: &[&str] = &[
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"http://a.example/S\"\nsignature = \"http://a.example/S.gpg\"\nsigned-by = \"files/keys.asc\"",
+];
+
+/// What it may not say.
+const UNSOUND_SUMS: &[&str] = &[
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://a.example/SHA256SUMS\"",
+    "[base]\nimage = \"https://a.example/b\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"https://a.example/b\"\nsums = \"https://ann:secret@a.example/S\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"files/base.raw\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+    "[base]\nimage = \"glance:web\"\nsums = \"https://a.example/SHA256SUMS\"\nsigned-by = \"files/keys.asc\"",
+];
+
+/// What a recipe whose base is the files of a system may say.
+const SOUND_FILES: &[&str] = &[
+    "tar = \"files/base.raw\"\npackages = [\"htop\"]",
+    "tar = \"https://a.example/b.tar\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "oci = \"files/base.raw\"\n[boot]\ntimeout = 1\n[disk]\nfree = \"1G\"",
+];
+
+/// What it may not say, as a schema can tell.
+const UNSOUND_FILES: &[&str] = &[
+    "tar = \"files/base.raw\"\noci = \"files/base.raw\"",
+    "tar = \"https://a.example/b.tar\"",
+    "tar = \"files/base.raw\"\nmirror = \"https://a.example/b\"",
+    "oci = \"files/base.raw\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "oci = \"../base.raw\"",
+    "tar = \"files/base.raw\"\npackages = [\"./files/own_1.deb\"]",
+    "tar = \"files/base.raw\"\n[[steps]]\ninstall = \"./files/own_1.deb\"",
+];
+
+/// What it may not say, as a schema can tell.
+const UNSOUND_IMAGES: &[&str] = &[
+    "[base]\nimage = \"../base.raw\"",
+    "[base]\nimage = \"/base.raw\"",
+    "[base]\nimage = \"ftp://a.example/b\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "[base]\nimage = \"https://a.example/b\"",
+    "[base]\nimage = \"files/base.raw\"\nsha256 = \"0123\"",
+    "[base]\nimage = \"files/base.raw\"\nsha512 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "[base]\nimage = \"files/base.raw\"\ndistribution = \"debian\"",
+    "[base]\nimage = \"files/base.raw\"\nrelease = \"bookworm\"\npackages = []",
+    "[base]\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\ndistribution = \"debian\"\nrelease = \"bookworm\"",
+    "[base]\nimage = \"files/base.raw\"\n[boot]\ntimeout = 1",
+    "[base]\nimage = \"files/base.raw\"\n[cloud-init]\ndatasources = \"None\"",
+    "[base]\nimage = \"files/base.raw\"\n[disk]\nfree = \"1G\"",
+    "[base]\nimage = \"files/base.raw\"\n[[steps]]\ninstall = \"./files/own_1.deb\"",
+];
+
 /// What `[base]` may not have, as a schema can tell.
 const UNSOUND_BASE: &[&str] = &[
     "packages = \"own.tar\\u0000/x.deb\"",
@@ -354,8 +413,18 @@ fn the_schema_takes_what_the_loader_takes() {
     let base = "[base]\ndistribution = \"debian\"\nrelease = \"bookworm\"\n";
     let before = |section: &&str| format!("name = \"a\"\n{section}\n{base}");
     let behind = |section: &&str| format!("name = \"a\"\n{base}{section}\n");
-    let sound: Vec<String> = SOUND.iter().map(before).chain(SOUND_BASE.iter().map(behind)).collect();
-    let unsound: Vec<String> = UNSOUND.iter().map(before).chain(UNSOUND_BASE.iter().map(behind)).collect();
+    let alone = |section: &&str| format!("name = \"a\"\n{section}\n");
+    fs::write(folder.path().join("files/base.raw"), "").expect("a file");
+    let sound = SOUND.iter().map(before).chain(SOUND_BASE.iter().map(behind));
+    let sound: Vec<String> = sound
+        .chain(SOUND_IMAGES.iter().chain(SOUND_SUMS).map(alone))
+        .chain(SOUND_FILES.iter().map(behind))
+        .collect();
+    let unsound = UNSOUND.iter().map(before).chain(UNSOUND_BASE.iter().map(behind));
+    let unsound: Vec<String> = unsound
+        .chain(UNSOUND_IMAGES.iter().chain(UNSOUND_SUMS).map(alone))
+        .chain(UNSOUND_FILES.iter().map(behind))
+        .collect();
     let beyond: Vec<String> = UNSOUND_BEYOND_THE_SCHEMA.iter().map(before).collect();
     let sections = [sound.as_slice(), &unsound, &beyond].concat();
     let names: Vec<String> = (0..sections.len()).map(|index| format!("{index}.toml")).collect();

@@ -73,6 +73,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("image-cli", "entry", &["golden", "guest", "reexec", "trial"]),
     ("image-cli", "target_name", &["error", "monitor", "printable"]),
     ("image-cli", "glance", &["error", "monitor", "printable", "size", "variables"]),
+    ("image-cli", "download", &["error", "glance", "monitor", "printable"]),
     ("image-cli", "system", &["error", "links"]),
     ("image-cli", "packages", &[]),
     (
@@ -109,9 +110,13 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         &[
             "audit",
             "change",
+            "download",
             "error",
             "files",
             "guest",
+            "glance",
+            "inspect",
+            "packages",
             "reexec",
             "links",
             "mistake",

@@ -50,6 +50,7 @@
 
 pub mod audit;
 pub mod change;
+mod download;
 mod entry;
 pub mod error;
 pub mod files;

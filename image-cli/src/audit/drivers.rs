@@ -84,7 +84,7 @@ impl Drivers {
     }
 
     /// Of an opened image.
-    pub(super) fn of(view: &View) -> crate::Result<Option<Self>> {
+    pub(crate) fn of(view: &View) -> crate::Result<Option<Self>> {
         let mut kernels = Vec::new();
         for entry in view.root().list(BOOT.as_ref())?.unwrap_or_default() {
             let name = entry.name.to_string_lossy().into_owned();

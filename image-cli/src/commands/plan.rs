@@ -75,6 +75,16 @@ fn text(plan: &Plan<'_>) -> String {
             let _ = writeln!(text, "    {}", remark.line());
         }
     }
+    if let Some(base) = &plan.recipe.base.existing {
+        section(&mut text, "base");
+        let _ = writeln!(text, "  {base}");
+    }
+    if plan.partitions.is_empty() {
+        let size = plan.disk_size.map_or("as large as the image's".into(), |size| Size(size).to_string());
+        section(&mut text, &format!("disk ({size})"));
+        outputs(&mut text, plan);
+        return text;
+    }
     let all = plan.all_packages.map_or("what they depend on".into(), |all| {
         format!(
             "what they depend on: {} in all, {} to fetch, up to {} installed",
@@ -106,11 +116,15 @@ fn text(plan: &Plan<'_>) -> String {
     for partition in &plan.partitions {
         let _ = writeln!(text, "{}", row(partition, plan));
     }
-    section(&mut text, "outputs");
+    outputs(&mut text, plan);
+    text
+}
+
+fn outputs(text: &mut String, plan: &Plan<'_>) {
+    section(text, "outputs");
     for output in &plan.outputs {
         let _ = writeln!(text, "  {output}");
     }
-    text
 }
 
 /// "step 2: files/www to /var/www: 12 files, 3 folders, 1 link, 3.4 MiB"

@@ -37,6 +37,16 @@ pub(crate) enum HeaderText {
     Secret(Secret),
 }
 
+impl HeaderText {
+    /// As it is sent.
+    pub(super) fn expose(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.expose(),
+        }
+    }
+}
+
 /// A request that can be sent again.
 ///
 /// Not `Debug`: its body may hold a secret.
@@ -88,6 +98,13 @@ impl Request {
     #[must_use]
     pub(crate) fn secret_json(self, body: Value, shown: Value, secret: &Secret) -> Self {
         Self { shown_body: Some(shown), body_secret: Some(secret.clone()), ..self.json(body) }
+    }
+
+    /// Without headers that must not be seen: for another server.
+    #[must_use]
+    pub(crate) fn without_secrets(mut self) -> Self {
+        self.headers.retain(|(_, value)| matches!(value, HeaderText::Plain(_)));
+        self
     }
 
     /// Everything in it that must not be seen.

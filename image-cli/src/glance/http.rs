@@ -1,5 +1,6 @@
 //! HTTP that really sends: ureq over rustls, with the cloud's certificates and limits on all that is waited for.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, SendBody};
 
 use super::early_response::EarlyResponse;
-use super::exchange::{Answer, Exchange, HeaderText, Lost, Request, Stream};
+use super::exchange::{Answer, Exchange, Lost, Request, Stream};
 use super::route::Route;
 use crate::error::{Advise, Context, bail};
 
@@ -77,13 +78,7 @@ impl Http {
     fn transmit(&self, request: &Request, stream: Option<Stream<'_>>) -> Result<Answer, ureq::Error> {
         let mut builder = ureq::http::Request::builder().method(request.verb.name()).uri(&request.url);
         for (name, value) in &request.headers {
-            builder = builder.header(
-                *name,
-                match value {
-                    HeaderText::Plain(text) => text,
-                    HeaderText::Secret(secret) => secret.expose(),
-                },
-            );
+            builder = builder.header(*name, value.expose());
         }
         let response = match (stream, &request.body) {
             (Some(stream), _) => {
@@ -96,16 +91,55 @@ impl Http {
             (None, None) => self.agent.run(builder.body(())?),
         }?;
         let status = response.status().as_u16();
-        let headers = response
-            .headers()
-            .iter()
-            .map(|(name, value)| {
-                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
-            .collect();
+        let headers = headers(response.headers());
         let body = response.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec()?;
         Ok(Answer { status, headers, body })
     }
+}
+
+/// An answer whose body comes as it is read.
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Box<dyn Read>,
+}
+
+impl Incoming {
+    /// The text of the header `name`, which is given in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Http {
+    /// Asks for something large. Every status is an answer, and no redirect is followed; a body may take as long as it likes,
+    /// as long as something comes.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub(crate) fn receive(&self, request: &Request) -> Result<Incoming, Lost> {
+        self.last_words.clear();
+        let mut builder = ureq::http::Request::builder().method(request.verb.name()).uri(&request.url);
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value.expose());
+        }
+        let asked = || {
+            let request = builder.body(())?;
+            let config = self.agent.configure_request(request);
+            let config = config.timeout_recv_body(None).timeout_per_read(Some(STALL_TIMEOUT));
+            self.agent.run(config.build())
+        };
+        let response = asked().map_err(|error| lost(error, &host_of(&request.url)))?;
+        let status = response.status().as_u16();
+        let headers = headers(response.headers());
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Incoming { status, headers, body: Box::new(body) })
+    }
+}
+
+fn headers(headers: &ureq::http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 impl Exchange for Http {

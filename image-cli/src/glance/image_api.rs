@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{Answer, Request, Verb};
+use super::secret::Secret;
 use super::session::Session;
 use crate::error::{Advise, Context, bail, err};
 
@@ -364,6 +365,15 @@ impl Session<'_> {
             404 => Ok(None),
             _ => expect_success(answer).and_then(|answer| answer.json()).map(Some).with_context(doing),
         }
+    }
+
+    /// Where the data of `image` are, and the token that lets one in.
+    ///
+    /// # Errors
+    /// If its identifier is none.
+    pub(crate) fn data_of(&self, image: &Image) -> crate::Result<(String, Secret)> {
+        let request = self.request(Verb::Get, &format!("/v2/images/{}/file", checked(&image.id)?));
+        Ok((request.url, self.token()))
     }
 
     /// All images that match the filters, hidden ones as well, the newest first.

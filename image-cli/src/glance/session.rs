@@ -7,6 +7,7 @@ use super::clouds::Cloud;
 use super::exchange::{Answer, Exchange, Lost, Request, Stream, Verb};
 use super::keystone::{self, Project, Token};
 use super::retry::patiently;
+use super::secret::Secret;
 use crate::monitor::CancellationToken;
 
 /// An authenticated user.
@@ -75,6 +76,11 @@ impl<'a> Session<'a> {
     /// Where no answer comes; every status is an answer.
     pub(crate) fn send_stream(&self, request: &Request, stream: Stream<'_>) -> Result<Answer, Lost> {
         self.exchange.send(&self.signed(request), Some(stream))
+    }
+
+    /// What requests are signed with.
+    pub(crate) fn token(&self) -> Secret {
+        self.token.borrow().value.clone()
     }
 
     /// Authenticates again.

@@ -18,7 +18,7 @@ use image_core::fs::NewFile;
 use super::bootcode::{BiosCode, BootFiles};
 use super::distribution::{Facts, PackageSet, SIGNED, SignedFile};
 use super::identity::{Identity, Purpose};
-use super::recipe::{Distribution, Firmware, Recipe};
+use super::recipe::{Firmware, Recipe};
 use super::shell::quoted;
 use super::tree::Tree;
 use crate::error::{Advise, Context, bail, err};
@@ -57,7 +57,7 @@ pub(crate) fn prepare(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crat
 /// # Errors
 /// If a package that booting needs is missing, or one of its programs fails.
 pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crate::Result<BootFiles> {
-    make_initrds(tree, recipe.base.distribution.facts())?;
+    make_initrds(tree, recipe.base.facts())?;
     let root = identity.uuid(Purpose::RootFilesystem).to_string();
     tree.make_dir(GRUB)?;
     tree.run("grub-editenv", &["/boot/grub/grubenv", "create"])?;
@@ -73,7 +73,7 @@ pub(crate) fn install(tree: &Tree, recipe: &Recipe, identity: &Identity) -> crat
     for firmware in &recipe.boot.firmware {
         match firmware {
             Firmware::Bios => files.bios = Some(install_bios(tree, &root)?),
-            Firmware::Uefi => files.esp = esp_files(tree, recipe.base.distribution, &root)?,
+            Firmware::Uefi => files.esp = esp_files(tree, recipe.base.facts(), &root)?,
         }
     }
     Ok(files)
@@ -254,8 +254,7 @@ fn copy(from: &PathBuf, to: &PathBuf) -> crate::Result<()> {
 
 /// The EFI system partition: the firmware's default path has the shim, which starts the GRUB beside it, which looks
 /// for its menu in the distribution's folder. No fallback program: it would reboot to write boot entries.
-fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Result<Vec<NewFile>> {
-    let facts = distribution.facts();
+fn esp_files(tree: &Tree, facts: &Facts, root: &str) -> crate::Result<Vec<NewFile>> {
     let vendor = facts.efi_folder;
     let mut files = Vec::new();
     for SignedFile { esp, path, package } in SIGNED.into_iter().chain([facts.key_manager]) {
@@ -272,7 +271,7 @@ fn esp_files(tree: &Tree, distribution: Distribution, root: &str) -> crate::Resu
 /// The packages without which the image does not boot, grow and stop: kernel, initramfs, init, boot loaders.
 /// In alphabetical order, without repetitions.
 pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
-    let (facts, firmware) = (recipe.base.distribution.facts(), &recipe.boot.firmware);
+    let (facts, firmware) = (recipe.base.facts(), &recipe.boot.firmware);
     let starts = |one| firmware.contains(&one);
     let sets = [
         (PackageSet::Boot, true),
@@ -292,6 +291,7 @@ pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::recipe::Distribution;
     use crate::golden::recipe::example;
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         }
         recipe.boot.firmware = vec![Firmware::Uefi];
         assert!(!has(&recipe, "grub-pc-bin") && !has(&recipe, "grub-cloud-amd64"));
-        recipe.base.distribution = Distribution::Ubuntu;
+        recipe.base.distribution = Some(Distribution::Ubuntu);
         assert!(has(&recipe, "linux-image-virtual"));
         recipe.boot.kernel = Some("linux-image-generic".into());
         assert!(has(&recipe, "linux-image-generic") && !has(&recipe, "linux-image-virtual"));

@@ -76,8 +76,8 @@ const APT_OPTIONS: [&str; 5] = [
 ///
 /// # Errors
 /// If they are not, with the command that installs them.
-pub fn check(base: &Base) -> crate::Result<()> {
-    let Facts { keyring, keyring_package: package, .. } = base.distribution.facts();
+pub(crate) fn check(base: &Base) -> crate::Result<()> {
+    let Facts { keyring, keyring_package: package, .. } = base.facts();
     if Path::new(keyring).exists() {
         return Ok(());
     }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::load::Loaded;
 use super::order::Order;
 use super::outer::{self, Done};
+use super::recipe::{Base, Existing};
 use super::request::{Request, log_path, stem};
 use super::secrets::Secrets;
 use super::solver::{self, Outcome, Total};
-use super::{bootstrap, cloud_init, copies, memory, namespace, stages};
+use super::{bootstrap, cloud_init, copies, existing, memory, namespace, stages};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
 use crate::programs;
@@ -44,19 +45,33 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     }
     cloud_init::check(&loaded.recipe)?;
     tell_losses(&copies::check(loaded, monitor.cancel())?, monitor);
-    programs::require(stages::PROGRAMS, &request.variables.path())?;
-    bootstrap::check(&loaded.recipe.base)?;
+    let needed = match &loaded.recipe.base.existing {
+        None => stages::PROGRAMS,
+        Some(Existing::Image(_)) => &[],
+        Some(_) => stages::PROGRAMS_FOR_A_TREE,
+    };
+    programs::require(needed, &request.variables.path())?;
+    check(&loaded.recipe.base)?;
     namespace::probe(&request.variables.path())?;
     consult(loaded, &request.cache, &request.variables, monitor)?;
     fs::create_dir_all(&request.output)
         .with_context(|| format!("making the output folder {}", request.output.display()))?;
     refuse_to_replace(request, loaded)?;
+    let acquired = existing::acquire::acquire(loaded, request, monitor)?;
     // Namespaces hide the control groups that this process is in.
     let spare = memory::to_spare();
     let log = log_path(request, &loaded.recipe);
-    let order = |work: &Path| Order::new(request, loaded, secrets, work, spare);
+    let order = |work: &Path| Order::new(request, (loaded, acquired), secrets, work, spare);
     let Done { files, log, work } = outer::run(request, &log, order, monitor)?;
     Ok(Built { files, log, work })
+}
+
+/// Makes sure that what `base` is made with is here: of packages, the keys of their archive.
+///
+/// # Errors
+/// If it is not, with the command that installs it.
+pub fn check(base: &Base) -> crate::Result<()> {
+    if base.existing.is_some() { Ok(()) } else { bootstrap::check(base) }
 }
 
 /// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with how much they are; none
@@ -70,6 +85,10 @@ pub fn consult(
     variables: &Variables,
     monitor: Monitor<'_>,
 ) -> crate::Result<Option<Total>> {
+    if loaded.recipe.base.existing.is_some() {
+        // Its packages come from archives that it alone knows.
+        return Ok(None);
+    }
     match solver::ask(loaded, cache, variables, monitor.cancel())? {
         Outcome::Answered(answer) => {
             loaded.remark(&answer.remarks, monitor)?;

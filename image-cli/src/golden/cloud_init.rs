@@ -72,8 +72,8 @@ ff02::2 ip6-allrouters
 
 /// The packages that configuring a machine at its first boot needs.
 pub(crate) fn packages(recipe: &Recipe) -> Vec<String> {
-    let Base { distribution, release, .. } = &recipe.base;
-    let mut packages: Vec<&str> = distribution.facts().packages(PackageSet::FirstBoot, release).collect();
+    let Base { release, .. } = &recipe.base;
+    let mut packages: Vec<&str> = recipe.base.facts().packages(PackageSet::FirstBoot, release).collect();
     if !names_a_time_service(recipe) {
         packages.push(DEFAULT_TIME_SERVICE);
     }
@@ -120,7 +120,7 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
     tree.write("/etc/systemd/network/90-goldimg-dhcp.network", NETWORK, 0o644)?;
     let drop_in = "/etc/systemd/system/systemd-networkd-wait-online.service.d/goldimg.conf";
     tree.write(drop_in, WAIT_ONLINE, 0o644)?;
-    let locale = recipe.base.distribution.facts().locale_file;
+    let locale = recipe.base.facts().locale_file;
     if !tree.exists(locale) {
         tree.write(locale, "LANG=C.UTF-8\n", 0o644)?;
     }
@@ -153,7 +153,7 @@ pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate
 
 /// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
 fn own(recipe: &Recipe) -> crate::Result<String> {
-    let facts = recipe.base.distribution.facts();
+    let facts = recipe.base.facts();
     let user = recipe.cloud_init.default_user.as_deref().unwrap_or(facts.name);
     let config = json!({
         "datasource_list": recipe.datasources(),

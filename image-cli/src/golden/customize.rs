@@ -10,12 +10,12 @@
 //! Only what the steps changed is written: all else is the image's own, to the block. The boot loader's tools are told of the image's
 //! disks, and of nothing of this machine's (`boot.rs`).
 
-mod apt;
-mod boot;
+pub(super) mod apt;
+pub(super) mod boot;
 mod difference;
 mod grow;
 mod in_guest;
-mod job;
+pub(super) mod job;
 mod verify;
 pub(super) mod work;
 mod write_back;
@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::load::check_step;
 use super::order::Order;
 use super::outer::{self, Done};
-use super::recipe::{Access, Base, Step};
+use super::recipe::{Access, Step};
 use super::request::Request as BuildRequest;
 use super::secrets::{self, Secrets};
 use super::{memory, namespace};
@@ -169,7 +169,6 @@ pub fn customize(request: &Request, monitor: Monitor<'_>) -> crate::Result<Custo
     reexec::program()?;
     for step in &request.steps {
         check_step(step, &request.folder)?;
-        refuse_local(step)?;
     }
     let secrets = Secrets::read(&request.secrets, &request.variables)?;
     namespace::probe(&request.variables.path())?;
@@ -215,16 +214,6 @@ fn refuse_foreign(log: &Path) -> crate::Result<()> {
                 .hint(|| "move it away")
         }
         _ => Ok(()),
-    }
-}
-
-/// Refuses packages that are files of this machine: an image's own package manager sees none of them.
-fn refuse_local(step: &Step) -> crate::Result<()> {
-    let Step::Install(packages) = step else { return Ok(()) };
-    match packages.iter().find(|package| Base::local_file(package).is_some()) {
-        Some(package) => Err(err!("{package} is a file, and packages are installed by their names here"))
-            .hint(|| "copy it into the image, and install it there: --copy-in, then --run-command"),
-        None => Ok(()),
     }
 }
 

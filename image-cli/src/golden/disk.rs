@@ -96,6 +96,15 @@ impl Layout {
         Ok(Self { size, partitions })
     }
 
+    /// That of an image, of which only the size may be said.
+    pub(crate) fn of_an_image(recipe: &Recipe) -> Self {
+        let size = match recipe.disk.size {
+            DiskSize::Fit => 0,
+            DiskSize::Bytes(Size(size)) => size,
+        };
+        Self { size, partitions: Vec::new() }
+    }
+
     /// The smallest disk for `recipe` with a root filesystem of `needed` bytes, in bytes.
     pub(crate) fn smallest(recipe: &Recipe, needed: u64) -> u64 {
         around(Self::before_root(recipe).1, needed)

@@ -44,6 +44,26 @@ const PACKAGES: &[Package] = &[
     Package::new(PackageSet::FirstBoot, "sudo"),
 ];
 
+/// What is known of a system that no table is about: nothing.
+pub(crate) const UNKNOWN: Facts = Facts {
+    name: "linux",
+    title: "Linux",
+    components: &[],
+    archives: &[],
+    mirrors_have_security: false,
+    keyring: "",
+    keyring_package: "",
+    efi_folder: "",
+    key_manager: SignedFile { esp: "", path: "", package: "" },
+    admin_groups: &[],
+    locale_file: "/etc/locale.conf",
+    network_renderer: "networkd",
+    kernel: "",
+    usual_kernel: "",
+    packages: &[],
+    releases: &[],
+};
+
 /// Packages that keep the time. They conflict with each other: a system has one (Debian's virtual `time-daemon`).
 pub(crate) const TIME_SERVICES: [&str; 6] =
     ["chrony", "ntp", "ntpd-rs", "ntpsec", "openntpd", DEFAULT_TIME_SERVICE];

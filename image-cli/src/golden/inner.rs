@@ -18,7 +18,7 @@ use super::request::places;
 use super::secrets::redact::Redactor;
 use super::work_directory::WorkDirectory;
 use super::workspace::{Work, Workspace};
-use super::{customize, stages};
+use super::{customize, existing, stages};
 use crate::error::{Context, Record};
 use crate::monitor::{CancellationToken, Monitor};
 use crate::os_text::OsText;
@@ -63,7 +63,12 @@ fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<V
     places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
     let place = Workspace { request: &request, secrets: &order.secrets, work, log, caller, monitor };
     let done = match &job {
-        Job::Build(loaded) => stages::run(&stages::Build { place: &place, loaded }),
+        Job::Build(loaded, Some(acquired)) if loaded.recipe.base.is_image() => {
+            existing::image::run(loaded, acquired, &place)
+        }
+        Job::Build(loaded, acquired) => {
+            stages::run(&stages::Build { place: &place, loaded, acquired: acquired.as_deref() })
+        }
         Job::Customize(job) => customize::work::run(job, &place),
     };
     no_space::explain(done, Some(&place.log), &places)

@@ -17,11 +17,13 @@
 mod base;
 mod beside;
 mod cloud;
+mod existing;
 mod fields;
 mod file_steps;
 mod keys;
 mod machine_steps;
 mod problem;
+mod public_keys;
 mod remark;
 mod rules;
 mod sections;
@@ -35,9 +37,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use self::base::read_keys;
 use self::fields::{Fields, Walk};
 use self::problem::{Problem, count, place};
+pub(crate) use self::public_keys::read_keys;
 use self::remark::Place;
 pub(crate) use self::remark::{Remark, Role, Source};
 use super::recipe::{Recipe, Step};
@@ -187,12 +189,21 @@ fn hint_for(path: &Path) -> String {
 
 /// What `text` says, everything that is wrong with it, and where its words are.
 fn parse(text: &str, folder: &Path) -> (Option<Recipe>, Vec<Problem>, Vec<Place>) {
-    parsed(text, Walk::new(folder), "the recipe", sections::recipe)
+    let walk = |document: &DeTable<'_>| {
+        if existing::has(document, "image") {
+            Walk::for_any_system(folder)
+        } else if ["tar", "oci"].iter().any(|key| existing::has(document, key)) {
+            Walk::for_files(folder)
+        } else {
+            Walk::new(folder)
+        }
+    };
+    parsed(text, walk, "the recipe", sections::recipe)
 }
 
 /// As [`parse`], of steps alone, for an image of whatever system.
 fn parse_steps(text: &str, folder: &Path) -> (Option<Vec<Step>>, Vec<Problem>) {
-    let walk = Walk::for_any_system(folder);
+    let walk = |_: &DeTable<'_>| Walk::for_any_system(folder);
     let (steps, problems, _) = parsed(text, walk, "a file of steps", |mut fields| {
         let steps = fields.required("steps", "`[[steps]]`, and below it what to do", steps::steps);
         fields.finish(|key| keys::home(key, "a file of steps"));
@@ -242,14 +253,15 @@ pub fn check_step(step: &Step, folder: &Path) -> crate::Result<()> {
 }
 
 /// What `read` makes of `text`, called `place`.
-fn parsed<T>(
+fn parsed<'w, T>(
     text: &str,
-    walk: Walk<'_>,
+    walk: impl FnOnce(&DeTable<'_>) -> Walk<'w>,
     place_of_all: &str,
     read: impl FnOnce(Fields<'_, '_>) -> Option<T>,
 ) -> (Option<T>, Vec<Problem>, Vec<Place>) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors.iter().map(|error| syntax(error, text)).collect();
+    let walk = walk(document.get_ref());
     // The whole document has no place of its own: what it lacks is told at its beginning.
     let found = read(Fields::root(&walk, document.get_ref(), 0..0, place_of_all));
     let (noted, places) = walk.found();

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::disk::{BIOS, ESP, Layout, Placed, ROOT};
 use super::epoch::Epoch;
 use super::identity::{Identity, Purpose};
-use super::recipe::{Distribution, Firmware, Recipe, Step};
+use super::provenance::{Changes, Ingredient};
+use super::recipe::{Firmware, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Context, bail};
 
@@ -88,7 +89,7 @@ pub(crate) struct Manifest<'a> {
     version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    distribution: Distribution,
+    distribution: &'a str,
     release: &'a str,
     architecture: &'static str,
     build_date: String,
@@ -100,12 +101,20 @@ pub(crate) struct Manifest<'a> {
     min_disk: u64,
     /// In MiB.
     min_ram: u32,
-    firmware: &'a [Firmware],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firmware: Option<&'a [Firmware]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_user: Option<&'a str>,
     files: &'a [ImageFile],
-    disk_guid: String,
-    partitions: Vec<PartitionEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_guid: Option<&'a str>,
+    partitions: &'a [PartitionEntry],
+    /// What it was made of, where that was there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a Ingredient>,
+    /// What the steps changed in that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<&'a Changes>,
     /// What OpenStack is told when the image is uploaded.
     properties: &'a BTreeMap<String, String>,
     accepted: Accepted<'a>,
@@ -127,17 +136,45 @@ struct Accepted<'a> {
     accounts: BTreeSet<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
-struct PartitionEntry {
-    number: u32,
-    name: &'static str,
-    offset: u64,
-    size: u64,
-    guid: String,
+/// A partition of the disk.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PartitionEntry {
+    pub(crate) number: u32,
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    filesystem: Option<&'static str>,
+    pub(crate) guid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    uuid: Option<String>,
+    pub(crate) filesystem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uuid: Option<String>,
+}
+
+/// What an image is on the outside.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outside {
+    /// The distribution, as files call it, and its release.
+    pub(crate) distribution: String,
+    pub(crate) release: String,
+    /// What identifies the disk, in a GPT.
+    pub(crate) disk_guid: Option<String>,
+    pub(crate) partitions: Vec<PartitionEntry>,
+    /// Which firmware can boot it, where that was asked for.
+    pub(crate) firmware: Option<Vec<Firmware>>,
+}
+
+impl Outside {
+    /// Of a disk that was made for `recipe`.
+    pub(crate) fn made(recipe: &Recipe, layout: &Layout, identity: &Identity) -> Self {
+        Self {
+            distribution: recipe.base.facts().name.to_owned(),
+            release: recipe.base.release.clone(),
+            disk_guid: Some(identity.uuid(Purpose::Disk).to_string()),
+            partitions: layout.partitions.iter().map(|placed| entry(placed, identity)).collect(),
+            firmware: Some(recipe.boot.firmware.clone()),
+        }
+    }
 }
 
 /// From what an image was made.
@@ -146,7 +183,9 @@ pub(crate) struct Origin<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) identity: &'a Identity,
     pub(crate) epoch: Epoch,
-    pub(crate) layout: &'a Layout,
+    pub(crate) outside: &'a Outside,
+    pub(crate) base: Option<&'a Ingredient>,
+    pub(crate) changes: Option<&'a Changes>,
     pub(crate) packages: &'a [Package],
     pub(crate) properties: &'a BTreeMap<String, String>,
     /// What steps put there by name.
@@ -161,14 +200,15 @@ impl<'a> Manifest<'a> {
         virtual_size: u64,
         files: &'a [ImageFile],
     ) -> Self {
-        let Origin { recipe, identity, epoch, layout, packages, properties, asked_for } = origin;
+        let Origin { recipe, identity, epoch, outside, base, changes, packages, properties, asked_for } =
+            origin;
         Self {
             manifest_version: VERSION,
             name: &recipe.name,
             version,
             description: recipe.description.as_deref(),
-            distribution: recipe.base.distribution,
-            release: &recipe.base.release,
+            distribution: &outside.distribution,
+            release: &outside.release,
             architecture: "x86_64",
             build_date: epoch.date_time(),
             source_date_epoch: epoch.seconds(),
@@ -177,11 +217,13 @@ impl<'a> Manifest<'a> {
             virtual_size,
             min_disk: virtual_size.div_ceil(GIB),
             min_ram: recipe.output.min_ram_mib,
-            firmware: &recipe.boot.firmware,
+            firmware: outside.firmware.as_deref(),
             default_user: recipe.cloud_init.default_user.as_deref(),
             files,
-            disk_guid: identity.uuid(Purpose::Disk).to_string(),
-            partitions: layout.partitions.iter().map(|placed| entry(placed, identity)).collect(),
+            disk_guid: outside.disk_guid.as_deref(),
+            partitions: &outside.partitions,
+            base,
+            changes,
             properties,
             accepted: Accepted {
                 keep: &recipe.seal.keep,
@@ -212,11 +254,11 @@ fn entry(placed: &Placed, identity: &Identity) -> PartitionEntry {
     };
     PartitionEntry {
         number: placed.number,
-        name: placed.name,
+        name: placed.name.to_owned(),
         offset: placed.range.offset(),
         size: placed.range.len(),
-        guid: identity.uuid(Purpose::Partition(placed.number)).to_string(),
-        filesystem,
+        guid: Some(identity.uuid(Purpose::Partition(placed.number)).to_string()),
+        filesystem: filesystem.map(str::to_owned),
         uuid,
     }
 }
@@ -235,12 +277,15 @@ pub(super) mod tests {
         let epoch = Epoch::new(1_760_000_000).unwrap();
         let identity = Identity::new(recipe, epoch).unwrap();
         let layout = Layout::new(recipe, root_size).unwrap();
+        let outside = Outside::made(recipe, &layout, &identity);
         let properties = BTreeMap::from([("hw_cdrom_bus".to_owned(), "scsi".to_owned())]);
         act(Origin {
             recipe,
             identity: &identity,
             epoch,
-            layout: &layout,
+            outside: &outside,
+            base: None,
+            changes: None,
             packages: &[],
             properties: &properties,
             asked_for: &BTreeSet::from(["/etc/motd".into()]),
@@ -259,7 +304,8 @@ pub(super) mod tests {
     #[test]
     fn the_manifest_says_what_a_cloud_asks() {
         let (json, root) = with_origin(&example(), 1 << 30, |origin| {
-            let json = Manifest::new(origin, "1", origin.layout.size, &[]).to_json().unwrap();
+            let size = Layout::new(origin.recipe, 1 << 30).unwrap().size;
+            let json = Manifest::new(origin, "1", size, &[]).to_json().unwrap();
             (json, origin.identity.uuid(Purpose::RootFilesystem))
         });
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -14,26 +14,48 @@ use super::manifest::Package;
 use super::recipe::{Firmware, Recipe};
 use crate::audit::drivers::Drivers;
 
-/// The properties of an image of `recipe`. `drivers` are those of its kernels, where they are known.
+/// The system that an image has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// Its distribution, as files call it, and the version; each may be unknown.
+    pub(crate) distribution: Option<String>,
+    pub(crate) version: Option<String>,
+    /// The account that gets the cloud's key.
+    pub(crate) user: Option<String>,
+}
+
+impl About {
+    /// The one that `recipe` makes from packages.
+    pub(crate) fn made(recipe: &Recipe) -> Self {
+        let release = recipe.base.release.as_str();
+        let facts = recipe.base.facts();
+        let version = facts.release(release).and_then(|known| known.version).unwrap_or(release);
+        let user = recipe.cloud_init.default_user.as_deref().unwrap_or(facts.name);
+        let [distribution, version, user] = [facts.name, version, user].map(|text| Some(text.to_owned()));
+        Self { distribution, version, user }
+    }
+}
+
+/// The properties of an image of `recipe` with the system `about`. `drivers` are those of its kernels, where they are known.
 pub(crate) fn properties(
     recipe: &Recipe,
+    about: &About,
     epoch: Epoch,
     packages: &[Package],
     drivers: Option<&Drivers>,
 ) -> BTreeMap<String, String> {
-    let release = recipe.base.release.as_str();
-    let facts = recipe.base.distribution.facts();
-    let version = facts.release(release).and_then(|known| known.version).unwrap_or(release);
-    let distribution = facts.name;
-    let user = recipe.cloud_init.default_user.as_deref().unwrap_or(distribution);
     let built = epoch.date_time();
-    let mut properties = BTreeMap::from([
+    let known = [
+        ("os_distro", &about.distribution),
+        ("os_version", &about.version),
+        ("os_admin_user", &about.user),
+        ("image_original_user", &about.user),
+    ];
+    let mut properties: BTreeMap<&str, &str> =
+        known.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
+    properties.extend([
         ("architecture", "x86_64"),
         ("os_type", "linux"),
-        ("os_distro", distribution),
-        ("os_version", version),
-        ("os_admin_user", user),
-        ("image_original_user", user),
         ("image_build_date", &built),
         // Nobody else can fetch it from where it was made.
         ("image_source", "private"),
@@ -81,7 +103,7 @@ mod tests {
             version: "1".into(),
             architecture: "amd64".into(),
         });
-        properties(recipe, Epoch::new(1_760_000_000).unwrap(), &agent, None)
+        properties(recipe, &About::made(recipe), Epoch::new(1_760_000_000).unwrap(), &agent, None)
     }
 
     #[test]

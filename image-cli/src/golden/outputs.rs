@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::{BlockRead, BlockWrite, FileDisk};
+use image_core::block::{BlockRead, BlockWrite};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::digest::{Algorithm, digests_of};
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
@@ -39,24 +39,24 @@ pub(crate) struct Outputs {
     manifest: (String, String),
 }
 
-/// Writes the images that the recipe asks for, from the disk in the file `disk`, into `folder`, which must exist.
+/// Writes the images that the recipe asks for, from `disk`, into `folder`, which must exist.
 /// With `force`, files of the same names are replaced in the end.
 ///
 /// # Errors
 /// If there is such a file already, or something cannot be written.
 pub(crate) fn make(
     origin: Origin<'_>,
-    disk: &Path,
+    disk: &Arc<dyn BlockRead>,
     folder: &Path,
     force: bool,
     monitor: Monitor<'_>,
 ) -> crate::Result<Outputs> {
     let recipe = origin.recipe;
     let (version, stem) = (version(recipe, origin.epoch), stem(recipe, origin.epoch));
-    let disk: Arc<dyn BlockRead> = Arc::new(FileDisk::open(disk)?);
     let mut images = Vec::new();
     // What was written while the filesystem was made, and is free in the end, is not for shipping.
-    let source = WithoutFreeSpace::new(&disk, find_free_space(&disk).context("looking for free blocks")?);
+    let source =
+        WithoutFreeSpace::new(Arc::clone(disk), find_free_space(disk).context("looking for free blocks")?);
     for format in &recipe.output.formats {
         let name = match format {
             OutputFormat::Qcow2 => format!("{stem}.qcow2"),
@@ -177,7 +177,7 @@ fn sums(old: &str, images: &[(ImageFile, NewFile)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image_core::block::Access;
+    use image_core::block::{Access, FileDisk};
 
     use super::*;
     use crate::golden::manifest::tests::with_origin;
@@ -193,7 +193,8 @@ mod tests {
         let path = work.path().join("disk.raw");
         let disk = FileDisk::create_new(&path, 3 << 20).unwrap();
         disk.write_at(TEXT, 1 << 20).unwrap();
-        with_origin(&recipe, 1 << 20, |origin| make(origin, &path, folder, force, crate::monitor::silent()))
+        let disk: Arc<dyn BlockRead> = Arc::new(disk);
+        with_origin(&recipe, 1 << 20, |origin| make(origin, &disk, folder, force, crate::monitor::silent()))
     }
 
     #[test]

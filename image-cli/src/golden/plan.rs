@@ -3,13 +3,15 @@
 use serde::Serialize;
 
 use super::copies::Copies;
+use super::customize::work;
 use super::disk::{Layout, ROOT};
 use super::epoch::Epoch;
+use super::existing::acquire;
 use super::load::Loaded;
 use super::recipe::{DiskSize, FurtherArchive, OutputFormat, Recipe};
 use super::request::stem;
 use super::solver::Total;
-use super::stages::Stage;
+use super::stage::Stage;
 use super::{bootloader, bootstrap, copies, steps};
 use crate::monitor::CancellationToken;
 
@@ -24,13 +26,13 @@ pub struct Plan<'a> {
     pub stages: Vec<String>,
     /// What is copied from beside the recipe, and what is remarkable about it.
     pub copies: Vec<Copies>,
-    /// What is installed in the first stage: what the recipe asks for, and what booting and cloud-init need.
+    /// What is installed in the first stage: what the recipe asks for, and what booting and cloud-init need. Nothing in an image.
     pub packages: Vec<String>,
-    /// The kernel's command line, besides the root filesystem.
+    /// The kernel's command line, besides the root filesystem. An image has its own.
     pub command_line: String,
-    /// The disk's size in bytes; none for one that fits its content.
+    /// The disk's size in bytes; none for one that fits its content, or is as large as the image.
     pub disk_size: Option<u64>,
-    /// The partitions, in the order of the disk.
+    /// The partitions that are made, in the order of the disk.
     pub partitions: Vec<Partition>,
     /// The files that are written.
     pub outputs: Vec<String>,
@@ -85,9 +87,10 @@ impl<'a> Plan<'a> {
     ) -> crate::Result<Self> {
         let recipe = &loaded.recipe;
         let name = stem(recipe, epoch);
-        // How much the content needs is known when it is there; the other partitions do not depend on it.
-        let layout = Layout::new(recipe, 0)?;
         let fits = recipe.disk.size == DiskSize::Fit;
+        // How much the content needs is known when it is there; the other partitions do not depend on it. An image has its own.
+        let layout =
+            if recipe.base.is_image() { Layout::of_an_image(recipe) } else { Layout::new(recipe, 0)? };
         let partition = |placed: &super::disk::Placed| Partition {
             number: placed.number,
             name: placed.name,
@@ -97,8 +100,12 @@ impl<'a> Plan<'a> {
         Ok(Self {
             stages: stages(recipe),
             copies: copies::survey(loaded, cancel)?,
-            packages: bootstrap::packages(recipe),
-            command_line: bootloader::command_line(recipe),
+            packages: if recipe.base.is_image() { Vec::new() } else { bootstrap::packages(recipe) },
+            command_line: if recipe.base.is_image() {
+                String::new()
+            } else {
+                bootloader::command_line(recipe)
+            },
             disk_size: (!fits).then_some(layout.size),
             partitions: layout.partitions.iter().map(partition).collect(),
             outputs: outputs(recipe, &name),
@@ -131,9 +138,23 @@ fn archive(archive: &FurtherArchive) -> Archive {
 
 /// The stages of a build, as it names them.
 fn stages(recipe: &Recipe) -> Vec<String> {
+    if recipe.base.is_image() {
+        let steps = recipe.steps.iter().enumerate().map(|(index, step)| steps::heading(index, step));
+        let mut stages = vec![acquire::STAGE.to_owned()];
+        stages.extend(work::Stage::BEFORE_STEPS.map(|stage| stage.to_string()));
+        stages.extend(steps);
+        stages.extend(work::Stage::AFTER_STEPS.map(|stage| stage.to_string()));
+        stages.extend([Stage::Images, Stage::Verify].map(|stage| stage.to_string()));
+        return stages;
+    }
     let done = bootstrap::steps_done(recipe);
     let steps = recipe.steps.iter().enumerate().skip(done);
-    let mut stages = vec![Stage::Base.to_string()];
+    let mut stages = match recipe.base.existing {
+        Some(_) => {
+            vec![acquire::STAGE.to_owned(), Stage::Unpack.to_string(), Stage::Complete.to_string()]
+        }
+        None => vec![Stage::Base.to_string()],
+    };
     stages.extend(steps.map(|(index, step)| steps::heading(index, step)));
     stages.extend(Stage::AFTER_STEPS.map(|stage| stage.to_string()));
     stages

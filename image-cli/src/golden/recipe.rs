@@ -4,6 +4,7 @@
 //! Keys are written in kebab case. Paths are relative to the recipe's folder. The attributes say what a recipe may
 //! hold, for the JSON Schema (`schema.rs`).
 
+mod existing;
 mod output;
 pub(crate) mod schema;
 mod step;
@@ -16,13 +17,14 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::existing::{Existing, ImageFile, Location, OciImage, Proof, Sums, TarFile};
 pub use self::output::{Compression, Output, OutputFormat};
 pub use self::step::{
     AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, Edit, Link, MakeDirectory,
     Missing, Move, Owner, Password, Preserve, Run, SshKey, Step, Update, User, Write,
 };
 pub use self::uri::Uri;
-use super::distribution::{DEBIAN, Facts, UBUNTU};
+use super::distribution::{DEBIAN, Facts, UBUNTU, UNKNOWN};
 use crate::size::Size;
 
 /// The architecture of all images, as Debian calls it.
@@ -31,7 +33,7 @@ const ARCHITECTURE: &str = "amd64";
 /// A golden image: from what it is made, what is done to it, and what comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("allOf" = schema::of_bases()))]
 pub struct Recipe {
     /// The image's name and the stem of its files: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(schema_with = "schema::image_name")]
@@ -79,7 +81,8 @@ impl Recipe {
             version: None,
             description: None,
             base: Base {
-                distribution,
+                existing: None,
+                distribution: Some(distribution),
                 release: release.into(),
                 components: distribution.facts().components.iter().map(|&name| name.to_owned()).collect(),
                 mirror: None,
@@ -98,6 +101,11 @@ impl Recipe {
         }
     }
 
+    /// A recipe that begins with an image that is there, likewise.
+    pub fn of_image(name: impl Into<String>, image: Existing) -> Self {
+        Self { base: Base::of_image(image), ..Self::new(name, Distribution::Debian, "") }
+    }
+
     /// It, with one more step.
     #[must_use]
     pub fn step(mut self, step: Step) -> Self {
@@ -108,7 +116,8 @@ impl Recipe {
     /// The addresses that may have credentials, in the order of the recipe.
     pub(crate) fn uris(&mut self) -> impl Iterator<Item = &mut Uri> {
         let further = self.base.archives.iter_mut().filter_map(|archive| archive.uri.as_mut());
-        self.base.mirror.iter_mut().chain(further)
+        let existing = self.base.existing.iter_mut().flat_map(Existing::uris);
+        existing.chain(&mut self.base.mirror).chain(further)
     }
 
     /// Where cloud-init looks for its data: what the last step about that says, else what `[cloud-init]` does.
@@ -129,15 +138,22 @@ impl Recipe {
     }
 }
 
-/// A base system from packages.
+/// A base system: from packages, or something that is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = schema::with_existing)]
 pub struct Base {
+    /// What it begins with, if not with nothing. An image has no other key: it is what it is.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub existing: Option<Existing>,
     /// Whose packages.
-    pub distribution: Distribution,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Distribution")]
+    pub distribution: Option<Distribution>,
     /// The release's code name, such as `bookworm`.
-    #[schemars(schema_with = "schema::release")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(schema_with = "schema::release", extend("default" = null))]
     pub release: String,
     /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
     #[schemars(default, schema_with = "schema::components", extend("default" = null))]
@@ -181,6 +197,30 @@ pub struct FurtherArchive {
 }
 
 impl Base {
+    /// One that is an image.
+    pub(crate) fn of_image(image: Existing) -> Self {
+        Self {
+            existing: Some(image),
+            distribution: None,
+            release: String::new(),
+            components: Vec::new(),
+            mirror: None,
+            packages: Vec::new(),
+            archives: Vec::new(),
+            debconf: Vec::new(),
+        }
+    }
+
+    /// What is known of the distribution: nothing, where it is an image's own.
+    pub(crate) fn facts(&self) -> &'static Facts {
+        self.distribution.map_or(&UNKNOWN, Distribution::facts)
+    }
+
+    /// Whether it is an image.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self.existing, Some(Existing::Image(..)))
+    }
+
     /// Whether a package is a file beside the recipe, and its path from there.
     pub(crate) fn local_file(package: &str) -> Option<&Path> {
         package.strip_prefix("./").map(Path::new)

@@ -72,7 +72,7 @@ pub(crate) fn ask(
     let Some(archive) = Archive::of_the_build(base) else {
         return Ok(Outcome::Unasked("this machine's apt knows no archive of the distribution".into()));
     };
-    let keys = base.distribution.facts().keyring;
+    let keys = base.facts().keyring;
     if !Path::new(keys).exists() {
         return Ok(Outcome::Unasked(format!("the keys of the archive, {keys}, are not installed")));
     }

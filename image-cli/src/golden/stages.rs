@@ -1,90 +1,65 @@
 //! The stages of a build, in their order.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use image_core::block::{BlockRead, FileDisk};
 use image_core::format::Format;
 
+use super::bootcode::BootFiles;
 use super::bootstrap::cache::PackageCache;
 use super::bootstrap::further_archives::FurtherArchives;
 use super::disk::room::{self, When};
 use super::identity::Identity;
 use super::load::Loaded;
-use super::manifest::Origin;
+use super::manifest::{Origin, Outside};
+use super::openstack::About;
+use super::provenance::Acquired;
 use super::secrets::search;
+use super::stage::Stage;
 use super::tree::{Session, Tree};
 use super::workspace::Workspace;
-use super::{bootloader, bootstrap, cloud_init, disk, manifest, openstack, outputs, seal, verify};
+use super::{bootloader, bootstrap, cloud_init, disk, existing, manifest, openstack, outputs, seal, verify};
 use crate::audit::drivers::Drivers;
 
 /// The programs of this machine that the stages call.
 pub(super) const PROGRAMS: &[&str] =
     &["apt-config", "apt-get", "mke2fs", "mmdebstrap", "mount", "unshare", "zstd"];
-
-/// The stages, as a build and its plan name them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stage {
-    Base,
-    CloudInit,
-    BootLoader,
-    Seal,
-    Disk,
-    Images,
-    Verify,
-}
-
-impl Stage {
-    /// The stages behind the recipe's steps, in their order.
-    pub(super) const AFTER_STEPS: [Self; 6] =
-        [Self::CloudInit, Self::BootLoader, Self::Seal, Self::Disk, Self::Images, Self::Verify];
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Base => "make the base from packages",
-            Self::CloudInit => "configure cloud-init",
-            Self::BootLoader => "install the boot loader",
-            Self::Seal => "seal",
-            Self::Disk => "make the disk",
-            Self::Images => "write the images",
-            Self::Verify => "verify the image",
-        })
-    }
-}
+/// And those that the rest of a build calls, where the base is there already.
+pub(super) const PROGRAMS_FOR_A_TREE: &[&str] = &["mke2fs", "mount", "unshare"];
 
 /// A build under way.
 #[derive(Debug)]
 pub(super) struct Build<'a> {
     pub(super) place: &'a Workspace<'a>,
     pub(super) loaded: &'a Loaded,
+    /// What the base begins with, if not with packages.
+    pub(super) acquired: Option<&'a Acquired>,
+}
+
+/// What a disk is made of.
+struct Made<'a> {
+    tree: &'a Tree,
+    identity: &'a Identity,
+    boot: &'a BootFiles,
+    packages: &'a [manifest::Package],
+    /// What steps put there by name.
+    asked_for: &'a BTreeSet<PathBuf>,
 }
 
 /// All of them; answers with the files that were made.
 pub(super) fn run(build: &Build<'_>) -> crate::Result<Vec<PathBuf>> {
-    let (recipe, variables) = (&build.loaded.recipe, &build.place.request.variables);
+    let recipe = &build.loaded.recipe;
     let identity = Identity::new(recipe, build.place.request.epoch)?;
     let tree =
         Tree::new(build.place.work.scratch.join("tree"), build.place.log.clone(), build.place.request.epoch);
-    let cache = PackageCache::open(
-        &build.place.request.cache,
-        build.place.work.directory.join("packages"),
-        &recipe.base,
-    )?;
-
     let further = FurtherArchives::of(&recipe.base, &build.loaded.folder)?;
-    bootstrap::local::gather(recipe, &build.loaded.folder, &cache)?;
-    let session = build.place.stage(&Stage::Base, || {
-        let fetched =
-            bootstrap::fetch(recipe, &tree, &cache, &further, &build.place.work.directory, variables)?;
-        cache.share(SystemTime::now())?;
-        let mut session = tree.session(fetched.networks(recipe.build.network, variables)?)?;
-        session.show(cache.folder(), bootstrap::ARCHIVES, &build.place.work.scratch.join("archives"))?;
-        bootstrap::install(recipe, &tree, &fetched)?;
-        Ok(session)
-    })?;
+    let session = match build.acquired {
+        Some(acquired) => existing::tree::begin(build.loaded, acquired, &tree, &identity, build.place)?,
+        None => build.bootstrap(&tree, &further)?,
+    };
     build.place.tell_network(&recipe.steps, recipe.build.network, &session)?;
     build.room(&tree, When::AfterBase(bootstrap::steps_done(recipe)))?;
     let asked_for = build.place.in_shell_reach(&session, || build.steps(&session))?;
@@ -100,38 +75,35 @@ pub(super) fn run(build: &Build<'_>) -> crate::Result<Vec<PathBuf>> {
     let packages = manifest::packages(&tree)?;
     session.leave()?;
     build.place.stage(&Stage::Seal, || {
-        bootstrap::point_to_archive(recipe, &tree, &further)?;
+        if build.acquired.is_none() {
+            bootstrap::point_to_archive(recipe, &tree, &further)?;
+        }
         seal::seal(&verify::expected(recipe, &asked_for), &tree)?;
         search::none_in(&tree, build.place.secrets)?;
         seal::clamp_times(&tree, build.place.request.epoch)
     })?;
-    let disk = build.place.work.scratch.join("disk.raw");
-    let layout = build.place.stage(&Stage::Disk, || disk::make(&tree, recipe, &identity, &boot, &disk))?;
-    let drivers = Drivers::of_file(&disk, Some(Format::Raw))?;
-    let properties = openstack::properties(recipe, build.place.request.epoch, &packages, drivers.as_ref());
-    let origin = Origin {
-        recipe,
-        identity: &identity,
-        epoch: build.place.request.epoch,
-        layout: &layout,
-        packages: &packages,
-        properties: &properties,
-        asked_for: &asked_for,
-    };
-    let (folder, force) = (&build.place.request.output, build.place.request.force);
-    let outputs = build.place.stage(&Stage::Images, || {
-        build.place.caller.files(|| outputs::make(origin, &disk, folder, force, build.place.monitor))
-    })?;
-    build.place.stage(&Stage::Verify, || match (outputs.first_image(), recipe.output.formats.first()) {
-        (Some(path), Some(format)) => verify::verify(path, *format, recipe, &asked_for, build.place.monitor),
-        _ => Ok(()),
-    })?;
-    let files = build.place.caller.files(|| outputs.keep())?;
-    files.iter().for_each(|file| build.place.monitor.note(&file.display().to_string()));
-    Ok(files)
+    let made =
+        Made { tree: &tree, identity: &identity, boot: &boot, packages: &packages, asked_for: &asked_for };
+    build.write(&made)
 }
 
 impl Build<'_> {
+    /// Makes the base from packages; answers with the session that the steps go on with.
+    fn bootstrap<'t>(&self, tree: &'t Tree, further: &FurtherArchives) -> crate::Result<Session<'t>> {
+        let Self { place, loaded, .. } = self;
+        let (recipe, variables, work) = (&loaded.recipe, &place.request.variables, &place.work);
+        let cache = PackageCache::open(&place.request.cache, work.directory.join("packages"), &recipe.base)?;
+        bootstrap::local::gather(recipe, &loaded.folder, &cache)?;
+        place.stage(&Stage::Base, || {
+            let fetched = bootstrap::fetch(recipe, tree, &cache, further, &work.directory, variables)?;
+            cache.share(SystemTime::now())?;
+            let mut session = tree.session(fetched.networks(recipe.build.network, variables)?)?;
+            session.show(cache.folder(), bootstrap::ARCHIVES, &work.scratch.join("archives"))?;
+            bootstrap::install(recipe, tree, &fetched)?;
+            Ok(session)
+        })
+    }
+
     /// Ends the build if the disk is surely too small for what is in the tree.
     fn room(&self, tree: &Tree, when: When) -> crate::Result<()> {
         let remark = room::of_tree(&self.loaded.recipe, tree, when)?;
@@ -142,5 +114,42 @@ impl Build<'_> {
     fn steps(&self, session: &Session<'_>) -> crate::Result<BTreeSet<PathBuf>> {
         let recipe = &self.loaded.recipe;
         self.place.steps(&recipe.steps, bootstrap::steps_done(recipe), &self.loaded.folder, session)
+    }
+
+    /// Makes the disk of a tree that is sealed, and all outputs of it.
+    fn write(&self, made: &Made<'_>) -> crate::Result<Vec<PathBuf>> {
+        let (recipe, place) = (&self.loaded.recipe, self.place);
+        let disk = place.work.scratch.join("disk.raw");
+        let layout =
+            place.stage(&Stage::Disk, || disk::make(made.tree, recipe, made.identity, made.boot, &disk))?;
+        let drivers = Drivers::of_file(&disk, Some(Format::Raw))?;
+        let properties = openstack::properties(
+            recipe,
+            &About::made(recipe),
+            place.request.epoch,
+            made.packages,
+            drivers.as_ref(),
+        );
+        let origin = Origin {
+            recipe,
+            identity: made.identity,
+            epoch: place.request.epoch,
+            outside: &Outside::made(recipe, &layout, made.identity),
+            base: self.acquired.map(|acquired| &acquired.ingredient),
+            changes: None,
+            packages: made.packages,
+            properties: &properties,
+            asked_for: made.asked_for,
+        };
+        let (folder, force) = (&place.request.output, place.request.force);
+        let outputs = place.stage(&Stage::Images, || {
+            let disk: Arc<dyn BlockRead> = Arc::new(FileDisk::open(&disk)?);
+            place.caller.files(|| outputs::make(origin, &disk, folder, force, place.monitor))
+        })?;
+        let expected = verify::expected(recipe, made.asked_for);
+        place.stage(&Stage::Verify, || verify::verify(&outputs, recipe, expected, place.monitor))?;
+        let files = place.caller.files(|| outputs.keep())?;
+        files.iter().for_each(|file| place.monitor.note(&file.display().to_string()));
+        Ok(files)
     }
 }

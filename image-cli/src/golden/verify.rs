@@ -15,28 +15,31 @@ use std::path::{Path, PathBuf};
 use image_core::format::Format;
 
 use super::cloud_init;
+use super::outputs::Outputs;
 use super::recipe::{Firmware, OutputFormat, Recipe, Step};
 use crate::audit::{self, Expected, Profile, Report};
 use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
 
-/// Audits the image in the file `path`.
+/// Audits the first image of `outputs`, of which `expected` is asked for.
 ///
 /// # Errors
 /// With every violation, or if it cannot be read.
 pub(crate) fn verify(
-    path: &Path,
-    format: OutputFormat,
+    outputs: &Outputs,
     recipe: &Recipe,
-    asked_for: &BTreeSet<PathBuf>,
+    expected: Expected,
     monitor: Monitor<'_>,
 ) -> crate::Result<()> {
+    let (Some(path), Some(format)) = (outputs.first_image(), recipe.output.formats.first()) else {
+        return Ok(());
+    };
     let format = match format {
         OutputFormat::Qcow2 => Format::Qcow2,
         OutputFormat::Raw => Format::Raw,
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let expected = Expected { build_host: Some(host), ..expected(recipe, asked_for) };
+    let expected = Expected { build_host: Some(host), ..expected };
     let report = audit::audit(path, Some(format), Profile::Openstack, &expected, monitor.unheard())
         .context("looking into the finished image")?;
     if let Some(text) = told(&report, Profile::Openstack) {
@@ -61,14 +64,21 @@ pub(crate) fn expected(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expect
     let firmware = &recipe.boot.firmware;
     let fragments = recipe.cloud_init.config.keys().map(|name| Path::new(cloud_init::FOLDER).join(name));
     Expected {
-        keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
         asked_for: asked_for.iter().cloned().chain(fragments).collect(),
-        keep_passwords: recipe.seal.keep_passwords,
         consoles: Some(recipe.boot.console.clone()),
         firmware: Some(audit::Firmware {
             bios: firmware.contains(&Firmware::Bios),
             uefi: firmware.contains(&Firmware::Uefi),
         }),
+        ..expected_of_image(recipe, asked_for)
+    }
+}
+
+/// As [`expected`], of an image that is there and has its boot loader.
+pub(crate) fn expected_of_image(recipe: &Recipe, asked_for: &BTreeSet<PathBuf>) -> Expected {
+    Expected {
+        keep: recipe.seal.keep.iter().map(PathBuf::from).collect(),
+        keep_passwords: recipe.seal.keep_passwords,
         ..expected_of(&recipe.steps, asked_for)
     }
 }

@@ -221,8 +221,10 @@ impl<R: Read> Unpack<R> {
         let rest = self.left.saturating_add(self.padding);
         let skipped =
             io::copy(&mut self.input.by_ref().take(rest), &mut io::sink()).context("reading the archive")?;
+        // Behind the last content the padding may be missing, as the end may (umoci 0.4.7 leaves out both).
+        let is_whole = skipped == rest || skipped >= self.left;
         (self.left, self.padding) = (0, 0);
-        match skipped == rest {
+        match is_whole {
             true => Ok(()),
             false => Err(err!("the archive ends early")),
         }

@@ -37,7 +37,7 @@ impl PackageCache {
     /// # Errors
     /// If a folder cannot be made or written.
     pub(crate) fn open(folder: &Path, own: PathBuf, base: &Base) -> crate::Result<Self> {
-        let shared = folder.join(format!("{:?}-{}", base.distribution, base.release).to_lowercase());
+        let shared = folder.join(format!("{}-{}", base.facts().name, base.release));
         let doing = || format!("opening the package cache {}", shared.display());
         fs::create_dir_all(&shared).with_context(doing)?;
         fs::create_dir_all(&own).with_context(doing)?;

@@ -77,7 +77,7 @@ impl FurtherArchives {
                 suites: archive.suites.clone(),
                 components: archive.components.clone(),
                 keys,
-                usual_keys: base.distribution.facts().keyring,
+                usual_keys: base.facts().keyring,
                 keep: archive.keep,
             });
         }

@@ -14,8 +14,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::golden::distribution::Facts;
 use crate::golden::network::Address;
-use crate::golden::recipe::{Base, Distribution, Uri};
+use crate::golden::recipe::{Base, Uri};
 
 /// Where a distribution's packages are: its archive, and the security updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,7 @@ struct Source {
 impl Archive {
     /// Where the build takes packages from; `None` leaves it to mmdebstrap.
     pub(crate) fn of_the_build(base: &Base) -> Option<Self> {
-        let machine = Self::of_this_machine(base.distribution, &machine_sources(Path::new("/etc/apt")));
+        let machine = Self::of_this_machine(base.facts(), &machine_sources(Path::new("/etc/apt")));
         let archive = match &base.mirror {
             Some(mirror) => Self::with_mirror(base, mirror, machine),
             None => machine?,
@@ -59,7 +60,7 @@ impl Archive {
 
     /// `mirror`, with the security updates from where `other` has them, if they are an archive of their own.
     fn with_mirror(base: &Base, mirror: &Uri, other: Option<Self>) -> Self {
-        let security = match base.distribution.facts().mirrors_have_security {
+        let security = match base.facts().mirrors_have_security {
             true => Some(mirror.clone()),
             false => other.and_then(|other| other.security),
         };
@@ -76,14 +77,14 @@ impl Archive {
         })
     }
 
-    fn of_this_machine(distribution: Distribution, sources: &[Source]) -> Option<Self> {
+    fn of_this_machine(facts: &Facts, sources: &[Source]) -> Option<Self> {
         let find = |security: bool| {
             let fits = |source: &&Source| {
                 source.components.iter().any(|component| component == "main")
                     && source.suites.iter().any(|suite| suite.ends_with("-security") == security)
             };
             let mut uris = sources.iter().filter(fits).flat_map(|source| {
-                source.uris.iter().filter(|uri| is_of(distribution, uri, source.signed_by.as_deref()))
+                source.uris.iter().filter(|uri| is_of(facts, uri, source.signed_by.as_deref()))
             });
             uris.next().map(|uri| Uri::new(uri))
         };
@@ -103,7 +104,7 @@ impl Archive {
     /// The lines of a sources.list for `base`, without names and passwords.
     pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
         let components = base.components.join(" ");
-        let facts = base.distribution.facts();
+        let facts = base.facts();
         let (own, security) = facts.suites(&base.release);
         let own = own.into_iter().map(|suite| (&self.main, suite));
         let line = |(uri, suite)| format!("deb [signed-by={}] {uri} {suite} {components}", facts.keyring);
@@ -112,8 +113,7 @@ impl Archive {
 }
 
 /// Whether an archive is the distribution's own or a mirror of it, not somebody else's packages for it.
-fn is_of(distribution: Distribution, uri: &str, signed_by: Option<&str>) -> bool {
-    let facts = distribution.facts();
+fn is_of(facts: &Facts, uri: &str, signed_by: Option<&str>) -> bool {
     let remote = ["http://", "https://", "file:", "copy:"].iter().any(|scheme| uri.starts_with(scheme));
     let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     remote && (facts.archives.contains(&last) || signed_by == Some(facts.keyring))
@@ -203,6 +203,7 @@ fn paragraph(lines: &[&str]) -> Option<Source> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::golden::distribution::{DEBIAN, UBUNTU};
     use crate::golden::recipe::example;
 
     #[test]
@@ -249,10 +250,10 @@ system_info:
             "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://cache.example/sec trixie-security main",
         ];
         let sources: Vec<Source> = text.iter().filter_map(|line| one_line(line)).collect();
-        let archive = Archive::of_this_machine(Distribution::Debian, &sources).unwrap();
+        let archive = Archive::of_this_machine(&DEBIAN, &sources).unwrap();
         assert_eq!(archive.main.as_str(), "http://mirror.example/debian/");
         assert_eq!(archive.security.unwrap().as_str(), "https://cache.example/sec");
-        assert_eq!(Archive::of_this_machine(Distribution::Ubuntu, &sources), None);
+        assert_eq!(Archive::of_this_machine(&UBUNTU, &sources), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const END: &str = "-----END CERTIFICATE-----";
 ///
 /// # Errors
 /// If the caller's certificates cannot be read, or a file cannot be written.
-pub(super) fn settle(session: &mut Session<'_>, variables: &Variables) -> crate::Result<()> {
+pub(in crate::golden) fn settle(session: &mut Session<'_>, variables: &Variables) -> crate::Result<()> {
     let mut settings = vec!["Acquire::Retries \"3\";", "Acquire::Languages \"none\";"];
     settings.extend(DPKG_OPTIONS);
     let trusted = format!("Acquire::https::CAInfo \"{CERTIFICATES}\";");

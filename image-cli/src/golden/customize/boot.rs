@@ -326,7 +326,7 @@ fn relative(mounts: &[Mount]) -> String {
 ///
 /// # Errors
 /// If it is for another processor.
-pub(super) fn check_processor(tree: &Tree) -> crate::Result<()> {
+pub(in crate::golden) fn check_processor(tree: &Tree) -> crate::Result<()> {
     const MACHINE_AT: usize = 18;
     let own = fs::read("/proc/self/exe").context("reading this program")?;
     for path in ["/bin/sh", "/usr/bin/env"] {

@@ -78,7 +78,7 @@ fn pass(last: Time, root: &Path) -> std::io::Result<()> {
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::golden) enum Change {
     /// It is new, or its content is, or its kind.
     Written,
     /// Its rights, owner, times or attributes are others.
@@ -91,7 +91,7 @@ pub(super) enum Change {
 
 /// All that is different.
 #[derive(Debug, Default)]
-pub(super) struct Difference {
+pub(in crate::golden) struct Difference {
     /// By path, without a slash in front; what is in a directory that is gone is not told.
     pub(super) changes: Vec<(Vec<u8>, Change)>,
     /// Paths that have to go before anything is written: what is gone, and directories that are something else now.
@@ -115,7 +115,7 @@ impl Difference {
     }
 
     /// How many files are of this kind of change.
-    pub(super) fn count(&self, change: Change) -> usize {
+    pub(in crate::golden) fn count(&self, change: Change) -> usize {
         self.changes.iter().filter(|(_, own)| *own == change).count()
     }
 }

@@ -1,6 +1,6 @@
 //! What inner is told to do to an image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image_core::block::BlockRead;
 use image_core::format::{Format, Image, OpenOptions};
@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::grow::new_size;
 use super::{NewSize, Request, Target};
-use crate::error::{Context, err};
-use crate::golden::recipe::{Access, Step};
+use crate::error::{Advise, Context, err};
+use crate::golden::recipe::{Access, DiskSize, Recipe, Step};
 use crate::os_text::OsText;
+use crate::size::Size;
 
 /// All that inner knows of the image and the steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +62,37 @@ impl Job {
             network: request.network,
             seal: request.seal,
             verify: request.verify,
+        })
+    }
+
+    /// To do the steps of `recipe`, which names files from `folder`, to the image in the file `image`: sealed, compared, and as large as
+    /// the recipe says.
+    ///
+    /// # Errors
+    /// If the image cannot be opened, or would have to be smaller.
+    pub(in crate::golden) fn of_recipe(recipe: &Recipe, folder: &Path, image: &Path) -> crate::Result<Self> {
+        let opened = Image::open(image, OpenOptions::default())?;
+        let size = match recipe.disk.size {
+            DiskSize::Bytes(size) if size.0 != opened.size() => Some(size),
+            _ => None,
+        };
+        if let Some(size) = size.filter(|size| size.0 < opened.size()) {
+            return Err(err!("the image's disk has {}, and `disk.size` is {size}", Size(opened.size())))
+                .hint(|| "a disk is made larger here: leave out `size` in [disk], or write a larger one");
+        }
+        Ok(Self {
+            image: image.into(),
+            format: opened.format().name().into(),
+            place: image.into(),
+            form: None,
+            is_in_place: false,
+            size: size.map(|size| NewSize::To(size.0)),
+            grow_root: size.is_some(),
+            steps: recipe.steps.clone(),
+            folder: folder.into(),
+            network: recipe.build.network,
+            seal: true,
+            verify: true,
         })
     }
 

@@ -18,7 +18,8 @@ use image_core::new_file::Existing;
 
 use super::apt;
 use super::boot::{self, StandIns};
-use super::difference::{Baseline, Change, Comparison, Difference};
+use super::difference::{Baseline, Comparison};
+pub(in crate::golden) use super::difference::{Change, Difference};
 use super::grow::Grow;
 use super::in_guest::{self, Split};
 use super::job::Job;
@@ -29,6 +30,7 @@ use crate::error::{Advise, Context, err};
 use crate::files::copy_to_work_on;
 use crate::golden::bootstrap;
 use crate::golden::seal::seal as seal_files;
+use crate::golden::secrets::search;
 use crate::golden::tree::{Session, Tree};
 use crate::golden::verify::expected_of;
 use crate::golden::workspace::Workspace;
@@ -36,7 +38,8 @@ use crate::seal::{self, Chosen, Plan, Rewritten};
 use crate::system::System;
 
 /// The stages, as they are told.
-enum Stage {
+#[derive(Clone, Copy)]
+pub(in crate::golden) enum Stage {
     Copy,
     Unpack,
     Boot,
@@ -44,6 +47,13 @@ enum Stage {
     Verify,
     Seal,
     Image,
+}
+
+impl Stage {
+    /// Those before the steps of a recipe, which begins with an image.
+    pub(in crate::golden) const BEFORE_STEPS: [Self; 2] = [Self::Copy, Self::Unpack];
+    /// And those behind them, until the image is written.
+    pub(in crate::golden) const AFTER_STEPS: [Self; 4] = [Self::Boot, Self::Write, Self::Verify, Self::Seal];
 }
 
 impl fmt::Display for Stage {
@@ -68,59 +78,104 @@ struct Unpacked {
     refused: BTreeSet<Vec<u8>>,
 }
 
+/// An image with the files that it has.
+pub(in crate::golden) struct Opened {
+    pub(in crate::golden) image: Arc<Image>,
+    pub(in crate::golden) system: System,
+}
+
+impl Opened {
+    /// The one that `job` is about.
+    ///
+    /// # Errors
+    /// If it cannot be read, or its files cannot be changed here.
+    pub(in crate::golden) fn of(job: &Job, place: &Workspace<'_>) -> crate::Result<Self> {
+        let options = OpenOptions { format: Some(job.format()?), ..OpenOptions::default() };
+        let image = Arc::new(Image::open(job.image(), options)?);
+        let system = System::open(Arc::clone(&image) as Arc<dyn BlockRead>)
+            .with_context(|| format!("looking into {}", job.image().display()))?;
+        refuse_unsuitable(&system, place)?;
+        Ok(Self { image, system })
+    }
+}
+
+/// What became of an image's disk.
+pub(in crate::golden) struct Changed {
+    /// The disk, sealed if that was asked for.
+    pub(in crate::golden) disk: Arc<dyn BlockRead>,
+    /// What steps put there by name.
+    pub(in crate::golden) asked_for: BTreeSet<PathBuf>,
+    pub(in crate::golden) difference: Difference,
+}
+
 /// Changes the image as `job` says. Answers with the files that were made.
 pub(in crate::golden) fn run(job: &Job, place: &Workspace<'_>) -> crate::Result<Vec<PathBuf>> {
-    let options = OpenOptions { format: Some(job.format()?), ..OpenOptions::default() };
-    let image = Arc::new(Image::open(job.image(), options)?);
-    let system = System::open(Arc::clone(&image) as Arc<dyn BlockRead>)
-        .with_context(|| format!("looking into {}", job.image().display()))?;
-    refuse_unsuitable(&system, place)?;
-    if let Some(lost) = seal::lost(&image).filter(|_| job.is_in_place) {
+    let opened = Opened::of(job, place)?;
+    if let Some(lost) = seal::lost(&opened.image).filter(|_| job.is_in_place) {
         return Err(err!("{lost}, which would be lost")).hint(|| "-o NEW leaves the image as it is");
     }
     // What cannot be replaced in the end is known before the work.
     let target = place.caller.files(|| Rewritten::at(&job.place(), existing(job, place)))?;
+    let expected = |asked_for: &BTreeSet<PathBuf>| expected_of(&job.steps, asked_for);
+    let Changed { disk, asked_for, difference } = change(job, &opened, expected, place)?;
+    place.stage(&Stage::Image, || {
+        let write = || target.write_shrunk(&opened.image, job.form()?, &disk, place.monitor);
+        let written = place.caller.files(write)?;
+        if job.seal {
+            tell(&written, job, &expected(&asked_for), place)?;
+        }
+        place.caller.files(|| written.keep(&job.image()))
+    })?;
+    tell_changes(&job.place().display().to_string(), &difference, place);
+    Ok(vec![job.place()])
+}
 
+/// Says how much was changed in `name`.
+pub(in crate::golden) fn tell_changes(name: &str, difference: &Difference, place: &Workspace<'_>) {
+    place.monitor.note(&format!(
+        "{name}: {} files written, {} otherwise changed, {} removed",
+        difference.count(Change::Written),
+        difference.count(Change::Metadata),
+        difference.count(Change::Removed)
+    ));
+}
+
+/// Does the steps to a copy of the image's disk. `expected` says what is asked for of an image into which steps put these files by name.
+///
+/// # Errors
+/// If a step fails, or what is changed cannot be written.
+pub(in crate::golden) fn change(
+    job: &Job,
+    Opened { image, system }: &Opened,
+    expected: impl Fn(&BTreeSet<PathBuf>) -> Expected,
+    place: &Workspace<'_>,
+) -> crate::Result<Changed> {
     let raw = place.work.scratch.join("disk.raw");
     let disk = place.stage(&Stage::Copy, || {
-        let disk = copy(&image, &raw, place)?;
+        let disk = copy(image, &raw, place)?;
         Grow { size: job.size, root: job.grow_root, disk: &disk }.run(place)?;
         Ok(disk)
     })?;
     let before = System::open(Arc::clone(&disk) as Arc<dyn BlockRead>)?;
     let unpacked = place.stage(&Stage::Unpack, || unpack(&before, place))?;
-    let asked_for = do_steps(job, &system, &unpacked.tree, place)?;
-    let expected = expected_of(&job.steps, &asked_for);
-    let seals_image = is_sealed_as_image(&system);
+    let asked_for = do_steps(job, system, &unpacked.tree, place)?;
+    search::none_in(&unpacked.tree, place.secrets)?;
+    let expected = expected(&asked_for);
+    let seals_image = is_sealed_as_image(system);
     if job.seal && !seals_image {
         place.stage(&Stage::Seal, || seal_tree(&expected, &unpacked.tree, place))?;
     }
     let difference =
-        place.stage(&Stage::Write, || write((&system, &before), &unpacked, (&disk, &raw), place))?;
+        place.stage(&Stage::Write, || write((system, &before), &unpacked, (&disk, &raw), place))?;
     if job.verify {
-        place.stage(&Stage::Verify, || compare((&system, &before), &disk, &difference, &unpacked, place))?;
+        place.stage(&Stage::Verify, || compare((system, &before), &disk, &difference, &unpacked, place))?;
     }
     std::fs::remove_dir_all(unpacked.tree.root()).context("removing the tree")?;
-    let finished: Arc<dyn BlockRead> = match job.seal && seals_image {
+    let disk: Arc<dyn BlockRead> = match job.seal && seals_image {
         true => place.stage(&Stage::Seal, || sealed(&disk, &expected, place))?,
         false => disk,
     };
-    place.stage(&Stage::Image, || {
-        let write = || target.write_shrunk(&image, job.form()?, &finished, place.monitor);
-        let written = place.caller.files(write)?;
-        if job.seal {
-            tell(&written, job, &expected, place)?;
-        }
-        place.caller.files(|| written.keep(&job.image()))
-    })?;
-    place.monitor.note(&format!(
-        "{}: {} files written, {} otherwise changed, {} removed",
-        job.place().display(),
-        difference.count(Change::Written),
-        difference.count(Change::Metadata),
-        difference.count(Change::Removed)
-    ));
-    Ok(vec![job.place()])
+    Ok(Changed { disk, asked_for, difference })
 }
 
 /// Refuses an image whose files cannot be changed.

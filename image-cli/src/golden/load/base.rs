@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::DeValue;
 
 use super::beside::beside;
+use super::existing;
 use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
 use super::problem::Problem;
+use super::public_keys::keys_file;
 use super::remark::Role;
 use super::{keys, rules};
 use crate::golden::recipe::{Base, Distribution, FurtherArchive};
@@ -17,12 +19,15 @@ use crate::nearest::nearest;
 /// The types of debconf's questions that can be answered beforehand, and `seen` (debconf-set-selections(1)).
 const QUESTIONS: &[&str] =
     &["string", "boolean", "select", "multiselect", "note", "text", "password", "error", "seen"];
-/// The largest file of keys: a hundred times what archives have.
-const LARGEST_KEYS: u64 = 1 << 20;
 
 /// `[base]`.
 pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     let mut fields = Fields::of(walk, value, "[base]")?;
+    if fields.has("image") {
+        return existing::image(fields);
+    }
+    let has_files = fields.has("tar") || fields.has("oci");
+    let files = if has_files { existing::files(&mut fields) } else { None };
     let known = Distribution::ALL.map(|distribution| (distribution.name(), distribution));
     let distribution =
         fields.required("distribution", "`distribution = \"debian\"` or \"ubuntu\"", |walk, value| {
@@ -48,11 +53,18 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
     });
     let archives = fields.optional("archives", archives);
     let debconf = fields.optional("debconf", |walk, value| texts(walk, value, selection));
-    fields.finish(|key| keys::home(key, "[base]"));
+    fields.finish(|key| match key {
+        "sha256" | "sha512" => Some("this belongs to `image`".into()),
+        _ => keys::home(key, "[base]"),
+    });
     let distribution = distribution?;
     let usual = distribution.facts().components;
+    if has_files && files.is_none() {
+        return None;
+    }
     Some(Base {
-        distribution,
+        existing: files,
+        distribution: Some(distribution),
         release: release?,
         components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
         mirror,
@@ -95,6 +107,15 @@ fn components(walk: &Walk<'_>, value: &Value<'_>, archive: Option<usize>) -> Opt
 /// A package's name, or the file of one beside the recipe, which then begins with `./`.
 pub(super) fn installable(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
     let DeValue::String(word) = value.get_ref() else { return rules::package(walk, value) };
+    if walk.has_own_packages && Base::local_file(word).is_some() {
+        let problem = Problem::error(
+            value.span(),
+            format!("{word} is a file, and packages are installed by their names here"),
+        );
+        return walk.refuse(problem.help(
+            "copy it into the image, and install it there: `copy`, then `run` with the image's own tools",
+        ));
+    }
     if !word.contains('/') {
         if word.ends_with(".deb") {
             let problem = Problem::error(value.span(), format!("{word:?} is the name of a file"));
@@ -204,71 +225,6 @@ fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: usize) -> Option<Vec<Stri
     }
 }
 
-/// A file of public keys beside the recipe.
-fn keys_file(walk: &Walk<'_>, value: &Value<'_>) -> Option<PathBuf> {
-    let (relative, path) = beside(walk, value)?;
-    match read_keys(&path) {
-        Ok(_) => Some(relative),
-        Err(problem) => {
-            let problem = Problem::error(value.span(), problem.to_string());
-            walk.refuse(problem.help("gpg --armor --export KEY > keys/theirs.asc"))
-        }
-    }
-}
-
-/// Why a file is not what apt takes for keys.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum KeysError {
-    #[error("the keys cannot be read: {0}")]
-    Unreadable(String),
-    #[error("the file of keys is larger than 1 MiB")]
-    TooLarge,
-    #[error("this file has a private key in it, which must stay with its owner")]
-    Private,
-    #[error("this is a keybox of GnuPG, which apt does not read")]
-    Keybox,
-    #[error("this is not a file of public OpenPGP keys")]
-    Other,
-}
-
-impl From<KeysError> for crate::Error {
-    fn from(error: KeysError) -> Self {
-        Self::failed(error)
-    }
-}
-
-/// Public keys as apt takes them, and the ending by which it knows their kind.
-///
-/// # Errors
-/// If the file at `path` is none, or larger than 1 MiB.
-pub(crate) fn read_keys(path: &Path) -> Result<(Vec<u8>, &'static str), KeysError> {
-    let mut keys = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_KEYS.saturating_add(1)).read_to_end(&mut keys))
-        .map_err(|error| KeysError::Unreadable(error.to_string()))?;
-    if keys.len() as u64 > LARGEST_KEYS {
-        return Err(KeysError::TooLarge);
-    }
-    let has = |words: &[u8]| keys.windows(words.len()).any(|window| window == words);
-    // Packet headers of RFC 9580, 4.2: tag 6 is a public key, tag 5 a secret one; the old form keeps it in bits 2 to 5.
-    let tag = match keys.first() {
-        Some(first) if first & 0xc0 == 0xc0 => Some(first & 0x3f),
-        Some(first) if first & 0x80 != 0 => Some((first >> 2) & 0xf),
-        _ => None,
-    };
-    if has(b"-----BEGIN PGP PRIVATE KEY BLOCK-----") || tag == Some(5) {
-        Err(KeysError::Private)
-    } else if has(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-        Ok((keys, "asc"))
-    } else if keys.get(8..12) == Some(b"KBXf") {
-        Err(KeysError::Keybox)
-    } else if tag == Some(6) {
-        Ok((keys, "gpg"))
-    } else {
-        Err(KeysError::Other)
-    }
-}
-
 /// An answer for debconf: `owner question type value`.
 fn selection(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
     const HELP: &str = "write \"package package/question type value\", as debconf-set-selections(1) reads it; \
@@ -309,30 +265,4 @@ fn selection(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
         walk.add(doubt.help("let cloud-init set it at the first boot"));
     }
     Some(line.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_told_from_what_apt_does_not_take() {
-        let dir = tempfile::tempdir().unwrap();
-        let read = |content: &[u8]| {
-            let path = dir.path().join("keys");
-            fs::write(&path, content).unwrap();
-            read_keys(&path).map(|(_, ending)| ending)
-        };
-        assert_eq!(read(b"Comment\n-----BEGIN PGP PUBLIC KEY BLOCK-----\n"), Ok("asc"));
-        assert_eq!(read(&[0x99, 0x01, 0x0d, 0x04]), Ok("gpg"));
-        assert_eq!(read(&[0xc6, 0x33, 0x04]), Ok("gpg"));
-        assert_eq!(read(b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n"), Err(KeysError::Private));
-        assert_eq!(read(&[0x95, 0x01]), Err(KeysError::Private));
-        assert_eq!(read(b"\0\0\0 \x01\x01\0\x02KBXf\0\0"), Err(KeysError::Keybox));
-        for other in [&b""[..], b"<html>", &[0xff], &[0x80]] {
-            assert_eq!(read(other), Err(KeysError::Other), "{other:?}");
-        }
-        assert_eq!(read(&vec![0x99; 1 + (1 << 20)]), Err(KeysError::TooLarge));
-        assert!(matches!(read_keys(&dir.path().join("none")), Err(KeysError::Unreadable(_))));
-    }
 }

@@ -27,18 +27,31 @@ pub(super) struct Walk<'a> {
     pub(super) folder: &'a Path,
     /// Whether packages are those of some system, which has names of its own for them; else they are Debian's or Ubuntu's.
     pub(super) any_system: bool,
+    /// Whether they are installed by a package manager that is there already, and sees no file beside the recipe.
+    pub(super) has_own_packages: bool,
     problems: RefCell<Vec<Problem>>,
     places: RefCell<Vec<Place>>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(folder: &'a Path) -> Self {
-        Self { folder, any_system: false, problems: RefCell::default(), places: RefCell::default() }
+        Self {
+            folder,
+            any_system: false,
+            has_own_packages: false,
+            problems: RefCell::default(),
+            places: RefCell::default(),
+        }
     }
 
     /// Of steps for a system that may be neither Debian's nor Ubuntu's.
     pub(super) fn for_any_system(folder: &'a Path) -> Self {
-        Self { any_system: true, ..Self::new(folder) }
+        Self { any_system: true, has_own_packages: true, ..Self::new(folder) }
+    }
+
+    /// Of a recipe whose base is the files of a system of Debian's or Ubuntu's.
+    pub(super) fn for_files(folder: &'a Path) -> Self {
+        Self { has_own_packages: true, ..Self::new(folder) }
     }
 
     pub(super) fn add(&self, problem: Problem) {

@@ -153,6 +153,17 @@ pub(super) fn mirror(walk: &Walk<'_>, value: &Value<'_>) -> Option<Uri> {
     Some(address)
 }
 
+/// The address of a file on a server.
+pub(super) fn web_address(walk: &Walk<'_>, value: &Value<'_>) -> Option<Uri> {
+    let rule = |address: &str| {
+        let rest = ["http://", "https://"].iter().find_map(|kind| address.strip_prefix(kind));
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain))
+    };
+    let help = "it begins with https:// or http://, without spaces and quotes; a file beside the recipe has no `://`";
+    word(walk, value, rule, "is not the address of a file", help).map(|address| Uri::new(&address))
+}
+
 /// A suite of an archive, or the path to a flat archive's index (sources.list(5), "exact path").
 pub(super) fn suite(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
     let part = |part: &str| made_of(part, |byte| byte.is_ascii_alphanumeric(), b".~_-");

@@ -9,10 +9,10 @@ use super::fields::{Fields, Value, Walk, choice, flag, number, size, texts};
 use super::problem::Problem;
 use super::remark::Role;
 use super::steps::{access, steps};
-use super::{cloud, keys, rules};
+use super::{cloud, existing, keys, rules};
 use crate::golden::recipe::{
-    Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat, Recipe,
-    Seal,
+    Base, Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat,
+    Recipe, Seal,
 };
 use crate::properties;
 use crate::size::Size;
@@ -31,6 +31,9 @@ pub(super) fn recipe(mut fields: Fields<'_, '_>) -> Option<Recipe> {
     let version = fields.optional("version", rules::version);
     let description = fields.optional("description", rules::line);
     let base = fields.required("base", "a section `[base]` with `distribution` and `release`", base);
+    if base.as_ref().is_some_and(Base::is_image) {
+        existing::refuse_of_packages(&fields);
+    }
     let build = fields.optional("build", build);
     let steps = fields.optional("steps", steps);
     let cloud_init = fields.optional("cloud-init", cloud_init_section);
@@ -136,7 +139,18 @@ fn disk(walk: &Walk<'_>, value: &Value<'_>) -> Option<Disk> {
     let usual = Disk::default();
     let mut fields = Fields::of(walk, value, "[disk]")?;
     let esp_size = fields.optional("esp-size", |walk, value| whole_mib(walk, value, SMALLEST_ESP));
-    let smallest = esp_size.unwrap_or(usual.esp_size).0.saturating_add(AROUND);
+    let around = esp_size.unwrap_or(usual.esp_size).0.saturating_add(AROUND);
+    // An image is as large as it is, and is made larger only.
+    let smallest = if walk.any_system { MIB } else { around };
+    for (key, place) in ["free", "esp-size"].iter().filter_map(|key| Some((key, fields.place_of(key)?))) {
+        if walk.any_system {
+            walk.add(existing::of_packages(
+                place,
+                &format!("`{key}`"),
+                "`size` makes the disk and its root filesystem larger",
+            ));
+        }
+    }
     let has_free = fields.place_of("free");
     let size = fields.optional("size", |walk, value| {
         walk.note(Role::DiskSize, "", value);
@@ -150,7 +164,7 @@ fn disk(walk: &Walk<'_>, value: &Value<'_>) -> Option<Disk> {
             return walk.refuse(problem.help("write a size such as \"10G\", or \"fit\""));
         }
         let size = whole_mib(walk, value, smallest)?;
-        if let Some(free) = has_free {
+        if let Some(free) = has_free.filter(|_| !walk.any_system) {
             let doubt = Problem::warning(free, "`free` says nothing about a disk of a given size");
             walk.add(doubt.help("leave out `free`, or write `size = \"fit\"`"));
         }

@@ -1,5 +1,6 @@
 //! Recipes, right and wrong: what is made of them, and what is said.
 
+mod existing;
 mod steps;
 
 use std::fs;
@@ -50,7 +51,7 @@ fn the_smallest_recipe_has_the_defaults() {
     let (recipe, problems, _) = parse(BASE, Path::new("/"));
     assert_eq!(problems, []);
     let recipe = recipe.unwrap();
-    assert_eq!(recipe.base.distribution, Distribution::Debian);
+    assert_eq!(recipe.base.distribution, Some(Distribution::Debian));
     assert_eq!(recipe.base.components, ["main"]);
     assert_eq!(recipe.cloud_init.datasources, ["ConfigDrive", "OpenStack", "NoCloud", "None"]);
     assert_eq!(recipe.boot.firmware, [Firmware::Bios, Firmware::Uefi]);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::golden::recipe::{Recipe, Step};
+use crate::golden::recipe::{Base, Distribution, Recipe, Step};
 
 /// Keys whose numbers recipes write as text in octal.
 const MODES: [&str; 2] = ["mode", "folder-mode"];
@@ -22,7 +22,14 @@ pub(super) fn toml(recipe: &Recipe) -> crate::Result<String> {
     let Value::Object(document) = serde_json::to_value(recipe)? else { return Ok(text) };
     // What nobody has said is no mistake of his, and no two keys that do not go together.
     let Recipe { name, base, .. } = recipe;
-    let usual = serde_json::to_value(Recipe::new(name, base.distribution, &base.release))?;
+    let usual = match base.distribution {
+        Some(distribution) => Recipe::new(name, distribution, &base.release),
+        None => Recipe {
+            base: Base { existing: None, ..base.clone() },
+            ..Recipe::new(name, Distribution::Debian, "")
+        },
+    };
+    let usual = serde_json::to_value(usual)?;
     // Tables come behind the values that belong to no table.
     let (tables, values): (Vec<_>, Vec<_>) =
         document.iter().partition(|(_, value)| value.is_object() || value.is_array());
@@ -114,9 +121,9 @@ mod tests {
 
     use super::*;
     use crate::golden::recipe::{
-        Access, AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, DiskSize,
-        Distribution, Edit, Firmware, FurtherArchive, Link, MakeDirectory, Missing, Move, Owner, Password,
-        Preserve, Run, SshKey, Update, User, Write,
+        Access, AppendLine, ChangeMode, ChangeOwner, CloudConfig, Copy, Credential, Delete, DiskSize, Edit,
+        Firmware, FurtherArchive, Link, MakeDirectory, Missing, Move, Owner, Password, Preserve, Run, SshKey,
+        Update, User, Write,
     };
     use crate::golden::{Loaded, recipe::uri::Uri};
     use crate::monitor::silent;

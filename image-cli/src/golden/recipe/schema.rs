@@ -4,10 +4,14 @@
 //! sizes within their bounds. Patterns are in the common part of ECMA-262's and other regular expressions. The rules
 //! behind them are functions in `load/rules.rs`; `tests/recipes.rs` holds the two against each other.
 
+mod existing;
+
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
 use super::{MakeDirectory, Recipe, User};
+use existing::BESIDE;
+pub(super) use existing::with_existing;
 
 const IMAGE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$";
 const VERSION: &str = "^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$";
@@ -16,6 +20,8 @@ const RELEASE: &str = "^[a-z0-9][a-z0-9-]*$";
 const COMPONENT: &str = "^[a-z0-9][a-z0-9/-]*$";
 const MIRROR: &str = "^(https?://|(file|copy):///)[!#-.0-~][!#-~]*$";
 const PACKAGE: &str = "^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?$";
+/// A package, a group of them or what one provides, on some system.
+const SOMEWHERE: &str = "^[A-Za-z0-9@][A-Za-z0-9@+._:~=()<>^-]*$";
 /// A package, or a package's file beside the recipe: apt's way to tell them apart is the slash.
 const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?|(?!/)(?!(.*/)?\\.\\.(/|$))(?=.*/)[^\\u0000-\\u001f\\u007f]+\\.deb)$";
 /// A suite, or the path to a flat archive's index with a slash behind it.
@@ -25,7 +31,6 @@ const DEBCONF: &str = "^[a-z0-9][a-z0-9+.-]+[ \\t]+[!-~]+[ \\t]+(string|boolean|
 const DURATION: &str = "^[0-9]{1,9}[smh]$";
 const PATH: &str = "^(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+$";
 const PATH_OR_ROOT: &str = "^(/|(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)+)$";
-const BESIDE: &str = "^(?!/)(?!(.*/)?\\.\\.(/|$))[^\\u0000-\\u001f\\u007f]+$";
 const MODE: &str = "^0?[0-7]{3,4}$";
 const OWNER: &str = "^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}))?$";
 const ACCOUNT: &str = "^[a-z_][a-z0-9_-]{0,31}$";
@@ -145,8 +150,9 @@ pub(super) fn installable(_: &mut SchemaGenerator) -> Schema {
     list(pattern(INSTALLABLE), 0)
 }
 
+/// What an `install` step may name depends on the base: [`of_bases`].
 pub(super) fn some_installable(_: &mut SchemaGenerator) -> Schema {
-    list(pattern(INSTALLABLE), 1)
+    list(json_schema!({ "type": "string", "minLength": 1 }), 1)
 }
 
 pub(super) fn suites(_: &mut SchemaGenerator) -> Schema {
@@ -167,8 +173,31 @@ pub(super) fn flat_archives() -> Value {
     }])
 }
 
-pub(super) fn some_packages(_: &mut SchemaGenerator) -> Schema {
-    list(pattern(PACKAGE), 1)
+/// As [`some_installable`], of a `remove` step.
+pub(super) fn some_packages(generator: &mut SchemaGenerator) -> Schema {
+    some_installable(generator)
+}
+
+/// What goes with which base: packages by their names on some system in an image, by Debian's elsewhere, and files of packages where all
+/// comes from packages; and no word about how an image would have been made.
+pub(super) fn of_bases() -> Value {
+    let need = |key: &str| json!({ "required": [key] });
+    let has = |key: &str| json!({ "properties": { "base": need(key) }, "required": ["base"] });
+    let none_of = |keys: [&str; 2]| json!({ "not": { "anyOf": keys.map(need) } });
+    let steps = |install: &str, remove: &str| {
+        let steps = json!({ "install": list(pattern(install), 1), "remove": list(pattern(remove), 1) });
+        json!({ "properties": { "steps": { "items": { "properties": steps } } } })
+    };
+    let disk = json!({ "properties": { "disk": none_of(["free", "esp-size"]) } });
+    let image = json!({ "allOf": [none_of(["boot", "cloud-init"]), disk, steps(SOMEWHERE, SOMEWHERE)] });
+    let base =
+        json!({ "properties": { "base": { "properties": { "packages": list(pattern(PACKAGE), 0) } } } });
+    let files = json!({ "allOf": [steps(PACKAGE, PACKAGE), base] });
+    json!([
+        { "if": has("image"), "then": image },
+        { "if": { "anyOf": [has("tar"), has("oci")] }, "then": files },
+        { "if": { "anyOf": [has("image"), has("tar"), has("oci")] }, "then": {}, "else": steps(INSTALLABLE, PACKAGE) },
+    ])
 }
 
 pub(super) fn datasources(_: &mut SchemaGenerator) -> Schema {

@@ -54,6 +54,11 @@ impl Uri {
         self.credentials.as_ref()
     }
 
+    /// `NAME:PASSWORD`, if there are credentials, as HTTP has them (RFC 7617, 2).
+    pub(crate) fn name_and_password(&self) -> Option<String> {
+        self.credentials.as_ref().map(|one| format!("{}:{}", one.login, one.password))
+    }
+
     /// The same address with these credentials.
     pub(crate) fn with_credentials(self, credentials: Option<Credentials>) -> Self {
         Self { credentials, ..self }
