@@ -70,6 +70,7 @@ mod programs;
 mod properties;
 mod qemu;
 mod reexec;
+mod room;
 pub mod seal;
 pub mod size;
 mod substitution;

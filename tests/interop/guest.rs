@@ -197,6 +197,45 @@ impl Judge {
     }
 }
 
+/// XFS that the script makes a system of: what judges it, and its file; `None` where something is missing. Other programs are asked for by then.
+fn xfs(script: impl FnOnce(&Judge) -> String) -> Option<(Judge, PathBuf)> {
+    let judge_of = Judge::find()?;
+    peer("xfs_repair")?;
+    let part = judge_of.path("part");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    peer("mkfs.xfs")?.must(["-q", "-f", part.to_str().expect("UTF-8")]);
+    judge_of.mounted(&part, "rw", &script(&judge_of));
+    Some((judge_of, part))
+}
+
+/// The same of Btrfs, with the system in the subvolume `@`, and a file in another one.
+fn btrfs(script: impl FnOnce(&Judge) -> String) -> Option<(Judge, PathBuf)> {
+    let judge_of = Judge::find()?;
+    peer("btrfs")?;
+    let part = judge_of.path("part");
+    let name = part.to_str().expect("UTF-8");
+    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
+    peer("mkfs.btrfs")?.must(["-q", name]);
+    let make = format!(
+        "btrfs -q subvolume create $M/@ >/dev/null; btrfs -q subvolume create $M/other >/dev/null; echo o >$M/other/stays; \
+         umount $M; mount -o loop,subvol=@ {name} $M; {}\n\
+         echo \"UUID=$(blkid -o value -s UUID {name}) / btrfs subvol=@ 0 0\" >$M/etc/fstab",
+        script(&judge_of)
+    );
+    judge_of.mounted(&part, "rw", &make);
+    Some((judge_of, part))
+}
+
+/// Has the filesystems' own programs look at `part`, and at what is in the other subvolume.
+fn judge_btrfs(judge_of: &Judge, part: &Path) {
+    peer("btrfs").expect("a judge").must(["check", part.to_str().expect("UTF-8")]);
+    assert_eq!(judge_of.mounted(part, "ro,subvol=other", "cat $M/stays"), "o\n");
+}
+
+fn judge_xfs(part: &Path) {
+    peer("xfs_repair").expect("a judge").must(["-n", part.to_str().expect("UTF-8")]);
+}
+
 /// What two filesystems have in common to tell of a file.
 fn common(facts: &str) -> String {
     let own = [
@@ -348,34 +387,16 @@ fn customized(judge_of: &Judge, part: &Path, options: &str) {
 
 #[test]
 fn steps_change_xfs_and_all_else_stays() {
-    let Some(judge_of) = Judge::find() else { return };
-    let (Some(mkfs), Some(repair)) = (peer("mkfs.xfs"), peer("xfs_repair")) else { return };
-    let part = judge_of.path("part");
-    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
-    mkfs.must(["-q", "-f", part.to_str().expect("UTF-8")]);
-    judge_of.mounted(&part, "rw", &judge_of.system_that_runs());
+    let Some((judge_of, part)) = xfs(Judge::system_that_runs) else { return };
     customized(&judge_of, &part, "noatime");
-    repair.must(["-n", part.to_str().expect("UTF-8")]);
+    judge_xfs(&part);
 }
 
 #[test]
 fn steps_change_a_subvolume_of_btrfs_and_all_else_stays() {
-    let Some(judge_of) = Judge::find() else { return };
-    let (Some(mkfs), Some(btrfs)) = (peer("mkfs.btrfs"), peer("btrfs")) else { return };
-    let part = judge_of.path("part");
-    let name = part.to_str().expect("UTF-8");
-    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
-    mkfs.must(["-q", name]);
-    let make = format!(
-        "btrfs -q subvolume create $M/@ >/dev/null; btrfs -q subvolume create $M/other >/dev/null; echo o >$M/other/stays; \
-         umount $M; mount -o loop,subvol=@ {name} $M; {}\n\
-         echo \"UUID=$(blkid -o value -s UUID {name}) / btrfs subvol=@ 0 0\" >$M/etc/fstab",
-        judge_of.system_that_runs()
-    );
-    judge_of.mounted(&part, "rw", &make);
+    let Some((judge_of, part)) = btrfs(Judge::system_that_runs) else { return };
     customized(&judge_of, &part, "subvol=@");
-    btrfs.must(["check", name]);
-    assert_eq!(judge_of.mounted(&part, "ro,subvol=other", "cat $M/stays"), "o\n");
+    judge_btrfs(&judge_of, &part);
 }
 
 /// What of a machine is in a system that was lived in; `$M` has one already.
@@ -447,32 +468,21 @@ fn sealed(judge_of: &Judge, part: &Path, options: &str) {
     say(after.len(), "beside a sealed image");
 }
 
+/// The script that puts a system into `$M` that was lived in.
+fn lived_in(judge_of: &Judge) -> String {
+    format!("R=$M; {}\n{LIVED_IN}", judge_of.system())
+}
+
 #[test]
 fn sealing_xfs_changes_what_it_says_and_all_else_stays() {
-    let Some(judge_of) = Judge::find() else { return };
-    let (Some(mkfs), Some(repair)) = (peer("mkfs.xfs"), peer("xfs_repair")) else { return };
-    let part = judge_of.path("part");
-    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
-    mkfs.must(["-q", "-f", part.to_str().expect("UTF-8")]);
-    judge_of.mounted(&part, "rw", &format!("R=$M; {}\n{LIVED_IN}", judge_of.system()));
+    let Some((judge_of, part)) = xfs(lived_in) else { return };
     sealed(&judge_of, &part, "noatime");
-    repair.must(["-n", part.to_str().expect("UTF-8")]);
+    judge_xfs(&part);
 }
 
 #[test]
 fn sealing_a_subvolume_of_btrfs_changes_what_it_says_and_all_else_stays() {
-    let Some(judge_of) = Judge::find() else { return };
-    let (Some(mkfs), Some(btrfs)) = (peer("mkfs.btrfs"), peer("btrfs")) else { return };
-    let part = judge_of.path("part");
-    let name = part.to_str().expect("UTF-8");
-    File::create(&part).and_then(|file| file.set_len(SIZE)).expect("a file");
-    mkfs.must(["-q", name]);
-    let make = format!(
-        "btrfs -q subvolume create $M/@ >/dev/null; umount $M; mount -o loop,subvol=@ {name} $M; R=$M; {}\n{LIVED_IN}\n\
-         echo \"UUID=$(blkid -o value -s UUID {name}) / btrfs subvol=@ 0 0\" >$M/etc/fstab",
-        judge_of.system()
-    );
-    judge_of.mounted(&part, "rw", &make);
+    let Some((judge_of, part)) = btrfs(lived_in) else { return };
     sealed(&judge_of, &part, "subvol=@");
-    btrfs.must(["check", name]);
+    judge_btrfs(&judge_of, &part);
 }

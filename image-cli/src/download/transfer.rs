@@ -23,6 +23,7 @@ use crate::glance::exchange::{Request, Verb};
 use crate::glance::http::{Http, Incoming, host_of};
 use crate::monitor::{Bytes, Monitor};
 use crate::printable::printable;
+use crate::room::room;
 
 /// So often it is tried again without a byte coming.
 const TRIES: u32 = 5;
@@ -32,8 +33,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const REDIRECTS: usize = 10;
 /// Read and written at once, in bytes.
 const PIECE: usize = 256 << 10;
-/// A part of the room of a filesystem that a file leaves to others: one in so many.
-const SPARED: u64 = 20;
 /// A file of which its server does not say how long it is has no more bytes than fit there.
 const STATE_MAX: u64 = 64 << 10;
 
@@ -271,13 +270,6 @@ fn refused(answer: &Incoming, status: u16, url: &str) -> crate::Result<crate::Er
         404 | 410 => Err(told).hint(|| "it is not there (any more): look for the address of a current one"),
         _ => Err(told),
     }
-}
-
-/// How many bytes may still be written beside `file`.
-fn room(file: &File) -> std::io::Result<u64> {
-    let found = rustix::fs::fstatvfs(file)?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    Ok(free.saturating_sub(free / SPARED))
 }
 
 /// Fetches something of no more than `limit` bytes.

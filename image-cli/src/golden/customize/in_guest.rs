@@ -14,13 +14,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image_core::fs::FilesystemKind;
 
 use super::difference::{Change, Difference};
 use super::write_back::WriteBack;
 use crate::error::{Advise, Context, err};
+use crate::files::absolute;
 use crate::golden::workspace::Workspace;
 use crate::guest::{GuestVolume, Request, apply, check, is_for_a_guest};
 use crate::printable::printable;
@@ -140,8 +141,4 @@ pub(super) fn write(
         applied.took.as_secs_f64()
     ))?;
     std::fs::remove_file(&archive).context("removing the archive of the changes")
-}
-
-fn absolute(path: &[u8]) -> PathBuf {
-    Path::new("/").join(OsStr::from_bytes(path))
 }

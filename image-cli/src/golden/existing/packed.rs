@@ -18,6 +18,7 @@ use lzma_rust2::XzReader;
 
 use crate::error::{Context, bail};
 use crate::monitor::Monitor;
+use crate::room::room;
 use crate::size::Size;
 
 /// What is done.
@@ -28,8 +29,6 @@ const PIECE: usize = 1 << 20;
 const HOLE: usize = 64 << 10;
 /// An xz that needs more memory to be unpacked is none that `xz -9` makes, in KiB.
 const XZ_MEMORY: u32 = 256 << 10;
-/// A part of the room of a filesystem that a file leaves to others: one in so many.
-const SPARED: u64 = 20;
 /// No disk is larger, in bytes.
 const LARGEST: u64 = 16 << 40;
 
@@ -107,9 +106,8 @@ pub(super) fn unpack_file(
     let mut content = packing.unpack(BufReader::with_capacity(PIECE, counted)).with_context(reading)?;
     let writing = || format!("writing {}", path.display());
     let out = File::create_new(path).with_context(writing)?;
-    let found = rustix::fs::fstatvfs(&out).map_err(std::io::Error::from).with_context(writing)?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let mut room = free.saturating_sub(free / SPARED);
+    let whole_room = room(&out).with_context(writing)?;
+    let mut left = whole_room;
     let mut buffer = vec![0; PIECE];
     let mut at = 0_u64;
     loop {
@@ -121,11 +119,11 @@ pub(super) fn unpack_file(
         for piece in buffer.get(..count).unwrap_or_default().chunks(HOLE) {
             let len = piece.len() as u64;
             if piece.iter().any(|byte| *byte != 0) {
-                room = match room.checked_sub(len) {
-                    Some(room) => room,
+                left = match left.checked_sub(len) {
+                    Some(left) => left,
                     None => bail!(
                         "it unpacks to more than {}, which is all the room there is (No space left on device)",
-                        Size(free)
+                        Size(whole_room)
                     ),
                 };
                 out.write_all_at(piece, at).with_context(writing)?;

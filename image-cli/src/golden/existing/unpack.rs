@@ -27,6 +27,7 @@ use crate::error::{Advise, Context, bail, err};
 use crate::files::{Entry, Kind, Owners, Unpack};
 use crate::monitor::Monitor;
 use crate::printable::printable;
+use crate::room::room;
 
 /// Read and written at once, in bytes.
 const PIECE: usize = 256 << 10;
@@ -34,8 +35,6 @@ const PIECE: usize = 256 << 10;
 const DEPTH_MAX: usize = 256;
 /// An archive has no more entries: four times what the largest system has.
 const ENTRIES_MAX: u64 = 1 << 23;
-/// A part of the room of a filesystem that the files leave to others: one in so many.
-const SPARED: u64 = 20;
 /// What a layer says of another one's files begins with this.
 const WHITEOUT: &[u8] = b".wh.";
 /// That nothing of the layers below is in a folder.
@@ -77,9 +76,7 @@ impl<'a> Unpacking<'a> {
         let doing = || format!("opening {}", root.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty()).with_context(doing)?;
-        let found = rustix::fs::fstatvfs(&root_fd).with_context(doing)?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        let room = free.saturating_sub(free / SPARED);
+        let room = room(&root_fd).with_context(doing)?;
         Ok(Self { root: root_fd, monitor, room, entries: 0, left_out: 0, refused: BTreeSet::new() })
     }
 
