@@ -165,16 +165,16 @@ mod tests {
     #[test]
     fn each_part_is_a_disk_of_its_own() {
         let plan = Plan {
-            kernel: Path::new("/work/vmlinuz"),
-            initrd: Path::new("/work/initrd"),
+            kernel: Path::new("/scratch/vmlinuz"),
+            initrd: Path::new("/scratch/initrd"),
             disk: Path::new("/images/a,\"b\".raw"),
             parts: &[ByteRange::between(4096, 8192), ByteRange::between(8192, 16384)],
-            archive: Path::new("/work/changes.tar"),
+            archive: Path::new("/scratch/changes.tar"),
             bus: DiskBus::Virtio,
             accelerator: Accelerator::Tcg,
             memory_mib: 512,
             programs: OsStr::new("/usr/bin"),
-            folder: Path::new("/work/a,b"),
+            folder: Path::new("/scratch/a,b"),
         };
         let words = arguments(&plan).unwrap();
         let blocks: Vec<Value> = words
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((&blocks[2]["offset"], &blocks[2]["size"]), (&json!(8192), &json!(8192)));
         assert_eq!(blocks[3]["read-only"], true);
         assert!(words.contains(&"virtio-blk-pci,drive=disk1,serial=disk1,share-rw=on".to_owned()));
-        assert!(words.contains(&"file,id=port1,path=/work/a,,b/report.log".to_owned()));
+        assert!(words.contains(&"file,id=port1,path=/scratch/a,,b/report.log".to_owned()));
         assert!(!words.iter().any(|word| word.contains("-netdev") || word.contains("monitor")));
         assert!(command_line().ends_with("rdinit=/init goldimg:guest LD_LIBRARY_PATH=/lib"));
     }
