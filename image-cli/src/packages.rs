@@ -13,7 +13,7 @@
 mod apk;
 mod dpkg;
 mod field;
-mod os_release;
+pub(crate) mod os_release;
 mod pacman;
 mod rpm;
 mod rule;

@@ -13,7 +13,7 @@ use super::source::{Source, text};
 use super::text::text_of;
 
 /// The first that is there counts, and the other not at all.
-const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+pub(crate) const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
 /// What a system says about itself; `None` for what it does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -43,7 +43,11 @@ pub fn os_release(source: &dyn Source) -> Result<Option<OsRelease>, DatabaseErro
     Ok(None)
 }
 
-fn parse(text: &[u8]) -> Result<OsRelease, DatabaseRule> {
+/// What `text`, which is in such a file, says.
+///
+/// # Errors
+/// One of its values is too long.
+pub(crate) fn parse(text: &[u8]) -> Result<OsRelease, DatabaseRule> {
     let mut release = OsRelease::default();
     for line in text.split(|byte| *byte == b'\n') {
         // What is at its end may be quoted.

@@ -54,7 +54,15 @@ pub(in crate::golden) fn acquire(
         Location::Uri(uri) => fetched(uri, proof, &loaded.folder, request, monitor)?,
         Location::Glance(name) => cloud::fetched(name, request, monitor)?,
     };
-    let acquired = verified(path, location, proof, monitor)?;
+    let digests = digests(proof);
+    let acquired = match location {
+        // It was held against all of them when it was fetched, or taken from the cache.
+        Location::Uri(_) if !digests.is_empty() => {
+            let size = FileDisk::open(&path)?.size();
+            Acquired::new(path, location.to_string(), Some(size), &digests)
+        }
+        _ => verified(path, location, proof, monitor)?,
+    };
     stage.done();
     Ok(Some(acquired))
 }

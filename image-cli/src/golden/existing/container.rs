@@ -13,11 +13,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use image_core::digest::{Algorithm, Digest, Hasher};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
 use super::packed::Packing;
+use super::unpack::within;
 use crate::error::{Advise, Context, bail, err};
 use crate::monitor::Monitor;
 use crate::printable::printable;
@@ -188,8 +189,7 @@ impl Layout {
     /// The file at `path`, links followed within the folder.
     fn file(&self, path: &str) -> crate::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let opened = match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), within) {
+        let opened = match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), within()) {
             Err(Errno::NOENT) => return Ok(None),
             opened => File::from(opened.with_context(|| format!("opening {}", printable(path)))?),
         };

@@ -23,6 +23,7 @@ use crate::golden::stage::Stage;
 use crate::golden::tree::{Session, Tree};
 use crate::golden::workspace::Workspace;
 use crate::golden::{bootloader, bootstrap, steps};
+use crate::packages::os_release;
 
 /// Read at once, in bytes.
 const PIECE: usize = 1 << 20;
@@ -137,18 +138,12 @@ fn with_archive(path: &Path, read: impl FnOnce(&mut dyn Read) -> crate::Result<(
 /// Makes sure that the tree is what the recipe says.
 fn check(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
     let supported = || "kernel, boot loader and cloud-init are installed in Debian and Ubuntu; another system can be the image that a recipe begins with";
-    let text = match tree.text("/etc/os-release")? {
-        Some(text) => Some(text),
-        None => tree.text("/usr/lib/os-release")?,
-    };
-    let Some(text) = text else {
+    let texts = os_release::PATHS.iter().map(|path| tree.text(path)).find_map(Result::transpose);
+    let Some(text) = texts.transpose()? else {
         return Err(err!("it is no system: it has no /etc/os-release")).hint(supported);
     };
-    let said = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(line.trim().trim_matches(['"', '\'']).to_owned())
-    };
-    let (id, code_name) = (said("ID").unwrap_or_default(), said("VERSION_CODENAME").unwrap_or_default());
+    let said = os_release::parse(text.as_bytes()).map_err(|rule| err!("reading /etc/os-release: {rule}"))?;
+    let (id, code_name) = (said.id.unwrap_or_default(), said.version_codename.unwrap_or_default());
     let facts = recipe.base.facts();
     if id != facts.name {
         return Err(err!("it is {id:?}, and the recipe says {:?}", facts.name)).hint(supported);

@@ -41,7 +41,7 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Folders are found beneath the root alone, and links of the tree lead nowhere else.
-fn within() -> ResolveFlags {
+pub(super) fn within() -> ResolveFlags {
     ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS
 }
 
