@@ -9,6 +9,7 @@
 //! A failed PUT returns to `queued` (there is no resuming); a failed import may stay `importing`, with the store in
 //! `os_glance_failed_import`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,18 @@ impl Image {
     /// The name it had, or has, as the current one of its kind.
     pub(crate) fn replaced_name(&self) -> Option<&str> {
         self.property(NAME)
+    }
+
+    /// The newest first, and always in the same order: a cloud tells when an image was created to the second, and
+    /// a script uploads several in one. Of those the one that no rotation has hidden is the newest, then the one
+    /// that was built last.
+    pub(crate) fn newest_first(a: &Self, b: &Self) -> Ordering {
+        let built = |image: &Self| image.property("image_build_date").unwrap_or_default().to_owned();
+        b.created_at
+            .cmp(&a.created_at)
+            .then_with(|| a.os_hidden.cmp(&b.os_hidden))
+            .then_with(|| built(b).cmp(&built(a)))
+            .then_with(|| a.id.cmp(&b.id))
     }
 
     /// "name (id)" for messages.
@@ -383,7 +396,7 @@ impl Session<'_> {
     pub(crate) fn images(&self, filters: &[(&str, &str)]) -> crate::Result<Vec<Image>> {
         let mut found = self.list(filters, false)?;
         found.extend(self.list(filters, true)?);
-        found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        found.sort_by(Image::newest_first);
         Ok(found)
     }
 

@@ -97,7 +97,7 @@ fn generations(session: &Session<'_>, new: &Image, name: &str, owner: &str) -> c
     found.retain(|image| {
         !matches!(image.status, Status::Saving | Status::Uploading | Status::Importing | Status::Queued)
     });
-    found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+    found.sort_by(Image::newest_first);
     Ok(found)
 }
 
@@ -143,14 +143,28 @@ mod tests {
 
     use super::*;
 
+    fn image(extra: serde_json::Value) -> Image {
+        let mut value = json!({ "id": "0123456789", "status": "active", "visibility": "private",
+                                "created_at": "2026-11-23T05:00:00Z" });
+        value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn images_of_one_second_have_an_order() {
+        let mut all = [
+            image(json!({ "id": "a", "os_hidden": true, "image_build_date": "2026-01-01" })),
+            image(json!({ "id": "b", "os_hidden": true, "image_build_date": "2026-02-01" })),
+            image(json!({ "id": "c", "os_hidden": true, "image_build_date": "2026-02-01" })),
+            image(json!({ "id": "d", "image_build_date": "2025-01-01" })),
+            image(json!({ "id": "e", "os_hidden": true, "created_at": "2026-11-23T05:00:01Z" })),
+        ];
+        all.sort_by(Image::newest_first);
+        assert_eq!(all.each_ref().map(|image| image.id.as_str()), ["e", "d", "b", "c", "a"]);
+    }
+
     #[test]
     fn older_images_are_named_by_the_day_they_were_built() {
-        let image = |extra: serde_json::Value| -> Image {
-            let mut value = json!({ "id": "0123456789", "status": "active", "visibility": "private",
-                                    "created_at": "2026-11-23T05:00:00Z" });
-            value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            serde_json::from_value(value).unwrap()
-        };
         let free = BTreeSet::new();
         assert_eq!(dated_name("D", &image(json!({})), &free), "D 20261123");
         let built = image(json!({ "image_build_date": "2026-10-01 12:00" }));
