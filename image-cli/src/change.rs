@@ -7,10 +7,11 @@
 //!           of a FAT by one sector
 //! ```
 //!
-//! Each change is seen by the next one. What is new belongs to root, with the modes that `umask 022` gives, and has the label of the
-//! directory that it is made in, as the kernel does it.
+//! Each change is seen by the next one. What is new belongs to root, with the modes that `umask 022` gives, and has the label that the
+//! image's policy of SELinux says; without one, that of the directory that it is made in, as the kernel does it.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
+mod acl;
 mod copy_in;
 mod metadata;
 mod place;
@@ -27,8 +28,9 @@ use image_core::block::{BlockRead, BlockWrite, Window};
 use image_core::fs::{NodeId, NodeKind, Ownership, Time};
 
 use crate::error::{Advise, Context, bail, err};
-use crate::files::Owners;
+use crate::files::{Owners, SELINUX_LABEL};
 pub use crate::mode_change::{ModeChange, ModeError};
+use crate::selinux::Policy;
 pub use crate::substitution::Substitution;
 use crate::system::System;
 pub use copy_in::CopyInOptions;
@@ -48,6 +50,8 @@ pub struct Editor {
     /// The filesystems that were changed, by their numbers.
     writers: BTreeMap<usize, VolumeWriter>,
     time: Time,
+    /// The labels of SELinux, once they were asked for; nothing in it where there are none.
+    policy: Option<Option<Policy>>,
 }
 
 impl std::fmt::Debug for Editor {
@@ -87,14 +91,14 @@ impl Editor {
             None => System::open_any(read)?,
         };
         match system.unreadable() {
-            None => Ok(Self { disk, system, writers: BTreeMap::new(), time }),
+            None => Ok(Self { disk, system, writers: BTreeMap::new(), time, policy: None }),
             Some(why) => Err(err!("{why}")).hint(|| "--volume NAME changes one filesystem alone"),
         }
     }
 
     /// Opens `disk`, in which `system` is.
     pub(crate) fn of(disk: Arc<dyn BlockWrite>, system: System, time: Time) -> Self {
-        Self { disk, system, writers: BTreeMap::new(), time }
+        Self { disk, system, writers: BTreeMap::new(), time, policy: None }
     }
 
     /// What is in it, with all changes.
@@ -246,7 +250,7 @@ impl Editor {
         let place = self.free_place(path, replace)?;
         let (directory, own) = (place.directory(path)?, self.ownership(&place, 0o777, false)?);
         let link = self.writer(&place)?.make_symlink(directory, &place.name, target, &own)?;
-        self.label(&place, link)
+        self.label(&place, link, NodeKind::Link)
     }
 
     /// Makes `path` another name of the file `target`; with `replace` in place of a file or link that is there.
@@ -358,17 +362,50 @@ impl Editor {
     }
 
     fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
+        let (mode, list) = self.handed_down(place, mode)?.unwrap_or((mode, None));
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, false)?);
-        let file = self.writer(place)?.create_file(directory, &place.name, &own)?;
-        self.label(place, file)?;
+        let writer = self.writer(place)?;
+        let file = writer.create_file(directory, &place.name, &own)?;
+        if let Some(list) = list {
+            writer.give_attribute(file, acl::ACCESS, &list)?;
+        }
+        self.label(place, file, NodeKind::File)?;
         Ok(file)
     }
 
     fn create_directory(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
+        let default = self.default_list(place)?;
+        let (mode, list) = self.handed_down(place, mode)?.unwrap_or((mode, None));
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, true)?);
-        let made = self.writer(place)?.make_directory(directory, &place.name, &own)?;
-        self.label(place, made)?;
+        let writer = self.writer(place)?;
+        let made = writer.make_directory(directory, &place.name, &own)?;
+        for (name, list) in [(acl::ACCESS, list), (acl::DEFAULT, default)] {
+            if let Some(list) = list {
+                writer.give_attribute(made, name, &list)?;
+            }
+        }
+        self.label(place, made, NodeKind::Directory)?;
         Ok(made)
+    }
+
+    /// The access control list that the directory of `place` hands down to what is made in it, if it has one.
+    fn default_list(&self, place: &Place) -> crate::Result<Option<Vec<u8>>> {
+        let (Some(above), Some(files)) = (&place.above, self.system.filesystem(place.volume)) else {
+            return Ok(None);
+        };
+        let all = files.attributes(above)?;
+        Ok(all.into_iter().find(|own| own.name == acl::DEFAULT).map(|own| own.value))
+    }
+
+    /// Mode and list of something new at `place` for which a program asks `mode`; `None` if its directory hands down nothing. No umask
+    /// counts then (umask(2)).
+    fn handed_down(&self, place: &Place, mode: u16) -> crate::Result<Option<(u16, Option<Vec<u8>>)>> {
+        let asked = match mode {
+            FILE_MODE => 0o666,
+            DIRECTORY_MODE => 0o777,
+            mode => mode,
+        };
+        Ok(self.default_list(place)?.and_then(|list| acl::handed_down(&list, asked)))
     }
 
     /// Whose something new at `place` is: root's, and of the directory's group where that is handed down (inode(7), S_ISGID).
@@ -382,11 +419,18 @@ impl Editor {
         Ok(own)
     }
 
-    /// Gives what was just made at `place` the label of its directory, as a kernel with SELinux does where no policy says otherwise.
-    fn label(&mut self, place: &Place, made: NodeId) -> crate::Result<()> {
+    /// Gives what was just made at `place` the label that the image's policy of SELinux has for it; where that says nothing, that of its
+    /// directory, as the kernel does.
+    fn label(&mut self, place: &Place, made: NodeId, kind: NodeKind) -> crate::Result<()> {
         self.system.forget();
-        let writer = self.writer(place)?;
+        if self.policy.is_none() {
+            self.policy = Some(Policy::of(self.system.files())?);
+        }
+        let label = self.policy.iter().flatten().find_map(|policy| policy.label(&place.path, kind));
         let Some(above) = place.above.as_ref() else { return Ok(()) };
-        Ok(writer.give_label(above, made)?)
+        match label {
+            Some(label) => Ok(self.writer(place)?.give_attribute(made, SELINUX_LABEL.as_bytes(), &label)?),
+            None => Ok(self.writer(place)?.give_label(above, made)?),
+        }
     }
 }

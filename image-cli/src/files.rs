@@ -9,6 +9,7 @@
 //!
 //! Names, links and devices of an image are untrusted: nothing is written outside the folder that the caller names.
 
+mod archived;
 mod copy_out;
 mod criteria;
 mod diff;
@@ -18,6 +19,7 @@ mod owners;
 mod record;
 mod tar;
 
+pub use archived::Archived;
 pub(crate) use copy_out::copy_to_work_on;
 pub use copy_out::{Copied, CopyOptions, copy_out};
 pub use criteria::{Criteria, SizeBound};

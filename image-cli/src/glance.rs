@@ -39,6 +39,6 @@ pub use dry_run::Shown;
 pub use image_api::{Image, Status, Visibility};
 pub use list::{Filter, images};
 pub use payload::converted::Target;
-pub use rotate::{Older, Rotated};
+pub use rotate::{Keep, Older, Rotated};
 pub use upload::Outcome;
 pub use way::{Method, Stores, Way};

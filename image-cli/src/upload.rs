@@ -18,7 +18,6 @@ use std::time::Duration;
 use self::facts::Facts;
 use self::source::Sighted;
 use crate::error::{Advise, err};
-use crate::glance::Way;
 use crate::glance::clouds::Cloud;
 use crate::glance::dry_run::{DryRun, Shown};
 use crate::glance::exchange::Exchange;
@@ -28,6 +27,7 @@ use crate::glance::payload::converted::Target;
 use crate::glance::session::Session;
 use crate::glance::template;
 use crate::glance::upload::{self, Job, Outcome};
+use crate::glance::{Keep, Way};
 use crate::monitor::Monitor;
 use crate::properties;
 use crate::variables::Variables;
@@ -68,8 +68,8 @@ pub struct Request {
     pub ignored: BTreeMap<String, String>,
     /// How the bytes get there.
     pub way: Way,
-    /// Whether it takes over the name from the older images of the project, and how many of them are kept then, if not all.
-    pub replace: Option<Option<usize>>,
+    /// Whether it takes over the name from the older images of the project, and how many of them are kept then.
+    pub replace: Option<Keep>,
     /// How long the cloud may take to import it.
     pub deadline: Duration,
     /// The caller's variables: in the folder `TMPDIR` lies what the image is converted to.

@@ -44,7 +44,9 @@ pub use fat::{
 pub use files::{Entry, Files, Metadata};
 pub use filesystem::{Entries, Filesystem};
 pub use iso9660_volume::{BootEntry, Iso, IsoReadRule};
-pub use node::{Attribute, FileKind, Node, NodeEntry, NodeId, NodeKind, SubvolumeChoice, Time, Usage};
+pub use node::{
+    Attribute, Condition, FileKind, Node, NodeEntry, NodeId, NodeKind, SubvolumeChoice, Time, Usage,
+};
 pub use path::resolve;
 pub use swap::free_ranges_of_swap;
 pub use xfs::{Xfs, XfsRule, XfsStructure};

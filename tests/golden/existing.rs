@@ -154,6 +154,14 @@ fn an_image_beside_the_recipe_or_on_a_server_is_built_upon_and_stays_as_it_is() 
     assert_eq!(sha256(&sha256sum, &folder.join(format!("cache/files/sha256-{digest}"))), digest);
     let again = built(folder, "again", &base, "");
     assert_eq!((again.code, asked.lock().expect("a list").len()), (0, 2), "{}", again.snapshot());
+    // The same recipe, base and date, the same bytes.
+    let [one, other] = ["served", "again"].map(|name| folder.join(name).join("own-2.raw"));
+    if sha256(&sha256sum, &one) != sha256(&sha256sum, &other) {
+        let told = goldimg(["diff".as_ref(), one.as_os_str(), other.as_os_str()]).run();
+        panic!("two builds differ: {}", told.snapshot());
+    }
+    let [one, other] = ["served", "again"].map(|name| folder.join(name).join("own-2.qcow2"));
+    assert_eq!(sha256(&sha256sum, &one), sha256(&sha256sum, &other));
     // Another file than the recipe means is no base.
     let wrong =
         built(folder, "wrong", &format!("image = \"base.raw.zst\"\nsha256 = \"{}\"", "0".repeat(64)), "");
@@ -177,7 +185,7 @@ fn judge_files(folder: &Path, name: &str, base: &str, e2fsck: &Peer) {
     for wanted in ["linux-image-cloud-amd64", "cloud-init", "grub-pc-bin"] {
         assert!(packages.iter().any(|package| package["name"] == wanted), "{wanted}");
     }
-    let trial = goldimg(["test".as_ref(), "--firmware=bios".as_ref(), qcow2.as_os_str()]).run();
+    let trial = goldimg(["test".as_ref(), "--firmware=bios,uefi".as_ref(), qcow2.as_os_str()]).run();
     assert_eq!(trial.code, 0, "{}", trial.snapshot());
 }
 

@@ -409,10 +409,21 @@ python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.own", b"1")' $M/etc/s
 ln $M/etc/ssh/ssh_host_rsa_key $M/srv/own/key
 yes SECRET-OF-ONE-MACHINE | head -n 9 >$M/root/.bash_history
 yes SECRET-OF-ONE-MACHINE | head -n 90000 >$M/var/log/syslog
-yes SECRET-OF-ONE-MACHINE | head -n 9000 >$M/srv/own/deleted
+(echo '-----BEGIN OPENSSH PRIVATE KEY-----'; yes SECRET-OF-ONE-MACHINE | head -n 90000) >$M/srv/own/deleted
 rm -f $M/etc/machine-id; echo 0123456789abcdef0123456789abcdef >$M/etc/machine-id; ln $M/etc/machine-id $M/srv/own/id
 find $M -xdev ! -type l ! -path '*/etc/fixed' ! -path '*/old/deep/x' -exec touch -d '2001-02-03 04:05:06' {} +
 sync -f $M; rm $M/srv/own/deleted"#;
+
+/// What an audit says of unused space and of the root filesystem of the raw image `disk`.
+fn verdicts(disk: &str) -> [String; 3] {
+    let done = goldimg(["audit", "--profile", "any", "-f", "raw", "--json", disk]).run();
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("a report");
+    let checks = report["checks"].as_array().expect("checks");
+    ["deleted-keys", "unused-space", "root-filesystem"].map(|name| {
+        let check = checks.iter().find(|check| check["name"] == name).expect("a check");
+        check["verdict"].as_str().expect("a verdict").to_owned()
+    })
+}
 
 /// Seals the filesystem in `part` (mounted by `options`): what goes is gone, and nothing else is another.
 fn sealed(judge_of: &Judge, part: &Path, options: &str) {
@@ -420,12 +431,14 @@ fn sealed(judge_of: &Judge, part: &Path, options: &str) {
     let before = judge_of.tell(part, &options, "");
     let (disk, new) = (judge_of.disk(part), judge_of.path("new.raw"));
     let [disk, name] = [&disk, &new].map(|path| path.to_str().expect("UTF-8"));
+    assert_eq!(verdicts(disk), ["problem", "recommendation", "ok"]);
     let words = ["seal", "--profile", "any", "-f", "raw", "-o", name, disk];
     let done = goldimg(words).env("SOURCE_DATE_EPOCH", "1700000000").run();
     assert!(done.stderr.contains("the image's own kernel changes /"), "{}", done.snapshot());
     assert!(new.exists(), "{}", done.snapshot());
     let bytes = fs::read(&new).expect("an image");
     assert!(!bytes.windows(21).any(|window| window == b"SECRET-OF-ONE-MACHINE"), "{}", done.snapshot());
+    assert_eq!(verdicts(name), ["ok"; 3], "{}", done.snapshot());
     judge_of.take_out(&new, part);
     let after = judge_of.tell(part, &options, "");
     let is_gone = |path: &&String| !after.contains_key(*path);

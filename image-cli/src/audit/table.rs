@@ -1,7 +1,8 @@
 //! Rules of the disk: a table that every importer takes, and a root filesystem that can grow.
 
+use image_core::ErrorKind;
 use image_core::block::BlockRead;
-use image_core::fs::{FilesystemKind, Superblock};
+use image_core::fs::FilesystemKind;
 use image_core::partition::{SECTOR_SIZE, Scheme, check_protective, kind};
 
 use super::rule::{Finding, Judgement, Rule};
@@ -170,28 +171,44 @@ fn root_last(subject: &Subject<'_>) -> crate::Result<Judgement> {
 }
 
 fn root_filesystem(subject: &Subject<'_>) -> crate::Result<Judgement> {
-    let Some(root) = subject.view.root_volume() else {
+    let view = subject.view;
+    let Some(root) = view.root_volume() else {
         return Ok(Judgement::Open("there is no root".into()));
     };
     let kind = root.signature.kind;
-    if !kind.is_ext() {
-        let why = format!("of {kind} it is not known whether it is clean and fills its partition");
-        return Ok(Judgement::Open(why));
-    }
-    let window = root.content(subject.view.disk())?;
-    let superblock = Superblock::read(&window)?;
+    let Some(found) = view.readable().into_iter().find(|own| std::ptr::eq(own.volume, root)) else {
+        return Ok(Judgement::Open(format!("{kind} cannot be read")));
+    };
+    // What is in the way of reading is the disk.
+    let size = root.content(view.disk())?.size();
+    let condition = match found.files.condition() {
+        Ok(condition) => condition,
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return Ok(Judgement::Open(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut findings = Vec::new();
-    if !superblock.is_clean {
+    if !condition.is_clean {
         findings.push(Finding::new(root.name(), "it was not unmounted cleanly", "goldimg seal"));
     }
-    let gap = window.size().saturating_sub(superblock.size());
-    // A last group too small for its own tables is left out.
-    if gap > 1 << 20 {
+    let (gap, (tolerated, grow)) = (size.saturating_sub(condition.size), growing(kind));
+    if gap > tolerated {
         let found = format!("it leaves {gap} bytes of its partition");
-        findings.push(Finding::new(root.name(), found, "resize2fs fills its partition"));
+        findings.push(Finding::new(root.name(), found, format!("{grow} fills its partition")));
     }
-    let kept = format!("{}: {kind}, {} blocks", root.name(), superblock.block_count);
+    let kept = format!("{}: {kind}, {} bytes", root.name(), condition.size);
     Ok(Judgement::of(findings, kept))
+}
+
+/// How much a filesystem of `kind` may leave of its partition, in bytes, and what makes it larger. A last group that is too small
+/// for its own tables, or too small at all, is left out (mke2fs; mkfs.xfs, whose least group has 16 MiB).
+fn growing(kind: FilesystemKind) -> (u64, &'static str) {
+    match kind {
+        FilesystemKind::Xfs => (16 << 20, "xfs_growfs"),
+        FilesystemKind::Btrfs => (1 << 20, "btrfs filesystem resize max"),
+        _ => (1 << 20, "resize2fs"),
+    }
 }
 
 fn swap(subject: &Subject<'_>) -> crate::Result<Judgement> {

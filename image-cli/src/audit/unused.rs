@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ext2/3/4, FAT  all that belongs to no file: what sealing would wipe, by the same code, and nothing is written
+//! XFS, Btrfs     what they count as free; LVM: what no logical volume has
 //! swap           what was in memory: all behind the header, of partitions and of files
 //! the disk       between partitions, and behind them            others   not read here, and said so
 //! ```
@@ -12,7 +13,8 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image_core::block::{BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
-use image_core::fs::{FilesystemKind, scrub_ext4, scrub_fat};
+use image_core::free_space::{Place, find_free_space_except};
+use image_core::fs::{FilesystemKind, open, scrub_ext4, scrub_fat};
 
 use super::rule::{Finding, Judgement, Rule};
 use super::space::{gaps, swap_files, swap_page};
@@ -108,7 +110,13 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
     let mut found = Stale::default();
     let view = subject.view;
     for volume in view.volumes() {
-        let at = |offset: u64| format!("offset {:#x} of the disk", volume.range.offset() + offset);
+        let at = |offset: u64| match volume.is_in_one_piece() {
+            true => format!("offset {:#x} of the disk", volume.range.offset() + offset),
+            false => format!("offset {offset:#x} of {}", volume.name()),
+        };
+        if volume.signature.kind == FilesystemKind::Lvm {
+            continue;
+        }
         match of_volume(volume.content(view.disk())?, volume.signature.kind) {
             Ok(Some((what, left))) => found.add(format!("{what}, {}", volume.name()), left, at),
             Ok(None) => found.unknown.push(format!("{}: {}", volume.name(), volume.signature.kind)),
@@ -116,6 +124,7 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
             Err(error) => found.unknown.push(format!("{}: {error:#}", volume.name())),
         }
     }
+    in_no_logical_volume(view.disk(), &mut found)?;
     for path in swap_files(view)? {
         if let Some(content) = view.root().content(&path)? {
             let left = Left::read(&*content, behind_header(&*content)?)?;
@@ -131,11 +140,27 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
     Ok(found)
 }
 
+/// What is left where physical volumes have extents of no logical volume. What is on logical volumes is not looked at.
+fn in_no_logical_volume(disk: &Arc<dyn BlockRead>, found: &mut Stale) -> crate::Result<()> {
+    let is_physical = |place: &Place| {
+        place.logical.is_none() && place.signature.as_ref().is_some_and(|own| own.kind == FilesystemKind::Lvm)
+    };
+    let free = find_free_space_except(disk, &|place| !is_physical(place))?;
+    found.unknown.extend(free.skipped.iter().map(|(place, why)| format!("{place}: {why}")));
+    let left = Left::read(disk, free.unused)?;
+    found.add("in no logical volume".to_owned(), left, |at| format!("offset {at:#x} of the disk"));
+    Ok(())
+}
+
 /// What is left in a filesystem, and what to call that; `None` if it is not read here.
 fn of_volume(disk: Arc<dyn BlockRead>, kind: FilesystemKind) -> crate::Result<Option<(&'static str, Left)>> {
     if kind == FilesystemKind::Swap {
         let left = Left::read(&disk, behind_header(&disk)?)?;
         return Ok(Some(("swap space", left)));
+    }
+    if matches!(kind, FilesystemKind::Xfs | FilesystemKind::Btrfs) {
+        let free = open(Arc::clone(&disk))?.free_ranges()?;
+        return Ok(Some(("unused space", Left::read(&disk, free)?)));
     }
     let disk = Arc::new(Unwiped { disk, left: Mutex::default() });
     match kind {

@@ -19,6 +19,8 @@ pub(super) struct Place {
     pub(super) name: Vec<u8>,
     /// What has that name.
     pub(super) node: Option<Node>,
+    /// Its path in the booted system, without links on the way.
+    pub(super) path: PathBuf,
 }
 
 impl Place {
@@ -46,8 +48,9 @@ impl Editor {
             self.system.filesystem(volume).ok_or_else(|| err!("{}: it cannot be read", path.display()))?;
         let folder = self.system.mount_point(volume).unwrap_or(Path::new("/"));
         let find = |inside: &Path| image_core::fs::resolve(files, inside.as_os_str().as_bytes(), false);
+        let path = folder.join(inside.strip_prefix("/").unwrap_or(&inside));
         let (Some(above), Some(name)) = (inside.parent(), inside.file_name()) else {
-            return Ok(Place { volume, above: None, name: Vec::new(), node: Some(files.root()?) });
+            return Ok(Place { volume, above: None, name: Vec::new(), node: Some(files.root()?), path });
         };
         let directory = find(above)?.filter(|node| node.kind == NodeKind::Directory);
         let Some(directory) = directory else {
@@ -56,7 +59,7 @@ impl Editor {
                 .hint(|| "mkdir -p makes it; of a link that leads there, rm removes the link");
         };
         let node = find(&inside)?;
-        Ok(Place { volume, above: Some(directory), name: name.as_bytes().to_vec(), node })
+        Ok(Place { volume, above: Some(directory), name: name.as_bytes().to_vec(), node, path })
     }
 
     /// Where `path` would be: nothing is there, or was a file and is removed.

@@ -107,6 +107,9 @@ impl Editor {
         }
         self.system.forget();
         let place = self.place(path, false)?;
+        if let Some(made) = &place.node {
+            self.label(&place, made.id, made.kind)?;
+        }
         self.give(&place, entry)
     }
 

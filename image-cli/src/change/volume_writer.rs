@@ -17,6 +17,7 @@ use image_core::fs::{
     Refusal, SpecialFile, Time,
 };
 
+use super::acl;
 use crate::error::Advise;
 use crate::files::SELINUX_LABEL;
 
@@ -208,7 +209,17 @@ impl VolumeWriter {
 
     pub(super) fn set_mode(&mut self, node: NodeId, mode: u16) -> image_core::Result<()> {
         match self {
-            Self::Ext4(writer) => writer.set_mode(inode(node)?, mode),
+            Self::Ext4(writer) => {
+                let number = inode(node)?;
+                writer.set_mode(number, mode)?;
+                // Where there is a list, that is what counts.
+                let own = writer.files().attributes(&writer.files().inode(number)?)?;
+                let list = own.into_iter().find(|own| own.name == acl::ACCESS);
+                match list.and_then(|list| acl::with_mode(&list.value, mode)) {
+                    Some(list) => writer.set_attribute(number, acl::ACCESS, &list),
+                    None => Ok(()),
+                }
+            }
             Self::Fat(writer) => writer.set_mode(node, mode),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use goldimg::files::{Change, DiffOptions, Difference, Tree, What, diff};
+use goldimg::files::{Archived, Change, DiffOptions, Difference, Tree, What, diff};
 use goldimg::inspect::Inspection;
 use goldimg::printable::printable;
 use serde::Serialize;
@@ -27,19 +27,20 @@ Examples:
   goldimg diff --only packages old.qcow2 new.qcow2
   goldimg diff --json old.qcow2 new.qcow2 | jq -r 'select(.what == \"added\") | .path'
   goldimg diff --ignore times image.qcow2 tree/
+  goldimg diff image.qcow2 rootfs.tar.zst
 
-Compared are files (content, kind, mode, owner, time of change, attributes), packages by version, and partition tables. The second may \
-be a folder. With --json, each difference is one object on a line of its own.
+Compared are files (content, kind, mode, owner, time of change, attributes), packages by version, and partition tables. Each may be \
+an image, a folder, or a tar archive (also compressed). With --json, each difference is one object on a line of its own.
 
 Exit code: 0 if nothing is different, 1 if something is, 2 for trouble.")]
 pub(crate) struct Args {
     #[command(flatten)]
     how: How,
-    /// The first image
-    #[arg(value_name = "IMAGE")]
+    /// The first image, a folder, or a tar archive
+    #[arg(value_name = "IMAGE|DIR|TAR")]
     one: PathBuf,
-    /// The second image, or a folder
-    #[arg(value_name = "IMAGE|DIR")]
+    /// The second
+    #[arg(value_name = "IMAGE|DIR|TAR")]
     other: PathBuf,
     /// Only what is beneath this path
     #[arg(long, value_name = "PATH", default_value = "/")]
@@ -147,6 +148,11 @@ fn tree(args: &Args, path: &Path, ui: &Ui) -> anyhow::Result<Tree> {
     if path.is_dir() {
         let inside = start.strip_prefix("/").unwrap_or(&start);
         return Ok(Tree::Folder(path.join(inside)));
+    }
+    if args.how.is_probed()
+        && let Some(archive) = Archived::open(path, &std::env::temp_dir(), ui.monitor())?
+    {
+        return Ok(Tree::Archive(archive, start));
     }
     Ok(Tree::Image(Box::new(args.how.open(path, ui)?), start))
 }

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use goldimg::facts;
+use goldimg::inspect::{PartitionFacts, Table};
 use goldimg::printable::printable;
 use image_core::block::BlockRead;
-use image_core::format::FormatNode;
+use image_core::format::{Format, FormatNode};
+use image_core::fs::{Signature, detect};
+use image_core::partition::PartitionTable;
 use image_core::qcow2::bitmap::{self, Bitmap};
 use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::{Compression, Header, Version};
@@ -33,6 +36,69 @@ struct Known {
     member: FormatNode,
     snapshots: Vec<Snapshot>,
     bitmaps: Vec<Bitmap>,
+    content: Option<Content>,
+}
+
+/// What the bytes of a raw image are: its header says nothing.
+enum Content {
+    Table(PartitionTable, Vec<Option<Signature>>),
+    Filesystem(Signature),
+}
+
+impl Content {
+    /// What is on `disk`; `None` for what is not known here.
+    fn of(disk: &dyn BlockRead) -> image_core::Result<Option<Self>> {
+        let Some(table) = PartitionTable::read(disk)? else {
+            return Ok(detect(disk)?.map(Self::Filesystem));
+        };
+        let signatures = table.partitions.iter().map(|partition| detect(&partition.window(disk)?));
+        let signatures = signatures.collect::<Result<_, _>>()?;
+        Ok(Some(Self::Table(table, signatures)))
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let labelled = |own: &Signature| match own.label.as_str() {
+            "" => own.kind.to_string(),
+            label => format!("{} {:?}", own.kind, printable(label)),
+        };
+        let (table, signatures) = match self {
+            Self::Filesystem(own) => return vec![("content", labelled(own))],
+            Self::Table(table, signatures) => (Table::of(table), signatures),
+        };
+        let (scheme, sector) = (table.scheme.to_ascii_uppercase(), table.sector_size);
+        let mut lines = vec![("partitions", format!("{scheme} {}, sectors of {sector} bytes", table.id))];
+        for (partition, signature) in table.partitions.iter().zip(signatures) {
+            let PartitionFacts { number, start, size, .. } = partition;
+            let kind = partition.type_name.unwrap_or(&partition.kind);
+            let content = signature.as_ref().map_or_else(String::new, |own| format!(", {}", labelled(own)));
+            let name = match partition.name.as_str() {
+                "" => String::new(),
+                name => format!(" {:?}", printable(name)),
+            };
+            lines.push((
+                "",
+                format!("{number}: {kind}{name}, {} from {start} on{content}", human_size(*size)),
+            ));
+        }
+        lines.extend(table.defects.iter().map(|defect| ("defect", defect.clone())));
+        lines
+    }
+
+    fn json(&self) -> (&'static str, Value) {
+        let facts =
+            |own: &Signature| json!({ "type": own.kind.to_string(), "label": own.label, "uuid": own.uuid });
+        match self {
+            Self::Filesystem(own) => ("filesystem", facts(own)),
+            Self::Table(table, signatures) => {
+                let mut value = json!(Table::of(table));
+                let partitions = value["partitions"].as_array_mut().into_iter().flatten();
+                for (partition, own) in partitions.zip(signatures) {
+                    partition["filesystem"] = json!(own.as_ref().map(facts));
+                }
+                ("partition-table", value)
+            }
+        }
+    }
 }
 
 impl Known {
@@ -41,7 +107,12 @@ impl Known {
             Some(header) => (snapshot::list(&member.file, header)?.0, bitmap::list(&member.file, header)?),
             None => (Vec::new(), Vec::new()),
         };
-        Ok(Self { member, snapshots, bitmaps })
+        // Of what cannot be made out, that it is so is no news of the image: `inspect` tells why.
+        let content = match member.format {
+            Format::Raw => Content::of(&member.file).unwrap_or_default(),
+            _ => None,
+        };
+        Ok(Self { member, snapshots, bitmaps, content })
     }
 
     fn path(&self) -> String {
@@ -109,6 +180,7 @@ fn as_text(known: &Known) -> image_core::Result<String> {
     if let Some(header) = &member.header {
         header_lines(header, &mut lines);
     }
+    lines.extend(known.content.iter().flat_map(Content::lines));
     for snapshot in &known.snapshots {
         lines.push(("snapshot", snapshot_line(snapshot)));
     }
@@ -126,8 +198,13 @@ fn as_text(known: &Known) -> image_core::Result<String> {
         ));
     }
     let lines: Vec<String> =
-        lines.into_iter().map(|(name, value)| format!("{:<14}{value}", format!("{name}:"))).collect();
+        lines.into_iter().map(|(name, value)| format!("{:<14}{value}", title(name))).collect();
     Ok(lines.join("\n"))
+}
+
+/// What stands before a line; nothing before one that belongs to the line above it.
+fn title(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{name}:") }
 }
 
 fn header_lines(header: &Header, lines: &mut Vec<(&'static str, String)>) {
@@ -166,7 +243,7 @@ pub(super) fn snapshot_line(snapshot: &Snapshot) -> String {
     format!("{} {}, {date}{state}", shown(&snapshot.id), shown(&snapshot.name))
 }
 
-/// The keys of `qemu-img info --output=json`, and `file-size`, `format-probed` of our own.
+/// The keys of `qemu-img info --output=json`, and `file-size`, `format-probed`, `partition-table`, `filesystem` of our own.
 fn as_json(known: &Known) -> image_core::Result<Value> {
     let member = &known.member;
     let on_disk = member.file.allocated_size()?;
@@ -190,6 +267,9 @@ fn as_json(known: &Known) -> image_core::Result<Value> {
     put("actual-size", json!(on_disk));
     put("file-size", json!(member.file.size()));
     put("dirty-flag", json!(member.header.as_ref().is_some_and(Header::is_dirty)));
+    if let Some((key, content)) = known.content.as_ref().map(Content::json) {
+        put(key, content);
+    }
     if let Some(header) = &member.header {
         put("cluster-size", json!(header.geometry.cluster_size()));
         put("format-specific", json!({ "type": "qcow2", "data": facts::of_qcow2(header, &known.bitmaps) }));

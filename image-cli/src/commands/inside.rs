@@ -68,6 +68,11 @@ impl How {
         Ok(Arc::new(Window::new(image, rest)?))
     }
 
+    /// Whether a format is looked for, and none was named.
+    pub(super) fn is_probed(&self) -> bool {
+        self.format.is_none() && self.snapshot.is_none()
+    }
+
     /// What is in `path`, whether or not there is a system.
     fn open_whatever(&self, path: &Path, ui: &Ui) -> anyhow::Result<System> {
         let disk = self.disk(path, ui)?;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use goldimg::glance::{Cloud, Environment, Method, Outcome, Shown, Stores, Target, Visibility, Way, clouds};
+use goldimg::glance::{
+    Cloud, Environment, Keep, Method, Outcome, Shown, Stores, Target, Visibility, Way, clouds,
+};
 use goldimg::size::Size;
 use goldimg::upload::{self, Request};
 
@@ -186,7 +188,7 @@ fn request(args: &Args) -> goldimg::Result<Request> {
     request.audit = args.audit == Audit::On;
     request.ignored = args.ignore.iter().cloned().collect();
     request.way = args.way.to_way()?;
-    request.replace = args.replace.then_some(args.keep);
+    request.replace = args.replace.then(|| args.keep.map_or(Keep::All, Keep::Newest));
     request.deadline = Duration::from_secs(args.way.deadline);
     request.variables = std::env::vars_os().collect();
     Ok(request)

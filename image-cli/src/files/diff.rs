@@ -1,4 +1,4 @@
-//! What is different between the files of two images, or of an image and a folder.
+//! What is different between the files of two images, or of an image and a folder or an archive.
 //!
 //! ```text
 //! one   ─► Item, Item, … ─┐ by path    both have it: what of it is different, content last
@@ -103,6 +103,12 @@ pub fn diff(
         let (before, after) = next?;
         let path = before.as_ref().or(after.as_ref()).map(Item::shown).unwrap_or_default();
         let (what, changes) = match (&before, &after) {
+            // Of which an archive only says that it is a directory.
+            (Some(before), Some(after))
+                if before.node.kind == after.node.kind && (before.is_implied() || after.is_implied()) =>
+            {
+                continue;
+            }
             (Some(before), Some(after)) => (What::Changed, changes_of(before, after, options, cancel)?),
             (Some(_), None) => (What::Removed, Vec::new()),
             (None, _) => (What::Added, Vec::new()),

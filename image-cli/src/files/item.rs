@@ -1,4 +1,4 @@
-//! Files of an image or of a folder, told alike: to be compared, and to be packed.
+//! Files of an image, a folder or an archive, told alike: to be compared, and to be packed.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::cmp::Ordering;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use image_core::block::{BlockRead, FileDisk, MemoryDisk};
 use image_core::fs::{Filesystem, FilesystemKind, Node, NodeId, NodeKind, Time};
 
+use super::archived::{Archived, Stored};
 use crate::error::{Context, err};
 use crate::system::{Step, System};
 
@@ -31,6 +32,8 @@ pub enum Tree {
     Image(Box<System>, PathBuf),
     /// A folder of this machine.
     Folder(PathBuf),
+    /// The files of an archive, from this path on.
+    Archive(Archived, PathBuf),
 }
 
 /// One file after the other.
@@ -50,6 +53,10 @@ impl Tree {
             Self::Folder(folder) => {
                 Ok(Box::new(Folder::new(folder)?.map(|item| item.map(|item: Item<'static>| item))))
             }
+            Self::Archive(archive, start) => {
+                let items = archive.items(start).with_context(|| start.display().to_string())?;
+                Ok(Box::new(items.map(Ok)))
+            }
         }
     }
 }
@@ -68,6 +75,8 @@ enum Source<'a> {
     Host(PathBuf),
     /// What is in it, or where it points to.
     Made(Vec<u8>),
+    /// An entry of an archive.
+    Archive(&'a Stored, &'a Archived),
 }
 
 impl<'a> Item<'a> {
@@ -99,11 +108,21 @@ impl<'a> Item<'a> {
         Item { node: Node { size, ..node }, path, source: Source::Made(content) }
     }
 
+    /// An entry of an `archive`, which has this path from where the comparison began.
+    pub(super) fn stored(path: Vec<u8>, stored: &'a Stored, archive: &'a Archived) -> Self {
+        Item { path, node: stored.node(), source: Source::Archive(stored, archive) }
+    }
+
+    /// Whether nothing is known of it but that it is a directory.
+    pub(super) fn is_implied(&self) -> bool {
+        matches!(self.source, Source::Archive(stored, _) if stored.is_implied())
+    }
+
     /// What its filesystem is; `None` for one of this machine.
     pub(crate) fn filesystem(&self) -> Option<FilesystemKind> {
         match &self.source {
             Source::Image(fs) => Some(fs.kind()),
-            Source::Host(_) | Source::Made(_) => None,
+            Source::Host(_) | Source::Made(_) | Source::Archive(..) => None,
         }
     }
 
@@ -126,6 +145,7 @@ impl<'a> Item<'a> {
                 .into_os_string()
                 .into_vec(),
             Source::Made(target) => target.clone(),
+            Source::Archive(stored, _) => stored.target(),
         })
     }
 
@@ -140,6 +160,7 @@ impl<'a> Item<'a> {
                 host_attributes(path).with_context(|| format!("reading the attributes of {}", path.display()))
             }
             Source::Made(_) => Ok(BTreeMap::new()),
+            Source::Archive(stored, _) => Ok(stored.attributes()),
         }
     }
 
@@ -151,6 +172,7 @@ impl<'a> Item<'a> {
             Source::Host(_) if self.node.size == 0 => Ok(Box::new(MemoryDisk::new(0))),
             Source::Host(path) => Ok(Box::new(FileDisk::open(path)?)),
             Source::Made(content) => Ok(Box::new(MemoryDisk::from_bytes(content.clone()))),
+            Source::Archive(stored, archive) => Ok(Box::new(stored.content(archive))),
         }
     }
 }

@@ -18,6 +18,16 @@ use super::session::Session;
 use crate::error::Context;
 use crate::monitor::Monitor;
 
+/// How many of the older images stay when a new one takes over their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// All of them.
+    All,
+    /// The newest ones, this many; protected ones stay, too.
+    Newest(usize),
+}
+
 /// What happened to the older images.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rotated {
@@ -48,7 +58,7 @@ pub(crate) struct Spared {
     pub(crate) reason: String,
 }
 
-/// Gives `name` to the image `new`, which is published already. Of the older ones `keep` stay, or all.
+/// Gives `name` to the image `new`, which is published already. Of the older ones those that `keep` says stay.
 ///
 /// # Errors
 /// Where the cloud refuses a step; those before it stay done.
@@ -58,7 +68,7 @@ pub(crate) fn rotate(
     new: &Image,
     name: &str,
     owner: &str,
-    keep: Option<usize>,
+    keep: Keep,
 ) -> crate::Result<(Image, Rotated)> {
     let mut older = generations(session, new, name, owner)?;
     let mut rotated = Rotated::default();
@@ -80,8 +90,8 @@ pub(crate) fn rotate(
             .context("hiding the older image")?;
         rotated.hidden.push(older_of(image));
     }
-    if let Some(keep) = keep {
-        prune(session, monitor, &older, keep, &mut rotated);
+    if let Keep::Newest(count) = keep {
+        prune(session, monitor, &older, count, &mut rotated);
     }
     Ok((new, rotated))
 }

@@ -25,7 +25,7 @@ use super::image_api::{
     BUILD_ID, Change, Creation, Image, NAME, NewImage, Status, Visibility, expect_success,
 };
 use super::payload::{self, Digests, Measured, Payload, digests_of};
-use super::rotate::{self, Rotated};
+use super::rotate::{self, Keep, Rotated};
 use super::session::Session;
 use super::way::{Method, Way};
 use crate::error::{Advise, Context, bail, err};
@@ -53,8 +53,8 @@ pub(crate) struct Job<'a> {
     pub(crate) way: &'a Way,
     /// What the way comes to in this cloud.
     pub(crate) method: Method,
-    /// Whether older images make room; how many of them stay, where not all.
-    pub(crate) replace: Option<Option<usize>>,
+    /// Whether older images make room, and how many of them stay.
+    pub(crate) replace: Option<Keep>,
     /// How long an import may take.
     pub(crate) deadline: Duration,
 }

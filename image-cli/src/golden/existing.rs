@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! outer   location ─► the file itself, the cache, a server ─► verified: Acquired                   acquire.rs
-//! inner   Acquired ─► unpacked, if it is compressed (packed.rs) ─┬─► image: its disk, changed        image.rs
+//! inner   Acquired ─► unpacked, if it is compressed (../packed.rs) ─┬─► image: its disk, changed        image.rs
 //!                                                                ├─► tar ─────────────────┬─► a tree  tree.rs
 //!                                                                └─► oci ─► its layers ───┘           container.rs, unpack.rs
 //! ```
@@ -12,7 +12,6 @@ pub(super) mod acquire;
 mod cloud;
 mod container;
 pub(super) mod image;
-mod packed;
 mod sums;
 pub(super) mod tree;
 mod unpack;

@@ -1,32 +1,17 @@
-//! The manifest: what an image is, from what it was made, and how to check it, as JSON beside it.
+//! What a build knows of its image, as the manifest says it.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
-use image_core::digest::Digest;
-use serde::Serialize;
 
 use super::disk::{BIOS, ESP, Layout, Placed, ROOT};
 use super::epoch::Epoch;
 use super::identity::{Identity, Purpose};
-use super::provenance::{Changes, Ingredient};
 use super::recipe::{Firmware, Recipe, Step};
 use super::tree::Tree;
 use crate::error::{Context, bail};
-
-/// Raised when a key changes its meaning.
-const VERSION: u32 = 1;
+use crate::manifest::{Accepted, Changes, ImageFile, Ingredient, Manifest, Package, PartitionEntry, VERSION};
 
 const GIB: u64 = 1 << 30;
-
-/// A package in the image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Package {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) architecture: String,
-}
 
 /// The packages of `tree`, by name. To be asked before it is sealed, which takes nothing of this away.
 ///
@@ -54,101 +39,6 @@ fn parse_packages(said: &str) -> crate::Result<Vec<Package>> {
     }
     packages.sort();
     Ok(packages)
-}
-
-/// A file that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ImageFile {
-    /// Its name, in the manifest's own folder.
-    pub(crate) name: String,
-    /// `qcow2` or `raw`.
-    pub(crate) format: &'static str,
-    /// Its length in bytes.
-    pub(crate) size: u64,
-    #[serde(flatten)]
-    digests: BTreeMap<String, String>,
-}
-
-impl ImageFile {
-    pub(crate) fn new(name: String, format: &'static str, size: u64, digests: &[Digest]) -> Self {
-        let digests = digests.iter().map(|digest| (digest.algorithm.to_string(), digest.hex.clone()));
-        Self { name, format, size, digests: digests.collect() }
-    }
-
-    /// The digest by that name, in hexadecimal digits.
-    pub(crate) fn digest(&self, algorithm: &str) -> Option<&str> {
-        self.digests.get(algorithm).map(String::as_str)
-    }
-}
-
-/// What the manifest says.
-#[derive(Debug, Serialize)]
-pub(crate) struct Manifest<'a> {
-    manifest_version: u32,
-    name: &'a str,
-    version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    distribution: &'a str,
-    release: &'a str,
-    architecture: &'static str,
-    build_date: String,
-    source_date_epoch: u64,
-    recipe_sha256: String,
-    tool: &'static str,
-    virtual_size: u64,
-    /// In GiB, as Glance and Nova count.
-    min_disk: u64,
-    /// In MiB.
-    min_ram: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    firmware: Option<&'a [Firmware]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_user: Option<&'a str>,
-    files: &'a [ImageFile],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disk_guid: Option<&'a str>,
-    partitions: &'a [PartitionEntry],
-    /// What it was made of, where that was there already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base: Option<&'a Ingredient>,
-    /// What the steps changed in that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changes: Option<&'a Changes>,
-    /// What OpenStack is told when the image is uploaded.
-    properties: &'a BTreeMap<String, String>,
-    accepted: Accepted<'a>,
-    packages: &'a [Package],
-}
-
-/// What the recipe asked for that an audit would complain of: whoever audits this image later, as `goldimg upload` does, accepts it
-/// too.
-#[derive(Debug, Serialize)]
-struct Accepted<'a> {
-    /// Files and folders that are meant to stay, with all beneath them.
-    keep: &'a [String],
-    /// What steps put there by name.
-    asked_for: Vec<Cow<'a, str>>,
-    keep_passwords: bool,
-    /// Accounts whose passwords steps set.
-    passwords: BTreeSet<&'a str>,
-    /// Accounts that steps made.
-    accounts: BTreeSet<&'a str>,
-}
-
-/// A partition of the disk.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct PartitionEntry {
-    pub(crate) number: u32,
-    pub(crate) name: String,
-    pub(crate) offset: u64,
-    pub(crate) size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) guid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) filesystem: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) uuid: Option<String>,
 }
 
 /// What an image is on the outside.
@@ -192,56 +82,43 @@ pub(crate) struct Origin<'a> {
     pub(crate) asked_for: &'a BTreeSet<PathBuf>,
 }
 
-impl<'a> Manifest<'a> {
+impl Origin<'_> {
     /// The manifest of `files`, which hold a disk of `virtual_size` bytes.
-    pub(crate) fn new(
-        origin: Origin<'a>,
-        version: &'a str,
-        virtual_size: u64,
-        files: &'a [ImageFile],
-    ) -> Self {
-        let Origin { recipe, identity, epoch, outside, base, changes, packages, properties, asked_for } =
-            origin;
-        Self {
+    pub(crate) fn manifest(self, version: &str, virtual_size: u64, files: Vec<ImageFile>) -> Manifest {
+        let Self { recipe, identity, epoch, outside, base, changes, packages, properties, asked_for } = self;
+        let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Manifest {
             manifest_version: VERSION,
-            name: &recipe.name,
-            version,
-            description: recipe.description.as_deref(),
-            distribution: &outside.distribution,
-            release: &outside.release,
-            architecture: "x86_64",
+            name: recipe.name.clone(),
+            version: version.to_owned(),
+            description: recipe.description.clone(),
+            distribution: outside.distribution.clone(),
+            release: outside.release.clone(),
+            architecture: "x86_64".to_owned(),
             build_date: epoch.date_time(),
             source_date_epoch: epoch.seconds(),
             recipe_sha256: identity.recipe_hash(),
-            tool: concat!("goldimg ", env!("CARGO_PKG_VERSION")),
+            tool: concat!("goldimg ", env!("CARGO_PKG_VERSION")).to_owned(),
             virtual_size,
             min_disk: virtual_size.div_ceil(GIB),
             min_ram: recipe.output.min_ram_mib,
-            firmware: outside.firmware.as_deref(),
-            default_user: recipe.cloud_init.default_user.as_deref(),
+            firmware: outside.firmware.clone(),
+            default_user: recipe.cloud_init.default_user.clone(),
             files,
-            disk_guid: outside.disk_guid.as_deref(),
-            partitions: &outside.partitions,
-            base,
-            changes,
-            properties,
+            disk_guid: outside.disk_guid.clone(),
+            partitions: outside.partitions.clone(),
+            base: base.cloned(),
+            changes: changes.cloned(),
+            properties: properties.clone(),
             accepted: Accepted {
-                keep: &recipe.seal.keep,
-                asked_for: asked_for.iter().map(|path| path.to_string_lossy()).collect(),
+                keep: recipe.seal.keep.clone(),
+                asked_for: asked_for.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
                 keep_passwords: recipe.seal.keep_passwords,
-                passwords: recipe.steps.iter().filter_map(Step::gives_password_to).collect(),
-                accounts: recipe.steps.iter().filter_map(Step::makes_account).collect(),
+                passwords: names(recipe.steps.iter().filter_map(Step::gives_password_to).collect()),
+                accounts: names(recipe.steps.iter().filter_map(Step::makes_account).collect()),
             },
-            packages,
+            packages: packages.to_vec(),
         }
-    }
-
-    /// As text.
-    ///
-    /// # Errors
-    /// None in practice: everything in it can be said in JSON.
-    pub(crate) fn to_json(&self) -> crate::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }
 
@@ -305,7 +182,7 @@ pub(super) mod tests {
     fn the_manifest_says_what_a_cloud_asks() {
         let (json, root) = with_origin(&example(), 1 << 30, |origin| {
             let size = Layout::new(origin.recipe, 1 << 30).unwrap().size;
-            let json = Manifest::new(origin, "1", size, &[]).to_json().unwrap();
+            let json = origin.manifest("1", size, Vec::new()).to_json().unwrap();
             (json, origin.identity.uuid(Purpose::RootFilesystem))
         });
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 
 use super::epoch::Epoch;
-use super::manifest::Package;
 use super::recipe::{Firmware, Recipe};
 use crate::audit::drivers::Drivers;
+use crate::manifest::Package;
 
 /// The system that an image has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

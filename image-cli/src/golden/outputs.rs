@@ -19,10 +19,11 @@ use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{self, Codec, Geometry, NewImage, Qcow2Sink};
 
-use super::manifest::{ImageFile, Manifest, Origin};
+use super::manifest::Origin;
 use super::recipe::{Compression, Output, OutputFormat};
 use super::request::{stem, version};
 use crate::error::{Advise, Context};
+use crate::manifest::ImageFile;
 use crate::monitor::Monitor;
 use crate::target_name::placed;
 
@@ -65,8 +66,8 @@ pub(crate) fn make(
         let new = begin(&folder.join(&name), force)?;
         images.push((image(*format, name, &recipe.output, &source, &new, monitor)?, new));
     }
-    let files: Vec<ImageFile> = images.iter().map(|(file, _)| file.clone()).collect();
-    let manifest = Manifest::new(origin, &version, disk.size(), &files).to_json()?;
+    let files = images.iter().map(|(file, _)| file.clone()).collect();
+    let manifest = origin.manifest(&version, disk.size(), files).to_json()?;
     Ok(Outputs { folder: folder.to_owned(), images, manifest: (format!("{stem}.json"), manifest) })
 }
 

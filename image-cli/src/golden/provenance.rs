@@ -6,17 +6,7 @@ use std::path::{Path, PathBuf};
 use image_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-/// A file that a build begins with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ingredient {
-    /// Where it came from, as the recipe says it.
-    pub(crate) source: String,
-    /// Its length in bytes; none of a folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-    #[serde(flatten)]
-    digests: BTreeMap<String, String>,
-}
+use crate::manifest::{Changes, Ingredient, by_algorithm};
 
 /// Such a file, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,31 +19,13 @@ pub(crate) struct Acquired {
 impl Acquired {
     /// The file `path` of `size` bytes, which came from `source`.
     pub(crate) fn new(path: PathBuf, source: String, size: Option<u64>, digests: &[Digest]) -> Self {
-        let digests = digests.iter().map(|one| (one.algorithm.to_string(), one.hex.clone())).collect();
-        Self { path, ingredient: Ingredient { source, size, digests } }
+        Self { path, ingredient: Ingredient { source, size, digests: by_algorithm(digests) } }
     }
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// What steps changed in an image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Changes {
-    /// How many files are new, or have other content.
-    pub(crate) files_written: usize,
-    /// How many have other rights, owners, times or attributes.
-    pub(crate) files_changed: usize,
-    /// How many are gone; what was in a folder that is gone is not counted.
-    pub(crate) files_removed: usize,
-    /// Packages by their names, with the versions that came.
-    pub(crate) packages_added: BTreeMap<String, String>,
-    /// Those with another version: the old one and the new one.
-    pub(crate) packages_changed: BTreeMap<String, (String, String)>,
-    /// Those that are gone, with the version they had.
-    pub(crate) packages_removed: BTreeMap<String, String>,
 }
 
 impl Changes {

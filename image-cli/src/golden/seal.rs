@@ -177,16 +177,10 @@ fn lock_passwords(kept: &BTreeSet<String>, tree: &Tree) -> crate::Result<()> {
 /// # Errors
 /// If a folder cannot be read, or a time not be set.
 pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> crate::Result<()> {
-    let latest = i64::try_from(epoch.seconds())?;
-    let time = Timespec { tv_sec: latest, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
     let mut folders = vec![tree.root().to_owned()];
     let set = |path: &Path| -> std::io::Result<bool> {
-        use std::os::unix::fs::MetadataExt;
         let meta = path.symlink_metadata()?;
-        if (meta.mtime(), meta.mtime_nsec()) > (latest, 0) {
-            utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
-        }
+        clamp_time(path, &meta, epoch)?;
         Ok(meta.is_dir())
     };
     while let Some(folder) = folders.pop() {
@@ -198,6 +192,18 @@ pub(crate) fn clamp_times(tree: &Tree, epoch: Epoch) -> crate::Result<()> {
                 folders.push(path);
             }
         }
+    }
+    Ok(())
+}
+
+/// Sets the times of `path`, which is described by `meta`, back to `epoch` if it was modified later.
+pub(crate) fn clamp_time(path: &Path, meta: &fs::Metadata, epoch: Epoch) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let latest = epoch.time().seconds;
+    if (meta.mtime(), meta.mtime_nsec()) > (latest, 0) {
+        let time = Timespec { tv_sec: latest, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ use super::tree::{Session, Tree};
 use super::workspace::Workspace;
 use super::{bootloader, bootstrap, cloud_init, disk, existing, manifest, openstack, outputs, seal, verify};
 use crate::audit::drivers::Drivers;
+use crate::manifest::Package;
 
 /// The programs of this machine that the stages call.
 pub(super) const PROGRAMS: &[&str] =
@@ -44,7 +45,7 @@ struct Made<'a> {
     tree: &'a Tree,
     identity: &'a Identity,
     boot: &'a BootFiles,
-    packages: &'a [manifest::Package],
+    packages: &'a [Package],
     /// What steps put there by name.
     asked_for: &'a BTreeSet<PathBuf>,
 }

@@ -36,7 +36,8 @@ impl Program {
     /// privileges.
     pub(crate) fn command(self, path: &OsStr) -> Command {
         let mut command = Command::new("setpriv");
-        command.env("PATH", path);
+        // Nothing of the caller's is in sight of what a guest may break into, nor tells these programs what to do.
+        command.env_clear().env("PATH", path).env("LANG", "C.UTF-8");
         // In its own process group, so that Ctrl-C reaches it through us and in good order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.args(["--pdeathsig", "KILL", "--no-new-privs", "--", self.name()]);

@@ -86,10 +86,9 @@ impl Machine {
     /// Starts QEMU, makes the disk larger, and lets the guest go.
     pub(super) fn start(plan: &Plan<'_>) -> Result<Self> {
         let mut command = Program::Qemu.command(plan.programs);
-        match plan.temporary {
-            Some(folder) => command.env("TMPDIR", folder),
-            None => command.env_remove("TMPDIR"),
-        };
+        if let Some(folder) = plan.temporary {
+            command.env("TMPDIR", folder);
+        }
         let errors = File::create(plan.folder.join(LOG)).context("writing QEMU's log")?;
         command.args(arguments(plan)?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().map_err(|error| Program::Qemu.not_started(error))?;

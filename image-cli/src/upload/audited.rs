@@ -6,13 +6,13 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image_core::format::Format;
 
-use super::facts::Accepted;
 use crate::audit::{self, Check, Expected, Profile};
 use crate::error::{Advise, err};
+use crate::manifest::Accepted;
 use crate::monitor::Monitor;
 
 /// Audits the image `path`, whose format Glance calls `format`; without one it is found out.
@@ -35,8 +35,8 @@ pub(super) fn check(
         None => None,
     };
     let expected = Expected {
-        keep: accepted.keep.clone(),
-        asked_for: accepted.asked_for.clone(),
+        keep: accepted.keep.iter().map(PathBuf::from).collect(),
+        asked_for: accepted.asked_for.iter().map(PathBuf::from).collect(),
         keep_passwords: accepted.keep_passwords,
         passwords: accepted.passwords.clone(),
         accounts: accepted.accounts.clone(),
@@ -86,7 +86,7 @@ mod tests {
         let told = audit(&path, &nothing, &none).unwrap_err();
         assert!(told.contains("\n  credentials: /root/.netrc: it exists\n"), "{told}");
         assert!(told.contains("\n  passwords: /etc/shadow: root has a password\n"), "{told}");
-        let asked_for = ["/root/.netrc".into()].into();
+        let asked_for = vec!["/root/.netrc".to_owned()];
         audit(&path, &Accepted { keep_passwords: true, asked_for, ..Accepted::default() }, &none).unwrap();
         let ignored = ["credentials", "passwords"].map(|rule| (rule.to_owned(), "a trial".to_owned())).into();
         audit(&path, &nothing, &ignored).unwrap();

@@ -3,52 +3,13 @@
 //! Which properties are set unasked the build has decided (`golden/openstack.rs`). Of other images, those count without
 //! which a cloud would attach what they have no drivers for.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::audit::drivers::Drivers;
-use crate::error::{Context, bail, err};
+use crate::error::{Context, err};
 use crate::glance::template::Parts;
-
-/// The only version of manifests that there is.
-const MANIFEST_VERSION: u32 = 1;
-
-/// The manifest, as far as it matters here (`golden/manifest.rs` writes it).
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    name: String,
-    version: String,
-    /// `YYYY-MM-DD hh:mm:ss`, UTC.
-    build_date: String,
-    /// In MiB.
-    min_ram: u64,
-    files: Vec<ManifestFile>,
-    #[serde(default)]
-    properties: BTreeMap<String, String>,
-    #[serde(default)]
-    accepted: Accepted,
-}
-
-/// What an audit would complain of, and the recipe asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Accepted {
-    /// With all beneath them.
-    pub(super) keep: Vec<PathBuf>,
-    pub(super) asked_for: BTreeSet<PathBuf>,
-    pub(super) keep_passwords: bool,
-    pub(super) passwords: BTreeSet<String>,
-    pub(super) accounts: BTreeSet<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ManifestFile {
-    name: String,
-    size: Option<u64>,
-    sha256: Option<String>,
-}
+use crate::manifest::{Accepted, Manifest};
 
 /// What is known.
 #[derive(Debug, Clone, Default)]
@@ -90,27 +51,16 @@ impl Facts {
 
     /// From `STEM.json` beside the image, where that is a manifest which names the image.
     fn from_manifest(path: &Path) -> crate::Result<Option<Self>> {
-        let beside = path.with_extension("json");
-        let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(None) };
-        // Any other JSON may have that name.
-        let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) else { return Ok(None) };
-        let Some(version) = value.get("manifest_version") else { return Ok(None) };
-        let doing = || format!("reading the manifest {}", beside.display());
-        if *version != MANIFEST_VERSION {
-            bail!("{} has version {version}, which is unknown here", beside.display());
-        }
-        let manifest: Manifest = serde_json::from_value(value).with_context(doing)?;
-        let name = path.file_name().unwrap_or_default();
-        let Some(file) = manifest.files.iter().find(|file| name == file.name.as_str()) else {
-            return Ok(None);
-        };
+        let Some(manifest) = Manifest::beside(path)? else { return Ok(None) };
+        let Some(file) = manifest.file(path) else { return Ok(None) };
+        let (size, sha256) = (file.size, file.digest("sha256").map(str::to_owned));
         Ok(Some(Self {
             name: manifest.name,
             version: Some(manifest.version),
             date: manifest.build_date.chars().take(10).filter(char::is_ascii_digit).collect(),
-            min_ram: Some(manifest.min_ram),
-            size: file.size,
-            sha256: file.sha256.clone(),
+            min_ram: Some(manifest.min_ram.into()),
+            size,
+            sha256,
             properties: manifest.properties,
             accepted: manifest.accepted,
         }))

@@ -49,7 +49,9 @@ use std::sync::{Arc, Mutex};
 pub use rule::{BtrfsRule, Checksummed};
 pub use subvolume::Subvolume;
 
-use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, SubvolumeChoice, Usage};
+use super::{
+    Attribute, Condition, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, SubvolumeChoice, Usage,
+};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;
@@ -208,6 +210,12 @@ impl Filesystem for Btrfs {
     fn usage(&self) -> Result<Usage> {
         let Superblock { total_bytes: size, bytes_used, .. } = self.blocks().superblock;
         Ok(Usage { size, free: size.saturating_sub(bytes_used) })
+    }
+
+    /// A filesystem that was not unmounted is as its last commit left it; what was synced since is in its log.
+    fn condition(&self) -> Result<Condition> {
+        let superblock = &self.blocks().superblock;
+        Ok(Condition { is_clean: !self.has_log(), size: superblock.device_size })
     }
 
     fn free_ranges(&self) -> Result<Vec<ByteRange>> {

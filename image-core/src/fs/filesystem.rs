@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::FilesystemKind;
-use super::node::{Attribute, Node, NodeEntry, NodeId, SubvolumeChoice, Usage};
+use super::node::{Attribute, Condition, Node, NodeEntry, NodeId, SubvolumeChoice, Usage};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Error, Result};
 
@@ -66,6 +66,14 @@ pub trait Filesystem: Send + Sync {
     /// # Errors
     /// As [`node`](Self::node).
     fn usage(&self) -> Result<Usage>;
+
+    /// Whether it was unmounted cleanly, and how much of its disk it takes.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where nothing tells that; else as [`node`](Self::node).
+    fn condition(&self) -> Result<Condition> {
+        Err(Error::unsupported(format!("whether {} was unmounted cleanly is not known here", self.kind())))
+    }
 
     /// The places on its disk that it counts as free, in their order and as long as they can be; of very many, the longest.
     /// What waits in a log or journal is taken into account. Who leaves them out must be sure: whatever speaks against what is
@@ -133,6 +141,10 @@ impl<F: Filesystem + ?Sized> Filesystem for Arc<F> {
 
     fn usage(&self) -> Result<Usage> {
         (**self).usage()
+    }
+
+    fn condition(&self) -> Result<Condition> {
+        (**self).condition()
     }
 
     fn free_ranges(&self) -> Result<Vec<ByteRange>> {

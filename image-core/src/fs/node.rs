@@ -162,6 +162,16 @@ pub struct NodeEntry {
     pub kind: Option<NodeKind>,
 }
 
+/// How a filesystem was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Condition {
+    /// Nothing waits in a journal or log, and it does not say that it is in use.
+    pub is_clean: bool,
+    /// How far it reaches on its disk, in bytes from its beginning.
+    pub size: u64,
+}
+
 /// How full a filesystem is, as statvfs(3) tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 pub use rule::{XfsRule, XfsStructure};
 
-use super::{Attribute, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, Usage};
+use super::{Attribute, Condition, Entries, Filesystem, FilesystemKind, Node, NodeId, NodeKind, Usage};
 use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use blocks::Blocks;
@@ -171,6 +171,12 @@ impl Filesystem for Xfs {
         }
         self.shared.unfinished.check_content(inode.number)?;
         Ok(Box::new(Content { fs: self.clone(), inode }))
+    }
+
+    fn condition(&self) -> Result<Condition> {
+        let superblock = self.superblock();
+        let size = superblock.block_count.saturating_mul(superblock.block_size);
+        Ok(Condition { is_clean: !self.is_log_dirty(), size })
     }
 
     fn free_ranges(&self) -> Result<Vec<ByteRange>> {

@@ -127,6 +127,49 @@ fn archives_of_an_image_hold_what_the_kernel_shows() {
 }
 
 #[test]
+fn an_image_is_compared_with_archives_of_it() {
+    let Some(bench) = Bench::new(&["kinds", "times", "attributes", "stored"]) else { return };
+    let image = text(&bench.image);
+    let archive = bench.path("all.tar");
+    run(["tar-out", image, text(&archive)]).succeeds();
+    // What an archive of GNU's has of times is to the second, and it leaves out what is older than 1970 there.
+    let archives = [(Some(archive), &[][..]), (by_gnu_tar(&bench), &["--ignore", "times"][..])];
+    for (archive, ignored) in archives.into_iter().filter_map(|(archive, more)| Some((archive?, more))) {
+        let packed = archive.with_extension("tar.zst");
+        let mut all = vec![archive.clone()];
+        if let Some(zstd) = peer("zstd") {
+            zstd.must(["-q", "-f", text(&archive), "-o", text(&packed)]);
+            all.push(packed);
+        }
+        for archive in &all {
+            let diff = |more: &[&str]| run([&["diff"], ignored, more, &[image, text(archive)]].concat());
+            let told = diff(&["--json"]);
+            let lines: Vec<serde_json::Value> =
+                told.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            // Archives have no sockets.
+            assert!(lines.iter().all(|line| line["what"] == "removed"), "{}", told.snapshot());
+            assert!(lines.len() < 3, "{}", told.snapshot());
+            diff(&["--path", "/attributes"]).succeeds();
+        }
+    }
+    // A folder that an archive has in paths alone is no difference; a file that is another is one.
+    let tree = bench.path("tree");
+    std::fs::create_dir_all(tree.join("kinds")).unwrap();
+    std::fs::write(tree.join("kinds/file"), "other").unwrap();
+    let part = bench.path("part.tar");
+    if let Some(tar) = peer("tar") {
+        tar.must(["-C", text(&tree), "-cf", text(&part), "kinds/file"]);
+        let told = run(["diff", "--ignore", "times", "--ignore", "owners", text(&tree), text(&part)]);
+        assert_eq!((told.code, told.stdout.as_str()), (0, ""), "{}", told.snapshot());
+        std::fs::write(tree.join("kinds/file"), "another").unwrap();
+        let told = run(["diff", "--ignore", "times", "--ignore", "owners", text(&tree), text(&part)]);
+        assert!(told.code == 1 && told.stdout.contains("/kinds/file"), "{}", told.snapshot());
+        let told = run(["diff", "--path", "/nowhere", text(&tree), text(&part)]);
+        assert_eq!(told.code, 2, "{}", told.snapshot());
+    }
+}
+
+#[test]
 fn copies_of_an_image_are_what_the_kernel_shows() {
     let Some(bench) = Bench::new(&["kinds", "times", "attributes", "stored"]) else { return };
     let target = bench.path("copy");

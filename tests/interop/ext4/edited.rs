@@ -95,6 +95,89 @@ fn each_command_does_what_its_namesake_does() {
 }
 
 #[test]
+fn what_a_directory_hands_down_is_what_the_kernel_hands_down() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    if peer("setfacl").is_none() {
+        return;
+    }
+    let image = text(&bench.image);
+    bench.judge.with_mount(
+        &bench.image,
+        "rw",
+        "cd $M; umask 022; mkdir theirs ours theirs/plain ours/plain; \
+         setfacl -d -m u:7:rwx,g:8:r-x,o::--- theirs ours; setfacl -d -m u::rwx,g::r-x,o::--- theirs/plain ours/plain; \
+         for d in theirs ours; do mkdir $d/changed; touch $d/bits; setfacl -m u:7:rwx,g:8:rx $d/bits; done; cd theirs; \
+         printf new >file; mkdir folder; printf new >plain/file; printf new >folder/file; printf new >own; chmod 0751 own; \
+         chmod 0700 bits; chmod g-w changed; cd /",
+    );
+    for words in [
+        &["write", "--content", "new", image, "/ours/file"][..],
+        &["mkdir", image, "/ours/folder"],
+        &["write", "--content", "new", image, "/ours/plain/file"],
+        &["write", "--content", "new", image, "/ours/folder/file"],
+        &["write", "--content", "new", image, "/ours/own"],
+        &["chmod", image, "0751", "/ours/own"],
+        &["chmod", image, "0700", "/ours/bits"],
+        &["chmod", image, "g-w", "/ours/changed"],
+    ] {
+        run(words.iter().copied()).succeeds();
+    }
+    let of = |folder: &str| {
+        let words =
+            format!("(cd {folder}; getfacl -R -n -p . 2>/dev/null; find . -printf '%P %M\\n' | sort)");
+        bench.see(&bench.image, &words)
+    };
+    let (theirs, ours) = (of("theirs"), of("ours"));
+    assert!(theirs.contains("user:7:rwx") && theirs.contains("mask::r-x"), "{theirs}");
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn what_is_new_has_the_label_of_the_policy() {
+    let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
+    let image = text(&bench.image);
+    let contexts = "/.* system_u:object_r:default_t:s0\n/srv/web(/.*)? system_u:object_r:www_t:s0\n\
+                    /srv/web/tool -- system_u:object_r:tool_t:s0\n/srv/none <<none>>\n/home/[^/]+/x -d system_u:object_r:home_t:s0\n";
+    for (path, content) in [
+        ("/etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=own\n"),
+        ("/etc/selinux/own/contexts/files/file_contexts", contexts),
+        ("/etc/selinux/own/contexts/files/file_contexts.subs_dist", "/data /srv\n"),
+    ] {
+        run(["mkdir", "-p", image, path.rsplit_once('/').expect("a folder").0]).succeeds();
+        run(["write", "--content", content, image, path]).succeeds();
+    }
+    let made = [
+        ("/srv/web", "www_t"),
+        ("/srv/web/tool", "tool_t"),
+        ("/srv/web/other", "www_t"),
+        ("/data/web/tool", "tool_t"),
+        ("/home/ann/x", "home_t"),
+        ("/home/ann/y", "default_t"),
+    ];
+    for folder in ["/srv/web", "/data/web", "/home/ann/x"] {
+        run(["mkdir", "-p", image, folder]).succeeds();
+    }
+    for file in ["/srv/web/tool", "/srv/web/other", "/data/web/tool", "/home/ann/y"] {
+        run(["write", "--content", "", image, file]).succeeds();
+    }
+    // libselinux says the same of each.
+    if let Some(matchpathcon) = peer("matchpathcon") {
+        let list = bench.path("file_contexts");
+        std::fs::write(&list, contexts).unwrap();
+        for (path, kind) in made.iter().filter(|(path, _)| !path.starts_with("/data")) {
+            let mode = if path.ends_with("/web") || path.ends_with("/x") { "dir" } else { "file" };
+            let told = matchpathcon.must(["-n", "-f", text(&list), "-m", mode, path]);
+            assert!(told.contains(kind), "{path}: {told}");
+        }
+    }
+    for (path, kind) in made {
+        let label = format!("python3 -c \"import os; print(os.getxattr('.{path}', 'security.selinux'))\"");
+        let told = bench.see(&bench.image, &label);
+        assert_eq!(told, format!("b'system_u:object_r:{kind}:s0\\x00'\n"), "{path}");
+    }
+}
+
+#[test]
 fn a_script_is_done_as_a_whole_or_not_at_all() {
     let Some(bench) = Bench::new(&["-t", "ext4"]) else { return };
     let image = text(&bench.image);

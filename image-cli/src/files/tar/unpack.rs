@@ -24,7 +24,7 @@ const TEXT_MAX: u64 = 1 << 20;
 const RANGES_MAX: usize = 1 << 18;
 
 /// A file in an archive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// Its path, as the archive has it.
     pub(crate) path: Vec<u8>,
@@ -43,6 +43,25 @@ pub(crate) struct Entry {
     pub(crate) data: Vec<ByteRange>,
 }
 
+impl Entry {
+    /// A directory of which nothing else is known.
+    pub(in crate::files) fn folder(path: Vec<u8>) -> Self {
+        Self {
+            path,
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            modified: Time::default(),
+            link: Vec::new(),
+            device: (0, 0),
+            attributes: Vec::new(),
+            size: 0,
+            data: Vec::new(),
+        }
+    }
+}
+
 /// An archive that is being read.
 pub(crate) struct Unpack<R> {
     input: R,
@@ -57,6 +76,11 @@ impl<R: Read> Unpack<R> {
     /// Of `input`; names in access control lists are those of `owners`.
     pub(crate) fn new(input: R, owners: Owners) -> Self {
         Self { input, owners, left: 0, padding: 0 }
+    }
+
+    /// What it is read from: after an entry, where its content begins.
+    pub(in crate::files) fn input(&self) -> &R {
+        &self.input
     }
 
     /// The next entry; `None` at the end. What was not read of the one before is left out.

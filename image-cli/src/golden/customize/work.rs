@@ -6,14 +6,17 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
 use image_core::convert::{DiskSink, Options, Zeroes, convert};
 use image_core::format::{Image, OpenOptions};
+use image_core::fs::Time;
 use image_core::new_file::Existing;
 
 use super::apt;
@@ -27,14 +30,16 @@ use super::verify::Verification;
 use super::write_back::WriteBack;
 use crate::audit::{Expected, Profile, View, audit};
 use crate::error::{Advise, Context, err};
-use crate::files::copy_to_work_on;
+use crate::files::{absolute, copy_to_work_on};
 use crate::golden::bootstrap;
-use crate::golden::seal::seal as seal_files;
+use crate::golden::epoch::Epoch;
+use crate::golden::seal::{clamp_time, seal as seal_files};
 use crate::golden::secrets::search;
 use crate::golden::tree::{Session, Tree};
 use crate::golden::verify::expected_of;
 use crate::golden::workspace::Workspace;
 use crate::seal::{self, Chosen, Plan, Rewritten};
+use crate::selinux::Policy;
 use crate::system::System;
 
 /// The stages, as they are told.
@@ -280,15 +285,47 @@ fn write(
     let comparison = Comparison { baseline, tree: tree.root(), image: system, refused, put_back: &put_back };
     let mut difference = comparison.difference(place.monitor.cancel())?;
     let time = place.request.epoch.time();
+    clamp(&difference, system, tree, place.request.epoch)?;
     let split = Split::of(&mut difference, layout, tree.root())?;
-    let writes =
-        |difference| WriteBack { difference, tree: tree.root(), image: system, layout, refused, time };
+    let policy = Policy::of(system.files())?;
+    let writes = |difference| WriteBack {
+        difference,
+        tree: tree.root(),
+        image: system,
+        layout,
+        refused,
+        policy: policy.as_ref(),
+        time,
+    };
     let here = if split.needs_guest() { &split.here } else { &difference };
     writes(here).to(&(Arc::clone(disk) as Arc<dyn BlockWrite>), place.monitor.cancel())?;
     if split.needs_guest() {
         in_guest::write(&split, &writes(&split.guest), raw, place)?;
     }
     Ok(difference)
+}
+
+/// Nothing that the steps made is newer than the build: two runs give the same bytes.
+fn clamp(difference: &Difference, image: &System, tree: &Tree, epoch: Epoch) -> crate::Result<()> {
+    for (path, change) in &difference.changes {
+        let inside = absolute(path);
+        let place = tree.root().join(OsStr::from_bytes(path));
+        let doing = || format!("setting the times of {}", inside.display());
+        let modified_before = || -> crate::Result<_> {
+            let Some(step) = image.find(&inside, false)? else { return Ok(None) };
+            Ok(Some(step.node?.modified))
+        };
+        let meta = match change {
+            Change::Removed | Change::Links => continue,
+            Change::Written | Change::Metadata => place.symlink_metadata().with_context(doing)?,
+        };
+        let modified = Time { seconds: meta.mtime(), nanoseconds: meta.mtime_nsec().try_into()? };
+        // What the image has from a later time stays so, unless it was written.
+        if *change == Change::Written || modified_before()? != Some(modified) {
+            clamp_time(&place, &meta, epoch).with_context(doing)?;
+        }
+    }
+    Ok(())
 }
 
 fn compare(

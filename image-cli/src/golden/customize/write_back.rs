@@ -22,6 +22,7 @@ use crate::change::Editor;
 use crate::error::{Advise, Context, err};
 use crate::files::{Archive, Folder, Item, SELINUX_LABEL, absolute};
 use crate::monitor::CancellationToken;
+use crate::selinux::Policy;
 use crate::system::System;
 
 /// So much of the archive waits to be unpacked, in bytes.
@@ -43,6 +44,8 @@ pub(super) struct WriteBack<'a> {
     pub(super) layout: &'a System,
     /// Attributes that no file of the tree can have here: files keep what they had of them.
     pub(super) refused: &'a BTreeSet<Vec<u8>>,
+    /// The image's labels of SELinux.
+    pub(super) policy: Option<&'a Policy>,
     /// When what is changed was changed, and made.
     pub(super) time: Time,
 }
@@ -163,7 +166,12 @@ impl WriteBack<'_> {
         if !attributes.contains_key(LABEL) {
             let is_new = self.difference.of(&item.path) == Some(Change::Written);
             let label = match old.and_then(|mut old| old.remove(LABEL)) {
-                None if is_new => self.label_of_directory(&item.absolute())?,
+                None if is_new => {
+                    match self.policy.and_then(|policy| policy.label(&item.absolute(), item.node.kind)) {
+                        None => self.label_of_directory(&item.absolute())?,
+                        label => label,
+                    }
+                }
                 label => label,
             };
             attributes.extend(label.map(|label| (LABEL.to_vec(), label)));

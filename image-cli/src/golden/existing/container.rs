@@ -17,10 +17,10 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::packed::Packing;
 use super::unpack::within;
 use crate::error::{Advise, Context, bail, err};
 use crate::monitor::Monitor;
+use crate::packed::Packing;
 use crate::printable::printable;
 
 /// A manifest, an index or a configuration is not larger, in bytes.

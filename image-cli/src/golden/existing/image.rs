@@ -8,21 +8,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::packed;
 use crate::audit::View;
 use crate::audit::drivers::Drivers;
 use crate::golden::customize::job::Job;
 use crate::golden::customize::work::{self, Change, Changed, Difference, Opened};
 use crate::golden::identity::Identity;
 use crate::golden::load::Loaded;
-use crate::golden::manifest::{Origin, Outside, Package, PartitionEntry};
+use crate::golden::manifest::{Origin, Outside};
 use crate::golden::openstack::{self, About};
-use crate::golden::provenance::{Acquired, Changes};
+use crate::golden::provenance::Acquired;
 use crate::golden::request::stem;
 use crate::golden::stage::Stage;
 use crate::golden::workspace::Workspace;
 use crate::golden::{outputs, verify};
 use crate::inspect::{Inspection, OperatingSystem, PartitionFacts};
+use crate::manifest::{Changes, Package, PartitionEntry};
+use crate::packed;
 use crate::system::System;
 
 /// No file of cloud-init's configuration is larger, in bytes.

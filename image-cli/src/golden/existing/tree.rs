@@ -11,7 +11,6 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::container::Layout;
-use super::packed::{self, packing_of};
 use super::unpack::{Meaning, Unpacking};
 use crate::error::{Advise, Context, bail, err};
 use crate::golden::customize::{apt, boot};
@@ -24,6 +23,7 @@ use crate::golden::tree::{Session, Tree};
 use crate::golden::workspace::Workspace;
 use crate::golden::{bootloader, bootstrap, steps};
 use crate::packages::os_release;
+use crate::packed::packing_of;
 
 /// Read at once, in bytes.
 const PIECE: usize = 1 << 20;
@@ -130,7 +130,7 @@ fn with_archive(path: &Path, read: impl FnOnce(&mut dyn Read) -> crate::Result<(
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let packed = BufReader::with_capacity(PIECE, file);
     match packing_of(path)? {
-        Some(packing) => read(&mut *packing.unpack(packed).context(packed::READING)?),
+        Some(packing) => read(&mut *packing.unpack(packed).context("unpacking the base")?),
         None => read(&mut { packed }),
     }
 }

@@ -8,7 +8,7 @@ use crate::block::{BlockRead, ByteRange};
 use crate::error::{Doing, Error, Result};
 use crate::fs::FilesystemKind;
 use crate::fs::filesystem::{Entries, Filesystem};
-use crate::fs::node::{Attribute, Node, NodeEntry, NodeId, Usage};
+use crate::fs::node::{Attribute, Condition, Node, NodeEntry, NodeId, Usage};
 use crate::fs::path;
 
 /// A sector, in which inodes count what is set aside for them.
@@ -131,6 +131,12 @@ impl Filesystem for Ext4 {
 
     fn free_ranges(&self) -> Result<Vec<ByteRange>> {
         self.unused().doing(|| "looking for unused blocks")
+    }
+
+    fn condition(&self) -> Result<Condition> {
+        let superblock = self.superblock();
+        let is_clean = superblock.is_clean && self.replayed().is_none();
+        Ok(Condition { is_clean, size: superblock.size() })
     }
 
     fn usage(&self) -> Result<Usage> {

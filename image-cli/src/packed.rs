@@ -21,8 +21,6 @@ use crate::monitor::Monitor;
 use crate::room::room;
 use crate::size::Size;
 
-/// What is done.
-pub(super) const READING: &str = "unpacking the base";
 /// Read at once, in bytes.
 const PIECE: usize = 1 << 20;
 /// Zeroes of this many bytes become holes.
@@ -34,7 +32,7 @@ const LARGEST: u64 = 16 << 40;
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     Gzip,
     Xz,
     Zstd,
@@ -43,7 +41,7 @@ pub(super) enum Packing {
 
 impl Packing {
     /// How what begins like this is compressed; `None` if it is not.
-    pub(super) fn of(begin: &[u8]) -> Option<Self> {
+    pub(crate) fn of(begin: &[u8]) -> Option<Self> {
         Some(match begin {
             [0x1f, 0x8b, 8, ..] => Self::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
@@ -57,7 +55,7 @@ impl Packing {
     ///
     /// # Errors
     /// If the decoder has no memory.
-    pub(super) fn unpack<'a>(self, packed: impl BufRead + 'a) -> std::io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn unpack<'a>(self, packed: impl BufRead + 'a) -> std::io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
             Self::Xz => Box::new(XzReader::new_mem_limit(packed, true, XZ_MEMORY)),
@@ -67,7 +65,7 @@ impl Packing {
     }
 
     /// Its name.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Xz => "xz",
@@ -81,7 +79,7 @@ impl Packing {
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn packing_of(path: &Path) -> crate::Result<Option<Packing>> {
+pub(crate) fn packing_of(path: &Path) -> crate::Result<Option<Packing>> {
     let mut begin = Vec::new();
     File::open(path)
         .and_then(|file| file.take(16).read_to_end(&mut begin))
@@ -93,7 +91,7 @@ pub(super) fn packing_of(path: &Path) -> crate::Result<Option<Packing>> {
 ///
 /// # Errors
 /// If it is damaged, or becomes larger than there is room for.
-pub(super) fn unpack_file(
+pub(crate) fn unpack_file(
     packed: &Path,
     packing: Packing,
     path: &Path,
