@@ -5,7 +5,8 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod bitmap;
 pub(crate) mod build;
-pub(crate) mod cat;
+pub(crate) mod cache;
+mod cat;
 pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod check_recipe;
@@ -142,6 +143,8 @@ pub(crate) enum Command {
     Images(Later<images::Args>),
     /// Print what a build would do, without doing it
     Plan(Later<plan::Args>),
+    /// List, verify and remove the layers that builds keep
+    Cache(Later<cache::Args>),
     /// Print the JSON Schema of recipes
     Schema(Later<schema::Args>),
     /// Print shell completions or the man page
@@ -196,6 +199,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Amend(Later(args)) => amend::run(&args, ui),
         Command::Upload(Later(args)) => upload::run(&args, ui),
         Command::Images(Later(args)) => images::run(&args, ui),
+        Command::Cache(Later(args)) => cache::run(&args, ui),
         Command::Plan(Later(args)) => plan::run(&args, ui),
         Command::Seal(Later(args)) => seal::run(args, ui),
         Command::Schema(Later(args)) => schema::run(&args, ui),

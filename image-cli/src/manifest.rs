@@ -11,7 +11,6 @@ use image_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, bail};
-use crate::golden::recipe::Firmware;
 
 /// Raised when a key changes its meaning.
 pub(crate) const VERSION: u32 = 1;
@@ -57,9 +56,9 @@ pub struct Manifest {
     pub min_disk: u64,
     /// In MiB.
     pub min_ram: u32,
-    /// Which firmware can boot it, where that was asked for.
+    /// Which firmware can boot it (`bios`, `uefi`), where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub firmware: Option<Vec<Firmware>>,
+    pub firmware: Option<Vec<String>>,
     /// Whom a cloud's key lets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_user: Option<String>,

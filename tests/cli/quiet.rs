@@ -11,6 +11,7 @@ use crate::support::{folder, goldimg, project};
 /// Subcommands that answer with data, and a call of each.
 const DATA: &[&[&str]] = &[
     &["bitmap", "sound.qcow2"],
+    &["cache", "list", "--json", "--cache-dir", "none"],
     &["cat", "system.raw", "/etc/passwd"],
     &["completions", "bash"],
     &["convert", "--force", "--hash", "sha256", "sound.qcow2", "copy.raw"],

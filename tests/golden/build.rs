@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::sandbox::{Machine, OrdinaryUser};
 use super::{build, build_from, cache, secrets};
@@ -66,10 +67,20 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let bwrap = peer::peer("bwrap").map(|bwrap| machine.beneath_bwrap(&bwrap, &user, &kept.join("tree")));
     machine.judge(&folder.path().join("first/tiny-1.log"), true, bwrap.as_ref());
     machine.judge(&folder.path().join("second/tiny-1.log"), false, bwrap.as_ref());
-    for cache in [cache(), own_cache] {
+    for cache in [&cache(), &own_cache] {
         assert!(!cache.join("debian-bookworm/probe_1_all.deb").exists(), "{}", cache.display());
     }
     OrdinaryUser::remove(&work);
+    let image = fs::read(&qcow2).unwrap();
+    layers_are_taken_and_verified(&own_cache, &|name| {
+        let build =
+            build_from(&own_cache, folder.path(), name, &rest, &[&secret, &token]).folder(folder.path());
+        let done = user.starts(build, |build| machine.plainly(build)).run();
+        assert_eq!(done.code, 0, "{}", done.snapshot());
+        let own = fs::read(folder.path().join(name).join("tiny-1.qcow2")).unwrap();
+        assert!(own == image, "{name}: another image");
+        done.stderr
+    });
     // What is the caller's has the caller's umask.
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!([mode("second/tiny-1.raw"), mode("second/tiny-1.log"), mode("first/tiny-1.log")], [0o600; 3]);
@@ -84,6 +95,19 @@ fn two_builds_give_the_same_bytes_and_other_tools_like_them() {
     let third = build(folder.path(), "first", &rest, &[&secret, &token]).run();
     assert_eq!(third.code, 1, "{}", third.snapshot());
     assert!(third.stderr.contains("tiny-1.qcow2 exists"), "{}", third.stderr);
+}
+
+/// The base that a build has kept in `cache` is taken by the next one, which gives the same image; one that is damaged is made anew.
+fn layers_are_taken_and_verified(cache: &Path, build: &dyn Fn(&str) -> String) {
+    let told = build("warm");
+    assert!(told.contains("the base is a layer that was there"), "{told}");
+    let mut files = fs::read_dir(cache.join("layers/1")).expect("layers").flatten().map(|entry| entry.path());
+    let layer = files.find(|path| path.extension().is_some_and(|end| end == "zst")).expect("a layer");
+    let mut bytes = fs::read(&layer).expect("a layer");
+    *bytes.last_mut().expect("its last byte") ^= 1;
+    fs::write(&layer, bytes).expect("a layer");
+    let told = build("anew");
+    assert!(told.contains("is of no use, and made anew"), "{told}");
 }
 
 #[test]

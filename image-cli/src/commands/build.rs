@@ -38,9 +38,12 @@ pub(crate) struct Args {
     /// Work in a new directory here, not in memory or /var/tmp
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
-    /// Keep packages between builds here, not in $XDG_CACHE_HOME/goldimg
+    /// Keep packages and layers between builds here, not in $XDG_CACHE_HOME/goldimg
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Make every stage anew, and keep none as a layer (packages are kept)
+    #[arg(long)]
+    no_cache: bool,
     /// Show the content of FILE, or of the variable NAME, to the steps that ask for it, and nowhere else
     #[arg(long, value_name = "NAME[=FILE]")]
     secret: Vec<Asked>,
@@ -56,6 +59,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     request.keep = args.keep;
     request.shell = args.shell;
     request.work_parent = args.work_dir;
+    request.layers = !args.no_cache;
     request.secrets = args.secret;
     golden::build(&loaded, &request, ui.monitor())?;
     Ok(ExitCode::SUCCESS)

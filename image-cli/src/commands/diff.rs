@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use goldimg::files::{Archived, Change, DiffOptions, Difference, Tree, What, diff};
+use goldimg::files::{Archived, Change, DiffOptions, Difference, Owners, Tree, What, diff};
 use goldimg::inspect::Inspection;
 use goldimg::printable::printable;
 use serde::Serialize;
@@ -99,8 +99,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn compare(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let one = tree(args, &args.one, ui)?;
-    let other = tree(args, &args.other, ui)?;
+    let (one, other) = trees(args, ui)?;
     let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     let mut differences = Differences { args, listing: Listing::new(ui), count: 0 };
     if let (Tree::Image(one, _), Tree::Image(other, _)) = (&one, &other) {
@@ -143,16 +142,47 @@ fn compare(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }
 
+/// Both. Names in archives' access control lists are those of the image beside it, or of this machine.
+fn trees(args: &Args, ui: &Ui) -> anyhow::Result<(Tree, Tree)> {
+    let [one, other] = [&args.one, &args.other];
+    let is_archive = |path: &Path| -> anyhow::Result<bool> {
+        Ok(!path.is_dir() && args.how.is_probed() && Archived::is_one(path)?)
+    };
+    let here = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let here = Owners::from_texts(&here("/etc/passwd"), &here("/etc/group"));
+    Ok(match (is_archive(one)?, is_archive(other)?) {
+        (false, false) => (tree(args, one, ui)?, tree(args, other, ui)?),
+        (false, true) => {
+            let one = tree(args, one, ui)?;
+            let other = archive(args, other, owners(&one, here), ui)?;
+            (one, other)
+        }
+        (true, false) => {
+            let other = tree(args, other, ui)?;
+            (archive(args, one, owners(&other, here), ui)?, other)
+        }
+        (true, true) => (archive(args, one, here.clone(), ui)?, archive(args, other, here, ui)?),
+    })
+}
+
+/// The names of `tree`, completed by those of this machine.
+fn owners(tree: &Tree, here: Owners) -> Owners {
+    match tree {
+        Tree::Image(system, _) => Owners::of(system.files()).completed_by(here),
+        _ => here,
+    }
+}
+
+fn archive(args: &Args, path: &Path, owners: Owners, ui: &Ui) -> anyhow::Result<Tree> {
+    let archive = Archived::open(path, &std::env::temp_dir(), owners, ui.monitor())?;
+    Ok(Tree::Archive(archive, absolute(&args.path)))
+}
+
 fn tree(args: &Args, path: &Path, ui: &Ui) -> anyhow::Result<Tree> {
     let start = absolute(&args.path);
     if path.is_dir() {
         let inside = start.strip_prefix("/").unwrap_or(&start);
         return Ok(Tree::Folder(path.join(inside)));
-    }
-    if args.how.is_probed()
-        && let Some(archive) = Archived::open(path, &std::env::temp_dir(), ui.monitor())?
-    {
-        return Ok(Tree::Archive(archive, start));
     }
     Ok(Tree::Image(Box::new(args.how.open(path, ui)?), start))
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use goldimg::Variables;
 use goldimg::golden::recipe::Access;
-use goldimg::golden::{self, Archive, Copies, Epoch, Partition, Plan};
+use goldimg::golden::{self, Archive, BaseLayer, Consulted, Copies, Epoch, Partition, Plan};
+use goldimg::printable::printable;
 use goldimg::size::Size;
 
 use super::build::cache;
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let variables: Variables = std::env::vars_os().collect();
     let epoch = Epoch::from_variables(&variables)?;
     let all = match args.offline {
-        true => None,
+        true => Consulted::default(),
         false => golden::consult(&loaded, &cache(args.cache_dir.clone())?, &variables, ui.monitor())?,
     };
     let plan = Plan::new(&loaded, epoch, all, ui.monitor().cancel())?;
@@ -97,6 +98,10 @@ fn text(plan: &Plan<'_>) -> String {
     for line in wrapped(&plan.packages, 96) {
         let _ = writeln!(text, "  {line}");
     }
+    if let Some(layer) = &plan.layer {
+        section(&mut text, "layer of the base");
+        let _ = writeln!(text, "  {}", state_of(layer));
+    }
     if !plan.archives.is_empty() {
         section(&mut text, "further archives");
     }
@@ -118,6 +123,16 @@ fn text(plan: &Plan<'_>) -> String {
     }
     outputs(&mut text, plan);
     text
+}
+
+/// "533e25fa3672  to be made: packages +htop"
+fn state_of(layer: &BaseLayer) -> String {
+    let digest = layer.digest.get(..12).unwrap_or_default();
+    match (layer.is_there, layer.differs.as_slice()) {
+        (true, _) => format!("{digest}  it is there"),
+        (false, []) => format!("{digest}  to be made, and kept"),
+        (false, differs) => format!("{digest}  to be made: {}", printable(&differs.join(", "))),
+    }
 }
 
 fn outputs(text: &mut String, plan: &Plan<'_>) {

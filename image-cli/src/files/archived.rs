@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use image_core::block::{BlockRead, ByteRange, ExtentKind, Extents, FileDisk};
 use image_core::fs::{Node, NodeId, NodeKind};
 
-use super::item::{Item, by_names};
+use super::by_names;
 use super::owners::Owners;
 use super::tar::{Entry, Kind, Unpack};
 use crate::error::{Context, bail, err};
@@ -29,8 +30,10 @@ use crate::printable::printable;
 /// An archive has no more entries.
 const ENTRIES_MAX: usize = 1 << 22;
 /// Where headers of POSIX and of GNU tar have their mark, and how it begins.
-const MARK_AT: u64 = 257;
+const MARK_AT: usize = 257;
 const MARK: &[u8; 5] = b"ustar";
+/// So much of an archive tells that it is one, in bytes.
+const BEGIN: u64 = 512;
 
 /// The files of an archive.
 pub struct Archived {
@@ -57,50 +60,60 @@ impl std::fmt::Debug for Archived {
 }
 
 impl Archived {
-    /// The archive `path`, which may be compressed: then it is unpacked in the folder `work`. `None` if it is no tar archive.
+    /// Whether the file `path` is a tar archive, be it compressed.
     ///
     /// # Errors
-    /// If it cannot be read, or is damaged; if there is no room for it.
-    pub fn open(path: &Path, work: &Path, monitor: Monitor<'_>) -> crate::Result<Option<Self>> {
+    /// If it cannot be read.
+    pub fn is_one(path: &Path) -> crate::Result<bool> {
+        let doing = || format!("reading {}", path.display());
+        let file = File::open(path).with_context(doing)?;
+        let mut begin = Vec::new();
+        match packing_of(path)? {
+            None => file.take(BEGIN).read_to_end(&mut begin).with_context(doing)?,
+            // What cannot be unpacked is told by whoever needs it.
+            Some(packing) => packing
+                .unpack(BufReader::new(file))
+                .and_then(|all| all.take(BEGIN).read_to_end(&mut begin))
+                .unwrap_or(0),
+        };
+        Ok(begin.get(MARK_AT..).is_some_and(|rest| rest.starts_with(MARK)))
+    }
+
+    /// The archive `path`, which may be compressed: then it is unpacked in the folder `work`. Names in access control lists are those of
+    /// `owners`.
+    ///
+    /// # Errors
+    /// If it is none, cannot be read, or is damaged; if there is no room for it.
+    pub fn open(path: &Path, work: &Path, owners: Owners, monitor: Monitor<'_>) -> crate::Result<Self> {
         let opened =
             |path: &Path| FileDisk::open(path).with_context(|| format!("opening {}", path.display()));
-        let Some(packing) = packing_of(path)? else { return Self::of(opened(path)?, monitor) };
-        let doing = || format!("making a file in {}", work.display());
-        let folder = tempfile::tempdir_in(work).with_context(doing)?;
-        let unpacked = folder.path().join("archive.tar");
-        unpack_file(path, packing, &unpacked, monitor)?;
-        Self::of(opened(&unpacked)?, monitor)
-    }
-
-    fn of(file: FileDisk, monitor: Monitor<'_>) -> crate::Result<Option<Self>> {
-        let mut mark = [0; MARK.len()];
-        let is_archive = file.size() > MARK_AT.saturating_add(MARK.len() as u64) && {
-            file.read_at(&mut mark, MARK_AT)?;
-            mark == *MARK
+        let file = match packing_of(path)? {
+            None => opened(path)?,
+            Some(packing) => {
+                let doing = || format!("making a file in {}", work.display());
+                let folder = tempfile::tempdir_in(work).with_context(doing)?;
+                let unpacked = folder.path().join("archive.tar");
+                unpack_file(path, packing, &unpacked, monitor)?;
+                opened(&unpacked)?
+            }
         };
-        if !is_archive {
-            return Ok(None);
-        }
         let file = Arc::new(file);
-        let entries = read(&file, monitor).context("reading the archive")?;
-        Ok(Some(Self { file, entries }))
+        let entries = read(&file, owners, monitor).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Self { file, entries })
     }
 
-    /// What is beneath `start`, with paths from there.
+    /// What is beneath `start`, each with its path from there.
     ///
     /// # Errors
     /// If there is nothing of that name.
-    pub(super) fn items(&self, start: &Path) -> crate::Result<impl Iterator<Item = Item<'_>>> {
+    pub(super) fn beneath(&self, start: &Path) -> crate::Result<impl Iterator<Item = (Vec<u8>, &Stored)>> {
         let start = start.strip_prefix("/").unwrap_or(start).as_os_str().as_bytes().to_vec();
         let inside = move |path: &[u8]| match path.strip_prefix(start.as_slice())? {
             rest if start.is_empty() || rest.is_empty() => Some(rest.to_vec()),
             rest => rest.strip_prefix(b"/").map(<[u8]>::to_vec),
         };
-        let mut found = self
-            .entries
-            .iter()
-            .filter_map(move |own| Some(Item::stored(inside(&own.entry.path)?, own, self)))
-            .peekable();
+        let entries = self.entries.iter();
+        let mut found = entries.filter_map(move |own| Some((inside(&own.entry.path)?, own))).peekable();
         match found.peek() {
             Some(_) => Ok(found),
             None => Err(err!("there is no such file in the archive")),
@@ -215,7 +228,7 @@ impl Content {
 
 /// Reads what follows one place of a file after the other.
 struct Follow<'a> {
-    file: &'a std::fs::File,
+    file: &'a File,
     at: u64,
 }
 
@@ -228,8 +241,8 @@ impl Read for Follow<'_> {
 }
 
 /// All entries of the archive `file`, by path.
-fn read(file: &FileDisk, monitor: Monitor<'_>) -> crate::Result<Vec<Stored>> {
-    let mut unpack = Unpack::new(Follow { file: file.file(), at: 0 }, Owners::default());
+fn read(file: &FileDisk, owners: Owners, monitor: Monitor<'_>) -> crate::Result<Vec<Stored>> {
+    let mut unpack = Unpack::new(Follow { file: file.file(), at: 0 }, owners);
     let mut all: BTreeMap<Vec<u8>, Stored> = BTreeMap::new();
     let mut count = 0_u64;
     while let Some(mut entry) = unpack.entry()? {

@@ -15,6 +15,7 @@ use image_core::block::{BlockRead, FileDisk, MemoryDisk};
 use image_core::fs::{Filesystem, FilesystemKind, Node, NodeId, NodeKind, Time};
 
 use super::archived::{Archived, Stored};
+use super::by_names;
 use crate::error::{Context, err};
 use crate::system::{Step, System};
 
@@ -54,8 +55,8 @@ impl Tree {
                 Ok(Box::new(Folder::new(folder)?.map(|item| item.map(|item: Item<'static>| item))))
             }
             Self::Archive(archive, start) => {
-                let items = archive.items(start).with_context(|| start.display().to_string())?;
-                Ok(Box::new(items.map(Ok)))
+                let found = archive.beneath(start).with_context(|| start.display().to_string())?;
+                Ok(Box::new(found.map(|(path, stored)| Ok(Item::stored(path, stored, archive)))))
             }
         }
     }
@@ -109,7 +110,7 @@ impl<'a> Item<'a> {
     }
 
     /// An entry of an `archive`, which has this path from where the comparison began.
-    pub(super) fn stored(path: Vec<u8>, stored: &'a Stored, archive: &'a Archived) -> Self {
+    fn stored(path: Vec<u8>, stored: &'a Stored, archive: &'a Archived) -> Self {
         Item { path, node: stored.node(), source: Source::Archive(stored, archive) }
     }
 
@@ -287,13 +288,6 @@ impl<'a> Iterator for Both<'a> {
         let other = if order.is_ge() { self.other.next().transpose() } else { Ok(None) };
         Some(one.and_then(|one| Ok((one, other?))))
     }
-}
-
-/// The order in which a walk comes to two paths: what is in a directory before what comes behind it.
-pub(crate) fn by_names(one: &[u8], other: &[u8]) -> Ordering {
-    // No name has a zero in it.
-    let order = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    one.iter().map(order).cmp(other.iter().map(order))
 }
 
 /// What this machine tells of a file, in the words that images have.

@@ -25,6 +25,27 @@ impl Owners {
         Self { users: read("/etc/passwd"), groups: read("/etc/group") }
     }
 
+    /// Those of these texts (passwd(5), group(5)).
+    pub fn from_texts(passwd: &str, group: &str) -> Self {
+        Self { users: names(passwd), groups: names(group) }
+    }
+
+    /// These; for what has no name here, those of `others`.
+    #[must_use]
+    pub fn completed_by(mut self, others: Self) -> Self {
+        let add = |own: &mut HashMap<u32, String>, others: HashMap<u32, String>| {
+            let known: Vec<String> = own.values().cloned().collect();
+            for (number, name) in others {
+                if !known.contains(&name) {
+                    own.entry(number).or_insert(name);
+                }
+            }
+        };
+        add(&mut self.users, others.users);
+        add(&mut self.groups, others.groups);
+        self
+    }
+
     /// The name of user `uid`.
     pub fn user(&self, uid: u32) -> Option<&str> {
         self.users.get(&uid).map(String::as_str)

@@ -314,12 +314,24 @@ pub(crate) fn install(recipe: &Recipe, tree: &Tree, fetched: &Fetched) -> crate:
     tree.log().run(&mut apt)
 }
 
+/// Writes the build's own settings into a tree that was made by another build, perhaps on another machine.
+///
+/// # Errors
+/// If apt-config fails, or a file cannot be written.
+pub(crate) fn settle_layer(tree: &Tree, variables: &Variables) -> crate::Result<()> {
+    write_settings(tree, &apt_options(tree, variables)?)
+}
+
+fn write_settings(tree: &Tree, options: &[String]) -> crate::Result<()> {
+    let options = options.iter().map(String::as_str).filter(|option| !is_proxy(option));
+    let lines = options.chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
+    tree.write(APT_CONF, lines.collect::<String>(), 0o644)
+}
+
 /// Makes the build's own settings temporary, and the image's own lasting.
 fn settle(tree: &Tree, options: &[String]) -> crate::Result<()> {
     tree.remove("/etc/apt/apt.conf.d/99mmdebstrap")?;
-    let options = options.iter().map(String::as_str).filter(|option| !is_proxy(option));
-    let lines = options.chain(DPKG_OPTIONS).map(|line| format!("{line}\n"));
-    tree.write(APT_CONF, lines.collect::<String>(), 0o644)?;
+    write_settings(tree, options)?;
     let lean: String = LEAN.iter().map(|rule| format!("{rule}\n")).collect();
     let why = "# Packages without manuals and translations. For complete ones, remove this file and reinstall them.\n";
     tree.write(DPKG_CONF, format!("{why}{lean}"), 0o644)?;

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+use super::bootstrap::further_archives::FurtherArchives;
+use super::layers::{Found, Index, Key, Layers};
 use super::load::Loaded;
 use super::order::Order;
 use super::outer::{self, Done};
@@ -53,7 +57,8 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     programs::require(needed, &request.variables.path())?;
     check(&loaded.recipe.base)?;
     namespace::probe(&request.variables.path())?;
-    consult(loaded, &request.cache, &request.variables, monitor)?;
+    let consulted = consult(loaded, &request.cache, &request.variables, monitor)?;
+    let layer = consulted.layer.filter(|_| request.layers).map(|layer| layer.key);
     fs::create_dir_all(&request.output)
         .with_context(|| format!("making the output folder {}", request.output.display()))?;
     refuse_to_replace(request, loaded)?;
@@ -61,7 +66,7 @@ pub fn build(loaded: &Loaded, request: &Request, monitor: Monitor<'_>) -> crate:
     // Namespaces hide the control groups that this process is in.
     let spare = memory::to_spare();
     let log = log_path(request, &loaded.recipe);
-    let order = |work: &Path| Order::new(request, (loaded, acquired), secrets, work, spare);
+    let order = |work: &Path| Order::new(request, (loaded, acquired, layer), secrets, work, spare);
     let Done { files, log, work } = outer::run(request, &log, order, monitor)?;
     Ok(Built { files, log, work })
 }
@@ -74,8 +79,46 @@ pub fn check(base: &Base) -> crate::Result<()> {
     if base.existing.is_some() { Ok(()) } else { bootstrap::check(base) }
 }
 
-/// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with how much they are; none
-/// if they could not be asked. Lists are kept in a folder of `cache`.
+/// What the archives have told.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Consulted {
+    /// How much all packages are; none if the archives could not be asked.
+    pub total: Option<Total>,
+    /// What is known of the base as a layer; likewise.
+    pub layer: Option<BaseLayer>,
+}
+
+/// The base, as what is kept from build to build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct BaseLayer {
+    /// The digest of all that it is made of, in hexadecimal digits.
+    pub digest: String,
+    /// Whether it is there: it need not be made.
+    pub is_there: bool,
+    /// If it is not: what is another than in the layer that has the most in common with it, in words. Nothing if there is none.
+    pub differs: Vec<String>,
+    /// What it is made of, part by part.
+    pub(crate) key: Key,
+}
+
+impl BaseLayer {
+    fn of(loaded: &Loaded, index: &Index, cache: &Path, variables: &Variables) -> crate::Result<Self> {
+        let further = FurtherArchives::of(&loaded.recipe.base, &loaded.folder)?;
+        let key = Key::of_base(loaded, &further, index, variables)?;
+        let (is_there, differs) = match Layers::open(cache)?.find(&key)? {
+            Found::Layer(_) => (true, Vec::new()),
+            Found::Nearest(nearest) => (false, key.differences(&nearest.key)),
+            Found::Nothing => (false, Vec::new()),
+        };
+        Ok(Self { digest: key.digest(), is_there, differs, key })
+    }
+}
+
+/// Asks the archives about the recipe's packages, shows what is wrong with them, and answers with what they told. Lists are kept in a
+/// folder of `cache`, and layers are looked for there.
 ///
 /// # Errors
 /// Of the kind [`Invalid`](crate::ErrorKind::Invalid), if the recipe has a mistake.
@@ -84,19 +127,21 @@ pub fn consult(
     cache: &Path,
     variables: &Variables,
     monitor: Monitor<'_>,
-) -> crate::Result<Option<Total>> {
+) -> crate::Result<Consulted> {
     if loaded.recipe.base.existing.is_some() {
         // Its packages come from archives that it alone knows.
-        return Ok(None);
+        return Ok(Consulted::default());
     }
     match solver::ask(loaded, cache, variables, monitor.cancel())? {
         Outcome::Answered(answer) => {
             loaded.remark(&answer.remarks, monitor)?;
-            Ok(answer.total)
+            let layer =
+                answer.index.map(|index| BaseLayer::of(loaded, &index, cache, variables)).transpose()?;
+            Ok(Consulted { total: answer.total, layer })
         }
         Outcome::Unasked(why) => {
             monitor.warning(&format!("whether the archives have all packages could not be asked: {why}"));
-            Ok(None)
+            Ok(Consulted::default())
         }
     }
 }

@@ -15,3 +15,5 @@ pub(super) mod image;
 mod sums;
 pub(super) mod tree;
 mod unpack;
+
+pub(super) use unpack::Unpacking;

@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use super::environment::{self, Caller};
+use super::layers::Wanted;
 use super::log::Log;
 use super::no_space::{self, Place, What};
 use super::order::{GRACE, Job, Message, Order, SocketReporter};
@@ -63,12 +64,15 @@ fn build(order: &Order, caller: Caller, monitor: Monitor<'_>) -> crate::Result<V
     places.extend(work.memory().map(|path| Place { what: What::Memory, path: path.to_owned() }));
     let place = Workspace { request: &request, secrets: &order.secrets, work, log, caller, monitor };
     let done = match &job {
-        Job::Build(loaded, Some(acquired)) if loaded.recipe.base.is_image() => {
+        Job::Build(loaded, Some(acquired), _) if loaded.recipe.base.is_image() => {
             existing::image::run(loaded, acquired, &place)
         }
-        Job::Build(loaded, acquired) => {
-            stages::run(&stages::Build { place: &place, loaded, acquired: acquired.as_deref() })
-        }
+        Job::Build(loaded, acquired, layer) => stages::run(&stages::Build {
+            place: &place,
+            loaded,
+            acquired: acquired.as_deref(),
+            layer: layer.as_ref().map(|key| Wanted { key, name: &loaded.recipe.name }),
+        }),
         Job::Customize(job) => customize::work::run(job, &place),
     };
     no_space::explain(done, Some(&place.log), &places)

@@ -102,7 +102,10 @@ impl Origin<'_> {
             virtual_size,
             min_disk: virtual_size.div_ceil(GIB),
             min_ram: recipe.output.min_ram_mib,
-            firmware: outside.firmware.clone(),
+            firmware: outside
+                .firmware
+                .as_ref()
+                .map(|all| all.iter().map(|own| own.name().to_owned()).collect()),
             default_user: recipe.cloud_init.default_user.clone(),
             files,
             disk_guid: outside.disk_guid.clone(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::epoch::Epoch;
+use super::layers::Key;
 use super::load::{Loaded, Source};
 use super::provenance::Acquired;
 use super::recipe::Recipe;
@@ -62,6 +63,8 @@ enum JobOrder {
         acquired: Option<Box<Acquired>>,
         /// Of the recipe's addresses, which are shown without.
         credentials: Vec<Option<Credentials>>,
+        /// Of the base, if it is a layer.
+        layer: Option<Key>,
     },
     Customize(customize::Job),
 }
@@ -70,7 +73,7 @@ enum JobOrder {
 #[derive(Debug)]
 pub(super) enum Job {
     /// To build what a recipe says; from what it begins with, if that is there already.
-    Build(Box<Loaded>, Option<Box<Acquired>>),
+    Build(Box<Loaded>, Option<Box<Acquired>>, Option<Key>),
     /// To change an image.
     Customize(customize::Job),
 }
@@ -79,7 +82,7 @@ impl Job {
     /// The log's file.
     pub(super) fn log(&self, request: &Request) -> PathBuf {
         match self {
-            Self::Build(loaded, _) => log_path(request, &loaded.recipe),
+            Self::Build(loaded, ..) => log_path(request, &loaded.recipe),
             Self::Customize(job) => job.log(),
         }
     }
@@ -95,7 +98,7 @@ impl Order {
     /// To build in the work directory `work`, with so many bytes of memory to spare.
     pub(super) fn new(
         request: &Request,
-        (loaded, acquired): (&Loaded, Option<Acquired>),
+        (loaded, acquired, layer): (&Loaded, Option<Acquired>, Option<Key>),
         secrets: Secrets,
         work: &Path,
         spare: Option<u64>,
@@ -104,7 +107,7 @@ impl Order {
         let credentials = recipe.uris().map(|uri| uri.credentials().cloned()).collect();
         let (folder, source) = (OsText::from(&loaded.folder), loaded.source.clone());
         let (recipe, acquired) = (Box::new(recipe), acquired.map(Box::new));
-        let job = JobOrder::Build { recipe, folder, source, acquired, credentials };
+        let job = JobOrder::Build { recipe, folder, source, acquired, credentials, layer };
         Self::of(request, job, secrets, work, spare)
     }
 
@@ -141,13 +144,13 @@ impl Order {
     /// What is to be done.
     pub(super) fn job(&self) -> Job {
         match &self.job {
-            JobOrder::Build { recipe, folder, source, acquired, credentials } => {
+            JobOrder::Build { recipe, folder, source, acquired, credentials, layer } => {
                 let mut recipe = (**recipe).clone();
                 for (uri, credentials) in recipe.uris().zip(credentials) {
                     *uri = uri.clone().with_credentials(credentials.clone());
                 }
                 let (folder, source) = (folder.clone().into_path(), source.clone());
-                Job::Build(Box::new(Loaded { recipe, folder, source }), acquired.clone())
+                Job::Build(Box::new(Loaded { recipe, folder, source }), acquired.clone(), layer.clone())
             }
             JobOrder::Customize(job) => Job::Customize(job.clone()),
         }
@@ -169,6 +172,7 @@ impl Order {
             shell: self.shell,
             work_parent: self.work_parent.clone().map(OsText::into_path),
             cache: self.cache.clone().into_path(),
+            layers: true,
             secrets: Vec::new(),
             epoch: self.epoch,
             variables: variables.collect::<Variables>(),
@@ -367,12 +371,13 @@ mod tests {
             [("SOURCE_DATE_EPOCH", "7"), ("AWS_SECRET_ACCESS_KEY", "x"), ("http_proxy", "http://p")];
         let mut request = Request::new(&output, "/cache", variables.into_iter().collect()).unwrap();
         request.work_parent = Some("/work".into());
-        let order = Order::new(&request, (&loaded, None), Secrets::default(), "/build/1".as_ref(), Some(1));
+        let order =
+            Order::new(&request, (&loaded, None, None), Secrets::default(), "/build/1".as_ref(), Some(1));
         let (ours, theirs) = UnixStream::pair().unwrap();
         order.send(&ours).unwrap();
         let order = Order::receive(&theirs).unwrap();
         assert_eq!((order.work(), order.spare), ("/build/1".into(), Some(1)));
-        let Job::Build(loaded, None) = order.job() else { panic!("it is a build") };
+        let Job::Build(loaded, None, None) = order.job() else { panic!("it is a build") };
         assert_eq!(loaded.recipe, recipe, "with the password");
         let arrived = order.request();
         assert_eq!((arrived.output, arrived.work_parent), (output, request.work_parent));
@@ -387,7 +392,7 @@ mod tests {
         let recipe = Recipe::new("web", Distribution::Debian, "bookworm");
         let loaded = Loaded::new(&recipe, "/".as_ref(), silent()).unwrap();
         let request = Request::new("/out", "/cache", Variables::default()).unwrap();
-        let order = Order::new(&request, (&loaded, None), Secrets::default(), "/work".as_ref(), None);
+        let order = Order::new(&request, (&loaded, None, None), Secrets::default(), "/work".as_ref(), None);
         let mut line = serde_json::to_value(&order).unwrap();
         line["version"] = "0.0.1".into();
         line["job"] = "something else".into();

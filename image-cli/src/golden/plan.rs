@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::build::{BaseLayer, Consulted};
 use super::copies::Copies;
 use super::customize::work;
 use super::disk::{Layout, ROOT};
@@ -38,6 +39,8 @@ pub struct Plan<'a> {
     pub outputs: Vec<String>,
     /// All packages that will be installed; none if the archives were not asked.
     pub all_packages: Option<Total>,
+    /// What is known of the base as a layer; likewise.
+    pub layer: Option<BaseLayer>,
     /// Further archives, and whether the image keeps them.
     pub archives: Vec<Archive>,
     /// The recipe with every default.
@@ -82,7 +85,7 @@ impl<'a> Plan<'a> {
     pub fn new(
         loaded: &'a Loaded,
         epoch: Epoch,
-        all_packages: Option<Total>,
+        consulted: Consulted,
         cancel: &CancellationToken,
     ) -> crate::Result<Self> {
         let recipe = &loaded.recipe;
@@ -109,7 +112,8 @@ impl<'a> Plan<'a> {
             disk_size: (!fits).then_some(layout.size),
             partitions: layout.partitions.iter().map(partition).collect(),
             outputs: outputs(recipe, &name),
-            all_packages,
+            all_packages: consulted.total,
+            layer: consulted.layer,
             archives: recipe.base.archives.iter().map(archive).collect(),
             name,
             recipe,
@@ -187,7 +191,9 @@ mod tests {
         recipe.boot.firmware = vec![Firmware::Uefi];
         recipe.version = Some("7".into());
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None, &CancellationToken::new()).unwrap();
+        let plan =
+            Plan::new(&loaded, Epoch::new(0).unwrap(), Consulted::default(), &CancellationToken::new())
+                .unwrap();
         let sizes: Vec<_> =
             plan.partitions.iter().map(|one| (one.number, one.start >> 20, one.size)).collect();
         assert_eq!(sizes, [(15, 4, Some(64 << 20)), (1, 68, Some((2048 - 68 - 1) << 20))]);
@@ -201,7 +207,9 @@ mod tests {
         let run = |network| Step::Run(Run { script: "true".into(), network, ..Run::default() });
         recipe.steps = vec![run(None), run(Some(Access::None)), run(Some(Access::Packages))];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(0).unwrap(), None, &CancellationToken::new()).unwrap();
+        let plan =
+            Plan::new(&loaded, Epoch::new(0).unwrap(), Consulted::default(), &CancellationToken::new())
+                .unwrap();
         let steps =
             ["step 1: run true", "step 2: run true (network: false)", "step 3: run true (network: packages)"];
         assert_eq!(plan.stages[1..4], steps);
@@ -215,7 +223,9 @@ mod tests {
         let mut recipe = example();
         recipe.steps = vec![Step::Install(vec!["htop".into()]), Step::Remove(vec!["nano".into()])];
         let loaded = loaded(recipe);
-        let plan = Plan::new(&loaded, Epoch::new(86_400).unwrap(), None, &CancellationToken::new()).unwrap();
+        let plan =
+            Plan::new(&loaded, Epoch::new(86_400).unwrap(), Consulted::default(), &CancellationToken::new())
+                .unwrap();
         assert!(plan.packages.contains(&"htop".to_owned()));
         assert!(plan.packages.is_sorted());
         assert_eq!(plan.stages[1], "step 2: remove nano");

@@ -407,6 +407,16 @@ pub enum Firmware {
     Uefi,
 }
 
+impl Firmware {
+    /// As recipes and manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
 /// Partitions and sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -22,8 +22,10 @@ pub struct Request {
     pub shell: bool,
     /// Where the work directory is made, if not in memory or /var/tmp.
     pub work_parent: Option<PathBuf>,
-    /// Where packages are kept between builds; an absolute path.
+    /// Where packages and layers are kept between builds; an absolute path.
     pub cache: PathBuf,
+    /// Whether a stage that was made before is taken from there, and kept there when it is made.
+    pub layers: bool,
     /// What the caller lists as secret.
     pub secrets: Vec<secrets::Asked>,
     /// The build's date.
@@ -50,6 +52,7 @@ impl Request {
             shell: false,
             work_parent: None,
             cache: cache.into(),
+            layers: true,
             secrets: Vec::new(),
             epoch: Epoch::from_variables(&variables)?,
             variables,

@@ -21,6 +21,7 @@ use self::root::Root;
 use super::bootstrap::sources::Archive;
 use super::bootstrap::{self, further_archives::FurtherArchives};
 use super::disk::room;
+use super::layers::{Index, index_of};
 use super::load::{Loaded, Remark, Role};
 use super::recipe::{Base, Recipe, Step};
 use crate::monitor::CancellationToken;
@@ -43,6 +44,8 @@ pub(crate) struct Answer {
     pub(crate) remarks: Vec<Remark>,
     /// What would be installed, if nothing is wrong with the packages.
     pub(crate) total: Option<Total>,
+    /// What the archives have, if all of them say it with a signature.
+    pub(crate) index: Option<Index>,
 }
 
 /// All packages that would be installed, by the recipe and for others.
@@ -78,7 +81,14 @@ pub(crate) fn ask(
     }
     let further = FurtherArchives::of(base, &loaded.folder)?;
     let asked = Root::open(&cache.join("solver"), &archive.lines(base), &further, variables, cancel)
-        .and_then(|root| answer(loaded, &root));
+        .and_then(|root| {
+            let mut outcome = answer(loaded, &root)?;
+            if let Outcome::Answered(answer) = &mut outcome {
+                let archives = archive.lines(base).len() + further.suites();
+                answer.index = index_of(&root.lists_folder(), archives)?;
+            }
+            Ok(outcome)
+        });
     cancel.check()?;
     // Whatever keeps apt from answering is no fault of the recipe's: the build will tell.
     Ok(asked.unwrap_or_else(|error| Outcome::Unasked(format!("{error:#}"))))
@@ -96,7 +106,7 @@ fn answer(loaded: &Loaded, root: &Root) -> crate::Result<Outcome> {
         }
     }
     if !remarks.is_empty() {
-        return Ok(Outcome::Answered(Answer { remarks, total: None }));
+        return Ok(Outcome::Answered(Answer { remarks, ..Answer::default() }));
     }
     // An answer without one archive's packages would call them missing; an old list of them will do.
     let unknown = found.iter().find_map(|refusal| match refusal {
@@ -105,7 +115,7 @@ fn answer(loaded: &Loaded, root: &Root) -> crate::Result<Outcome> {
     });
     if let Some((uri, why)) = unknown {
         return Ok(match silent(uri, why, &recipe.base) {
-            Some(remark) => Outcome::Answered(Answer { remarks: vec![remark], total: None }),
+            Some(remark) => Outcome::Answered(Answer { remarks: vec![remark], ..Answer::default() }),
             None => Outcome::Unasked(why.clone()),
         });
     }
@@ -236,7 +246,7 @@ fn packages(loaded: &Loaded, root: &Root) -> crate::Result<Answer> {
     if everything.success {
         let total = root.total(&everything.stdout, &loaded.folder, &all)?;
         let remarks = room::of_packages(recipe, total.installed_size).into_iter().collect();
-        return Ok(Answer { remarks, total: Some(total) });
+        return Ok(Answer { remarks, total: Some(total), index: None });
     }
     let mut remarks = Vec::new();
     let refused = refusals(&everything);
@@ -257,7 +267,7 @@ fn packages(loaded: &Loaded, root: &Root) -> crate::Result<Answer> {
             all.len() == alone.len() || !root.simulate(&recipe.base, &loaded.folder, &alone)?.success;
         remarks.push(unmet(text, &first, is_sure));
     }
-    Ok(Answer { remarks, total: None })
+    Ok(Answer { remarks, ..Answer::default() })
 }
 
 /// What is to be said of a package that cannot be had; `is_unsure` knows those that a step may make known.

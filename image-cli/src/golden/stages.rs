@@ -13,6 +13,7 @@ use super::bootstrap::cache::PackageCache;
 use super::bootstrap::further_archives::FurtherArchives;
 use super::disk::room::{self, When};
 use super::identity::Identity;
+use super::layers::Wanted;
 use super::load::Loaded;
 use super::manifest::{Origin, Outside};
 use super::openstack::About;
@@ -38,6 +39,8 @@ pub(super) struct Build<'a> {
     pub(super) loaded: &'a Loaded,
     /// What the base begins with, if not with packages.
     pub(super) acquired: Option<&'a Acquired>,
+    /// What the base is as a layer, if it can be one.
+    pub(super) layer: Option<Wanted<'a>>,
 }
 
 /// What a disk is made of.
@@ -95,13 +98,26 @@ impl Build<'_> {
         let (recipe, variables, work) = (&loaded.recipe, &place.request.variables, &place.work);
         let cache = PackageCache::open(&place.request.cache, work.directory.join("packages"), &recipe.base)?;
         bootstrap::local::gather(recipe, &loaded.folder, &cache)?;
+        let begin = |networks| -> crate::Result<Session<'t>> {
+            let mut session = tree.session(networks)?;
+            session.show(cache.folder(), bootstrap::ARCHIVES, &work.scratch.join("archives"))?;
+            Ok(session)
+        };
         place.stage(&Stage::Base, || {
+            if let Some(layer) = self.layer
+                && layer.take(tree, place)?
+            {
+                bootstrap::settle_layer(tree, variables)?;
+                return begin(bootstrap::networks_of_an_image(tree, recipe.build.network, variables)?);
+            }
             let fetched = bootstrap::fetch(recipe, tree, &cache, further, &work.directory, variables)?;
             cache.share(SystemTime::now())?;
-            let mut session = tree.session(fetched.networks(recipe.build.network, variables)?)?;
-            session.show(cache.folder(), bootstrap::ARCHIVES, &work.scratch.join("archives"))?;
+            let session = begin(fetched.networks(recipe.build.network, variables)?)?;
             bootstrap::install(recipe, tree, &fetched)?;
-            Ok(session)
+            let Some(layer) = self.layer else { return Ok(session) };
+            session.leave()?;
+            layer.keep(tree, place)?;
+            begin(fetched.networks(recipe.build.network, variables)?)
         })
     }
 

@@ -13,9 +13,12 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::local::beneath;
 use super::sources::Archive;
 use crate::error::{Advise, Context, err};
+use crate::golden::identity::hex;
 use crate::golden::load::read_keys;
 use crate::golden::recipe::{Base, Uri};
 use crate::golden::tree::Tree;
@@ -87,6 +90,16 @@ impl FurtherArchives {
         entries.sort();
         entries.dedup();
         Ok(Self { archives, auth: entries.concat() })
+    }
+
+    /// What tells them from others, without passwords.
+    pub(crate) fn fingerprint(&self) -> String {
+        hex(&Sha256::digest(format!("{:?}", self.archives)))
+    }
+
+    /// How many signed indices they have.
+    pub(crate) fn suites(&self) -> usize {
+        self.archives.iter().map(|archive| archive.suites.len()).sum()
     }
 
     /// Writes what apt is told while it runs outside of the tree into the new folder `seed`, laid out as a tree.

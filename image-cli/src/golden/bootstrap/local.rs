@@ -11,6 +11,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image_core::block::FileDisk;
+use image_core::digest::{Algorithm, digests_of};
+
 use super::cache::PackageCache;
 use crate::error::{Context, bail};
 use crate::golden::recipe::{Base, Recipe, Step};
@@ -53,6 +56,21 @@ pub(crate) fn gather(recipe: &Recipe, folder: &Path, cache: &PackageCache) -> cr
         fs::copy(source, target).with_context(doing)?;
     }
     Ok(())
+}
+
+/// Those of `packages` that are files in the recipe's `folder`, with their SHA-256 in hexadecimal digits.
+///
+/// # Errors
+/// If one is not there any more, or cannot be read.
+pub(crate) fn digests(packages: &[String], folder: &Path) -> crate::Result<Vec<(String, String)>> {
+    let files = packages.iter().filter_map(|package| Some((package, Base::local_file(package)?)));
+    let digest = |(package, file): (&String, &Path)| {
+        let doing = || format!("reading {} beside the recipe", file.display());
+        let content = FileDisk::open(beneath(folder, file)?).with_context(doing)?;
+        let digests = digests_of(&content, &[Algorithm::Sha256], &()).with_context(doing)?;
+        Ok((package.clone(), digests.into_iter().map(|digest| digest.hex).collect()))
+    };
+    files.map(digest).collect()
 }
 
 /// Where `file` is, which must be in `folder` in the end, whatever links lead to.

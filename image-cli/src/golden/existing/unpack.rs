@@ -46,7 +46,7 @@ pub(super) fn within() -> ResolveFlags {
 }
 
 /// A tree that archives are unpacked into, one over the other.
-pub(super) struct Unpacking<'a> {
+pub(in crate::golden) struct Unpacking<'a> {
     root: OwnedFd,
     monitor: Monitor<'a>,
     /// Bytes that may still be written.
@@ -72,7 +72,7 @@ impl<'a> Unpacking<'a> {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub(super) fn into(root: &Path, monitor: Monitor<'a>) -> crate::Result<Self> {
+    pub(in crate::golden) fn into(root: &Path, monitor: Monitor<'a>) -> crate::Result<Self> {
         let doing = || format!("opening {}", root.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty()).with_context(doing)?;
@@ -117,6 +117,19 @@ impl<'a> Unpacking<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Unpacks `archive`, in which a name is a name.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(in crate::golden) fn add_whole(&mut self, archive: &mut dyn Read) -> crate::Result<()> {
+        self.add(archive, Meaning::Whole)
+    }
+
+    /// Whether all that the archives have is in the tree.
+    pub(in crate::golden) fn is_faithful(&self) -> bool {
+        self.left_out == 0 && self.refused.is_empty()
     }
 
     /// What was left out, to be told.

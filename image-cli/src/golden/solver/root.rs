@@ -149,8 +149,13 @@ impl Root {
         self.lists(|name| name.starts_with(suite) && name.ends_with("_Packages")).next().is_some()
     }
 
+    /// Where they are.
+    pub(super) fn lists_folder(&self) -> PathBuf {
+        self.folder.join("var/lib/apt/lists")
+    }
+
     fn lists(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
-        let entries = fs::read_dir(self.folder.join("var/lib/apt/lists")).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.lists_folder()).into_iter().flatten().flatten();
         entries
             .filter(move |entry| entry.file_name().to_str().is_some_and(&is_meant))
             .map(|entry| entry.path())
