@@ -106,6 +106,11 @@ impl Layers {
     /// If the folder cannot be read or written.
     pub fn prune(&self, limit: u64) -> crate::Result<Vec<Layer>> {
         let _alone = self.lock(FlockOperation::LockExclusive)?;
+        self.remove_oldest(limit)
+    }
+
+    /// Nobody else reads or writes meanwhile.
+    fn remove_oldest(&self, limit: u64) -> crate::Result<Vec<Layer>> {
         let (mut taken, mut removed) = (0_u64, Vec::new());
         for (layer, _) in self.list()? {
             taken = taken.saturating_add(layer.size);
@@ -240,12 +245,16 @@ impl Layers {
         Ok(())
     }
 
-    /// Removes what is beyond the usual limit; answers with what is gone. Nothing where others are at work.
+    /// Removes what is beyond the usual limit, and what killed builds have left; answers with the layers that are gone. Nothing where
+    /// others are at work.
     pub(crate) fn make_room(&self) -> crate::Result<Vec<Layer>> {
-        let taken = self.list()?.iter().fold(0_u64, |all, (layer, _)| all.saturating_add(layer.size));
-        match taken > LIMIT && self.lock(FlockOperation::NonBlockingLockExclusive).is_ok() {
-            true => self.prune(LIMIT),
-            false => Ok(Vec::new()),
+        self.make_room_within(LIMIT)
+    }
+
+    fn make_room_within(&self, limit: u64) -> crate::Result<Vec<Layer>> {
+        match self.lock(FlockOperation::NonBlockingLockExclusive) {
+            Ok(_alone) => self.remove_oldest(limit),
+            Err(_) => Ok(Vec::new()),
         }
     }
 
@@ -392,7 +401,12 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left.len(), 5, "{left:?}");
-        assert_eq!(layers.prune(0).unwrap().len(), 2);
+        assert_eq!(layers.make_room_within(size * 2).unwrap().len(), 0);
+        let reader = layers.lock(FlockOperation::LockShared).unwrap();
+        assert_eq!(layers.make_room_within(size).unwrap().len(), 0, "somebody reads");
+        drop(reader);
+        assert_eq!(layers.make_room_within(size).unwrap().len(), 1);
+        assert_eq!(layers.prune(0).unwrap().len(), 1);
         assert!(layers.list().unwrap().is_empty());
     }
 
