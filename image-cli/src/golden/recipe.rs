@@ -84,6 +84,7 @@ impl Recipe {
                 existing: None,
                 distribution: Some(distribution),
                 release: release.into(),
+                suites: Vec::new(),
                 components: distribution.facts().components.iter().map(|&name| name.to_owned()).collect(),
                 mirror: None,
                 packages: Vec::new(),
@@ -155,6 +156,10 @@ pub struct Base {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "schema::release", extend("default" = null))]
     pub release: String,
+    /// The suites of its archive; default: the release's own, and those of its updates and security updates, where it has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, schema_with = "schema::own_suites")]
+    pub suites: Vec<String>,
     /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
     #[schemars(default, schema_with = "schema::components", extend("default" = null))]
     pub components: Vec<String>,
@@ -203,6 +208,7 @@ impl Base {
             existing: Some(image),
             distribution: None,
             release: String::new(),
+            suites: Vec::new(),
             components: Vec::new(),
             mirror: None,
             packages: Vec::new(),
@@ -214,6 +220,14 @@ impl Base {
     /// What is known of the distribution: nothing, where it is an image's own.
     pub(crate) fn facts(&self) -> &'static Facts {
         self.distribution.map_or(&UNKNOWN, Distribution::facts)
+    }
+
+    /// The suites of its archive: those that are named, else those that the release has.
+    pub(crate) fn suites(&self) -> Vec<String> {
+        match self.suites.is_empty() {
+            true => self.facts().suites(&self.release),
+            false => self.suites.clone(),
+        }
     }
 
     /// Whether it is an image.

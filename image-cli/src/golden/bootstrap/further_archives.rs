@@ -74,7 +74,7 @@ impl FurtherArchives {
                 None => None,
             };
             archives.push(Ready {
-                name: name(archive.uri.as_ref(), &archive.suites, &archives),
+                name: name(archive.uri.as_ref(), &archive.suites, &archives, base.facts().name),
                 uri: uri.for_build(),
                 for_image: archive.uri.clone(),
                 suites: archive.suites.clone(),
@@ -200,15 +200,16 @@ fn keys_of(folder: &Path, file: &Path) -> crate::Result<(Vec<u8>, &'static str)>
     read_keys(&path).with_context(|| format!("reading {} beside the recipe", file.display()))
 }
 
-/// What an archive's files are called: after its host, or its suites if it is the base's; none twice.
-fn name(uri: Option<&Uri>, suites: &[String], before: &[Ready]) -> String {
+/// What an archive's files are called: after its host, or its suites if it is the base's; none twice, and none as the
+/// base's own.
+fn name(uri: Option<&Uri>, suites: &[String], before: &[Ready], base: &str) -> String {
     let host = uri.and_then(|uri| uri.as_str().split_once("://")).map(|(_, rest)| {
         let host = rest.split('/').next().unwrap_or_default();
         if host.is_empty() { "local".to_owned() } else { host.to_lowercase() }
     });
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
     let stem: String = host.unwrap_or_else(|| suites.join("-")).chars().map(plain).collect();
-    let is_free = |name: &String| before.iter().all(|archive| archive.name != *name);
+    let is_free = |name: &String| name != base && before.iter().all(|archive| archive.name != *name);
     let numbered = (2..).map(|number| format!("{stem}-{number}"));
     std::iter::once(stem.clone()).chain(numbered).find(is_free).unwrap_or(stem)
 }

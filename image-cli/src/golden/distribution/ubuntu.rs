@@ -30,6 +30,8 @@ pub(crate) const UBUNTU: Facts = Facts {
         // A part of systemd before.
         Package::new(FirstBoot, "systemd-resolved").from("noble"),
     ],
+    paragraphs_from: Some("noble"),
+    further_host_keys: &[],
     releases: &[
         Release::new("focal", "20.04"),
         Release::new("jammy", "22.04"),

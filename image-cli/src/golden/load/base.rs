@@ -43,6 +43,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
             walk.note(Role::Release, &release, value);
             Some(release)
         });
+    let own_suites = fields.optional("suites", |walk, value| own_suites(walk, value, release.as_deref()));
     let components = fields.optional("components", |walk, value| components(walk, value, None));
     let mirror = fields.optional("mirror", |walk, value| {
         walk.note(Role::Mirror, "", value);
@@ -66,6 +67,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
         existing: files,
         distribution: Some(distribution),
         release: release?,
+        suites: own_suites.unwrap_or_default(),
         components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
         mirror,
         packages: packages.unwrap_or_default(),
@@ -172,7 +174,7 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
     let is_wrong = uri.is_none() && fields.has("uri");
     let suites =
         fields.required("suites", "`suites = [\"…\"]`, such as \"bookworm-backports\"", |walk, value| {
-            suites(walk, value, number)
+            suites(walk, value, Some(number))
         });
     let given = fields.optional("components", |walk, value| components(walk, value, Some(number)));
     let signed_by = fields.optional("signed-by", keys_file);
@@ -213,7 +215,27 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
     (!is_wrong).then_some(archive)
 }
 
-fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: usize) -> Option<Vec<String>> {
+/// The suites of the base's archive, in which `release` has to be one.
+fn own_suites(walk: &Walk<'_>, value: &Value<'_>, release: Option<&str>) -> Option<Vec<String>> {
+    let suites = suites(walk, value, None)?;
+    if suites.iter().any(|suite| suite.ends_with('/')) {
+        let problem =
+            Problem::error(value.span(), "an archive with a path in place of a suite has no release");
+        return walk.refuse(problem.help("it can be a further one: `[[base.archives]]`"));
+    }
+    match release.filter(|release| !suites.iter().any(|suite| suite == release)) {
+        Some(release) => {
+            let problem =
+                Problem::error(value.span(), format!("the release itself, {release:?}, is not among them"));
+            walk.refuse(
+                problem.help(format!("write `suites = [{release:?}, \"{release}-updates\"]`, or the like")),
+            )
+        }
+        None => Some(suites),
+    }
+}
+
+fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: Option<usize>) -> Option<Vec<String>> {
     let suites = texts(walk, value, |walk, value| {
         let suite = rules::suite(walk, value)?;
         walk.note(Role::Suite(archive), &suite, value);

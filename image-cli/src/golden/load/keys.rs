@@ -24,6 +24,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "distribution",
             "release",
+            "suites",
             "components",
             "mirror",
             "packages",

@@ -26,6 +26,8 @@ const SOMEWHERE: &str = "^[A-Za-z0-9@][A-Za-z0-9@+._:~=()<>^-]*$";
 const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?|(?!/)(?!(.*/)?\\.\\.(/|$))(?=.*/)[^\\u0000-\\u001f\\u007f]+\\.deb)$";
 /// A suite, or the path to a flat archive's index with a slash behind it.
 const SUITE: &str = "^([A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*/?|(\\./)+|/)$";
+/// A suite of an archive that has some.
+const OWN_SUITE: &str = "^[A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*$";
 /// `owner question type value`, as debconf-set-selections(1) reads it.
 const DEBCONF: &str = "^[a-z0-9][a-z0-9+.-]+[ \\t]+[!-~]+[ \\t]+(string|boolean|select|multiselect|note|text|password|error|seen)([ \\t][^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*)?$";
 const DURATION: &str = "^[0-9]{1,9}[smh]$";
@@ -153,6 +155,10 @@ pub(super) fn installable(_: &mut SchemaGenerator) -> Schema {
 /// What an `install` step may name depends on the base: [`of_bases`].
 pub(super) fn some_installable(_: &mut SchemaGenerator) -> Schema {
     list(json_schema!({ "type": "string", "minLength": 1 }), 1)
+}
+
+pub(super) fn own_suites(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(OWN_SUITE), 1)
 }
 
 pub(super) fn suites(_: &mut SchemaGenerator) -> Schema {
