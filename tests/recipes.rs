@@ -141,6 +141,7 @@ const SOUND: &[&str] = &[
     "[cloud-init]\ndatasources = \"None\"\ndefault-user = \"_a-1\"",
     "[cloud-init.config]\n\"90.a_b-c.cfg\" = \"a: b\"\n\"b.cfg\" = { file = \"files/fragment.cfg\" }\n\"c.cfg\" = { text = \"\" }",
     "[boot]\nkernel = \"linux-image-amd64\"\nfirmware = \"uefi\"\nconsole = []\ncommand-line = [\"net.ifnames=0\", \"a=b,c:d\"]\ntimeout = 3600",
+    "[boot]\ninitramfs = \"dracut\"",
     "[disk]\nsize = \"10G\"\nesp-size = \"33M\"\nfree = 0",
     "[disk]\nsize = 10737418240",
     "[disk]\nsize = \"1.5GiB\"\nesp-size = \"67108864\"",
@@ -160,6 +161,7 @@ const SOUND_BASE: &[&str] = &[
     "suites = [\"bookworm\", \"bookworm-updates\"]",
     "[[base.archives]]\nsuites = \"bookworm-backports\"",
     "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = [\"a\", \"b/updates\"]\ncomponents = [\"main\"]\nsigned-by = \"files/keys.asc\"\nkeep = false",
+    "[[base.archives]]\nsuites = \"bookworm-backports\"\npriority = 600\npin = [\"linux-image-*\", \"htop\"]",
     "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = \"/\"\nsigned-by = \"files/keys.asc\"\n[[base.archives]]\nsuites = \"./\"",
 ];
 
@@ -233,6 +235,9 @@ const UNSOUND_BASE: &[&str] = &[
     "debconf = [1]",
     "[base.archives]\nsuites = \"a\"",
     "[[base.archives]]\nuri = \"https://a.example/b\"",
+    "[[base.archives]]\nsuites = \"a\"\npriority = 2000",
+    "[[base.archives]]\nsuites = \"a\"\npin = \"htop\"",
+    "[[base.archives]]\nsuites = \"a\"\npriority = 600\npin = \"a b\"",
     "[[base.archives]]\nsuites = []",
     "[[base.archives]]\nsuites = \"a b\"",
     "[[base.archives]]\nsuites = \"a\"\nuri = \"a.example\"",
@@ -334,6 +339,7 @@ const UNSOUND: &[&str] = &[
     "[cloud-init.config]\n\".cfg\" = \"b: c\"",
     "[cloud-init.config]\n\"../a.cfg\" = \"b: c\"",
     "[cloud-init.config]\n\"a.cfg\" = { text = \"\", file = \"files/fragment.cfg\" }",
+    "[boot]\ninitramfs = \"mkinitcpio\"",
     "[boot]\nfirmware = []",
     "[boot]\nfirmware = [\"bois\"]",
     "[boot]\ntimeout = 3601",

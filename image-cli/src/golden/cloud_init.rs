@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn cloud_init_writes_the_images_own_sources() {
         let (_dir, tree) = scratch();
-        let mut told = |sources: &Sources| {
+        let told = |sources: &Sources| {
             tell_sources(&tree, sources).unwrap();
             let text = tree.text(format!("{FOLDER}/{SOURCES}")).unwrap().unwrap();
             serde_saphyr::from_str::<Value>(&text).unwrap()

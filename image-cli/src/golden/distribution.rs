@@ -24,12 +24,13 @@ const PACKAGES: &[Package] = &[
     Package::new(PackageSet::Boot, "e2fsprogs"),
     // update-grub, for kernels that come later.
     Package::new(PackageSet::Boot, "grub2-common"),
-    Package::new(PackageSet::Boot, "initramfs-tools"),
     Package::new(PackageSet::Boot, "kmod"),
     Package::new(PackageSet::Boot, "systemd-sysv"),
     Package::new(PackageSet::Boot, "udev"),
     // Packs the initrd.
     Package::new(PackageSet::Boot, "zstd"),
+    Package::new(PackageSet::InitramfsTools, "initramfs-tools"),
+    Package::new(PackageSet::Dracut, "dracut"),
     Package::new(PackageSet::Bios, "grub-pc-bin"),
     Package::new(PackageSet::Uefi, "grub-efi-amd64-signed"),
     Package::new(PackageSet::Uefi, "shim-signed"),
@@ -165,6 +166,10 @@ pub(crate) struct Package {
 pub(crate) enum PackageSet {
     /// An image boots, grows and stops.
     Boot,
+    /// initramfs-tools makes the initrds.
+    InitramfsTools,
+    /// dracut does.
+    Dracut,
     /// A BIOS starts it.
     Bios,
     /// UEFI starts it.

@@ -388,6 +388,8 @@ mod tests {
             suites: vec![suite.into()],
             components: vec!["main".into()],
             signed_by: None,
+            priority: None,
+            pin: Vec::new(),
             keep: true,
         };
         base.archives =

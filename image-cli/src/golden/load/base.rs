@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::beside::beside;
 use super::existing;
-use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
+use super::fields::{Fields, Value, Walk, choice, flag, listed, number as whole_number, text, texts};
 use super::problem::Problem;
 use super::public_keys::keys_file;
 use super::remark::Role;
@@ -178,6 +178,16 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
         });
     let given = fields.optional("components", |walk, value| components(walk, value, Some(number)));
     let signed_by = fields.optional("signed-by", keys_file);
+    let priority = fields.optional("priority", |walk, value| whole_number(walk, value, 1..=1001, ""));
+    let pin = fields.optional("pin", pins);
+    if let Some(place) = fields.place_of("pin").filter(|_| !fields.has("priority")) {
+        let problem = Problem::error(place, "these packages are pinned to no priority");
+        walk.add(
+            problem.help(
+                "write `priority = 600` for more than usual (500), 990 or 1001: see apt_preferences(5)",
+            ),
+        );
+    }
     let keep = fields.optional("keep", flag);
     if uri.is_some() && !fields.has("signed-by") {
         let doubt = Problem::warning(fields.span(), "this archive must be signed by the distribution itself");
@@ -210,9 +220,21 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
         suites,
         components: given.unwrap_or(usual),
         signed_by,
+        priority,
+        pin: pin.unwrap_or_default(),
         keep: keep.unwrap_or(for_everybody),
     };
     (!is_wrong).then_some(archive)
+}
+
+fn pins(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<String>> {
+    let pins = texts(walk, value, rules::pin)?;
+    match pins.is_empty() {
+        true => {
+            walk.refuse(Problem::error(value.span(), "no package").help("leave the key out for all of them"))
+        }
+        false => Some(pins),
+    }
 }
 
 /// The suites of the base's archive, in which `release` has to be one.

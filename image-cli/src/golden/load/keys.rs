@@ -39,7 +39,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "signature",
         ],
     ),
-    ("[[base.archives]]", &["uri", "suites", "signed-by"]),
+    ("[[base.archives]]", &["uri", "signed-by", "priority", "pin"]),
     ("[build]", &["network"]),
     (
         "[[steps]]",
@@ -72,7 +72,7 @@ const PLACES: &[(&str, &[&str])] = &[
         ],
     ),
     ("[cloud-init]", &["datasources", "default-user", "config"]),
-    ("[boot]", &["kernel", "firmware", "console", "command-line", "timeout"]),
+    ("[boot]", &["kernel", "initramfs", "firmware", "console", "command-line", "timeout"]),
     ("[disk]", &["size", "free", "esp-size"]),
     ("[seal]", &["keep", "keep-passwords"]),
     ("[openstack]", &["properties"]),
