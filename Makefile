@@ -1,7 +1,9 @@
 # Two commands on a fresh Debian or Ubuntu with cargo: `make image` builds the golden image, `make test` tests everything.
 
-RECIPE  ?= recipes/debian-12.toml
+RECIPE  ?= recipes/debian-13.toml
 OUT     ?= out
+# Releases that test-boot and test-reproducible are about, by their code names; each has a recipe.
+RELEASES ?=
 CARGO   ?= cargo
 # Where `make install` puts things; DESTDIR stands before all of it, for packages.
 PREFIX  ?= /usr/local
@@ -32,7 +34,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 export GOLDIMG_PEERS
 
-.PHONY: help image build install uninstall deb test test-api test-boot test-recipes test-library test-customize test-existing test-filesystems test-openstack openstack-demo check bench clean
+.PHONY: help image build install uninstall deb test test-api test-boot test-reproducible test-recipes test-library test-customize test-existing test-filesystems test-openstack openstack-demo check bench clean
 .PHONY: packages test-packages bench-packages deb-packages ready
 
 help:
@@ -40,7 +42,8 @@ help:
 	@echo "make install    the program, its man pages and completions into $(DESTDIR)$(PREFIX); make uninstall takes them away"
 	@echo "make deb        a Debian package of them, into $(OUT)/"
 	@echo "make test       install what the tests need, run all of them"
-	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would"
+	@echo "make test-boot  boot the image in $(OUT)/ with every firmware, as a cloud would; with RELEASES=\"bookworm trixie\" build and boot those"
+	@echo "make test-reproducible  build the recipes of RELEASES twice, and compare the images"
 	@echo "make test-recipes  build every recipe in recipes/ into $(OUT)/recipes/, and boot it alone and as OpenStack would"
 	@echo "make test-library  build, audit and boot the smallest recipe from a program of 30 lines, without goldimg"
 	@echo "make test-customize  customize images of Debian 12 and 13 with a web server, and boot them; packages from the network"
@@ -102,10 +105,34 @@ else
 	GOLDIMG=$(PROGRAM) $(CARGO) test --locked --workspace --no-fail-fast
 endif
 
-test-boot: image
-	for image in $(OUT)/*.qcow2; do \
+# The recipe of $$release, for the shell.
+RECIPE_OF = grep -l "^release = \"$$release\"" recipes/debian-*.toml || { echo "no recipe in recipes/ is of $$release" >&2; exit 1; }
+# Boots all images in a folder.
+BOOT = for image in $(1)/*.qcow2; do \
 	  $(GOLDIMG) test --firmware bios,uefi,secure-boot "$$image" && \
 	  $(GOLDIMG) test --as openstack --matrix "$$image" || exit 1; \
+	done
+
+ifeq ($(RELEASES),)
+test-boot: image
+	$(call BOOT,$(OUT))
+else
+test-boot: packages ready build
+	for release in $(RELEASES); do \
+	  recipe=$$($(RECIPE_OF)) && folder=$(OUT)/releases/$$release && rm -rf "$$folder" && \
+	  $(GOLDIMG) build "$$recipe" -o "$$folder" || exit 1; \
+	  $(call BOOT,"$$folder"); \
+	done
+endif
+
+# Of one time, into other folders: nothing else may differ, and it may not show.
+test-reproducible: packages ready build
+	for release in $(or $(RELEASES),trixie); do \
+	  recipe=$$($(RECIPE_OF)) && folder=$(OUT)/reproducible/$$release && rm -rf "$$folder" || exit 1; \
+	  for number in 1 2; do \
+	    SOURCE_DATE_EPOCH=1760000000 $(GOLDIMG) build "$$recipe" -o "$$folder/$$number" || exit 1; \
+	  done; \
+	  cmp "$$folder"/1/*.qcow2 "$$folder"/2/*.qcow2 || exit 1; \
 	done
 
 # Every recipe passes its own trial: some minutes for each, and a quarter of an hour where there is no KVM.

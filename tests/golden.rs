@@ -12,6 +12,7 @@ mod killed;
 mod sandbox;
 mod secrets;
 mod services;
+mod ubuntu;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -141,6 +141,7 @@ const SOUND: &[&str] = &[
     "[cloud-init]\ndatasources = \"None\"\ndefault-user = \"_a-1\"",
     "[cloud-init.config]\n\"90.a_b-c.cfg\" = \"a: b\"\n\"b.cfg\" = { file = \"files/fragment.cfg\" }\n\"c.cfg\" = { text = \"\" }",
     "[boot]\nkernel = \"linux-image-amd64\"\nfirmware = \"uefi\"\nconsole = []\ncommand-line = [\"net.ifnames=0\", \"a=b,c:d\"]\ntimeout = 3600",
+    "[boot]\ninitramfs = \"dracut\"",
     "[disk]\nsize = \"10G\"\nesp-size = \"33M\"\nfree = 0",
     "[disk]\nsize = 10737418240",
     "[disk]\nsize = \"1.5GiB\"\nesp-size = \"67108864\"",
@@ -157,8 +158,10 @@ const SOUND_BASE: &[&str] = &[
     "packages = [\"htop\", \"./files/own_1.deb\"]",
     "mirror = \"https://ann:secret@mirror.example/debian\"",
     "debconf = [\"tzdata tzdata/Areas select Europe\", \"a1 a/b string\", \"a1 a/c multiselect x, y\"]",
+    "suites = [\"bookworm\", \"bookworm-updates\"]",
     "[[base.archives]]\nsuites = \"bookworm-backports\"",
     "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = [\"a\", \"b/updates\"]\ncomponents = [\"main\"]\nsigned-by = \"files/keys.asc\"\nkeep = false",
+    "[[base.archives]]\nsuites = \"bookworm-backports\"\npriority = 600\npin = [\"linux-image-*\", \"htop\"]",
     "[[base.archives]]\nuri = \"https://a.example/b\"\nsuites = \"/\"\nsigned-by = \"files/keys.asc\"\n[[base.archives]]\nsuites = \"./\"",
 ];
 
@@ -197,6 +200,7 @@ const SOUND_FILES: &[&str] = &[
 const UNSOUND_FILES: &[&str] = &[
     "tar = \"files/base.raw\"\noci = \"files/base.raw\"",
     "tar = \"https://a.example/b.tar\"",
+    "tar = \"files/base.raw\"\nsuites = \"bookworm\"",
     "tar = \"files/base.raw\"\nmirror = \"https://a.example/b\"",
     "oci = \"files/base.raw\"\nsha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
     "oci = \"../base.raw\"",
@@ -225,10 +229,15 @@ const UNSOUND_IMAGES: &[&str] = &[
 const UNSOUND_BASE: &[&str] = &[
     "packages = \"own.tar\\u0000/x.deb\"",
     "debconf = \"tzdata tzdata/Areas selekt Europe\"",
+    "suites = []",
+    "suites = \"./\"",
     "debconf = \"tzdata\"",
     "debconf = [1]",
     "[base.archives]\nsuites = \"a\"",
     "[[base.archives]]\nuri = \"https://a.example/b\"",
+    "[[base.archives]]\nsuites = \"a\"\npriority = 2000",
+    "[[base.archives]]\nsuites = \"a\"\npin = \"htop\"",
+    "[[base.archives]]\nsuites = \"a\"\npriority = 600\npin = \"a b\"",
     "[[base.archives]]\nsuites = []",
     "[[base.archives]]\nsuites = \"a b\"",
     "[[base.archives]]\nsuites = \"a\"\nuri = \"a.example\"",
@@ -330,6 +339,7 @@ const UNSOUND: &[&str] = &[
     "[cloud-init.config]\n\".cfg\" = \"b: c\"",
     "[cloud-init.config]\n\"../a.cfg\" = \"b: c\"",
     "[cloud-init.config]\n\"a.cfg\" = { text = \"\", file = \"files/fragment.cfg\" }",
+    "[boot]\ninitramfs = \"mkinitcpio\"",
     "[boot]\nfirmware = []",
     "[boot]\nfirmware = [\"bois\"]",
     "[boot]\ntimeout = 3601",
@@ -385,6 +395,9 @@ const UNSOUND_BEYOND_THE_SCHEMA: &[&str] = &[
     "[[steps]]\ninstall = \"./files/none_1.deb\"",
 ];
 
+/// What `[base]` may not have, likewise.
+const UNSOUND_BASE_BEYOND_THE_SCHEMA: &[&str] = &["suites = \"bookworm-updates\""];
+
 /// Reads the recipes with Python's own TOML reader, and holds them against the schema. Its last lines: a digit each.
 const JUDGE: &str = r#"
 import json, sys, tomllib, jsonschema
@@ -425,7 +438,8 @@ fn the_schema_takes_what_the_loader_takes() {
         .chain(UNSOUND_IMAGES.iter().chain(UNSOUND_SUMS).map(alone))
         .chain(UNSOUND_FILES.iter().map(behind))
         .collect();
-    let beyond: Vec<String> = UNSOUND_BEYOND_THE_SCHEMA.iter().map(before).collect();
+    let beyond = UNSOUND_BEYOND_THE_SCHEMA.iter().map(before);
+    let beyond: Vec<String> = beyond.chain(UNSOUND_BASE_BEYOND_THE_SCHEMA.iter().map(behind)).collect();
     let sections = [sound.as_slice(), &unsound, &beyond].concat();
     let names: Vec<String> = (0..sections.len()).map(|index| format!("{index}.toml")).collect();
     for (name, text) in names.iter().zip(&sections) {
@@ -458,7 +472,7 @@ fn judged_by_loader(folder: &Path, names: &[String]) -> Vec<bool> {
 
 #[test]
 fn a_plan_shows_stages_packages_partitions_and_outputs() {
-    let debian = project().join("recipes/debian-12.toml");
+    let debian = project().join("recipes/debian-13.toml");
     let plan = |more: &[&str]| {
         let arguments = ["plan", "--offline"].iter().chain(more).map(PathBuf::from).chain([debian.clone()]);
         goldimg(arguments)
@@ -468,7 +482,7 @@ fn a_plan_shows_stages_packages_partitions_and_outputs() {
     };
     insta::assert_snapshot!(plan(&[]).snapshot());
     let json: serde_json::Value = serde_json::from_str(&plan(&["--json"]).stdout).expect("JSON");
-    assert_eq!(json["name"], "debian-12-20251009");
+    assert_eq!(json["name"], "debian-13-20251009");
     assert_eq!(
         json["partitions"][2],
         serde_json::json!({ "number": 1, "name": "root", "start": 68 << 20, "size": null })

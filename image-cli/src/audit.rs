@@ -20,6 +20,7 @@ mod expected;
 mod file;
 mod firmware;
 pub(crate) mod first_boot;
+mod grub;
 mod header;
 mod identities;
 mod initrd;

@@ -1,4 +1,4 @@
-//! The golden image of `recipes/debian-12.toml`: built, looked at by other tools, and booted as a cloud would.
+//! The golden image of `recipes/debian-13.toml`: built, looked at by other tools, and booted as a cloud would.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ fn the_debian_image_is_sound_and_boots_to_the_end_of_cloud_init() {
     let [Some(qemu_img), Some(_), Some(sha256sum)] = peers else { return };
     let folder = folder();
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
-    let recipe = project().join("recipes/debian-12.toml");
+    let recipe = project().join("recipes/debian-13.toml");
     let built = goldimg([
         "build".as_ref(),
         "--progress=plain".as_ref(),

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An archive in a folder, with the suite `stable` and the component `main`.
+/// An archive in a folder.
 pub(crate) struct Archive {
     folder: PathBuf,
     keyring: PathBuf,
@@ -39,33 +39,52 @@ pub(crate) fn package(folder: &Path, name: &str, fields: &str, files: &[(&str, &
 }
 
 impl Archive {
-    /// Makes the archive of these packages in `folder`, signed with a new key.
+    /// Makes the archive of these packages in `folder`, signed with a new key: the suite `stable` with the component `main`.
     pub(crate) fn new(folder: &Path, packages: &[PathBuf]) -> Self {
+        Self::with_suites(folder, &["stable"], &["main"], packages)
+    }
+
+    /// The same with these suites; all have these components, and the packages are in the first of each.
+    pub(crate) fn with_suites(
+        folder: &Path,
+        suites: &[&str],
+        components: &[&str],
+        packages: &[PathBuf],
+    ) -> Self {
         let archive = Self { folder: folder.to_owned(), keyring: folder.with_extension("gnupg") };
         use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new().mode(0o700).create(&archive.keyring).expect("a folder");
-        let main = folder.join("dists/stable/main/binary-amd64");
-        fs::create_dir_all(&main).expect("a folder");
         fs::create_dir_all(folder.join("pool")).expect("a folder");
         let index: String = packages.iter().map(|package| archive.entry(package)).collect();
-        fs::write(main.join("Packages"), &index).expect("an index");
-        let release = format!(
-            "Origin: Test\nSuite: stable\nCodename: stable\nArchitectures: amd64\nComponents: main\n\
-             Date: Thu, 09 Oct 2025 08:53:20 UTC\nSHA256:\n {} {} main/binary-amd64/Packages\n",
-            sha256(&main.join("Packages")),
-            index.len()
-        );
-        fs::write(folder.join("dists/stable/Release"), release).expect("a release");
         let generate =
             ["--quick-generate-key", "--batch", "--passphrase", "", "archive@example.org", "ed25519", "sign"];
         run(archive.gpg().args(generate));
-        let stable = folder.join("dists/stable");
-        run(archive
+        for suite in suites {
+            archive.suite(suite, components, &index);
+        }
+        archive
+    }
+
+    fn suite(&self, suite: &str, components: &[&str], index: &str) {
+        let own = self.folder.join("dists").join(suite);
+        let mut release = format!(
+            "Origin: Test\nSuite: {suite}\nCodename: {suite}\nArchitectures: amd64\nComponents: {}\n\
+             Date: Thu, 09 Oct 2025 08:53:20 UTC\nSHA256:\n",
+            components.join(" ")
+        );
+        for (number, component) in components.iter().enumerate() {
+            let name = format!("{component}/binary-amd64/Packages");
+            let content = if number == 0 { index } else { "" };
+            fs::create_dir_all(own.join(&name).parent().expect("a folder")).expect("a folder");
+            fs::write(own.join(&name), content).expect("an index");
+            release.push_str(&format!(" {} {} {name}\n", sha256(&own.join(&name)), content.len()));
+        }
+        fs::write(own.join("Release"), release).expect("a release");
+        run(self
             .gpg()
             .args(["--batch", "--clearsign", "--output"])
-            .arg(stable.join("InRelease"))
-            .arg(stable.join("Release")));
-        archive
+            .arg(own.join("InRelease"))
+            .arg(own.join("Release")));
     }
 
     fn gpg(&self) -> Command {

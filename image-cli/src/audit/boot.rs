@@ -1,6 +1,7 @@
 //! Rules of booting: firmware finds a boot loader, it finds the kernel, and that finds the root filesystem and speaks.
 
 use super::firmware::{bios, uefi};
+use super::grub::reads_its_filesystem;
 use super::menu::{Entry, entries, file_of};
 use super::places::MENUS;
 use super::rule::{Finding, Judgement, Rule};
@@ -12,6 +13,13 @@ pub(super) const RULES: &[Rule] = &[
         .reads(&[&["the partition table", "the disk", "/boot/efi/EFI/"]]),
     Rule::must("boot-uefi", "UEFI finds a boot loader and its menu", "UEFI 2.10, 3.5.1.1", uefi)
         .reads(&[&["the partition table", "/boot/efi/EFI/"]]),
+    Rule::must(
+        "grub-filesystem",
+        "GRUB reads the filesystem that its menu and its kernels are in",
+        "tried with GRUB 2.06, 2.12 and 2.14; its drivers of filesystems",
+        reads_its_filesystem,
+    )
+    .reads(&[MENUS, &["the partition table", "the disk", "/boot/efi/EFI/"]]),
     Rule::must(
         "root-uuid",
         "each kernel is told of this image's own root filesystem",
@@ -62,6 +70,13 @@ pub(super) const RULES: &[Rule] = &[
         virtio,
     )
     .reads(&[&["the partition table", "/boot/", "/usr/lib/modules/*/modules.builtin"]]),
+    Rule::must(
+        "initrd-root",
+        "no initrd looks by itself for a root filesystem of another machine",
+        "dracut.cmdline(7); dracut-ng issue 2519: in a chroot it can take the builder's",
+        initrd_root,
+    )
+    .reads(&[MENUS, &["the partition table", "/boot/"]]),
     Rule::must("fstab", "each filesystem of /etc/fstab is in this image", "fstab(5)", fstab)
         .reads(&[&["/etc/fstab", "the partition table"]]),
     Rule::should(
@@ -207,8 +222,8 @@ fn messages(subject: &Subject<'_>) -> crate::Result<Judgement> {
     })
 }
 
-fn virtio(subject: &Subject<'_>) -> crate::Result<Judgement> {
-    let mut findings = Vec::new();
+/// The initrds that menus name, without microcode.
+fn initrds(subject: &Subject<'_>) -> crate::Result<Vec<String>> {
     let mut paths: Vec<String> = entries(subject.view)?
         .into_iter()
         .flat_map(|entry| entry.initrds)
@@ -216,6 +231,30 @@ fn virtio(subject: &Subject<'_>) -> crate::Result<Judgement> {
         .collect();
     paths.sort();
     paths.dedup();
+    Ok(paths)
+}
+
+fn initrd_root(subject: &Subject<'_>) -> crate::Result<Judgement> {
+    let fix = "make it anew with hostonly=\"no\" in /etc/dracut.conf.d, and without root= in kernel_cmdline";
+    let mut findings = Vec::new();
+    for path in initrds(subject)? {
+        let Some(file) = file_of(subject.view, &path)? else { continue };
+        // What cannot be read is told by the rule of its drivers.
+        let Some(Ok(initrd)) = subject.view.initrd(file.as_ref())? else { continue };
+        for (place, word) in initrd.words() {
+            let device = ["root=", "resume="].iter().find_map(|name| word.strip_prefix(name));
+            let device = device.map(|device| device.strip_prefix("block:").unwrap_or(device));
+            if device.is_some_and(|device| names_volume(subject, device) != Some(true)) {
+                findings.push(Finding::new(&path, format!("/{place} in it has {word}"), fix));
+            }
+        }
+    }
+    Ok(Judgement::of(findings, "none"))
+}
+
+fn virtio(subject: &Subject<'_>) -> crate::Result<Judgement> {
+    let mut findings = Vec::new();
+    let paths = initrds(subject)?;
     for path in &paths {
         let Some(file) = file_of(subject.view, path)? else { continue };
         let Some(read) = subject.view.initrd(file.as_ref())? else { continue };

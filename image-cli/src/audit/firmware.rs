@@ -5,7 +5,7 @@ use image_core::partition::kind;
 
 use super::rule::{Finding, Judgement};
 use super::subject::Subject;
-use super::view::LIMIT;
+use super::view::{LIMIT, View};
 
 /// Where GRUB's boot code names its next sector (GRUB source, boot/i386/pc/boot.S).
 const NEXT_SECTOR: usize = 0x5c;
@@ -15,6 +15,7 @@ const BLOCK_LIST: usize = 0x1f4;
 const CODE_LEN: usize = 440;
 const INSTALL: &str = "grub-install --target=i386-pc";
 const REMOVABLE: &str = "grub-install --target=x86_64-efi --removable, or the distribution's shim and GRUB";
+const SHIM: &[u8] = b"\nshim,";
 const PROGRAMS: [&str; 2] = ["/boot/efi/EFI/BOOT/BOOTX64.EFI", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"];
 
 /// What is there for a kind of firmware.
@@ -87,6 +88,46 @@ fn bios_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
     Ok(Loader::There(format!("GRUB, at sector {next:#x}")))
 }
 
+/// What keeps a shim from starting the next program, if the firmware's default program is one: from there it starts `fbx64.efi` beside it, if
+/// that is there, which starts what a list in a vendor's folder names, else `grubx64.efi` (shim's source, shim.c, `should_use_fallback`; fallback.c).
+fn second_stage(view: &View, program: &str) -> crate::Result<Vec<Finding>> {
+    let content = view.root().read(program.as_ref(), LIMIT)?.unwrap_or_default();
+    // Of its section .sbat.
+    if !content.windows(SHIM.len()).any(|window| window == SHIM) {
+        return Ok(Vec::new());
+    }
+    let (folder, name) = program.rsplit_once('/').unwrap_or_default();
+    let machine = name.trim_start_matches("BOOT").trim_end_matches(".EFI");
+    let lower = machine.to_ascii_lowercase();
+    let fallback = format!("{folder}/fb{lower}.efi");
+    if !view.exists(&fallback)? {
+        let next = format!("{folder}/grub{lower}.efi");
+        let found = "it is missing, and the shim beside it starts nothing else";
+        return Ok(match view.exists(&next)? {
+            true => Vec::new(),
+            false => vec![Finding::new(next, found, REMOVABLE)],
+        });
+    }
+    let lists = view.matches(&format!("/boot/efi/EFI/*/BOOT{machine}.CSV"))?;
+    for list in &lists {
+        let bytes = view.root().read(list, LIMIT)?.unwrap_or_default();
+        let units: Vec<u16> = bytes
+            .chunks_exact(2)
+            .filter_map(|pair| Some(u16::from_le_bytes(pair.try_into().ok()?)))
+            .collect();
+        let text = String::from_utf16_lossy(&units);
+        let named = text.trim_start_matches('\u{feff}').split(',').next().unwrap_or_default();
+        let beside = list.with_file_name(named);
+        if !named.is_empty() && !named.contains(['/', '\\']) && view.exists(&beside)? {
+            return Ok(Vec::new());
+        }
+    }
+    let found = format!(
+        "no EFI/*/BOOT{machine}.CSV names a program that is there, and the shim beside it starts nothing else"
+    );
+    Ok(vec![Finding::new(fallback, found, REMOVABLE)])
+}
+
 fn sector(subject: &Subject<'_>, offset: u64) -> crate::Result<Vec<u8>> {
     let mut bytes = vec![0; subject.view.disk().size().saturating_sub(offset).min(512) as usize];
     subject.view.disk().read_at(&mut bytes, offset)?;
@@ -106,11 +147,11 @@ fn uefi_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
     let Some(program) = view.first_of(&PROGRAMS)? else {
         return Ok(Loader::None(Finding::new(PROGRAMS[0], "it is missing", REMOVABLE)));
     };
+    let mut findings = second_stage(view, &program)?;
     let mut programs = vec![program.clone()];
     if subject.asked().uefi().is_some() {
         programs.push("/boot/efi/EFI/BOOT/grubx64.efi".into());
     }
-    let mut findings = Vec::new();
     for path in programs {
         let content = view.root().read(path.as_ref(), LIMIT)?;
         if !content.is_some_and(|bytes| bytes.starts_with(b"MZ")) {

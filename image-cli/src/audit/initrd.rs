@@ -5,10 +5,10 @@
 //! cpio entry  "070701", 13 numbers of 8 hex digits: … [6] file size … [11] name size │ name, 0 │ pad 4 │ data │ pad 4
 //! ```
 //!
-//! Linux kernel documentation, "initramfs buffer format". Only names are kept.
+//! Linux kernel documentation, "initramfs buffer format". Only names are kept, and words for the kernel's command line (dracut.cmdline(7)).
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 
 use crate::error::{Context, bail};
@@ -19,11 +19,16 @@ const NAMES_LIMIT: usize = 1 << 20;
 /// Bytes of all names.
 const ALL_NAMES_LIMIT: u64 = 32 << 20;
 const HEADER: usize = 110;
+/// Bytes of a file of words, and of all such files.
+const WORDS_LIMIT: u64 = 64 << 10;
+const ALL_WORDS_LIMIT: usize = 1 << 20;
 
 /// The names of an initrd's files.
 #[derive(Debug, Default)]
 pub(super) struct Initrd {
     names: BTreeSet<String>,
+    /// Files with words that it adds to the kernel's command line.
+    words: BTreeMap<String, String>,
     /// How many bytes those have.
     len: u64,
 }
@@ -60,6 +65,12 @@ impl Initrd {
         Modules::of(self.names.iter().map(String::as_str).chain(builtin.lines()))
     }
 
+    /// The words that it adds to the kernel's command line by itself, with the file that has each.
+    pub(super) fn words(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.words.iter();
+        files.flat_map(|(name, text)| text.split_whitespace().map(move |word| (name.as_str(), word)))
+    }
+
     fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> crate::Result<Self> {
         loop {
             let head = head(from).context("unpacking it")?;
@@ -89,7 +100,16 @@ impl Initrd {
             let name: Vec<u8> = name.into_iter().take_while(|byte| *byte != 0).collect();
             let name = String::from_utf8_lossy(&name).into_owned();
             let mut content = from.take(size);
-            if size > 0 {
+            if size > 0 && size <= WORDS_LIMIT && has_words(&name) {
+                let mut bytes = Vec::new();
+                content.read_to_end(&mut bytes)?;
+                each(&name, &mut bytes.as_slice())?;
+                let len: usize = self.words.values().map(String::len).sum();
+                if len.saturating_add(bytes.len()) > ALL_WORDS_LIMIT {
+                    bail!("it adds more to the kernel's command line than there is room for");
+                }
+                self.words.insert(name.clone(), String::from_utf8_lossy(&bytes).into_owned());
+            } else if size > 0 {
                 each(&name, &mut content)?;
             }
             let left = content.limit();
@@ -101,6 +121,12 @@ impl Initrd {
             self.names.insert(name);
         }
     }
+}
+
+/// Whether a file has words that dracut's init adds to the kernel's command line (dracut.cmdline(7), "DESCRIPTION").
+fn has_words(name: &str) -> bool {
+    let name = name.trim_start_matches("./").trim_start_matches('/');
+    name == "etc/cmdline" || name.strip_prefix("etc/cmdline.d/").is_some_and(|file| file.ends_with(".conf"))
 }
 
 /// What an archive begins with.
@@ -189,6 +215,29 @@ pub(super) mod tests {
             let modules = initrd.modules("kernel/drivers/virtio/virtio-pci.ko.xz\n");
             assert!(modules.has("virtio_blk") && modules.has("virtio_pci") && !modules.has("virtio_scsi"));
         }
+    }
+
+    #[test]
+    fn words_for_the_command_line_are_kept_and_told() {
+        let files =
+            [("etc/cmdline.d/95root.conf", "root=/dev/sda1 \n ro"), ("etc/other.conf", "root=/dev/sdb1")];
+        let bytes = archive_of(&files);
+        let mut told = Vec::new();
+        let initrd = Initrd::read(&mut &*bytes, &mut |name, content| {
+            let mut text = String::new();
+            content.read_to_string(&mut text)?;
+            told.push((name.to_owned(), text));
+            Ok(())
+        });
+        let words = |word: &'static str| ("etc/cmdline.d/95root.conf", word);
+        assert_eq!(initrd.unwrap().words().collect::<Vec<_>>(), [words("root=/dev/sda1"), words("ro")]);
+        assert_eq!(told, files.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        let many = "x".repeat(WORDS_LIMIT as usize);
+        let names: Vec<String> = (0..20).map(|number| format!("etc/cmdline.d/{number}.conf")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), many.as_str())).collect();
+        assert!(
+            read(&archive_of(&files)).unwrap_err().to_string().contains("more to the kernel's command line")
+        );
     }
 
     /// An archive of `init` and `virtio_blk.ko`, as `lz4 -l` and `xz --check=crc32 -9` pack it.

@@ -5,13 +5,21 @@
 //!                          modules.builtin   kernel/drivers/scsi/virtio_scsi.ko
 //! ```
 
-use super::places::MODULES;
+use super::menu::entries;
+use super::places::{MENUS, MODULES};
 use super::rule::{Finding, Judgement, Rule};
 use super::subject::Subject;
 use super::view::View;
 use crate::kernel::Modules;
 
 pub(super) const RULES: &[Rule] = &[
+    Rule::must(
+        "kernel-modules",
+        "each kernel of the menu has its modules",
+        "a kernel without them has no network, and reads no config drive",
+        own_modules,
+    )
+    .reads(&[MENUS, &["the partition table", "/usr/lib/modules/*/modules.*", "/lib/modules/*/modules.*"]]),
     Rule::must(
         "config-drive",
         "a config drive can be read, by SCSI at least",
@@ -93,6 +101,31 @@ impl Kernels {
             false => Judgement::of(self.lacking(names, fix), names.join(", ")),
         }
     }
+}
+
+fn own_modules(subject: &Subject<'_>) -> crate::Result<Judgement> {
+    let fix =
+        "install its modules (Debian: the package linux-image-VERSION), or remove it and make the menu anew";
+    let (mut findings, mut found) = (Vec::new(), Vec::new());
+    for entry in entries(subject.view)? {
+        let Some(version) = version(&entry.kernel) else { continue };
+        let lists = ["/usr/lib", "/lib"].map(|lib| format!("{lib}/modules/{version}/modules.dep"));
+        match subject.view.first_of(&lists.each_ref().map(String::as_str))? {
+            Some(_) => found.push(version.to_owned()),
+            None => findings.push(Finding::new(&entry.kernel, format!("{} is missing", lists[0]), fix)),
+        }
+    }
+    findings.dedup();
+    found.dedup();
+    Ok(Judgement::of(findings, found.join(", ")))
+}
+
+/// The version in the name of a kernel's file. Some names have none; a rescue kernel brings its modules in its initrd.
+fn version(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?;
+    let version = ["vmlinuz-", "vmlinux-"].iter().find_map(|before| name.strip_prefix(before))?;
+    let is_version = version.starts_with(|first: char| first.is_ascii_digit()) && !version.contains("rescue");
+    is_version.then_some(version)
 }
 
 const OTHER_KERNEL: &str = "install the distribution's general kernel in place of one for few machines";

@@ -1,6 +1,7 @@
 //! A broken image for each rule: made by mke2fs from a small tree, told by the rule's name.
 
 mod broken;
+mod firmware;
 mod hidden;
 mod own;
 mod reads;
@@ -282,6 +283,12 @@ const BROKEN_DISKS: &[(&str, Damage)] = &[
                 disk.write_at(b"ZM", at).unwrap();
             }
         }
+    }),
+    // Of the superblock's incompatible features, inline_data.
+    ("grub-filesystem", |disk| {
+        let (mut bits, at) = ([0; 4], 10 * MIB + 1024 + 0x60);
+        disk.read_at(&mut bits, at).unwrap();
+        disk.write_at(&(u32::from_le_bytes(bits) | 0x8000).to_le_bytes(), at).unwrap();
     }),
     ("deleted-keys", |disk| in_unused(disk, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")),
     ("unused-space", |disk| in_unused(disk, &vec![1; 2 << 20])),

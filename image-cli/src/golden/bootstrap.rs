@@ -184,6 +184,7 @@ pub(crate) fn fetch(
     let archives = sources::addresses(&tree.path("/etc/apt")?);
     let proxies = proxies(&options);
     settle(tree, &options)?;
+    settle_sources(base, tree)?;
     further.settle(tree)?;
     Ok(Fetched { archives, proxies, essential: essential.split_whitespace().map(String::from).collect() })
 }
@@ -347,6 +348,14 @@ fn settle(tree: &Tree, options: &[String]) -> crate::Result<()> {
     Ok(())
 }
 
+/// Puts mmdebstrap's sources into the file and form of the release.
+fn settle_sources(base: &Base, tree: &Tree) -> crate::Result<()> {
+    let Some(archive) = Archive::of_the_build(base) else { return Ok(()) };
+    let (path, content) = archive.file(base);
+    tree.remove(sources::LINES)?;
+    tree.write(path, content, 0o644)
+}
+
 /// What the build's apt is told: about fetching, what this machine's apt knows.
 fn apt_options(tree: &Tree, variables: &Variables) -> crate::Result<Vec<String>> {
     let mut options: Vec<String> = [
@@ -380,18 +389,23 @@ pub(crate) fn settings_of(dump: &str) -> impl Iterator<Item = String> {
 /// If a file cannot be written.
 pub(crate) fn point_to_archive(recipe: &Recipe, tree: &Tree, further: &FurtherArchives) -> crate::Result<()> {
     let base = &recipe.base;
-    let file = "/etc/apt/sources.list";
-    let text = tree.text(file)?.unwrap_or_default();
-    // mmdebstrap puts blank lines between.
-    let found = text.lines().filter(|line| !line.trim().is_empty());
-    let untouched = Archive::of_the_build(base).is_some_and(|archive| found.eq(archive.lines(base)));
+    let path = sources::path(base);
+    let text = tree.text(&path)?;
+    let untouched = Archive::of_the_build(base).is_some_and(|archive| text == Some(archive.file(base).1));
     let cloud_cfg = tree.text("/etc/cloud/cloud.cfg")?.unwrap_or_default();
     let of_the_image = Archive::of_the_image(base, &cloud_cfg);
     further.finish(tree, of_the_image.as_ref())?;
-    if untouched && let Some(archive) = of_the_image {
-        let lines = archive.lines(base).iter().map(|line| format!("{line}\n")).collect::<String>();
-        tree.write(file, lines, 0o644)?;
-    }
+    let told = match of_the_image.filter(|_| untouched) {
+        Some(archive) => {
+            tree.write(path, archive.file(base).1, 0o644)?;
+            cloud_init::Sources::Template {
+                text: archive.template(base),
+                mirror: base.mirror.as_ref().filter(|mirror| !mirror.is_local()).map(ToString::to_string),
+            }
+        }
+        None => cloud_init::Sources::Keep,
+    };
+    cloud_init::tell_sources(tree, &told)?;
     tree.remove(APT_CONF)?;
     Ok(())
 }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! /etc/cloud/cloud.cfg.d/91_goldimg.cfg        datasources, default user, keys only
+//! /etc/cloud/cloud.cfg.d/91_goldimg_apt.cfg    apt's sources, as the image has them
 //! /etc/cloud/cloud.cfg.d/NAME.cfg              the recipe's own
 //! /etc/cloud/ds-identify.cfg                   no datasource found: cloud-init runs all the same (host keys!)
 //! /etc/systemd/network/90-goldimg-dhcp.network DHCP on every NIC that nobody configures
 //! …/systemd-networkd-wait-online.service.d     the boot waits for one NIC, or for none where there is none
 //! /etc/ssh/sshd_config.d/90-goldimg.conf       no passwords
+//! …/sshd-keygen.service.d                      host keys of kinds that cloud-init does not make
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use crate::monitor::Monitor;
 pub(super) const FOLDER: &str = "/etc/cloud/cloud.cfg.d";
 /// After the package's own 90_dpkg.cfg, so that it counts.
 pub(super) const OWN: &str = "91_goldimg.cfg";
+
+/// What is said of apt's sources, before the recipe's own.
+const SOURCES: &str = "91_goldimg_apt.cfg";
 
 /// cloud-init enables itself whatever is found: without it no host keys are made and nobody can log in.
 const IDENTIFY: &str = "policy: search,found=all,maybe=all,notfound=enabled\n";
@@ -120,6 +125,11 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
     tree.write("/etc/systemd/network/90-goldimg-dhcp.network", NETWORK, 0o644)?;
     let drop_in = "/etc/systemd/system/systemd-networkd-wait-online.service.d/goldimg.conf";
     tree.write(drop_in, WAIT_ONLINE, 0o644)?;
+    let kinds: Vec<&str> = recipe.base.facts().further_host_keys(&recipe.base.release).collect();
+    if !kinds.is_empty() {
+        let drop_in = "/etc/systemd/system/sshd-keygen.service.d/goldimg.conf";
+        tree.write(drop_in, host_keys(&kinds), 0o644)?;
+    }
     let locale = recipe.base.facts().locale_file;
     if !tree.exists(locale) {
         tree.write(locale, "LANG=C.UTF-8\n", 0o644)?;
@@ -132,6 +142,38 @@ pub(crate) fn configure(recipe: &Recipe, tree: &Tree) -> crate::Result<()> {
         tree.run("systemctl", &["enable", "systemd-resolved.service"])?;
     }
     Ok(())
+}
+
+/// What cloud-init does with apt's sources at each first boot of a machine, when it writes them anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// It writes the image's own, with the mirrors of its cloud, else with this one, else with those it knows.
+    Template {
+        /// What it writes.
+        text: String,
+        /// The address of the archive.
+        mirror: Option<String>,
+    },
+    /// A step wrote them: they stay.
+    Keep,
+}
+
+/// Tells cloud-init of the image's sources: its own have suites that a release may not have ("Apt Configure" in its
+/// documentation: `sources_list`, `preserve_sources_list`). What a user says of a mirror counts more.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn tell_sources(tree: &Tree, sources: &Sources) -> crate::Result<()> {
+    let apt = match sources {
+        Sources::Template { text, mirror: None } => json!({ "sources_list": text }),
+        Sources::Template { text, mirror: Some(uri) } => {
+            json!({ "sources_list": text, "primary": [{ "arches": ["default"], "uri": uri }] })
+        }
+        Sources::Keep => json!({ "preserve_sources_list": true }),
+    };
+    let text =
+        serde_json::to_string_pretty(&json!({ "apt": apt })).context("writing cloud-init's configuration")?;
+    tree.write(format!("{FOLDER}/{SOURCES}"), format!("# Made from the recipe.\n{text}\n"), 0o644)
 }
 
 /// Lets the image's own cloud-init judge the recipe's fragments. It knows user data better than configuration, so
@@ -149,6 +191,21 @@ pub(crate) fn judge(recipe: &Recipe, tree: &Tree, monitor: Monitor<'_>) -> crate
         }
     }
     Ok(())
+}
+
+/// Makes host keys of these kinds where they are missing. The package's unit makes all kinds, but at no boot of an image: an empty
+/// machine-id is no first boot (machine-id(5), systemd.unit(5)). cloud-init, which removes keys of every kind, comes before it.
+fn host_keys(kinds: &[&str]) -> String {
+    let mut text = String::from(
+        "[Unit]\nConditionFirstBoot=\nConditionPathIsReadWrite=/etc/ssh\n\n[Service]\nExecStart=\n",
+    );
+    for kind in kinds {
+        let key = format!("/etc/ssh/ssh_host_{}_key", kind.replace('-', "_"));
+        text.push_str(&format!(
+            "ExecStart=/bin/sh -c '[ -e {key} ] || exec ssh-keygen -q -t {kind} -N \"\" -f {key}'\n"
+        ));
+    }
+    text
 }
 
 /// What the recipe says in keys of its own, in cloud-init's words. JSON is YAML.
@@ -186,6 +243,7 @@ pub(super) fn with_newline(content: &str) -> String {
 mod tests {
     use super::*;
     use crate::golden::recipe::example;
+    use crate::golden::tree::tests::scratch;
 
     #[test]
     fn fragments_must_be_mappings_in_yaml() {
@@ -220,6 +278,33 @@ mod tests {
         recipe.base.packages.clear();
         recipe.steps = vec![Step::Remove(vec!["nano".into()]), Step::Install(vec!["chrony".into()])];
         assert!(!has(&recipe));
+    }
+
+    #[test]
+    fn kinds_of_host_keys_that_cloud_init_does_not_know_are_made_where_they_are_missing() {
+        let text = host_keys(&["mldsa44-ed25519"]);
+        let made = "\nExecStart=\nExecStart=/bin/sh -c '[ -e /etc/ssh/ssh_host_mldsa44_ed25519_key ] || exec ssh-keygen -q \
+                    -t mldsa44-ed25519 -N \"\" -f /etc/ssh/ssh_host_mldsa44_ed25519_key'\n";
+        assert!(text.ends_with(made), "{text}");
+        assert!(text.contains("\nConditionFirstBoot=\n"), "{text}");
+    }
+
+    #[test]
+    fn cloud_init_writes_the_images_own_sources() {
+        let (_dir, tree) = scratch();
+        let told = |sources: &Sources| {
+            tell_sources(&tree, sources).unwrap();
+            let text = tree.text(format!("{FOLDER}/{SOURCES}")).unwrap().unwrap();
+            serde_saphyr::from_str::<Value>(&text).unwrap()
+        };
+        let text = "Types: deb\nURIs: $MIRROR\n".to_owned();
+        assert_eq!(
+            told(&Sources::Template { text: text.clone(), mirror: None }),
+            json!({ "apt": { "sources_list": text } })
+        );
+        let mirrored = told(&Sources::Template { text, mirror: Some("http://m/debian".into()) });
+        assert_eq!(mirrored["apt"]["primary"][0]["uri"], "http://m/debian");
+        assert_eq!(told(&Sources::Keep), json!({ "apt": { "preserve_sources_list": true } }));
     }
 
     #[test]

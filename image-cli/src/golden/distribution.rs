@@ -24,12 +24,13 @@ const PACKAGES: &[Package] = &[
     Package::new(PackageSet::Boot, "e2fsprogs"),
     // update-grub, for kernels that come later.
     Package::new(PackageSet::Boot, "grub2-common"),
-    Package::new(PackageSet::Boot, "initramfs-tools"),
     Package::new(PackageSet::Boot, "kmod"),
     Package::new(PackageSet::Boot, "systemd-sysv"),
     Package::new(PackageSet::Boot, "udev"),
     // Packs the initrd.
     Package::new(PackageSet::Boot, "zstd"),
+    Package::new(PackageSet::InitramfsTools, "initramfs-tools"),
+    Package::new(PackageSet::Dracut, "dracut"),
     Package::new(PackageSet::Bios, "grub-pc-bin"),
     Package::new(PackageSet::Uefi, "grub-efi-amd64-signed"),
     Package::new(PackageSet::Uefi, "shim-signed"),
@@ -61,6 +62,8 @@ pub(crate) const UNKNOWN: Facts = Facts {
     kernel: "",
     usual_kernel: "",
     packages: &[],
+    paragraphs_from: None,
+    further_host_keys: &[],
     releases: &[],
 };
 
@@ -127,6 +130,11 @@ pub(crate) struct Facts {
     pub(crate) usual_kernel: &'static str,
     /// What is installed besides [`PACKAGES`].
     pub(crate) packages: &'static [Package],
+    /// The first release whose own images have apt's sources as paragraphs (sources.list(5), "DEB822-STYLE FORMAT").
+    pub(crate) paragraphs_from: Option<&'static str>,
+    /// Kinds of host keys that OpenSSH makes when it is installed and cloud-init does not make anew, as ssh-keygen names them, and the
+    /// first release that has each.
+    pub(crate) further_host_keys: &'static [(&'static str, &'static str)],
     /// Its releases, in their order.
     pub(crate) releases: &'static [Release],
 }
@@ -158,6 +166,10 @@ pub(crate) struct Package {
 pub(crate) enum PackageSet {
     /// An image boots, grows and stops.
     Boot,
+    /// initramfs-tools makes the initrds.
+    InitramfsTools,
+    /// dracut does.
+    Dracut,
     /// A BIOS starts it.
     Bios,
     /// UEFI starts it.
@@ -203,6 +215,20 @@ impl Facts {
         self.releases.iter().find(|known| known.code_name == release)
     }
 
+    /// Whether apt's sources are paragraphs in `release`, in a file of the distribution's name; else lines of one file.
+    pub(crate) fn has_paragraphs(&self, release: &str) -> bool {
+        self.paragraphs_from.is_some_and(|from| self.place(from) <= self.place(release))
+    }
+
+    /// The kinds of host keys in `release` that cloud-init does not make anew.
+    pub(crate) fn further_host_keys(&self, release: &str) -> impl Iterator<Item = &'static str> {
+        let place = self.place(release);
+        self.further_host_keys
+            .iter()
+            .filter(move |(_, from)| self.place(from) <= place)
+            .map(|(kind, _)| *kind)
+    }
+
     /// Where `release` stands among those that are known; a new one behind all.
     fn place(&self, release: &str) -> usize {
         self.releases.iter().position(|known| known.code_name == release).unwrap_or(self.releases.len())
@@ -221,12 +247,10 @@ impl Facts {
     }
 
     /// The suites of `release`: its own and those of updates, which lie in the archive, and that of security updates.
-    pub(crate) fn suites(&self, release: &str) -> (Vec<String>, Option<String>) {
+    pub(crate) fn suites(&self, release: &str) -> Vec<String> {
         match self.release(release).is_none_or(|known| known.has_updates) {
-            true => {
-                (vec![release.to_owned(), format!("{release}-updates")], Some(format!("{release}-security")))
-            }
-            false => (vec![release.to_owned()], None),
+            true => ["", "-updates", "-security"].map(|suffix| format!("{release}{suffix}")).into(),
+            false => vec![release.to_owned()],
         }
     }
 }
@@ -242,7 +266,7 @@ mod tests {
         };
         for (release, client, other) in [
             ("bookworm", "isc-dhcp-client", "dhcpcd-base"),
-            ("trixie", "isc-dhcp-client", "dhcpcd-base"),
+            ("trixie", "dhcpcd-base", "isc-dhcp-client"),
             ("forky", "dhcpcd-base", "isc-dhcp-client"),
             ("sid", "dhcpcd-base", "isc-dhcp-client"),
             ("a-release-to-come", "dhcpcd-base", "isc-dhcp-client"),
@@ -256,9 +280,14 @@ mod tests {
         );
         assert!(first_boot(&DEBIAN, "bookworm").contains(&"systemd-resolved"));
         let suites = |facts: &Facts, release| facts.suites(release);
-        assert_eq!(suites(&DEBIAN, "sid"), (vec!["sid".to_owned()], None));
-        let noble = vec!["noble".to_owned(), "noble-updates".to_owned()];
-        assert_eq!(suites(&UBUNTU, "noble"), (noble, Some("noble-security".to_owned())));
+        assert_eq!(suites(&DEBIAN, "sid"), ["sid"]);
+        assert_eq!(suites(&UBUNTU, "noble"), ["noble", "noble-updates", "noble-security"]);
+        let paragraphs =
+            ["bookworm", "trixie", "sid", "a-release-to-come"].map(|release| DEBIAN.has_paragraphs(release));
+        assert_eq!(paragraphs, [false, true, true, true]);
+        assert_eq!(["jammy", "noble"].map(|release| UBUNTU.has_paragraphs(release)), [false, true]);
+        let keys = |release| DEBIAN.further_host_keys(release).collect::<Vec<_>>();
+        assert_eq!((keys("trixie"), keys("forky")), (vec![], vec!["mldsa44-ed25519"]));
     }
 
     #[test]
@@ -269,6 +298,8 @@ mod tests {
             for package in facts.packages {
                 assert!(known(package.from) && known(package.until), "{package:?}");
             }
+            assert!(known(facts.paragraphs_from));
+            assert!(facts.further_host_keys.iter().all(|(_, from)| known(Some(from))));
             let mut names: Vec<_> = facts.releases.iter().map(|release| release.code_name).collect();
             names.sort_unstable();
             names.dedup();

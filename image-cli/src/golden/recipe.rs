@@ -84,6 +84,7 @@ impl Recipe {
                 existing: None,
                 distribution: Some(distribution),
                 release: release.into(),
+                suites: Vec::new(),
                 components: distribution.facts().components.iter().map(|&name| name.to_owned()).collect(),
                 mirror: None,
                 packages: Vec::new(),
@@ -155,6 +156,10 @@ pub struct Base {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "schema::release", extend("default" = null))]
     pub release: String,
+    /// The suites of its archive; default: the release's own, and those of its updates and security updates, where it has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, schema_with = "schema::own_suites")]
+    pub suites: Vec<String>,
     /// The archive's components; default: `main` for Debian, `main` and `universe` for Ubuntu.
     #[schemars(default, schema_with = "schema::components", extend("default" = null))]
     pub components: Vec<String>,
@@ -191,6 +196,14 @@ pub struct FurtherArchive {
     /// The public keys it is signed with, a file beside the recipe; default: the distribution's own keys.
     #[schemars(default, schema_with = "schema::beside")]
     pub signed_by: Option<PathBuf>,
+    /// How much its packages count beside those of other archives (apt_preferences(5), "Pin-Priority"); default: as apt decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(default, range(min = 1, max = 1001))]
+    pub priority: Option<u32>,
+    /// For which packages that holds: names, which may have `*`; default: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, schema_with = "schema::pins")]
+    pub pin: Vec<String>,
     /// Whether the image's apt knows it too; default: unless its address is a file's or has a password.
     #[schemars(default, extend("default" = null))]
     pub keep: bool,
@@ -203,6 +216,7 @@ impl Base {
             existing: Some(image),
             distribution: None,
             release: String::new(),
+            suites: Vec::new(),
             components: Vec::new(),
             mirror: None,
             packages: Vec::new(),
@@ -214,6 +228,14 @@ impl Base {
     /// What is known of the distribution: nothing, where it is an image's own.
     pub(crate) fn facts(&self) -> &'static Facts {
         self.distribution.map_or(&UNKNOWN, Distribution::facts)
+    }
+
+    /// The suites of its archive: those that are named, else those that the release has.
+    pub(crate) fn suites(&self) -> Vec<String> {
+        match self.suites.is_empty() {
+            true => self.facts().suites(&self.release),
+            false => self.suites.clone(),
+        }
     }
 
     /// Whether it is an image.
@@ -370,6 +392,9 @@ pub struct Boot {
     /// The kernel's package; default: the distribution's for virtual machines.
     #[schemars(schema_with = "schema::package")]
     pub kernel: Option<String>,
+    /// What makes the initrds.
+    #[schemars(schema_with = "schema::initramfs", extend("default" = "initramfs-tools"))]
+    pub initramfs: Initramfs,
     /// Which firmware can boot it.
     #[schemars(schema_with = "schema::firmware")]
     pub firmware: Vec<Firmware>,
@@ -388,12 +413,25 @@ impl Default for Boot {
     fn default() -> Self {
         Self {
             kernel: None,
+            initramfs: Initramfs::default(),
             firmware: vec![Firmware::Bios, Firmware::Uefi],
             console: vec!["tty0".into(), "ttyS0,115200n8".into()],
             command_line: Vec::new(),
             timeout: 0,
         }
     }
+}
+
+/// What makes the initrds: generic ones, which boot on other machines than that on which they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Initramfs {
+    /// Debian's own: small, shell scripts.
+    #[default]
+    InitramfsTools,
+    /// dracut: with systemd in the initrd.
+    Dracut,
 }
 
 /// What starts the boot loader.

@@ -127,16 +127,21 @@ fn of_archive(refusal: &Refusal, base: &Base, root: &Root) -> Option<Remark> {
     match refusal {
         Refusal::NoSuite { uri, suite } => {
             let number = further_of(base, uri, suite);
-            let role = number.map_or(Role::Release, Role::Suite);
-            let word = if number.is_some() { suite } else { &base.release };
+            let is_named = number.is_some() || base.suites.contains(suite);
+            let role = if is_named { Role::Suite(number) } else { Role::Release };
+            let word = if is_named { suite } else { &base.release };
             let remark = Remark::mistake(role, word, format!("the archive {uri} has no suite {suite:?}"));
             let suffixes = ["", "-updates", "-security", "-backports", "-proposed-updates"];
             let mut known = suffixes.map(|suffix| format!("{}{suffix}", base.release)).to_vec();
             known.extend(["stable", "testing", "unstable"].map(String::from));
             let near = nearest(suite, known.iter().map(String::as_str).filter(|known| *known != suite));
-            Some(match near.filter(|_| number.is_some()) {
+            Some(match near.filter(|_| is_named) {
                 Some(near) => remark.label(format!("did you mean {near:?}?")),
-                None => remark,
+                None if is_named || *suite == base.release => remark,
+                None => remark.help(format!(
+                    "`suites = [{:?}]` in [base] takes those that there are in place of the usual ones",
+                    base.release
+                )),
             })
         }
         Refusal::NoComponent { uri, suite, component } => {
@@ -383,6 +388,8 @@ mod tests {
             suites: vec![suite.into()],
             components: vec!["main".into()],
             signed_by: None,
+            priority: None,
+            pin: Vec::new(),
             keep: true,
         };
         base.archives =

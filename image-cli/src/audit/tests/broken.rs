@@ -2,8 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use super::{Change, edit, mode, put, wanted};
+use super::{Change, edit, initrd, mode, put, wanted};
+
+/// An initrd with its drivers, and with words that dracut's init adds to the kernel's command line.
+fn words_in_initrd(root: &Path, words: &str) {
+    let drivers = ["virtio_pci.ko", "virtio_blk.ko", "sd_mod.ko"].map(|name| (name, "module"));
+    let files = [&drivers[..], &[("etc/cmdline.d/95root.conf", words)]].concat();
+    fs::write(root.join("boot/initrd.img-6"), initrd::tests::archive_of(&files)).unwrap();
+}
 
 /// Which rules tell of which change to a sound tree.
 pub(super) const TREES: &[(&str, Change)] = &[
@@ -25,6 +33,20 @@ pub(super) const TREES: &[(&str, Change)] = &[
     ("console console-last", |root| edit(root, "boot/grub/grub.cfg", " console=ttyS0,115200n8", "")),
     ("initrd-virtio", |root| put(root, "usr/lib/modules/6/modules.builtin", "")),
     ("initrd-virtio", |root| put(root, "boot/initrd.img-6", "no archive")),
+    ("initrd-root", |root| {
+        words_in_initrd(root, "root=/dev/disk/by-uuid/00000000-0c30-8479-ab2d-961ceb69f35b ro")
+    }),
+    ("initrd-root", |root| words_in_initrd(root, "rootflags=x root=/dev/vda1")),
+    ("initrd-root", |root| words_in_initrd(root, "resume=UUID=00000000-0c30-8479-ab2d-961ceb69f35b")),
+    ("", |root| words_in_initrd(root, "root=UUID=91ca3c5f-0c30-8479-ab2d-961ceb69f35b rd.lvm=0")),
+    ("kernel-modules", |root| {
+        edit(root, "boot/grub/grub.cfg", "vmlinuz-6", "vmlinuz-7");
+        put(root, "boot/vmlinuz-7", "kernel");
+    }),
+    ("", |root| {
+        edit(root, "boot/grub/grub.cfg", "vmlinuz-6", "vmlinuz-0-rescue-1");
+        put(root, "boot/vmlinuz-0-rescue-1", "kernel");
+    }),
     ("", |root| edit(root, "etc/fstab", "1234-ABCD", "1234-ABCE")),
     ("fstab fstab-nofail", |root| {
         edit(root, "etc/fstab", "1234-ABCD /boot/efi vfat nofail", "1234-ABCE /boot/efi vfat defaults");

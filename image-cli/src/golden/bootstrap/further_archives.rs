@@ -27,6 +27,8 @@ use crate::golden::tree::Tree;
 const AUTH: &str = "/etc/apt/auth.conf.d/00goldimg-build.conf";
 /// Where the image has keys that are not the distribution's (apt-key(8), "Deprecation").
 const KEYRINGS: &str = "/etc/apt/keyrings";
+/// Where apt looks for what packages count.
+const PREFERENCES: &str = "/etc/apt/preferences.d";
 /// Where apt looks for archives besides the first one.
 const SOURCES: &str = "/etc/apt/sources.list.d";
 
@@ -52,6 +54,8 @@ struct Ready {
     usual_keys: &'static str,
     /// Its address for the image; none if it is that of the base's archive.
     for_image: Option<Uri>,
+    /// How much its packages count, and which of them.
+    pin: Option<(u32, Vec<String>)>,
     keep: bool,
 }
 
@@ -74,13 +78,14 @@ impl FurtherArchives {
                 None => None,
             };
             archives.push(Ready {
-                name: name(archive.uri.as_ref(), &archive.suites, &archives),
+                name: name(archive.uri.as_ref(), &archive.suites, &archives, base.facts().name),
                 uri: uri.for_build(),
                 for_image: archive.uri.clone(),
                 suites: archive.suites.clone(),
                 components: archive.components.clone(),
                 keys,
                 usual_keys: base.facts().keyring,
+                pin: archive.priority.map(|priority| (priority, archive.pin.clone())),
                 keep: archive.keep,
             });
         }
@@ -127,6 +132,9 @@ impl FurtherArchives {
             };
             write(&archive.sources_path(), archive.paragraph(&archive.uri, &keys).as_bytes(), 0o644)
                 .with_context(doing)?;
+            if let Some(text) = archive.preferences() {
+                write(&archive.preferences_path(), text.as_bytes(), 0o644).with_context(doing)?;
+            }
         }
         if !self.auth.is_empty() {
             write(AUTH, self.auth.as_bytes(), 0o600).with_context(doing)?;
@@ -144,6 +152,9 @@ impl FurtherArchives {
                 tree.write(path, content, 0o644)?;
             }
             tree.write(archive.sources_path(), archive.inside(&archive.uri), 0o644)?;
+            if let Some(text) = archive.preferences() {
+                tree.write(archive.preferences_path(), text, 0o644)?;
+            }
         }
         tree.remove(AUTH)?;
         Ok(())
@@ -159,6 +170,9 @@ impl FurtherArchives {
             let path = archive.sources_path();
             if !archive.keep {
                 tree.remove(path)?;
+                if archive.pin.is_some() {
+                    tree.remove(archive.preferences_path())?;
+                }
                 archive.keys_path().map_or(Ok(false), |keys| tree.remove(keys))?;
             } else if let Some(uri) = archive.for_image.as_ref().or(main.map(Archive::main))
                 && tree.text(&path)?.as_deref() == Some(&archive.inside(&archive.uri))
@@ -177,6 +191,31 @@ impl Ready {
 
     fn keys_path(&self) -> Option<String> {
         self.keys.as_ref().map(|(_, ending)| format!("{KEYRINGS}/{}.{ending}", self.name))
+    }
+
+    fn preferences_path(&self) -> String {
+        format!("{PREFERENCES}/{}.pref", self.name.replace('.', "-"))
+    }
+
+    /// What its packages count, as apt_preferences(5) has it: a suite is called so by its name or by its code name.
+    fn preferences(&self) -> Option<String> {
+        let (priority, names) = self.pin.as_ref()?;
+        let packages = if names.is_empty() { "*".to_owned() } else { names.join(" ") };
+        let host = self
+            .uri
+            .as_str()
+            .split_once("://")
+            .map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or_default());
+        let of_suites = self.suites.iter().filter(|suite| !suite.ends_with('/'));
+        let mut pins: Vec<String> = of_suites
+            .flat_map(|suite| [format!("release a={suite}"), format!("release n={suite}")])
+            .collect();
+        if pins.is_empty() {
+            // Without suites it is known by its host only; of files that is the empty one.
+            pins.push(format!("origin \"{}\"", host.unwrap_or_default()));
+        }
+        let stanza = |pin: &String| format!("Package: {packages}\nPin: {pin}\nPin-Priority: {priority}\n");
+        Some(pins.iter().map(stanza).collect::<Vec<_>>().join("\n"))
     }
 
     /// What apt of the tree reads.
@@ -200,15 +239,16 @@ fn keys_of(folder: &Path, file: &Path) -> crate::Result<(Vec<u8>, &'static str)>
     read_keys(&path).with_context(|| format!("reading {} beside the recipe", file.display()))
 }
 
-/// What an archive's files are called: after its host, or its suites if it is the base's; none twice.
-fn name(uri: Option<&Uri>, suites: &[String], before: &[Ready]) -> String {
+/// What an archive's files are called: after its host, or its suites if it is the base's; none twice, and none as the
+/// base's own.
+fn name(uri: Option<&Uri>, suites: &[String], before: &[Ready], base: &str) -> String {
     let host = uri.and_then(|uri| uri.as_str().split_once("://")).map(|(_, rest)| {
         let host = rest.split('/').next().unwrap_or_default();
         if host.is_empty() { "local".to_owned() } else { host.to_lowercase() }
     });
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
     let stem: String = host.unwrap_or_else(|| suites.join("-")).chars().map(plain).collect();
-    let is_free = |name: &String| before.iter().all(|archive| archive.name != *name);
+    let is_free = |name: &String| name != base && before.iter().all(|archive| archive.name != *name);
     let numbered = (2..).map(|number| format!("{stem}-{number}"));
     std::iter::once(stem.clone()).chain(numbered).find(is_free).unwrap_or(stem)
 }
@@ -227,6 +267,8 @@ mod tests {
             suites: vec!["stable".into()],
             components: vec!["main".into(), "extra".into()],
             signed_by: uri.map(|_| "keys/theirs.asc".into()),
+            priority: keep.then_some(600),
+            pin: uri.map(|_| vec!["own-*".into(), "other".into()]).unwrap_or_default(),
             keep,
         }
     }
@@ -302,6 +344,14 @@ mod tests {
             of_base.ends_with("\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"),
             "{of_base}"
         );
+        let pinned = |name: &str| tree.text(format!("{PREFERENCES}/{name}.pref")).unwrap();
+        assert_eq!(
+            pinned("packages-example-8443").unwrap(),
+            "Package: own-* other\nPin: release a=stable\nPin-Priority: 600\n\n\
+             Package: own-* other\nPin: release n=stable\nPin-Priority: 600\n"
+        );
+        assert!(pinned("stable").unwrap().starts_with("Package: *\n"));
+        assert_eq!(pinned("packages-example-8443-2"), None);
         let left = all_of(tree.root());
         for word in ["secret", "hush", "ann", "bob"] {
             assert!(!left.contains(word), "{word}: {left}");

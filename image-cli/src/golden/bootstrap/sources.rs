@@ -9,14 +9,21 @@
 //!
 //! No archive is named here: the distribution's packages name their own.
 //!
-//! Both are lines of sources.list(5): release, updates and security. What this machine uses is read from the one-line
-//! files (`*.list`) and the deb822 files (`*.sources`) of apt.
+//! Both are as sources.list(5) has them: release, updates and security, or the suites that the recipe names. The image has them in the
+//! form that the release's own images have: lines of one file, or paragraphs in a file of the distribution's name. cloud-init writes
+//! either anew at each first boot, with the mirrors of its cloud: so it is told of the image's suites, too.
+//!
+//! What this machine uses is read from the one-line files (`*.list`) and the deb822 files (`*.sources`) of apt.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::golden::distribution::Facts;
 use crate::golden::network::Address;
 use crate::golden::recipe::{Base, Uri};
+
+/// Where apt has its sources as lines.
+pub(crate) const LINES: &str = "/etc/apt/sources.list";
 
 /// Where a distribution's packages are: its archive, and the security updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,13 +110,66 @@ impl Archive {
 
     /// The lines of a sources.list for `base`, without names and passwords.
     pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
-        let components = base.components.join(" ");
-        let facts = base.facts();
-        let (own, security) = facts.suites(&base.release);
-        let own = own.into_iter().map(|suite| (&self.main, suite));
-        let line = |(uri, suite)| format!("deb [signed-by={}] {uri} {suite} {components}", facts.keyring);
-        own.chain(self.security.as_ref().zip(security)).map(line).collect()
+        let (security, own): (Vec<String>, Vec<String>) = base.suites().into_iter().partition(is_security);
+        let main = own.iter().map(|suite| (&self.main, suite));
+        let security = self.security.iter().flat_map(|uri| security.iter().map(move |suite| (uri, suite)));
+        main.chain(security).map(|(uri, suite)| line(base, uri, suite)).collect()
     }
+
+    /// The file of sources that an image of `base` has, and what is in it.
+    pub(crate) fn file(&self, base: &Base) -> (String, String) {
+        Self::file_with(base, &self.main, self.security.as_ref())
+    }
+
+    /// The same with what cloud-init puts in place of its variables: the mirrors of the cloud.
+    pub(crate) fn template(&self, base: &Base) -> String {
+        Self::file_with(base, &"$MIRROR", self.security.as_ref().map(|_| &"$SECURITY")).1
+    }
+
+    fn file_with<U: fmt::Display>(base: &Base, main: &U, security: Option<&U>) -> (String, String) {
+        let (updates, own): (Vec<String>, Vec<String>) = base.suites().into_iter().partition(is_security);
+        let parts = [Some((main, own)), security.map(|uri| (uri, updates))];
+        let parts = parts.into_iter().flatten().filter(|(_, suites)| !suites.is_empty());
+        match base.facts().has_paragraphs(&base.release) {
+            true => {
+                let paragraphs: Vec<String> = parts.map(|(uri, suites)| deb822(base, uri, &suites)).collect();
+                (path(base), paragraphs.join("\n"))
+            }
+            false => {
+                let lines = parts.flat_map(|(uri, suites)| {
+                    suites.into_iter().map(move |suite| line(base, uri, &suite) + "\n")
+                });
+                (path(base), lines.collect())
+            }
+        }
+    }
+}
+
+/// The file with the archive of `base` in an image of it.
+pub(crate) fn path(base: &Base) -> String {
+    let facts = base.facts();
+    match facts.has_paragraphs(&base.release) {
+        true => format!("/etc/apt/sources.list.d/{}.sources", facts.name),
+        false => LINES.into(),
+    }
+}
+
+/// Whether a suite has security updates: those are in an archive of their own, if the distribution has one.
+fn is_security(suite: &String) -> bool {
+    suite.ends_with("-security")
+}
+
+fn line(base: &Base, uri: &impl fmt::Display, suite: &str) -> String {
+    format!("deb [signed-by={}] {uri} {suite} {}", base.facts().keyring, base.components.join(" "))
+}
+
+fn deb822(base: &Base, uri: &impl fmt::Display, suites: &[String]) -> String {
+    format!(
+        "Types: deb\nURIs: {uri}\nSuites: {}\nComponents: {}\nSigned-By: {}\n",
+        suites.join(" "),
+        base.components.join(" "),
+        base.facts().keyring
+    )
 }
 
 /// Whether an archive is the distribution's own or a mirror of it, not somebody else's packages for it.
@@ -268,6 +328,37 @@ system_info:
         let uris: Vec<String> = machine_sources(dir.path()).into_iter().flat_map(|s| s.uris).collect();
         assert_eq!(uris, ["http://a/debian", "http://b/debian"]);
         assert!(machine_sources(Path::new("/nowhere")).is_empty());
+    }
+
+    #[test]
+    fn sources_have_the_form_and_the_suites_of_the_release() {
+        let archive = Archive::of_cloud_init(CLOUD_CFG).unwrap();
+        let of = |release: &str| Base { release: release.into(), ..example().base };
+        let (path, text) = archive.file(&of("bookworm"));
+        assert_eq!((path.as_str(), text.lines().count()), ("/etc/apt/sources.list", 3));
+        assert_eq!(text.lines().collect::<Vec<_>>(), archive.lines(&of("bookworm")));
+        let (path, text) = archive.file(&of("trixie"));
+        let keys = "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+        assert_eq!(path, "/etc/apt/sources.list.d/debian.sources");
+        assert_eq!(
+            text,
+            format!(
+                "Types: deb\nURIs: http://archive.example/debian\nSuites: trixie trixie-updates\nComponents: main\n{keys}\n\
+                 Types: deb\nURIs: http://archive.example/debian-security\nSuites: trixie-security\nComponents: main\n{keys}"
+            )
+        );
+        let read = paragraphs(&text);
+        assert_eq!((read.len(), read[1].suites.as_slice()), (2, &["trixie-security".to_owned()][..]));
+        let template = archive.template(&of("trixie"));
+        assert!(
+            template.contains("\nURIs: $MIRROR\n") && template.contains("\nURIs: $SECURITY\n"),
+            "{template}"
+        );
+        let (_, text) = archive.file(&of("sid"));
+        assert!(text.contains("\nSuites: sid\n") && paragraphs(&text).len() == 1, "{text}");
+        let named = Base { suites: vec!["forky".into(), "forky-backports".into()], ..of("forky") };
+        assert_eq!(archive.lines(&named).len(), 2);
+        assert!(archive.file(&named).1.contains("\nSuites: forky forky-backports\n"));
     }
 
     #[test]

@@ -26,12 +26,16 @@ pub(crate) const DEBIAN: Facts = Facts {
     packages: &[
         // For images with both: its scripts renew the boot loaders on a running machine, not in a chroot.
         Package::new(BiosAndUefi, "grub-cloud-amd64"),
-        // cloud-init asks for metadata before the network is configured. The first one is gone from forky.
-        Package::new(FirstBoot, "isc-dhcp-client").until("trixie"),
-        Package::new(FirstBoot, "dhcpcd-base").from("forky"),
+        // cloud-init asks for metadata before the network is configured: with that which it asks for first. The older one is gone
+        // from forky.
+        Package::new(FirstBoot, "isc-dhcp-client").until("bookworm"),
+        Package::new(FirstBoot, "dhcpcd-base").from("trixie"),
         // A part of systemd before.
         Package::new(FirstBoot, "systemd-resolved").from("bookworm"),
     ],
+    paragraphs_from: Some("trixie"),
+    // OpenSSH 10.6; cloud-init 26.2 does not know it.
+    further_host_keys: &[("mldsa44-ed25519", "forky")],
     releases: &[
         Release::new("bullseye", "11"),
         Release::new("bookworm", "12"),

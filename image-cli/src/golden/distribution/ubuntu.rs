@@ -26,10 +26,13 @@ pub(crate) const UBUNTU: Facts = Facts {
     usual_kernel: "linux-image-generic",
     packages: &[
         // cloud-init asks for metadata before the network is configured.
-        Package::new(FirstBoot, "isc-dhcp-client"),
+        Package::new(FirstBoot, "isc-dhcp-client").until("jammy"),
+        Package::new(FirstBoot, "dhcpcd-base").from("noble"),
         // A part of systemd before.
         Package::new(FirstBoot, "systemd-resolved").from("noble"),
     ],
+    paragraphs_from: Some("noble"),
+    further_host_keys: &[],
     releases: &[
         Release::new("focal", "20.04"),
         Release::new("jammy", "22.04"),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::beside::beside;
 use super::existing;
-use super::fields::{Fields, Value, Walk, choice, flag, listed, text, texts};
+use super::fields::{Fields, Value, Walk, choice, flag, listed, number as whole_number, text, texts};
 use super::problem::Problem;
 use super::public_keys::keys_file;
 use super::remark::Role;
@@ -43,6 +43,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
             walk.note(Role::Release, &release, value);
             Some(release)
         });
+    let own_suites = fields.optional("suites", |walk, value| own_suites(walk, value, release.as_deref()));
     let components = fields.optional("components", |walk, value| components(walk, value, None));
     let mirror = fields.optional("mirror", |walk, value| {
         walk.note(Role::Mirror, "", value);
@@ -66,6 +67,7 @@ pub(super) fn base(walk: &Walk<'_>, value: &Value<'_>) -> Option<Base> {
         existing: files,
         distribution: Some(distribution),
         release: release?,
+        suites: own_suites.unwrap_or_default(),
         components: components.unwrap_or_else(|| usual.iter().map(|&name| name.to_owned()).collect()),
         mirror,
         packages: packages.unwrap_or_default(),
@@ -172,10 +174,20 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
     let is_wrong = uri.is_none() && fields.has("uri");
     let suites =
         fields.required("suites", "`suites = [\"…\"]`, such as \"bookworm-backports\"", |walk, value| {
-            suites(walk, value, number)
+            suites(walk, value, Some(number))
         });
     let given = fields.optional("components", |walk, value| components(walk, value, Some(number)));
     let signed_by = fields.optional("signed-by", keys_file);
+    let priority = fields.optional("priority", |walk, value| whole_number(walk, value, 1..=1001, ""));
+    let pin = fields.optional("pin", pins);
+    if let Some(place) = fields.place_of("pin").filter(|_| !fields.has("priority")) {
+        let problem = Problem::error(place, "these packages are pinned to no priority");
+        walk.add(
+            problem.help(
+                "write `priority = 600` for more than usual (500), 990 or 1001: see apt_preferences(5)",
+            ),
+        );
+    }
     let keep = fields.optional("keep", flag);
     if uri.is_some() && !fields.has("signed-by") {
         let doubt = Problem::warning(fields.span(), "this archive must be signed by the distribution itself");
@@ -208,12 +220,44 @@ fn archive(walk: &Walk<'_>, value: &Value<'_>, number: usize) -> Option<FurtherA
         suites,
         components: given.unwrap_or(usual),
         signed_by,
+        priority,
+        pin: pin.unwrap_or_default(),
         keep: keep.unwrap_or(for_everybody),
     };
     (!is_wrong).then_some(archive)
 }
 
-fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: usize) -> Option<Vec<String>> {
+fn pins(walk: &Walk<'_>, value: &Value<'_>) -> Option<Vec<String>> {
+    let pins = texts(walk, value, rules::pin)?;
+    match pins.is_empty() {
+        true => {
+            walk.refuse(Problem::error(value.span(), "no package").help("leave the key out for all of them"))
+        }
+        false => Some(pins),
+    }
+}
+
+/// The suites of the base's archive, in which `release` has to be one.
+fn own_suites(walk: &Walk<'_>, value: &Value<'_>, release: Option<&str>) -> Option<Vec<String>> {
+    let suites = suites(walk, value, None)?;
+    if suites.iter().any(|suite| suite.ends_with('/')) {
+        let problem =
+            Problem::error(value.span(), "an archive with a path in place of a suite has no release");
+        return walk.refuse(problem.help("it can be a further one: `[[base.archives]]`"));
+    }
+    match release.filter(|release| !suites.iter().any(|suite| suite == release)) {
+        Some(release) => {
+            let problem =
+                Problem::error(value.span(), format!("the release itself, {release:?}, is not among them"));
+            walk.refuse(
+                problem.help(format!("write `suites = [{release:?}, \"{release}-updates\"]`, or the like")),
+            )
+        }
+        None => Some(suites),
+    }
+}
+
+fn suites(walk: &Walk<'_>, value: &Value<'_>, archive: Option<usize>) -> Option<Vec<String>> {
     let suites = texts(walk, value, |walk, value| {
         let suite = rules::suite(walk, value)?;
         walk.note(Role::Suite(archive), &suite, value);

@@ -13,9 +13,10 @@ use super::{keys, rules};
 use crate::golden::recipe::{Base, Existing, Location, Proof, Sums};
 
 /// Keys of `[base]` about packages, each with what there is in its place.
-const OF_PACKAGES: [(&str, &str); 7] = [
+const OF_PACKAGES: [(&str, &str); 8] = [
     ("distribution", "the image says itself what it is"),
     ("release", "the image says itself what it is"),
+    ("suites", "the image's own package manager has its archives: a step can change its files"),
     ("components", "the image's own package manager has its archives: a step can change its files"),
     ("mirror", "the image's own package manager has its archives: a step can change its files"),
     ("packages", "`install = [\"…\"]` in [[steps]] installs them"),
@@ -36,7 +37,7 @@ const SECTIONS: [(&str, &str); 2] = [
 const SUMS: [&str; 3] = ["sums", "signature", "signed-by"];
 
 /// Keys of `[base]` about where packages come from, which a system with files of its own knows itself.
-const OF_ARCHIVES: [&str; 3] = ["components", "mirror", "archives"];
+const OF_ARCHIVES: [&str; 4] = ["suites", "components", "mirror", "archives"];
 
 /// Whether the base of the recipe `document` has this key.
 pub(super) fn has(document: &DeTable<'_>, key: &str) -> bool {

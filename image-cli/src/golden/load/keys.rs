@@ -24,6 +24,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "distribution",
             "release",
+            "suites",
             "components",
             "mirror",
             "packages",
@@ -38,7 +39,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "signature",
         ],
     ),
-    ("[[base.archives]]", &["uri", "suites", "signed-by"]),
+    ("[[base.archives]]", &["uri", "signed-by", "priority", "pin"]),
     ("[build]", &["network"]),
     (
         "[[steps]]",
@@ -71,7 +72,7 @@ const PLACES: &[(&str, &[&str])] = &[
         ],
     ),
     ("[cloud-init]", &["datasources", "default-user", "config"]),
-    ("[boot]", &["kernel", "firmware", "console", "command-line", "timeout"]),
+    ("[boot]", &["kernel", "initramfs", "firmware", "console", "command-line", "timeout"]),
     ("[disk]", &["size", "free", "esp-size"]),
     ("[seal]", &["keep", "keep-passwords"]),
     ("[openstack]", &["properties"]),

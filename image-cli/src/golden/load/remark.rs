@@ -26,8 +26,8 @@ pub(crate) enum Role {
     Mirror,
     /// A component of `[base]`, or of the further archive with this number, from 0.
     Component(Option<usize>),
-    /// A suite of the further archive with this number.
-    Suite(usize),
+    /// A suite of `[base]`, or of the further archive with this number, from 0.
+    Suite(Option<usize>),
     /// The address of the further archive with this number.
     Uri(usize),
     /// A package, wherever it is named.

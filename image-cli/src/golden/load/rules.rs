@@ -182,6 +182,16 @@ pub(super) fn suite(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
     )
 }
 
+/// Packages by a name that may have `*` (apt_preferences(5)).
+pub(super) fn pin(walk: &Walk<'_>, value: &Value<'_>) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let rule = |name: &str| {
+        name.bytes().next().is_some_and(|first| is_plain(first) || first == b'*')
+            && name.bytes().all(|byte| is_plain(byte) || b"+.*-".contains(&byte))
+    };
+    word(walk, value, rule, "is no package's name", "such as \"linux-image-*\"; `*` stands for any letters")
+}
+
 /// A time limit, in seconds: a number of them, or one with `s`, `m` or `h` behind it.
 pub(super) fn duration(walk: &Walk<'_>, value: &Value<'_>) -> Option<u32> {
     const HELP: &str = "write a time such as \"90s\", \"10m\" or \"2h\"; a week is the longest";

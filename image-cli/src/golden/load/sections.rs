@@ -11,8 +11,8 @@ use super::remark::Role;
 use super::steps::{access, steps};
 use super::{cloud, existing, keys, rules};
 use crate::golden::recipe::{
-    Base, Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, OpenStack, Output, OutputFormat,
-    Recipe, Seal,
+    Base, Boot, Build, CloudInit, Compression, Disk, DiskSize, Firmware, Initramfs, OpenStack, Output,
+    OutputFormat, Recipe, Seal,
 };
 use crate::properties;
 use crate::size::Size;
@@ -87,6 +87,9 @@ fn boot(walk: &Walk<'_>, value: &Value<'_>) -> Option<Boot> {
     let kernel = fields.optional("kernel", |walk, value| {
         rules::of_own_architecture(walk, value, rules::package(walk, value)?)
     });
+    let initramfs = fields.optional("initramfs", |walk, value| {
+        choice(walk, value, &[("initramfs-tools", Initramfs::InitramfsTools), ("dracut", Initramfs::Dracut)])
+    });
     let firmware = fields.optional("firmware", |walk, value| {
         let known = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
         let firmware = texts(walk, value, |walk, value| choice(walk, value, &known))?;
@@ -112,6 +115,7 @@ fn boot(walk: &Walk<'_>, value: &Value<'_>) -> Option<Boot> {
     fields.finish(|key| keys::home(key, "[boot]"));
     Some(Boot {
         kernel,
+        initramfs: initramfs.unwrap_or_default(),
         firmware: firmware.unwrap_or(usual.firmware),
         console: console.unwrap_or(usual.console),
         command_line: command_line.unwrap_or_default(),

@@ -225,6 +225,8 @@ mod tests {
             suites: vec!["/".into()],
             components: Vec::new(),
             signed_by: None,
+            priority: None,
+            pin: Vec::new(),
             keep: false,
         });
         let again = loaded(&recipe, folder.path()).unwrap();
@@ -264,6 +266,8 @@ mod tests {
             suites: Vec::new(),
             components: vec!["main".into()],
             signed_by: None,
+            priority: None,
+            pin: Vec::new(),
             keep: false,
         });
         assert!(loaded(&recipe, folder.path()).is_err());

@@ -26,6 +26,10 @@ const SOMEWHERE: &str = "^[A-Za-z0-9@][A-Za-z0-9@+._:~=()<>^-]*$";
 const INSTALLABLE: &str = "^([a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?|(?!/)(?!(.*/)?\\.\\.(/|$))(?=.*/)[^\\u0000-\\u001f\\u007f]+\\.deb)$";
 /// A suite, or the path to a flat archive's index with a slash behind it.
 const SUITE: &str = "^([A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*/?|(\\./)+|/)$";
+/// A suite of an archive that has some.
+const OWN_SUITE: &str = "^[A-Za-z0-9][A-Za-z0-9.~_-]*(/[A-Za-z0-9][A-Za-z0-9.~_-]*)*$";
+/// Packages by a name that may have `*` (apt_preferences(5)).
+const PIN: &str = "^[a-z0-9*][a-z0-9+.*-]*$";
 /// `owner question type value`, as debconf-set-selections(1) reads it.
 const DEBCONF: &str = "^[a-z0-9][a-z0-9+.-]+[ \\t]+[!-~]+[ \\t]+(string|boolean|select|multiselect|note|text|password|error|seen)([ \\t][^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*)?$";
 const DURATION: &str = "^[0-9]{1,9}[smh]$";
@@ -155,21 +159,32 @@ pub(super) fn some_installable(_: &mut SchemaGenerator) -> Schema {
     list(json_schema!({ "type": "string", "minLength": 1 }), 1)
 }
 
+pub(super) fn own_suites(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(OWN_SUITE), 1)
+}
+
 pub(super) fn suites(_: &mut SchemaGenerator) -> Schema {
     list(pattern(SUITE), 1)
+}
+
+pub(super) fn pins(_: &mut SchemaGenerator) -> Schema {
+    list(pattern(PIN), 1)
 }
 
 pub(super) fn debconf(_: &mut SchemaGenerator) -> Schema {
     list(pattern(DEBCONF), 0)
 }
 
-/// An archive with a path in place of a suite has no components.
+/// An archive with a path in place of a suite has no components; packages are pinned to some priority.
 pub(super) fn flat_archives() -> Value {
     let flat = json!({ "type": "string", "pattern": "/$" });
     let suites = json!({ "anyOf": [flat, { "type": "array", "contains": flat }] });
     json!([{
         "if": { "properties": { "suites": suites }, "required": ["suites"] },
         "then": { "not": { "required": ["components"] } },
+    }, {
+        "if": { "required": ["pin"] },
+        "then": { "required": ["priority"] },
     }])
 }
 
@@ -298,6 +313,10 @@ pub(super) fn cloud_config(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn firmware(_: &mut SchemaGenerator) -> Schema {
     list(json_schema!({ "enum": ["bios", "uefi"] }), 1)
+}
+
+pub(super) fn initramfs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["initramfs-tools", "dracut"] })
 }
 
 pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {

@@ -79,7 +79,7 @@ pub(in crate::golden::recipe) fn with_existing(base: &mut Schema) {
         })
     };
     let image = file("image", &[known, words(&["tar", "oci"])].concat());
-    let archives = words(&["components", "mirror", "archives", "image"]);
+    let archives = words(&["suites", "components", "mirror", "archives", "image"]);
     let from = |file: Value| json!({ "required": ["distribution", "release"], "allOf": [file] });
     let tar = from(file("tar", &[archives.clone(), words(&["oci"])].concat()));
     let oci = from(
