@@ -447,3 +447,67 @@ fn the_log_of_a_vhdx_that_was_not_closed_is_read_over_it() {
     let error = Image::open(&path, OpenOptions::default()).unwrap_err();
     assert_eq!(error.kind(), image_core::ErrorKind::Corrupt, "{error:?}");
 }
+
+/// A file with these numbers in it, each at its place.
+fn file_of(len: usize, fields: &[(usize, u64)], bytes: usize) -> Vec<u8> {
+    let mut file = vec![0; len];
+    for (at, value) in fields {
+        file[*at..*at + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+    }
+    file
+}
+
+/// No program of today makes sparse extents of ESX: what QEMU reads of some made by hand is what we read.
+#[test]
+fn sparse_extents_of_esx_are_read_as_qemu_reads_them() {
+    let Some(bench) = Bench::new() else { return };
+    // Grains of a sector, a directory at sector 4 of which the second table is there, at sector 8; one grain.
+    let mut old = file_of(
+        128 * 512,
+        &[(4, 1), (8, 3), (12, 8192), (16, 1), (20, 4), (24, 2), (2052, 8), (4100, 100)],
+        4,
+    );
+    old[..4].copy_from_slice(b"COWD");
+    old[100 * 512..101 * 512].fill(9);
+    // Headers, a directory at sector 8, tables at 128, grains at 256: unmapped, zeroes, and the second grain of all.
+    let mut new = file_of(
+        400 * 512,
+        &[
+            (0, 0xcafe_babe),
+            (8, 0x2_0000_0001),
+            (16, 8192),
+            (24, 8),
+            (32, 64),
+            (80, 1),
+            (88, 1),
+            (128, 8),
+            (136, 8),
+            (144, 128),
+            (152, 64),
+            (192, 256),
+            (200, 64),
+            (512, 0xcafe_cafe),
+            (8 * 512, 0x1000_0000_0000_0000),
+            (128 * 512, 0x1000_0000_0000_0000),
+            (128 * 512 + 8, 0x2000_0000_0000_0000),
+            (128 * 512 + 40, 0x3001_0000_0000_0000),
+        ],
+        8,
+    );
+    new[264 * 512..272 * 512].fill(8);
+    for (kind, extent, data) in [("vmfsSparse", old, 9_u8), ("seSparse", new, 8)] {
+        let (name, path) = (format!("{kind}-extent.vmdk"), bench.path(&format!("{kind}.vmdk")));
+        std::fs::write(bench.path(&name), extent).unwrap();
+        let line = format!("RW 8192 {} \"{name}\"", kind.to_uppercase());
+        let text_of = format!(
+            "# Disk DescriptorFile\nversion=1\nCID=00000001\nparentCID=ffffffff\ncreateType=\"{kind}\"\n\n{line}\n"
+        );
+        std::fs::write(&path, text_of).unwrap();
+        let expected = bench.read_by_qemu(&path, "vmdk");
+        assert!(expected.contains(&data), "{kind}: QEMU reads nothing of it");
+        let read = whole(&open(&path));
+        // QEMU shows an extent of the older kind twice, one behind the other.
+        assert_eq!(read.len(), 8192 * 512, "{kind}");
+        assert!(expected.starts_with(&read) && read.contains(&data), "{kind}");
+    }
+}
