@@ -63,7 +63,7 @@ pub(super) fn sparsify(
     drop((watch, sink));
     let done = Done {
         path: output.to_owned(),
-        format: job.format.into(),
+        format: job.format,
         virtual_size,
         file_size: new.disk().size(),
         allocated_size: new.disk().allocated_size()?,
@@ -98,13 +98,13 @@ fn job(args: &Args, image: &Image, output: &Path, ui: &Ui) -> anyhow::Result<Job
             .hint(|| "take -O qcow2")
             .exit_code(USAGE);
     }
-    let wish = Wish { option: "-O", format: args.target_format.map(Into::into), needs_qcow2 };
+    let wish = Wish { option: "-O", format: args.target_format, needs_qcow2 };
     let format = wish.format_like(image.format(), output, ui.monitor())?;
     let old = image.as_qcow2().filter(|_| format == Format::Qcow2);
     let mut options = old.map_or_else(Vec::new, |old| like(&old.header()));
     options.extend(args.options.iter().cloned());
     let compress = args.compress || old.map_or(Ok(false), |old| old.has_compressed_clusters())?;
-    Job::of(format.into(), compress, &options, args.level).exit_code(USAGE)
+    Job::of(format, compress, &options, args.level).exit_code(USAGE)
 }
 
 /// The options that make an image as `old` is.
