@@ -16,6 +16,8 @@ mod ext4;
 mod fat;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod filesystems;
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod foreign;
 mod fuzzed;
 mod guest;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

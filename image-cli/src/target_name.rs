@@ -3,13 +3,15 @@
 //! ```text
 //! .qcow2                        qcow2
 //! .raw                          raw, and nothing else unless that is said
-//! .vmdk .vdi .iso .gz .zip …    a format that is not written here: refused, unless one is said
+//! .vmdk .vhd .vhdx .vdi         that format
+//! .iso .gz .zip .ova …          a format that is not written here: refused, unless one is said
 //! .img and all others           whatever is asked for, else raw
 //! ```
 
 use std::path::Path;
 
 use image_core::ErrorKind;
+use image_core::foreign::Kind;
 use image_core::format::Format;
 
 use crate::error::{Advise, err};
@@ -18,12 +20,7 @@ use crate::printable::printable;
 
 /// Extensions of what is not written here, and what that is.
 const FOREIGN: &[(&str, &str)] = &[
-    ("vmdk", "VMDK"),
-    ("vhd", "VHD"),
-    ("vpc", "VHD"),
-    ("vhdx", "VHDX"),
     ("avhdx", "VHDX"),
-    ("vdi", "VDI"),
     ("qed", "QED"),
     ("qcow", "qcow version 1"),
     ("hdd", "Parallels"),
@@ -70,6 +67,10 @@ fn says(path: &Path) -> Says {
     match extension.as_str() {
         "qcow2" => Says::Format(Format::Qcow2),
         "raw" => Says::Format(Format::Raw),
+        "vmdk" => Says::Format(Format::Foreign(Kind::Vmdk)),
+        "vhd" | "vpc" => Says::Format(Format::Foreign(Kind::Vpc)),
+        "vhdx" => Says::Format(Format::Foreign(Kind::Vhdx)),
+        "vdi" => Says::Format(Format::Foreign(Kind::Vdi)),
         other => match FOREIGN.iter().find(|(known, _)| *known == other) {
             Some((_, name)) => Says::Foreign(name),
             None => Says::Nothing,
@@ -120,6 +121,13 @@ impl Wish {
         match (said, self.needs_qcow2) {
             (Says::Format(Format::Raw), Some(needs)) => {
                 Err(err!("{needs} makes a qcow2 image, and {name} says raw"))
+                    .hint(|| format!("call it {}, or say {option} qcow2", renamed(path, "qcow2")))
+                    .invalid()
+            }
+            // Of this format, too, there are compressed images.
+            (Says::Format(named @ Format::Foreign(Kind::Vmdk)), Some("-c")) => Ok(named),
+            (Says::Format(named @ Format::Foreign(_)), Some(needs)) => {
+                Err(err!("{needs} makes a qcow2 image, and {name} says {named}"))
                     .hint(|| format!("call it {}, or say {option} qcow2", renamed(path, "qcow2")))
                     .invalid()
             }
@@ -199,7 +207,8 @@ mod tests {
             ("a", Says::Nothing),
             (".raw", Says::Nothing),
             ("a.qcow2.gz", Says::Foreign("gzip")),
-            ("a.VMDK", Says::Foreign("VMDK")),
+            ("a.VMDK", Says::Format(Format::Foreign(Kind::Vmdk))),
+            ("a.ova", Says::Foreign("OVA")),
         ] {
             assert_eq!(says(name.as_ref()), expected, "{name}");
         }

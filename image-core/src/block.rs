@@ -10,6 +10,7 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
+mod cache;
 mod concatenated;
 mod copy;
 mod dd;
@@ -30,6 +31,7 @@ mod sparse;
 mod stream;
 mod window;
 
+pub(crate) use cache::{Cluster, ClusterCache, Key};
 pub use concatenated::Concatenated;
 pub use dd::DdRange;
 pub use extent::{ByteRange, Extent, ExtentKind, Extents};

@@ -31,11 +31,14 @@ pub use node::FormatNode;
 pub use probe::{Probing, UnsupportedFormat, UnsupportedKind, probe};
 pub use protocol::{NullDriver, ProtocolNode};
 pub use rebase::{Differences, NewBacking, rebase};
-pub use reference::{MAX_CHAIN_DEPTH, ParseFilename, ParsedFilename, Reference, ReferenceRule};
+pub use reference::{
+    MAX_CHAIN_DEPTH, MAX_EXTENT_FILES, ParseFilename, ParsedFilename, Reference, ReferenceRule,
+};
 pub use writer::{ImageWriter, WriteOptions};
 
 use crate::block::Access;
 use crate::error::{Error, Result};
+use crate::foreign::{Kind, SizeFrom};
 
 /// A format that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +47,8 @@ pub enum Format {
     Raw,
     /// qcow2, versions 2 and 3.
     Qcow2,
+    /// A format of another program, which is only read.
+    Foreign(Kind),
 }
 
 impl fmt::Display for Format {
@@ -58,6 +63,7 @@ impl Format {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Foreign(kind) => kind.name(),
         }
     }
 }
@@ -69,9 +75,17 @@ impl FromStr for Format {
         match name {
             "raw" => Ok(Self::Raw),
             "qcow2" => Ok(Self::Qcow2),
-            _ => {
-                Err(Error::unsupported(format!("image format {name:?} is not supported: raw and qcow2 are")))
-            }
+            // What the files are called.
+            "vhd" => Ok(Self::Foreign(Kind::Vpc)),
+            _ => match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+                Some(kind) => Ok(Self::Foreign(kind)),
+                None => {
+                    let all: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+                    let why =
+                        format!("image format {name:?} is not supported: raw, qcow2, {} are", all.join(", "));
+                    Err(Error::unsupported(why))
+                }
+            },
         }
     }
 }
@@ -132,6 +146,8 @@ pub struct OpenOptions {
     pub share: Share,
     /// What names mean that are no paths; `None`: nothing.
     pub parse_filename: Option<ParseFilename>,
+    /// What the virtual size of a VHD is from; `None`: as whoever made it has it.
+    pub size_from: Option<SizeFrom>,
 }
 
 #[cfg(test)]
@@ -140,7 +156,11 @@ mod tests {
 
     #[test]
     fn formats_have_names() {
-        assert!("vmdk".parse::<Format>().is_err());
+        assert!("lha".parse::<Format>().is_err());
+        for kind in Kind::ALL {
+            assert_eq!(kind.name().parse::<Format>().unwrap(), Format::Foreign(kind));
+        }
+        assert_eq!("vhd".parse::<Format>().unwrap().name(), "vpc");
         assert_eq!("qcow2".parse::<Format>().unwrap().to_string(), "qcow2");
     }
 }

@@ -22,6 +22,7 @@ pub mod convert;
 pub mod deflate;
 pub mod digest;
 mod error;
+pub mod foreign;
 pub mod format;
 pub mod free_space;
 pub mod fs;

@@ -12,8 +12,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::{BlockRead, BlockWrite, ByteRange, ZeroMode};
-use crate::convert::{Options, convert};
+use crate::convert::{Options, Piece, convert};
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::map::Map;
 use crate::qcow2::bitmap::Bitmap;
 use crate::qcow2::header::MAX_L1_LEN;
@@ -51,6 +52,49 @@ impl Content<'_> {
             Self::Of(disk) => disk.size(),
         }
     }
+}
+
+/// Measures a new image of another program's format, by writing it to nowhere: the length of the file, of `content` and of a
+/// disk that is full.
+///
+/// # Errors
+/// As [`convert`].
+pub fn foreign(image: &foreign::NewImage, content: Content<'_>, options: &Options) -> Result<Measured> {
+    let image = image.clone().with_size(content.size())?;
+    let required = match content {
+        Content::Of(disk) => {
+            let file = Nowhere::default();
+            convert(disk, &mut *image.sink(&file)?, options)?;
+            file.size()
+        }
+        Content::Empty(_) => written(&image, &[])?,
+    };
+    let fully_allocated = match image.is_compressed() {
+        false => written(&image, &[1; 512])?,
+        // What cannot be compressed gets longer by the frame that says so. Tables are written only where they are used.
+        true => {
+            let grains = image.size().div_ceil(64 * 1024);
+            let tables = grains.div_ceil(512);
+            written(&image, &[])? + grains * (64 * 1024 + 512) + tables * (2048 + 512)
+        }
+    };
+    Ok(Measured { required, fully_allocated })
+}
+
+/// The length of the file of `image`, each block of which begins so.
+fn written(image: &foreign::NewImage, start: &[u8]) -> Result<u64> {
+    let file = Nowhere::default();
+    let mut sink = image.sink(&file)?;
+    let step = if start.is_empty() { u64::MAX } else { image.smallest_block() };
+    let mut at = 0;
+    while at < image.size() && !start.is_empty() {
+        let len = (image.size() - at).min(start.len() as u64);
+        sink.put(ByteRange::between(at, at + len), Piece::Plain(&start[..len as usize]))?;
+        at += step;
+    }
+    sink.finish()?;
+    drop(sink);
+    Ok(file.size())
 }
 
 /// What a new qcow2 image is to be like, as far as its size depends on it.

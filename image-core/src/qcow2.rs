@@ -25,7 +25,6 @@
 //! - no other file is opened because an image names it: a backing file and a data file are handed in.
 
 pub mod bitmap;
-mod cache;
 pub mod check;
 pub mod compress;
 pub mod corrupt;

@@ -12,7 +12,15 @@ fn run(folder: &Path, line: &str) -> Outcome {
 
 /// What a file begins with.
 fn format(path: &Path) -> &'static str {
-    if fs::read(path).expect("an image").starts_with(b"QFI\xfb") { "qcow2" } else { "raw" }
+    let bytes = fs::read(path).expect("an image");
+    let starts = [
+        (0, &b"QFI\xfb"[..], "qcow2"),
+        (0, b"KDMV", "vmdk"),
+        (0, b"vhdxfile", "vhdx"),
+        (0, b"conectix", "vpc"),
+    ];
+    let known = starts.iter().find(|(at, start, _)| bytes[*at..].starts_with(start));
+    known.map_or("raw", |(.., name)| name)
 }
 
 #[test]
@@ -20,14 +28,15 @@ fn a_name_of_another_format_is_refused_unless_the_format_is_said() {
     let folder = folder();
     fs::write(folder.path().join("a.raw"), vec![1; 4096]).expect("room");
     for (line, told) in [
-        ("convert a.raw b.vmdk", "b.vmdk is a name for VMDK, which is not written here"),
-        ("convert a.raw b.VDI", "b.VDI is a name for VDI, which is not written here"),
-        ("convert -c a.raw b.vhdx", "b.vhdx is a name for VHDX, which is not written here"),
+        ("convert a.raw b.ova", "b.ova is a name for OVA, which is not written here"),
+        ("convert a.raw b.QED", "b.QED is a name for QED, which is not written here"),
+        ("convert -c a.raw b.vhdx", "-c makes a qcow2 image, and b.vhdx says vhdx"),
         ("convert a.raw b.qcow2.gz", "b.qcow2.gz is a name for gzip, which is not written here"),
         ("convert a.raw b.iso", "b.iso is a name for ISO 9660, which is not written here"),
         ("convert -c a.raw b.raw", "-c makes a qcow2 image, and b.raw says raw"),
-        ("dd if=a.raw of=b.vhd", "b.vhd is a name for VHD, which is not written here"),
-        ("create b.vmdk 1M", "b.vmdk is a name for VMDK, which is not written here"),
+        ("dd if=a.raw of=b.dmg", "b.dmg is a name for DMG, which is not written here"),
+        ("create b.hdd 1M", "b.hdd is a name for Parallels, which is not written here"),
+        ("create -b a.raw -F raw b.vdi", "-b makes a qcow2 image, and b.vdi says vdi"),
         ("create -b a.raw -F raw b.raw", "-b makes a qcow2 image, and b.raw says raw"),
     ] {
         let outcome = run(folder.path(), line);
@@ -54,6 +63,11 @@ fn what_is_said_is_done_and_a_name_that_says_otherwise_is_told() {
         ("convert -q a.raw g", "g", "raw", false),
         ("create -q -f qcow2 h.raw 1M", "h.raw", "qcow2", true),
         ("dd -q -O raw if=a.raw of=i.bin", "i.bin", "raw", false),
+        ("convert -q a.raw j.VMDK", "j.VMDK", "vmdk", false),
+        ("convert -q -c a.raw k.vmdk", "k.vmdk", "vmdk", false),
+        ("convert -q -O vhd a.raw l.img", "l.img", "vpc", false),
+        ("create -q m.vhdx 1M", "m.vhdx", "vhdx", false),
+        ("dd -q if=a.raw of=n.vhd", "n.vhd", "vpc", false),
     ] {
         let outcome = run(folder.path(), line);
         assert_eq!(outcome.code, 0, "{}", outcome.snapshot());

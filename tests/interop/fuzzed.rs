@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use image_core::block::MemoryDisk;
+use image_core::convert::{Options, convert};
+use image_core::foreign::{Kind, NewImage};
 use image_core::fs::{NewFat, NewFile, iso9660, make_fat};
 
 use crate::support::random::Random;
@@ -25,6 +27,8 @@ mod deflate_body;
 mod ext4_body;
 #[path = "../../fuzz/bodies/open_filesystem.rs"]
 mod filesystem_body;
+#[path = "../../fuzz/bodies/open_foreign.rs"]
+mod foreign_body;
 #[path = "../../fuzz/bodies/open_qcow2.rs"]
 mod open_body;
 #[path = "../../fuzz/bodies/qcow2_write.rs"]
@@ -35,6 +39,7 @@ use change_fat_body::change_fat;
 use deflate_body::deflate;
 pub(super) use ext4_body::open_ext4;
 use filesystem_body::open_filesystem;
+use foreign_body::open_foreign;
 pub(super) use open_body::open_qcow2;
 pub(super) use write_body::qcow2_write;
 
@@ -49,6 +54,33 @@ fn each(name: &str, body: impl Fn(&[u8]) -> bool) -> (usize, usize) {
     let inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     let accepted = inputs.iter().filter(|path| body(&fs::read(path).expect("an input"))).count();
     (accepted, inputs.len())
+}
+
+/// Where no fuzzing was done yet: sound images with some bytes changed, most of them in headers and tables.
+#[test]
+fn images_of_other_programs_are_read_or_refused_whatever_was_done_to_them() {
+    let mut random = Random(7);
+    let disk = MemoryDisk::from_bytes((0..400_000_u32).map(|at| (at >> 9) as u8).collect());
+    for (format, kind) in Kind::ALL.into_iter().enumerate() {
+        let Ok(new) = NewImage::new(kind, 400_384) else { continue };
+        for subformat in ["monolithicSparse", "streamOptimized", "dynamic", "fixed"] {
+            let Ok(new) = new.clone().with_subformat(subformat) else { continue };
+            let file = MemoryDisk::new(0);
+            convert(&disk, &mut *new.sink(&file).expect("a sink"), &Options::default()).expect("an image");
+            let mut image = file.to_bytes();
+            image.insert(0, format as u8);
+            assert!(open_foreign(&image), "{new}");
+            for _ in 0..60 {
+                let mut damaged = image.clone();
+                for _ in 0..=random.below(4) {
+                    let place = [image.len(), 600, 2200][random.below(3)].min(image.len());
+                    let at = 1 + random.below(place - 1);
+                    damaged[at] = random.next() as u8;
+                }
+                open_foreign(&damaged);
+            }
+        }
+    }
 }
 
 #[test]

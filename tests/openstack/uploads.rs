@@ -172,6 +172,23 @@ fn formats_that_glance_judges_are_judged_alike() {
         let ours = cloud.goldimg("demo", &["upload", &file, "--plan", "--min-disk", "3"]).run();
         assert_eq!(ours.code == 0, *accepted, "goldimg and {name}: {}", ours.snapshot());
     }
+    // What is made here.
+    for (name, options) in [
+        ("our.vmdk", &[][..]),
+        ("stream.vmdk", &["-o", "subformat=streamOptimized"]),
+        ("our.vhdx", &[]),
+        ("our.vdi", &[]),
+        ("our.vhd", &[]),
+    ] {
+        let file = path(name);
+        let words = [&["create", "-q"], options, &[&file, "3G"]].concat();
+        let made = crate::support::goldimg(&words).run();
+        assert_eq!(made.code, 0, "{}", made.snapshot());
+        for inspected in [&["--no-inspect", "--min-disk", "3"][..], &[]] {
+            let taken = cloud.goldimg("demo", &[&["upload", &file][..], inspected].concat()).run();
+            assert_eq!(taken.code, 0, "Glance and {name}: {}", taken.snapshot());
+        }
+    }
 }
 
 #[test]

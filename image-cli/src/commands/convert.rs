@@ -22,7 +22,7 @@ use goldimg::size::Size;
 use image_core::block::{BlockRead, BlockWrite, DdRange, FileDisk};
 use image_core::convert::{DiskSink, Options, Sink, StreamSink, Summary, Zeroes, convert_over};
 use image_core::digest::{Algorithm, Digest, digests_of};
-use image_core::format::{Image, Share};
+use image_core::format::{Format, Image, Share};
 use image_core::qcow2::write::CompressedSink;
 use image_core::qcow2::{Header, Qcow2Sink};
 use serde::Serialize;
@@ -31,7 +31,7 @@ use super::image::Backing;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
 use crate::ui::Ui;
-use options::{Format, Job};
+use options::Job;
 use output::Output;
 use source::Source;
 
@@ -45,23 +45,25 @@ Examples:
   goldimg convert -O raw disk.qcow2 - | ssh host 'cat > /dev/vdb'
   goldimg convert -n -O raw --target-is-zero disk.qcow2 /dev/vdb
   goldimg convert -n -c disk.raw there.qcow2
+  goldimg convert -o subformat=streamOptimized disk.qcow2 for-vsphere.vmdk
+  goldimg convert -o subformat=fixed disk.qcow2 for-azure.vhd
   goldimg convert --salvage -O raw damaged.qcow2 rescued.raw")]
 pub(crate) struct Args {
     /// The format of SOURCE [default: what it looks like]
-    #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
+    #[arg(short = 'f', long = "source-format", value_name = "FMT")]
     pub(crate) source_format: Option<Format>,
-    /// The format of TARGET [default: qcow2 if its name ends so or -c is given, else raw; a name that says something else is refused]
-    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
+    /// raw, qcow2, vmdk, vpc (vhd), vhdx, vdi [default: what the name of TARGET says, or qcow2 with -c, else raw]
+    #[arg(short = 'O', long = "target-format", value_name = "FMT")]
     pub(crate) target_format: Option<Format>,
     #[command(flatten)]
     pub(crate) backing: Backing,
     /// Read SOURCE even if it is in use
     #[arg(short = 'U', long)]
     pub(crate) force_share: bool,
-    /// Compress (qcow2)
+    /// Compress (qcow2, vmdk)
     #[arg(short, long)]
     pub(crate) compress: bool,
-    /// Options of the target's format: cluster_size, compression_type, compat, refcount_bits
+    /// Options of the target's format: cluster_size, compression_type, compat, refcount_bits; subformat, block_size
     #[arg(short = 'o', value_name = "KEY=VALUE,…", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
     /// How hard to compress: deflate 1 to 9 (default 6), zstd 1 to 22 (default 3)
@@ -95,7 +97,7 @@ pub(crate) struct Args {
     #[arg(short = 'B', long, value_name = "FILE", conflicts_with = "no_create")]
     pub(crate) backing_file: Option<String>,
     /// The format of that backing file [default: what it looks like]
-    #[arg(short = 'F', long, value_name = "FMT", value_enum, requires = "backing_file")]
+    #[arg(short = 'F', long, value_name = "FMT", requires = "backing_file")]
     pub(crate) backing_format: Option<Format>,
     /// TARGET reads as zeroes: only data are written
     #[arg(long, requires = "no_create")]
@@ -163,6 +165,11 @@ struct Report {
     content_digests: serde_json::Map<String, serde_json::Value>,
 }
 
+/// A format by its name.
+fn named<S: serde::Serializer>(format: &Format, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(format.name())
+}
+
 #[derive(Debug, Serialize)]
 struct Lost {
     start: u64,
@@ -172,6 +179,7 @@ struct Lost {
 #[derive(Debug, Serialize)]
 struct Side {
     path: PathBuf,
+    #[serde(serialize_with = "named")]
     format: Format,
     virtual_size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -365,6 +373,9 @@ impl Job {
                 std::io::stdout().as_fd().try_clone_to_owned()?,
             ))));
         };
+        if let Some(image) = self.foreign(size)? {
+            return Ok(image.sink(disk)?);
+        }
         if self.format == Format::Qcow2 {
             return Ok(Box::new(Qcow2Sink::new(disk, self.image(size)?)?));
         }

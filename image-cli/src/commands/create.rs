@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+
 use goldimg::printable::printable;
 use goldimg::size::Size;
 use goldimg::target_name::Wish;
@@ -15,9 +16,11 @@ use goldimg::target_name::placed;
 use image_core::block::{
     Access, BlockRead, BlockWrite, ByteRange, Extents, FileDisk, Preallocation, ZeroMode,
 };
+use image_core::convert::Piece;
 use image_core::format::Format;
 use image_core::new_file::{Existing, NewFile};
 
+use super::convert::options::Job;
 use super::image::{human_size, tell_of_other_names};
 use super::image_options::{FORMAT_HINT, ImageOptions, look_at};
 use crate::failure::{Advise, USAGE};
@@ -35,9 +38,10 @@ Examples:
 
 Options of qcow2 (-o): size, backing_file, backing_fmt, compat (1.1, 0.10), cluster_size, refcount_bits, \
 extended_l2, compression_type (deflate, zstd), lazy_refcounts, preallocation (off, metadata, falloc, full), \
-data_file, data_file_raw. Of raw: size, preallocation (off, falloc, full).")]
+data_file, data_file_raw. Of raw: size, preallocation (off, falloc, full). Of vmdk: subformat (monolithicSparse, \
+streamOptimized). Of vpc: subformat (dynamic, fixed), block_size. Of vhdx: block_size.")]
 pub(crate) struct Args {
-    /// The format of IMAGE [default: qcow2 if its name ends so or -b is given, else raw]
+    /// raw, qcow2, vmdk, vpc (vhd), vhdx, vdi [default: what the name says, or qcow2 with -b, else raw]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Options of the format; a comma in a value is written twice
@@ -64,6 +68,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    if let Some(Format::Foreign(_)) = args.format.or_else(|| named_format(args, ui)) {
+        return create_foreign(args, ui);
+    }
     let mut options = ImageOptions::default();
     for list in &args.options {
         options.read(list).exit_code(USAGE)?;
@@ -93,6 +100,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let made = match format {
         Format::Raw => make_raw(&new, args, &options, size),
         Format::Qcow2 => make_qcow2(&new, args, &options, size, ui),
+        Format::Foreign(_) => Err(anyhow!("-f says {format}, and the name another format")),
     };
     let size = made.with_context(|| format!("making {name}"))?;
     let on_disk = new.disk().allocated_size()?;
@@ -102,6 +110,43 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
         human_size(size),
         human_size(on_disk)
     ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The format that the name alone says.
+fn named_format(args: &Args, ui: &Ui) -> Option<Format> {
+    Wish { option: "-f", format: None, needs_qcow2: None }.format_of(&args.path, ui.monitor()).ok()
+}
+
+/// Makes an empty image of another program's format.
+fn create_foreign(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let needs_qcow2 = args.backing.is_some().then_some("-b");
+    let format =
+        Wish { option: "-f", format: args.format, needs_qcow2 }.format_of(&args.path, ui.monitor())?;
+    if needs_qcow2.is_some() {
+        return Err(anyhow!("-b has no meaning for an image of the format {format}"))
+            .hint(|| "take -f qcow2")
+            .exit_code(USAGE);
+    }
+    let Some(Size(size)) = args.size else {
+        return Err(anyhow!("the size is missing"))
+            .hint(|| format!("goldimg create {} 20G", printable(&args.path.display().to_string())))
+            .exit_code(USAGE);
+    };
+    let options: Vec<String> =
+        args.options.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+    let job = Job::of(format, false, &options, None).exit_code(USAGE)?.named(&args.path);
+    let image = job.foreign(size).exit_code(USAGE)?.context("no image of another program")?;
+    let new = Target::at(&args.path, args.force, ui)?;
+    let doing = || format!("making {}", printable(&args.path.display().to_string()));
+    let mut sink = image.sink(new.disk()).with_context(doing)?;
+    sink.put(ByteRange::whole(image.size()), Piece::Zero).with_context(doing)?;
+    sink.finish().with_context(doing)?;
+    drop(sink);
+    let on_disk = human_size(new.disk().allocated_size()?);
+    new.keep()?;
+    let (name, size) = (printable(&args.path.display().to_string()), image.size());
+    ui.note(&format!("{name}: {image}, {} ({size} bytes), {on_disk} on disk", human_size(size)));
     Ok(ExitCode::SUCCESS)
 }
 

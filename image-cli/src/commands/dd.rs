@@ -9,8 +9,9 @@ use anyhow::anyhow;
 use goldimg::printable::printable;
 use goldimg::size::Size;
 use image_core::block::DdRange;
+use image_core::format::Format;
 
-use super::convert::{self, options::Format};
+use super::convert;
 use super::image::Backing;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
@@ -32,10 +33,10 @@ Examples:
   goldimg dd -O qcow2 bs=1M skip=128 count=512 if=disk.raw of=part.qcow2")]
 pub(crate) struct Args {
     /// The format of the input [default: what it looks like]
-    #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
+    #[arg(short = 'f', long = "source-format", value_name = "FMT")]
     source_format: Option<Format>,
     /// The format of the output [default: qcow2 if its name ends so, else raw; a name that says something else is refused]
-    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
+    #[arg(short = 'O', long = "target-format", value_name = "FMT")]
     target_format: Option<Format>,
     #[command(flatten)]
     backing: Backing,

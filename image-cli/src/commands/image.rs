@@ -22,7 +22,7 @@ pub(crate) struct ImageArgs {
     /// The image
     #[arg(value_name = "IMAGE")]
     pub(crate) path: PathBuf,
-    /// The format: raw or qcow2 [default: what it looks like]
+    /// The format: raw, qcow2, vmdk, vpc (vhd), vhdx, vdi, parallels, qcow, qed [default: what it looks like]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
     /// Print JSON
@@ -61,7 +61,7 @@ impl ImageArgs {
     pub(crate) fn options(&self) -> OpenOptions {
         // A raw image that somebody writes to is no riddle: what is shown of it are its sizes.
         let share = if self.force_share { Share::Writers } else { Share::RawWriters };
-        OpenOptions { format: self.format, references: References::Refuse, share, parse_filename: None }
+        OpenOptions { format: self.format, share, ..OpenOptions::default() }
     }
 }
 
@@ -118,7 +118,7 @@ impl Unclosed {
             format,
             references: References::Refuse,
             share: Share::Writers,
-            parse_filename: None,
+            ..OpenOptions::default()
         };
         let header = FormatNode::open(path, look).ok().and_then(|member| member.header);
         let is_unclosed = header.is_some_and(|header| header.is_dirty() && !header.is_corrupt());
@@ -188,6 +188,27 @@ pub(crate) struct Backing {
     /// Open the files that an image names, beneath its own folder
     #[arg(long = "allow-backing", alias = "backing")]
     pub(crate) allowed: bool,
+    /// What the size of a VHD is from [default: as the program has it that made it]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) size_from: Option<SizeFrom>,
+}
+
+/// What the size of a VHD is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SizeFrom {
+    /// The size in its footer
+    Footer,
+    /// Cylinders, heads and sectors in its footer
+    Chs,
+}
+
+impl From<SizeFrom> for image_core::foreign::SizeFrom {
+    fn from(from: SizeFrom) -> Self {
+        match from {
+            SizeFrom::Footer => Self::Footer,
+            SizeFrom::Chs => Self::Geometry,
+        }
+    }
 }
 
 impl Backing {
@@ -200,7 +221,9 @@ impl Backing {
         ui: &Ui,
     ) -> anyhow::Result<Image> {
         let references = if self.allowed { References::AllowBeneath } else { References::Refuse };
-        let opened = Image::open(path, OpenOptions { format, references, share, parse_filename: None });
+        let size_from = self.size_from.map(Into::into);
+        let options = OpenOptions { format, references, share, parse_filename: None, size_from };
+        let opened = Image::open(path, options);
         let hint = match opened.as_ref().map_err(image_core::Error::kind) {
             Err(ErrorKind::Refused) if self.allowed => {
                 Some("move what it names beneath the folder of the image")

@@ -7,7 +7,8 @@ use goldimg::facts;
 use goldimg::inspect::{PartitionFacts, Table};
 use goldimg::printable::printable;
 use image_core::block::BlockRead;
-use image_core::format::{Format, FormatNode};
+use image_core::foreign;
+use image_core::format::{Format, FormatNode, OpenOptions};
 use image_core::fs::{Signature, detect};
 use image_core::partition::PartitionTable;
 use image_core::qcow2::bitmap::{self, Bitmap};
@@ -15,7 +16,7 @@ use image_core::qcow2::snapshot::{self, Snapshot};
 use image_core::qcow2::{Compression, Header, Version};
 use serde_json::{Map, Value, json};
 
-use super::image::{ImageArgs, human_size, unless_shared};
+use super::image::{ImageArgs, SizeFrom, human_size, unless_shared};
 use crate::ui::Ui;
 
 #[derive(Debug, ClapArgs)]
@@ -26,6 +27,9 @@ use crate::ui::Ui;
 pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
+    /// What the size of a VHD is from [default: as the program has it that made it]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    size_from: Option<SizeFrom>,
     /// Show the backing files too, as far as they are beneath the image's folder
     #[arg(long)]
     backing_chain: bool,
@@ -121,7 +125,8 @@ impl Known {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let (path, options) = (&args.image.path, args.image.options());
+    let size_from = args.size_from.map(Into::into);
+    let (path, options) = (&args.image.path, OpenOptions { size_from, ..args.image.options() });
     let members = unless_shared(match args.backing_chain {
         true => FormatNode::backing_chain(path, options),
         false => FormatNode::open(path, options).map(|member| vec![member]),
@@ -180,6 +185,9 @@ fn as_text(known: &Known) -> image_core::Result<String> {
     if let Some(header) = &member.header {
         header_lines(header, &mut lines);
     }
+    if let Some(header) = &member.foreign {
+        foreign_lines(header, &mut lines);
+    }
     lines.extend(known.content.iter().flat_map(Content::lines));
     for snapshot in &known.snapshots {
         lines.push(("snapshot", snapshot_line(snapshot)));
@@ -205,6 +213,22 @@ fn as_text(known: &Known) -> image_core::Result<String> {
 /// What stands before a line; nothing before one that belongs to the line above it.
 fn title(name: &str) -> String {
     if name.is_empty() { String::new() } else { format!("{name}:") }
+}
+
+fn foreign_lines(header: &foreign::Header, lines: &mut Vec<(&'static str, String)>) {
+    if let Some(variant) = header.variant() {
+        lines.push(("kind", printable(variant)));
+    }
+    if let Some(size) = header.block_size() {
+        lines.push(("blocks", human_size(size)));
+    }
+    for name in header.extent_names() {
+        lines.push(("extent", shown(name)));
+    }
+    if let Some(parent) = header.parent() {
+        lines.push(("parent", shown(&parent.name)));
+    }
+    lines.extend(header.notes().into_iter().map(|note| ("note", note)));
 }
 
 fn header_lines(header: &Header, lines: &mut Vec<(&'static str, String)>) {
@@ -283,6 +307,17 @@ fn as_json(known: &Known) -> image_core::Result<Value> {
         }
         if !known.snapshots.is_empty() {
             put("snapshots", known.snapshots.iter().map(facts::of_snapshot).collect());
+        }
+    }
+    if let Some(header) = &member.foreign {
+        if let Some(size) = header.block_size() {
+            put("cluster-size", json!(size));
+        }
+        let extents: Vec<String> = header.extent_names().into_iter().map(text).collect();
+        let data = json!({ "variant": header.variant(), "extents": extents, "notes": header.notes() });
+        put("format-specific", json!({ "type": header.kind().name(), "data": data }));
+        if let Some(parent) = header.parent() {
+            put("backing-filename", json!(text(&parent.name)));
         }
     }
     Ok(Value::Object(value))

@@ -8,12 +8,12 @@ use anyhow::{Context, anyhow};
 use goldimg::size::Size;
 use image_core::block::{BlockRead, Preallocation};
 use image_core::convert::Options;
-use image_core::format::{Image, Share};
+use image_core::format::{Format, Image, Share};
 use image_core::measure::{self, Content, Measured, Target};
 use image_core::qcow2::{Version, bitmap};
 use serde_json::json;
 
-use super::convert::options::{Format, Job};
+use super::convert::options::Job;
 use super::image::{Backing, human_size};
 use super::image_options::ImageOptions;
 use crate::failure::{Advise, USAGE};
@@ -28,10 +28,10 @@ Examples:
   goldimg measure -O qcow2 --size 100G --json")]
 pub(crate) struct Args {
     /// The format of IMAGE [default: what it looks like]
-    #[arg(short = 'f', long = "source-format", value_name = "FMT", value_enum)]
+    #[arg(short = 'f', long = "source-format", value_name = "FMT")]
     source_format: Option<Format>,
-    /// The format of the new image [default: qcow2 with -c or --exact, else raw]
-    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum)]
+    /// raw, qcow2, vmdk, vpc (vhd), vhdx, vdi (the last four exact in any case) [default: qcow2 with -c or --exact, else raw]
+    #[arg(short = 'O', long = "target-format", value_name = "FMT")]
     target_format: Option<Format>,
     /// Options of the new image, as for create (with --exact: as for convert)
     #[arg(short = 'o', value_name = "KEY=VALUE,…")]
@@ -81,12 +81,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
     let answer = match (&args.image, args.size) {
         (Some(path), _) => {
             let share = if args.force_share { Share::Writers } else { Share::Readers };
-            let image = args.backing.open(path, args.source_format.map(Into::into), share, ui)?;
+            let image = args.backing.open(path, args.source_format, share, ui)?;
             of_image(args, &wanted, &image, ui).with_context(|| format!("measuring {}", path.display()))?
         }
         (None, size) => {
             let content = Content::Empty(size.unwrap_or_default().0);
-            Answer { measured: wanted.measure(content)?, bitmaps: None, exact: None }
+            Answer { measured: wanted.measure(content, &Options::default())?, bitmaps: None, exact: None }
         }
     };
     show(args, &answer, ui)?;
@@ -94,7 +94,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn of_image(args: &Args, wanted: &Wanted, image: &Image, ui: &Ui) -> anyhow::Result<Answer> {
-    let measured = wanted.measure(Content::Of(image))?;
+    let watch = ui.bytes("measuring", image.size());
+    let options = Options { threads: args.threads, progress: &watch, ..Options::default() };
+    let measured = wanted.measure(Content::Of(image), &options)?;
     let bitmaps = match (image.as_qcow2(), &wanted.qcow2) {
         (Some(qcow2), Some((target, true))) => {
             let list = bitmap::list(&**qcow2.file(), &qcow2.header())?;
@@ -103,11 +105,7 @@ fn of_image(args: &Args, wanted: &Wanted, image: &Image, ui: &Ui) -> anyhow::Res
         _ => None,
     };
     let exact = match &wanted.exact {
-        Some(job) => {
-            let watch = ui.bytes("measuring", image.size());
-            let options = Options { threads: args.threads, progress: &watch, ..Options::default() };
-            Some(measure::exact(image, job.image(image.size())?, &options)?)
-        }
+        Some(job) => Some(measure::exact(image, job.image(image.size())?, &options)?),
         None => None,
     };
     Ok(Answer { measured, bitmaps, exact })
@@ -119,12 +117,20 @@ struct Wanted {
     qcow2: Option<(Target, bool)>,
     /// The conversion to do without writing.
     exact: Option<Job>,
+    /// An image of another program's format.
+    foreign: Option<image_core::foreign::NewImage>,
 }
 
 impl Wanted {
     fn parse(args: &Args, format: Format) -> anyhow::Result<Self> {
         if format == Format::Raw {
-            return Ok(Self { qcow2: None, exact: None });
+            return Ok(Self { qcow2: None, exact: None, foreign: None });
+        }
+        let list: Vec<String> =
+            args.options.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+        if let Format::Foreign(_) = format {
+            let job = Job::of(format, args.compress, &list, args.level)?;
+            return Ok(Self { qcow2: None, exact: None, foreign: job.foreign(0)? });
         }
         let mut options = ImageOptions::default();
         for list in &args.options {
@@ -135,13 +141,14 @@ impl Wanted {
             preallocated: options.preallocation > Preallocation::Metadata,
             backed: options.backing_file.is_some(),
         };
-        let list: Vec<String> =
-            args.options.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
         let exact = args.exact.then(|| Job::of(format, args.compress, &list, args.level)).transpose()?;
-        Ok(Self { qcow2: Some((target, options.version != Some(Version::V2))), exact })
+        Ok(Self { qcow2: Some((target, options.version != Some(Version::V2))), exact, foreign: None })
     }
 
-    fn measure(&self, content: Content<'_>) -> image_core::Result<Measured> {
+    fn measure(&self, content: Content<'_>, options: &Options) -> image_core::Result<Measured> {
+        if let Some(image) = &self.foreign {
+            return measure::foreign(image, content, options);
+        }
         match self.qcow2 {
             None => Ok(measure::raw(content)),
             Some((target, _)) => measure::qcow2(target, content),

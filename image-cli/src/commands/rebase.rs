@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> anyhow::Result<ExitCode> {
             references: options.references,
             share: options.share,
             parse_filename: None,
+            size_from: None,
         };
         let size = advised(Image::open(path, open))?.size();
         let watch = ui.bytes("comparing backing files", size);

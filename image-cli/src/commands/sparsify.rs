@@ -19,7 +19,6 @@ use image_core::format::Format;
 use image_core::free_space::{FreeSpace, Place, find_free_space_except};
 use serde_json::{Value, json};
 
-use super::convert::options::Format as TargetFormat;
 use super::image::tell_of_skipped;
 use crate::failure::{Advise, USAGE};
 use crate::interrupt;
@@ -58,8 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     ignore: Vec<String>,
     /// The format of NEW [default: what its name says, else that of IMAGE]
-    #[arg(short = 'O', long = "target-format", value_name = "FMT", value_enum, requires = "output")]
-    target_format: Option<TargetFormat>,
+    #[arg(short = 'O', long = "target-format", value_name = "FMT", requires = "output")]
+    target_format: Option<Format>,
     /// Compress NEW (qcow2) [default: if IMAGE is compressed]
     #[arg(short, long, requires = "output")]
     compress: bool,

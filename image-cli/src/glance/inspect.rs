@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! qcow2   version 2 or 3 · no backing file · no external data file · incompatible features 0 to 3 only
+//! vmdk    monolithicSparse and streamOptimized, in one file
 //! raw     whatever ends its first sector in 55 AA and is no FAT boot sector is a partition table, and must have
 //!         a partition · boot flags 00 or 80 · a protective entry (type EE) alone, at LBA 1 and CHS 0/2/0
 //! any     recognised as one format only
@@ -15,6 +16,7 @@
 use std::path::Path;
 
 use image_core::block::{BlockRead, FileDisk};
+use image_core::foreign::{self, Kind};
 use image_core::qcow2::layout::INCOMPATIBLE_EXTENDED_L2;
 use image_core::qcow2::{Header, Unsupported};
 
@@ -46,6 +48,10 @@ pub(crate) enum Violation {
     BackingFile,
     #[error("its data lies in an external file")]
     DataFile,
+    #[error("its data lies in other files: this one only names them")]
+    Extents,
+    #[error("its VMDK type is {0:?}; monolithicSparse and streamOptimized are allowed")]
+    VmdkType(String),
     #[error("it needs features that Glance does not allow: {0}")]
     Features(String),
     #[error("it is marked corrupt: Glance would take it, but no hypervisor writes to it")]
@@ -111,6 +117,10 @@ pub(crate) fn inspect_disk(disk: &dyn BlockRead) -> crate::Result<Inspected> {
         "raw" => raw(disk, &head, &mut found)?,
         // A CD is as large as its file, and boots from a disk of that size.
         "iso" => found.virtual_size = Some(file_size),
+        "vmdk" => foreign(disk, Kind::Vmdk, &mut found)?,
+        "vhd" => foreign(disk, Kind::Vpc, &mut found)?,
+        "vhdx" => foreign(disk, Kind::Vhdx, &mut found)?,
+        "vdi" => foreign(disk, Kind::Vdi, &mut found)?,
         "qed" | "luks" => found.violations.push(Violation::Banned(format)),
         _ => {}
     }
@@ -169,9 +179,7 @@ impl Inspected {
     fn remedy(&self, path: &Path, declared: &str) -> String {
         let path = path.display();
         let converted = |format: &str| {
-            format!(
-                "a program that reads it makes a qcow2 of it: qemu-img convert -f {format} -O qcow2 {path} NEW.qcow2"
-            )
+            format!("goldimg convert -f {format} -O qcow2 {path} NEW.qcow2 makes a qcow2 of it")
         };
         match self.format {
             "raw" if self.violations.contains(&Violation::FixedVhd) => {
@@ -182,6 +190,9 @@ impl Inspected {
                  qcow2 {path}"
             ),
             "qed" => converted("qed"),
+            "vmdk" if !self.violations.is_empty() => {
+                format!("goldimg convert --allow-backing -O qcow2 {path} NEW.qcow2 makes one file of it")
+            }
             "luks" => "open it first (cryptsetup open), and upload what is in it".to_owned(),
             "qcow2" if !self.violations.is_empty() => {
                 format!("goldimg convert --allow-backing -O qcow2 {path} NEW.qcow2 makes a plain one of it")
@@ -251,6 +262,23 @@ fn qcow2(disk: &dyn BlockRead, found: &mut Inspected) -> crate::Result<()> {
             .warnings
             .push(format!("its {} internal snapshots are uploaded with it", header.snapshots.count));
     }
+    Ok(())
+}
+
+fn foreign(disk: &dyn BlockRead, kind: Kind, found: &mut Inspected) -> crate::Result<()> {
+    let header = foreign::Header::read(disk, kind, None)?;
+    found.virtual_size = Some(header.size());
+    if !header.extent_names().is_empty() {
+        found.violations.push(Violation::Extents);
+    }
+    if header.parent().is_some() {
+        found.violations.push(Violation::BackingFile);
+    }
+    let taken = ["monolithicSparse", "streamOptimized"];
+    if let Some(variant) = header.variant().filter(|variant| kind == Kind::Vmdk && !taken.contains(variant)) {
+        found.violations.push(Violation::VmdkType(variant.to_owned()));
+    }
+    found.warnings.extend(header.notes());
     Ok(())
 }
 

@@ -244,12 +244,13 @@ impl Node {
             references: references(),
             share: self.share,
             parse_filename: Some(named::describe),
+            size_from: None,
         }
     }
 
     /// How to open it for writing, and what it names.
     pub(super) fn write_options(&self) -> WriteOptions {
-        let OpenOptions { format, references, share, parse_filename } = self.options();
+        let OpenOptions { format, references, share, parse_filename, .. } = self.options();
         WriteOptions { format, references, share, parse_filename }
     }
 

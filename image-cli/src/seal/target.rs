@@ -12,7 +12,7 @@ use image_core::free_space::{WithoutFreeSpace, find_free_space};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Qcow2, Qcow2Sink};
 
-use crate::error::Context;
+use crate::error::{Advise, Context, err};
 use crate::monitor::Monitor;
 use crate::target_name::placed;
 
@@ -81,6 +81,7 @@ impl Rewritten {
         let form = match form {
             None => Form::like(image, content.size())?,
             Some((Format::Raw, _)) => Form::Raw,
+            Some((other @ Format::Foreign(_), _)) => return Err(not_written(other)),
             Some((Format::Qcow2, compress)) => {
                 let new = NewImage::new(content.size())?;
                 Form::Qcow2(if compress {
@@ -132,8 +133,16 @@ impl Form {
         Ok(match image.disk() {
             Disk::Raw(_) => Self::Raw,
             Disk::Qcow2(old) => Self::Qcow2(like(old, size)?),
+            Disk::Foreign(_) => return Err(not_written(image.format())),
         })
     }
+}
+
+/// Such images are made from others as a whole.
+fn not_written(format: Format) -> crate::Error {
+    let hint = || "take qcow2 or raw here, and convert what comes of it";
+    let refused: crate::Result<()> = Err(err!("{format} images are not written in this way")).hint(hint);
+    refused.map_or_else(|error| error, |()| unreachable!("it was refused"))
 }
 
 /// A new image of `size` bytes like `old`, without what Glance refuses.

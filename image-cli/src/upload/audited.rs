@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use image_core::foreign::Kind;
 use image_core::format::Format;
 
 use crate::audit::{self, Check, Expected, Profile};
@@ -59,6 +60,10 @@ fn readable(format: &str) -> Option<Format> {
     match format {
         "raw" => Some(Format::Raw),
         "qcow2" => Some(Format::Qcow2),
+        "vmdk" => Some(Format::Foreign(Kind::Vmdk)),
+        "vhd" => Some(Format::Foreign(Kind::Vpc)),
+        "vhdx" => Some(Format::Foreign(Kind::Vhdx)),
+        "vdi" => Some(Format::Foreign(Kind::Vdi)),
         _ => None,
     }
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use image_core::block::FileDisk;
 use image_core::digest::{Algorithm, digests_of};
-use image_core::format::{Probing, UnsupportedFormat, probe};
+use image_core::format::{Format, Probing, UnsupportedFormat, probe};
 
 use super::Request;
 use crate::error::{Advise, Context};
 use crate::glance::inspect;
-use crate::glance::payload::converted::{RawPayload, Target, to_qcow2};
+use crate::glance::payload::converted::{RawPayload, Target, to_file};
 use crate::glance::payload::{FilePayload, Payload};
 use crate::monitor::Monitor;
 
@@ -50,7 +50,7 @@ impl<'a> Sighted<'a> {
         let declared = request.disk_format.as_deref();
         let (seen, format) = match request.convert {
             // What is made here is as Glance has it.
-            Some(target @ Target::Qcow2(_)) => {
+            Some(target @ (Target::Qcow2(_) | Target::Foreign(_))) => {
                 let min_disk = Some(inspect::in_gib(RawPayload::open(path)?.disk().size()));
                 let format = target.format().to_owned();
                 return Ok(Self { path, convert: request.convert, folder, format, min_disk });
@@ -96,13 +96,15 @@ impl<'a> Sighted<'a> {
             Some(Target::Raw) => {
                 Ok(Source::new(RawPayload::open(self.path)?, format!("{file_sha256}-{format}")))
             }
-            Some(Target::Qcow2(compression)) => {
+            Some(target) => {
                 let size = RawPayload::open(self.path)?.disk().size();
-                let file =
-                    to_qcow2(self.path, &self.folder, compression, &monitor.bytes("converting", size))?;
+                let file = to_file(self.path, &self.folder, target, &monitor.bytes("converting", size))?;
                 let payload = FilePayload::new(file.path(), file.as_file().metadata()?.len());
                 let sha256 = Some(sha256_of(file.path(), "reading", monitor)?);
-                let build_id = format!("{file_sha256}-{format}-{compression}");
+                let build_id = match target {
+                    Target::Qcow2(compression) => format!("{file_sha256}-{format}-{compression}"),
+                    _ => format!("{file_sha256}-{format}"),
+                };
                 Ok(Source { sha256, _temporary: Some(file), ..Source::new(payload, build_id) })
             }
         }
@@ -127,6 +129,15 @@ fn refuse_foreign(path: &Path) -> crate::Result<()> {
             // The hint of what is not read here.
             None => Err(error).with_context(doing),
         },
+        Ok(Format::Foreign(kind)) => {
+            let what = UnsupportedFormat::of(kind);
+            Err(image_core::Error::from(what)).with_context(doing).hint(|| {
+                format!(
+                    "--convert qcow2 sends what is in it: goldimg upload --convert qcow2 {}",
+                    path.display()
+                )
+            })
+        }
         Ok(_) => Ok(()),
     }
 }

@@ -38,7 +38,7 @@ pub struct Commit {
 pub fn commit(node: &ProtocolNode, job: &Commit, done: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
     let (path, references) = (node.path(), job.options.references);
     let WriteOptions { format, share, parse_filename, .. } = job.options;
-    let look = OpenOptions { format, references, share, parse_filename };
+    let look = OpenOptions { format, references, share, parse_filename, size_from: None };
     let depth = find_base(node, look, job.base.as_deref())?;
     // The base is written, and the image's own chain has it open for reading.
     let top = WriteOptions { references, share: Share::Writers, ..job.options };

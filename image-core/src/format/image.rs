@@ -7,6 +7,7 @@ use super::reference::ChainOpener;
 use super::{Format, OpenOptions, ProtocolNode, Reference, probe};
 use crate::block::{Access, BlockRead, ByteRange, Extents, FileDisk, FileRange, MapEntry};
 use crate::error::{Doing, Error, Result};
+use crate::foreign::{self, Foreign, Kind, SizeFrom};
 use crate::qcow2::{Header, Qcow2, snapshot};
 use crate::raw::Raw;
 
@@ -24,6 +25,18 @@ pub enum Disk {
     Raw(Raw),
     /// A qcow2 image.
     Qcow2(Box<Qcow2>),
+    /// An image of another program.
+    Foreign(Box<Foreign>),
+}
+
+impl Disk {
+    fn into_shared(self) -> Arc<dyn BlockRead> {
+        match self {
+            Self::Raw(raw) => Arc::new(raw),
+            Self::Qcow2(image) => Arc::<Qcow2>::from(image),
+            Self::Foreign(image) => Arc::<Foreign>::from(image),
+        }
+    }
 }
 
 impl Image {
@@ -47,8 +60,8 @@ impl Image {
         let mut chain = ChainOpener::starting_with(&node, options.references)?
             .sharing(options.share)
             .parsing_filenames(options.parse_filename);
-        let disk =
-            open_format(node, options.format, &mut chain).doing(|| format!("opening {}", path.display()))?;
+        let disk = open_format(node, options.format, options.size_from, &mut chain)
+            .doing(|| format!("opening {}", path.display()))?;
         Ok(Self { path, disk })
     }
 
@@ -68,9 +81,10 @@ impl Image {
 
     /// Its format.
     pub fn format(&self) -> Format {
-        match self.disk {
+        match &self.disk {
             Disk::Raw(_) => Format::Raw,
             Disk::Qcow2(_) => Format::Qcow2,
+            Disk::Foreign(image) => Format::Foreign(image.header().kind()),
         }
     }
 
@@ -83,7 +97,7 @@ impl Image {
     pub fn as_qcow2(&self) -> Option<&Qcow2> {
         match &self.disk {
             Disk::Qcow2(image) => Some(image),
-            Disk::Raw(_) => None,
+            Disk::Raw(_) | Disk::Foreign(_) => None,
         }
     }
 
@@ -96,12 +110,18 @@ impl Image {
         match &self.disk {
             Disk::Raw(raw) => raw,
             Disk::Qcow2(image) => image.as_ref(),
+            Disk::Foreign(image) => image.as_ref(),
         }
     }
 }
 
 /// Opens an image whose protocol node is open; what it names, by way of `chain`.
-fn open_format(file: ProtocolNode, format: Option<Format>, chain: &mut ChainOpener) -> Result<Disk> {
+fn open_format(
+    file: ProtocolNode,
+    format: Option<Format>,
+    size_from: Option<SizeFrom>,
+    chain: &mut ChainOpener,
+) -> Result<Disk> {
     let path = file.path().to_owned();
     let probed = match format {
         Some(format) => format,
@@ -109,19 +129,51 @@ fn open_format(file: ProtocolNode, format: Option<Format>, chain: &mut ChainOpen
     };
     file.lock(chain.share().access(probed))?;
     let file: Arc<dyn BlockRead> = Arc::new(file);
-    if probed == Format::Raw {
-        return Ok(Disk::Raw(if format.is_some() { Raw::new(file) } else { Raw::assumed(file) }));
+    match probed {
+        Format::Raw => Ok(Disk::Raw(if format.is_some() { Raw::new(file) } else { Raw::assumed(file) })),
+        Format::Qcow2 => Ok(Disk::Qcow2(Box::new(open_qcow2(file, &path, chain)?))),
+        Format::Foreign(kind) => {
+            Ok(Disk::Foreign(Box::new(open_foreign(file, (kind, size_from), &path, chain)?)))
+        }
     }
+}
+
+fn open_qcow2(file: Arc<dyn BlockRead>, path: &Path, chain: &mut ChainOpener) -> Result<Qcow2> {
     let header = Header::read(&*file)?;
     let data_file = match Reference::to_data_file(&header)? {
         Some(reference) => {
-            let data_file = chain.open(&reference, &path, Access::READ)?;
+            let data_file = chain.open(&reference, path, Access::READ)?;
             Some(Arc::new(data_file) as Arc<dyn BlockRead>)
         }
         None => None,
     };
-    let backing = open_backing(&header, &path, chain)?;
-    Ok(Disk::Qcow2(Box::new(Qcow2::new(file, header, backing, data_file)?)))
+    let backing = open_backing(&header, path, chain)?;
+    Qcow2::new(file, header, backing, data_file)
+}
+
+fn open_foreign(
+    file: Arc<dyn BlockRead>,
+    (kind, size_from): (Kind, Option<SizeFrom>),
+    path: &Path,
+    chain: &mut ChainOpener,
+) -> Result<Foreign> {
+    let header = foreign::Header::read(&*file, kind, size_from)?;
+    let parent = match Reference::to_parent(&header) {
+        Some(reference) => {
+            let parent = open_named(&reference, path, chain)?;
+            header.check_parent(match &parent {
+                Disk::Foreign(parent) => Some(parent.header()),
+                Disk::Raw(_) | Disk::Qcow2(_) => None,
+            })?;
+            Some(parent.into_shared())
+        }
+        None => None,
+    };
+    let mut extent = |name: &[u8]| {
+        let extent = chain.open_extent(name, path)?;
+        Ok(Arc::new(extent) as Arc<dyn BlockRead>)
+    };
+    header.open(file, parent, &mut extent)
 }
 
 /// Opens the backing file of the image at `image`, for reading, if it has one.
@@ -131,15 +183,15 @@ pub(super) fn open_backing(
     chain: &mut ChainOpener,
 ) -> Result<Option<Arc<dyn BlockRead>>> {
     let Some(reference) = Reference::to_backing_file(header)? else { return Ok(None) };
-    let reference = chain.parsed(reference);
+    Ok(Some(open_named(&reference, image, chain)?.into_shared()))
+}
+
+/// Opens what the image at `image` was made over.
+fn open_named(reference: &Reference, image: &Path, chain: &mut ChainOpener) -> Result<Disk> {
+    let reference = chain.parsed(reference.clone());
     let file = chain.open(&reference, image, Access::READ_SHARED)?;
     let name = file.path().display().to_string();
-    let disk = open_format(file, reference.format(), chain)
-        .doing(|| format!("opening the backing file {name:?}"))?;
-    Ok(Some(match disk {
-        Disk::Raw(raw) => Arc::new(raw),
-        Disk::Qcow2(image) => Arc::<Qcow2>::from(image),
-    }))
+    open_format(file, reference.format(), None, chain).doing(|| format!("opening the backing file {name:?}"))
 }
 
 impl BlockRead for Image {

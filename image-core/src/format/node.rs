@@ -7,6 +7,7 @@ use super::reference::ChainOpener;
 use super::{Format, OpenOptions, ProtocolNode, Reference, Share, probe};
 use crate::block::{Access, BlockRead};
 use crate::error::{Doing, Result};
+use crate::foreign;
 use crate::qcow2::Header;
 
 /// An image, alone or in a chain, with its header: QEMU's format node.
@@ -20,6 +21,8 @@ pub struct FormatNode {
     pub probed: bool,
     /// The header of a qcow2 image.
     pub header: Option<Header>,
+    /// What an image of another program says of itself.
+    pub foreign: Option<foreign::Header>,
 }
 
 impl FormatNode {
@@ -28,7 +31,11 @@ impl FormatNode {
     /// # Errors
     /// As [`Image::open`](super::Image::open), but never [`Refused`](crate::ErrorKind::Refused).
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
-        Self::open_node(ProtocolNode::open(path.as_ref())?, options.format, options.share)
+        let mut node = Self::open_node(ProtocolNode::open(path.as_ref())?, options.format, options.share)?;
+        if let (Some(header), Some(_)) = (&node.foreign, options.size_from) {
+            node.foreign = Some(foreign::Header::read(&node.file, header.kind(), options.size_from)?);
+        }
+        Ok(node)
     }
 
     /// Opens the file at `path` for changing what it says of itself: its snapshots, its bitmaps, its refcounts. What it
@@ -105,8 +112,7 @@ impl FormatNode {
         let chain = ChainOpener::starting_with(&first.file, options.references.at_least_beneath())?;
         let mut chain = chain.parsing_filenames(options.parse_filename);
         let mut nodes = vec![first];
-        while let Some(header) = nodes.last().and_then(|node| node.header.as_ref()) {
-            let Some(reference) = Reference::to_backing_file(header)? else { break };
+        while let Some(reference) = nodes.last().map(Self::reference).transpose()?.flatten() {
             let reference = chain.parsed(reference);
             let image = nodes.last().map(|node| node.file.path().to_owned()).unwrap_or_default();
             let file = chain
@@ -153,24 +159,38 @@ impl FormatNode {
             Some(format) => format,
             None => probe(&file, file.probing()).doing(doing)?,
         };
-        let header = match found {
-            Format::Raw => None,
-            Format::Qcow2 => Some(read(&file).doing(doing)?),
+        let (header, foreign) = match found {
+            Format::Raw => (None, None),
+            Format::Qcow2 => (Some(read(&file).doing(doing)?), None),
+            Format::Foreign(kind) => (None, Some(foreign::Header::read(&file, kind, None).doing(doing)?)),
         };
-        Ok(Self { format: found, probed: format.is_none(), header, file })
+        Ok(Self { format: found, probed: format.is_none(), header, foreign, file })
+    }
+
+    /// What it was made over.
+    fn reference(&self) -> Result<Option<Reference>> {
+        match (&self.header, &self.foreign) {
+            (Some(header), _) => Reference::to_backing_file(header),
+            (None, Some(header)) => Ok(Reference::to_parent(header)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The virtual size in bytes.
     pub fn virtual_size(&self) -> u64 {
-        self.header.as_ref().map_or_else(|| self.file.size(), |header| header.size)
+        let own = self.header.as_ref().map(|header| header.size);
+        let foreign = || self.foreign.as_ref().map(foreign::Header::size);
+        own.or_else(foreign).unwrap_or_else(|| self.file.size())
     }
 
     /// Where the name of its backing file leads, read as a path; it may not exist, and is not opened.
     pub fn backing_path(&self) -> Option<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
-        let name = self.header.as_ref()?.backing_name.as_ref()?;
+        let own = self.header.as_ref().and_then(|header| header.backing_name.clone());
+        let foreign = || self.foreign.as_ref().and_then(foreign::Header::parent).map(|parent| parent.name);
+        let name = own.or_else(foreign)?;
         let folder = self.file.path().parent().unwrap_or(Path::new(""));
-        Some(folder.join(std::ffi::OsStr::from_bytes(name)))
+        Some(folder.join(std::ffi::OsStr::from_bytes(&name)))
     }
 }
 

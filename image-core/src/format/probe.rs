@@ -1,7 +1,7 @@
 //! Which format a file has where nobody says so: its first bytes, and for what would be raw a descriptor and its last ones.
 //!
 //! ```text
-//! first 512 bytes ─┬─ qcow2
+//! first 512 bytes ─┬─ qcow2, or another image that is read here
 //!                  ├─ known, and not read here: images of other programs, compressed files, archives
 //!                  └─ neither ─► a disc (ISO 9660)? ─► the last 512 bytes: a fixed VHD, a DMG? ─► raw
 //! ```
@@ -20,6 +20,7 @@ use std::fmt;
 use super::Format;
 use crate::block::BlockRead;
 use crate::error::{Doing, Error, Result};
+use crate::foreign::Kind;
 use crate::qcow2;
 
 /// The bytes that tell formats apart.
@@ -59,6 +60,13 @@ pub struct UnsupportedFormat {
     pub decompressor: Option<&'static str>,
 }
 
+impl UnsupportedFormat {
+    /// A format that is read here, where it cannot be taken.
+    pub const fn of(kind: Kind) -> Self {
+        image(kind.title())
+    }
+}
+
 impl fmt::Display for UnsupportedFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it looks like {}, which is not supported; use -f raw if it is a raw disk", self.name)
@@ -86,17 +94,7 @@ const fn archive(name: &'static str, by: &'static str) -> UnsupportedFormat {
 }
 
 /// What QEMU's programs recognise too: where, which bytes, whose.
-const KNOWN_TO_QEMU: [(usize, &[u8], UnsupportedFormat); 13] = [
-    (0, b"QFI\xfb\0\0\0\x01", image("qcow version 1")),
-    (0, b"KDMV", image("VMDK")),
-    (0, b"COWD", image("VMDK")),
-    (0, b"# Disk DescriptorFile", image("VMDK")),
-    (0, b"vhdxfile", image("VHDX")),
-    (0, b"conectix", image("VPC (VHD)")),
-    (64, b"\x7f\x10\xda\xbe", image("VDI")),
-    (0, b"QED\0", image("QED")),
-    (0, b"WithoutFreeSpace", image("Parallels")),
-    (0, b"WithouFreSpacExt", image("Parallels")),
+const KNOWN_TO_QEMU: [(usize, &[u8], UnsupportedFormat); 3] = [
     (0, b"LUKS\xba\xbe\0\x01", image("LUKS")),
     (0, b"Bochs Virtual HD Image", image("Bochs")),
     (0, b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop", image("cloop")),
@@ -138,9 +136,7 @@ pub fn probe(file: &dyn BlockRead, probing: Probing) -> Result<Format> {
             return Err(UnsupportedFormat { name: "ISO 9660 (a CD or DVD)", kind, decompressor: None }.into());
         }
         let end = bytes_at(file, file.size().saturating_sub(FOOTER_LEN), FOOTER_LEN).doing(doing)?;
-        if let Some(unsupported) = known_end(&end, file.size()) {
-            return Err(unsupported.into());
-        }
+        return known_end(&end, file.size());
     }
     Ok(format)
 }
@@ -150,8 +146,13 @@ pub(super) fn probe_start(start: &[u8], probing: Probing) -> Result<Format> {
     if let Some(unsupported) = known_start(start, probing) {
         return Err(unsupported.into());
     }
-    let is_qcow2 = start.starts_with(&qcow2::layout::MAGIC);
-    Ok(if is_qcow2 { Format::Qcow2 } else { Format::Raw })
+    match Kind::of_start(start) {
+        // They are not opened by who stands in for QEMU.
+        Some(kind) if probing == Probing::AsQemu => Err(image(kind.title()).into()),
+        Some(kind) => Ok(Format::Foreign(kind)),
+        None if start.starts_with(&qcow2::layout::MAGIC) => Ok(Format::Qcow2),
+        None => Ok(Format::Raw),
+    }
 }
 
 fn known_start(start: &[u8], probing: Probing) -> Option<UnsupportedFormat> {
@@ -269,14 +270,14 @@ fn is_disc(start: &[u8], descriptor: &[u8], size: u64) -> bool {
 const FOOTER_LEN: u64 = 512;
 
 /// What a file of `size` bytes is that ends so.
-fn known_end(end: &[u8], size: u64) -> Option<UnsupportedFormat> {
+fn known_end(end: &[u8], size: u64) -> Result<Format> {
     // Programs before 2004 wrote a byte less.
     if [end, end.get(1..).unwrap_or_default()].iter().any(|footer| is_fixed_vhd(footer, size)) {
-        return Some(image("VPC (VHD)"));
+        return Ok(Format::Foreign(Kind::Vpc));
     }
     // Its version, and the length of this trailer.
     let is_dmg = end.len() == 512 && end.starts_with(b"koly\0\0\0\x04\0\0\x02\0");
-    is_dmg.then_some(image("DMG"))
+    if is_dmg { Err(image("DMG").into()) } else { Ok(Format::Raw) }
 }
 
 /// A footer of type 2 (fixed) with the checksum that it says, behind as many bytes as it says.

@@ -69,6 +69,7 @@ pub fn rebase(
                 references: options.references,
                 share: options.share,
                 parse_filename: options.parse_filename,
+                size_from: None,
             };
             Some(match new.node {
                 Some(node) => Image::open_node(node.clone(), open)?,

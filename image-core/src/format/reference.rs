@@ -22,11 +22,15 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::{Format, NullDriver, Probing, ProtocolNode, References, Share};
 use crate::block::{Access, BlockRead, FileDisk, NullDisk};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::foreign;
 use crate::nbd::{Address, Export, ExportOptions};
 use crate::qcow2::{Corrupt, Header};
 
 /// How many images may stand one behind the other.
 pub const MAX_CHAIN_DEPTH: usize = 64;
+
+/// How many files one disk may be divided into.
+pub const MAX_EXTENT_FILES: usize = 4096;
 
 /// Why a file that an image names is not opened. Names are quoted and escaped: they are not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +53,16 @@ pub enum ReferenceRule {
     Loop { what: &'static str, name: String, path: PathBuf },
     #[error("the chain of backing files is longer than {MAX_CHAIN_DEPTH}")]
     TooDeep,
+    #[error("its disk is divided into more than {MAX_EXTENT_FILES} files")]
+    TooManyExtents,
 }
 
 impl From<ReferenceRule> for Error {
     fn from(rule: ReferenceRule) -> Self {
         let kind = match rule {
-            ReferenceRule::Loop { .. } | ReferenceRule::TooDeep => ErrorKind::Corrupt,
+            ReferenceRule::Loop { .. } | ReferenceRule::TooDeep | ReferenceRule::TooManyExtents => {
+                ErrorKind::Corrupt
+            }
             _ => ErrorKind::Refused,
         };
         Self::new(kind, rule)
@@ -122,6 +130,22 @@ impl Reference {
         Ok(Some(Self { what: "data file", name, format: Some(Format::Raw), parsed: None }))
     }
 
+    /// The file that an image of another program was made over.
+    pub(super) fn to_parent(header: &foreign::Header) -> Option<Self> {
+        let parent = header.parent()?;
+        let format = match header.kind() {
+            _ if parent.is_raw => Some(Format::Raw),
+            kind @ foreign::Kind::Vmdk => Some(Format::Foreign(kind)),
+            _ => None,
+        };
+        Some(Self { what: "parent", name: parent.name, format, parsed: None })
+    }
+
+    /// A file that holds a part of an image's disk.
+    pub(super) fn to_extent(name: &[u8]) -> Self {
+        Self { what: "extent", name: name.to_vec(), format: Some(Format::Raw), parsed: None }
+    }
+
     /// The name, as it stands in the image.
     pub fn name(&self) -> &[u8] {
         &self.name
@@ -173,6 +197,8 @@ pub(super) struct ChainOpener {
     exports: Vec<PathBuf>,
     /// Device and inode of each.
     opened: Vec<(u64, u64)>,
+    /// How many files hold parts of their disks.
+    extents: usize,
     share: Share,
     parse_filename: Option<ParseFilename>,
     probing: Probing,
@@ -189,6 +215,7 @@ impl ChainOpener {
                 folder,
                 exports,
                 opened: Vec::new(),
+                extents: 0,
                 share: Share::default(),
                 parse_filename: None,
                 probing,
@@ -208,6 +235,7 @@ impl ChainOpener {
             folder,
             exports: Vec::new(),
             opened,
+            extents: 0,
             share: Share::default(),
             parse_filename: None,
             probing,
@@ -255,7 +283,8 @@ impl ChainOpener {
         if self.references == References::Refuse {
             return Err(ReferenceRule::NotAllowed { what, name }.into());
         }
-        if self.opened.len().saturating_add(self.exports.len()) > MAX_CHAIN_DEPTH {
+        if self.opened.len().saturating_sub(self.extents).saturating_add(self.exports.len()) > MAX_CHAIN_DEPTH
+        {
             return Err(ReferenceRule::TooDeep.into());
         }
         if let Some(ParsedFilename::Null(node)) = &reference.parsed {
@@ -285,6 +314,13 @@ impl ChainOpener {
             if self.share == Share::Writers && access == Access::READ { Access::READ_SHARED } else { access };
         disk.lock(access)?;
         Ok(ProtocolNode::from(disk).with_probing(self.probing))
+    }
+
+    /// Opens a file that holds a part of the disk of the image at `image`.
+    pub(super) fn open_extent(&mut self, name: &[u8], image: &Path) -> Result<ProtocolNode> {
+        let extent = self.open(&Reference::to_extent(name), image, Access::READ)?;
+        self.extents = self.extents.saturating_add(1);
+        if self.extents > MAX_EXTENT_FILES { Err(ReferenceRule::TooManyExtents.into()) } else { Ok(extent) }
     }
 
     /// Opens an export: it is in no folder, and the host connects to whom an image says.

@@ -15,7 +15,7 @@ use super::image::open_backing;
 use super::reference::ChainOpener;
 use super::{Format, ParseFilename, ProtocolNode, Reference, References, Share, probe};
 use crate::block::{Access, BlockRead, BlockWrite, ByteRange, Extents, ZeroMode};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::qcow2::{Header, Qcow2Writer};
 
 /// How to open an image for writing.
@@ -128,6 +128,11 @@ impl Disk {
         }
         if assumed {
             refuse_ambiguous(&file, format)?;
+        }
+        if let Format::Foreign(kind) = format {
+            let why =
+                format!("images of the format {} are read and made here, and not changed", kind.title());
+            return Err(Error::unsupported(why));
         }
         let path = file.path().to_owned();
         let mut chain = ChainOpener::starting_with(&file, options.references)?

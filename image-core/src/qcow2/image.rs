@@ -12,7 +12,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::cache::{ClusterCache, Key};
 use super::corrupt::Corrupt;
 use super::entry::{CompressedPlace, EntryFormat, L2Entry, Mapping};
 use super::geometry::Geometry;
@@ -21,7 +20,7 @@ use super::offset::{GuestOffset, HostOffset};
 use super::preallocated;
 use super::snapshot::Snapshot;
 use super::table::{L1Table, Table, TableCache, l2_entry, set_l2_entry};
-use crate::block::{BlockRead, ByteRange};
+use crate::block::{BlockRead, ByteRange, ClusterCache, Key};
 use crate::error::{Doing, Error, Result};
 
 /// The bytes of decoded clusters that are kept of one image.
@@ -91,7 +90,7 @@ impl Qcow2 {
         Ok(Self {
             l1: RwLock::new(L1Table::read(&*file, &header)?),
             l2_cache: TableCache::new(header.geometry),
-            decompressed: ClusterCache::new(DECODED_BYTES, header.geometry),
+            decompressed: ClusterCache::new(DECODED_BYTES, header.geometry.cluster_size()),
             state: AtomicU64::new(0),
             file,
             backing,

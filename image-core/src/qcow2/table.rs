@@ -12,13 +12,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::cache::{Cluster, ClusterCache, Key};
 use super::corrupt::{Corrupt, Region};
 use super::entry::{L1Entry, L2Entry};
 use super::geometry::Geometry;
 use super::header::{Header, TablePlace};
 use super::offset::{GuestOffset, HostOffset};
-use crate::block::{BlockRead, ByteRange};
+use crate::block::{BlockRead, ByteRange, Cluster, ClusterCache, Key};
 use crate::error::{Doing, Result};
 
 /// The bytes that one cache may hold: 64 GiB of a disk mapped by L2 tables of 64 KiB.
@@ -204,7 +203,7 @@ impl Key for HostOffset {
 impl TableCache {
     /// An empty one.
     pub(super) fn new(geometry: Geometry) -> Self {
-        Self { changed: RwLock::default(), known: ClusterCache::new(CACHE_BYTES, geometry) }
+        Self { changed: RwLock::default(), known: ClusterCache::new(CACHE_BYTES, geometry.cluster_size()) }
     }
 
     /// The table at `host`, from memory or else by `read`.

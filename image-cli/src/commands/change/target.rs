@@ -73,7 +73,7 @@ impl Target {
     fn copied(&self, output: &Path) -> anyhow::Result<NewFile> {
         let references = if self.allow_backing { References::AllowBeneath } else { References::Refuse };
         let options =
-            OpenOptions { format: self.format, references, share: Share::Readers, parse_filename: None };
+            OpenOptions { format: self.format, references, share: Share::Readers, ..OpenOptions::default() };
         // Nobody writes it meanwhile.
         let image = unless_shared(Image::open(&self.image, options))?;
         let folder =

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 use goldimg::size::Size;
 use goldimg::target_name::Wish;
-use image_core::format::Image;
+use goldimg::variables::Variables;
+use image_core::foreign;
+use image_core::format::{Format, Image};
 use image_core::nbd::Address;
 use image_core::qcow2::{Codec, Compression, Geometry, NewImage, Version};
-use serde::Serialize;
 
 use super::Args;
 use super::output::Output;
@@ -24,34 +25,6 @@ const DEFAULT_SPARSE_UNIT: u64 = 4096;
 
 /// Clusters compressed by zstd that are larger are misread by some hypervisors.
 const LARGEST_SAFE_ZSTD_CLUSTER: u64 = 128 * 1024;
-
-/// A format of an image file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    /// The bytes of the disk
-    Raw,
-    /// QEMU's format
-    Qcow2,
-}
-
-impl From<Format> for image_core::format::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Raw => Self::Raw,
-            Format::Qcow2 => Self::Qcow2,
-        }
-    }
-}
-
-impl From<image_core::format::Format> for Format {
-    fn from(format: image_core::format::Format) -> Self {
-        match format {
-            image_core::format::Format::Raw => Self::Raw,
-            image_core::format::Format::Qcow2 => Self::Qcow2,
-        }
-    }
-}
 
 /// What to write.
 #[derive(Debug)]
@@ -68,6 +41,8 @@ pub(crate) struct Job {
     cluster_bits: u32,
     refcount_order: u32,
     version: Version,
+    /// The image of another program's format.
+    foreign: Option<foreign::NewImage>,
     /// The name and the format of its backing file.
     backing: Option<(String, String)>,
 }
@@ -87,9 +62,9 @@ impl Job {
         args.target_format.map(refuse_raw).transpose()?;
         let format = match names_a_file(args) {
             true => {
-                let format = args.target_format.map(Into::into);
+                let format = args.target_format;
                 let needs_qcow2 = args.compress.then_some("-c");
-                Wish { option: "-O", format, needs_qcow2 }.format_of(&args.target, ui.monitor())?.into()
+                Wish { option: "-O", format, needs_qcow2 }.format_of(&args.target, ui.monitor())?
             }
             false if args.compress => args.target_format.unwrap_or(Format::Qcow2),
             false => args.target_format.unwrap_or(Format::Raw),
@@ -97,7 +72,11 @@ impl Job {
         refuse_raw(format)?;
         // What is there has a compression of its own, which says what levels it has.
         let level = args.level.filter(|_| !args.no_create);
-        let job = Self::of(format, args.compress, &args.options, level)?;
+        let job = Self::of(format, args.compress, &args.options, level)?.named(&args.target);
+        if let (Format::Foreign(_), Some(_)) = (format, &args.backing_file) {
+            return Err(anyhow!("-B has no meaning for a target of the format {format}"))
+                .hint(|| "take -O qcow2");
+        }
         Ok(Self { sparse_unit: sparse_unit(args.sparse_size)?, level: args.level, dedup: args.dedup, ..job })
     }
 
@@ -118,8 +97,13 @@ impl Job {
             cluster_bits: 16,
             refcount_order: 4,
             version: Version::V3,
+            foreign: None,
             backing: None,
         };
+        if let Format::Foreign(kind) = format {
+            job.foreign = Some(new_foreign(kind, compress, options, level)?);
+            return Ok(job);
+        }
         let mut compression = Compression::Deflate;
         for option in options {
             let Some((key, value)) = option.split_once('=') else {
@@ -141,6 +125,18 @@ impl Job {
         Ok(job)
     }
 
+    /// The same for a file of this name.
+    pub(in crate::commands) fn named(self, path: &Path) -> Self {
+        let name = path.file_name().filter(|_| path != Path::new("-")).unwrap_or_default();
+        let foreign = self.foreign.map(|image| image.with_name(&name.to_string_lossy()));
+        Self { foreign, ..self }
+    }
+
+    /// The image of another program's format for a disk of `size` bytes, if it is to be one.
+    pub(in crate::commands) fn foreign(&self, size: u64) -> image_core::Result<Option<foreign::NewImage>> {
+        self.foreign.as_ref().map(|image| image.clone().with_size(size)).transpose()
+    }
+
     /// Whether it can have persistent bitmaps.
     pub(super) fn has_bitmaps(&self) -> bool {
         self.format == Format::Qcow2 && self.version == Version::V3
@@ -158,7 +154,7 @@ impl Job {
 
     /// The same into what is there already, which has a format of its own.
     pub(super) fn writing_into(self, output: &Output) -> Self {
-        let format = output.image().map(|image| image.format().into());
+        let format = output.image().map(|image| image.format());
         Self { format: format.unwrap_or(self.format), ..self }
     }
 
@@ -184,11 +180,15 @@ impl Job {
         match self.format {
             Format::Raw => Ok(size),
             Format::Qcow2 => Ok(self.image(size)?.size()),
+            Format::Foreign(_) => Ok(self.foreign(size)?.map_or(size, |image| image.size())),
         }
     }
 
     /// What is allowed and yet not wise.
     pub(super) fn warning(&self) -> Option<String> {
+        if self.foreign.is_some() {
+            return None;
+        }
         let zstd = self.codec.compression() == Compression::Zstd;
         if zstd && !self.compress {
             return Some(
@@ -198,6 +198,52 @@ impl Job {
         (zstd && 1_u64 << self.cluster_bits > LARGEST_SAFE_ZSTD_CLUSTER).then(|| {
             format!("some hypervisors misread zstd clusters over {}", Size(LARGEST_SAFE_ZSTD_CLUSTER))
         })
+    }
+}
+
+/// An image of `kind` with the `KEY=VALUE`s of `-o`, of a size that is not known yet.
+fn new_foreign(
+    kind: foreign::Kind,
+    compress: bool,
+    options: &[String],
+    level: Option<u8>,
+) -> anyhow::Result<foreign::NewImage> {
+    let mut image = foreign::NewImage::new(kind, 0)
+        .hint(|| "raw, qcow2, vmdk, vpc (vhd), vhdx and vdi are made")?
+        .with_date(source_date()?);
+    if compress && kind == foreign::Kind::Vmdk {
+        image = image.with_subformat("streamOptimized")?;
+    }
+    for option in options {
+        let Some((key, value)) = option.split_once('=') else {
+            bail!("-o {option}: an option is KEY=VALUE");
+        };
+        image = match key {
+            "subformat" => image.with_subformat(value)?,
+            "block_size" => {
+                let size = value.parse::<Size>().map_err(|error| anyhow!("-o {option}: {error}"))?;
+                image.with_block_size(size.0)?
+            }
+            // Sizes are exact in any case.
+            "force_size" if kind == foreign::Kind::Vpc => image,
+            _ => {
+                return Err(anyhow!("-o {option}: there is no such option"))
+                    .hint(|| format!("the options of {kind} are subformat and block_size"));
+            }
+        };
+    }
+    if compress || level.is_some() {
+        image = image.with_compression(level).hint(|| "leave out -c, or take -O vmdk")?;
+    }
+    Ok(image)
+}
+
+/// What `SOURCE_DATE_EPOCH` says; without it images have the first date that there is.
+fn source_date() -> anyhow::Result<u64> {
+    let variables: Variables = std::env::vars_os().collect();
+    match variables.value("SOURCE_DATE_EPOCH") {
+        Some(_) => Ok(variables.time()?.seconds.try_into().unwrap_or_default()),
+        None => Ok(0),
     }
 }
 

@@ -10,12 +10,11 @@ use anyhow::{Context, anyhow};
 use goldimg::target_name::placed;
 use image_core::ErrorKind;
 use image_core::block::{Access, BlockRead, BlockWrite, FileDisk};
-use image_core::format::{ImageWriter, ProtocolNode, References, WriteOptions};
+use image_core::format::{Format, ImageWriter, ProtocolNode, References, WriteOptions};
 use image_core::nbd::Address;
 use image_core::new_file::{Existing, NewFile};
 
 use super::Args;
-use super::options::Format;
 use crate::commands::image::{Unclosed, tell_of_other_names};
 use crate::failure::Advise;
 use crate::ui::Ui;
@@ -43,7 +42,7 @@ impl Output {
         if path == Path::new("-") {
             return match format {
                 Format::Raw => Ok(Self::Stream),
-                Format::Qcow2 => {
+                Format::Qcow2 | Format::Foreign(_) => {
                     let file = tempfile::tempfile().context("making a temporary file")?;
                     Ok(Self::Spooled { disk: FileDisk::from_file(file, "a temporary file")? })
                 }
@@ -90,7 +89,7 @@ impl Output {
             refuse_source(path, &there, args)?;
         }
         let references = if args.backing.allowed { References::AllowBeneath } else { References::Refuse };
-        let format = args.target_format.map(Into::into);
+        let format = args.target_format;
         let options = WriteOptions { format, references, share: args.share(), parse_filename: None };
         let unclosed = Unclosed::look(path, format);
         let opened = ImageWriter::open(path, options);

@@ -11,13 +11,12 @@ use anyhow::{Context, anyhow};
 use goldimg::printable::printable;
 use goldimg::size::Size;
 use image_core::block::{BlockRead, ByteRange, Concatenated, DdRange, RateLimited, Salvage, Window};
-use image_core::format::Image;
+use image_core::format::{Format, Image};
 use image_core::free_space::{WithoutFreeSpace, find_free_space};
 
 use super::super::image::{at_snapshot, tell_of_skipped};
 use super::Args;
 use super::bitmaps::Bitmaps;
-use super::options::Format;
 use crate::failure::{Advise, USAGE};
 use crate::ui::Ui;
 
@@ -42,7 +41,7 @@ impl<'a> Source<'a> {
                 .hint(|| format!("{option} takes one SOURCE"))
                 .exit_code(USAGE);
         }
-        let format = args.source_format.map(Into::into);
+        let format = args.source_format;
         let mut disks: Vec<Box<dyn BlockRead>> = Vec::new();
         let (mut images, mut bitmaps) = (Vec::new(), None);
         for path in &args.source {
@@ -54,7 +53,7 @@ impl<'a> Source<'a> {
                 Some(name) => at_snapshot(&image, name)?,
                 None => image,
             };
-            images.push((path.clone(), image.format().into(), image.size()));
+            images.push((path.clone(), image.format(), image.size()));
             disks.push(Box::new(image));
         }
         let changed = args.salvage || args.skip_free || args.rate_limit.is_some() || args.excerpt.is_some();
@@ -126,7 +125,7 @@ fn used_only(disk: Box<dyn BlockRead>, ui: &Ui) -> anyhow::Result<Box<dyn BlockR
 /// The backing file that the target gets: a name in a folder's image is a path from that folder.
 pub(super) fn base(args: &Args, name: &str, ui: &Ui) -> anyhow::Result<Image> {
     let folder = args.target.parent().unwrap_or(Path::new(""));
-    args.backing.open(&folder.join(name), args.backing_format.map(Into::into), args.share(), ui)
+    args.backing.open(&folder.join(name), args.backing_format, args.share(), ui)
 }
 
 /// The error with its causes, in one line.

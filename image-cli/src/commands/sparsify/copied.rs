@@ -12,7 +12,7 @@ use image_core::free_space::{FreeSpace, WithoutFreeSpace};
 use image_core::new_file::{Existing, NewFile};
 use image_core::qcow2::{Compression, Header, Qcow2Sink, Version};
 
-use super::super::convert::options::{Format as TargetFormat, Job};
+use super::super::convert::options::Job;
 use super::super::image::{advised, tell_of_other_names};
 use super::{Args, Done};
 use crate::failure::{Advise, USAGE};
@@ -31,7 +31,7 @@ pub(super) fn sparsify(
     refuse_same(&args.image, output)?;
     let references = if args.allow_backing { References::AllowBeneath } else { References::Refuse };
     let options =
-        OpenOptions { format: args.format, references, share: Share::Readers, parse_filename: None };
+        OpenOptions { format: args.format, references, share: Share::Readers, ..OpenOptions::default() };
     let image = advised(Image::open(&args.image, options))?;
     let job = job(args, &image, output, ui)?;
     let existing = if args.force { Existing::Replace } else { Existing::Refuse };
@@ -42,11 +42,15 @@ pub(super) fn sparsify(
     let size = disk.size();
     let doing = || format!("writing {}", output.display());
     let source = WithoutFreeSpace::new(disk, found.clone());
-    let (virtual_size, mut sink): (u64, Box<dyn Sink + '_>) = match Format::from(job.format) {
+    let (virtual_size, mut sink): (u64, Box<dyn Sink + '_>) = match job.format {
         Format::Raw => {
             new.disk().resize(size).with_context(doing)?;
             let sink = DiskSink::new(new.disk(), Zeroes::AlreadyThere).with_sparse_unit(SPARSE_UNIT)?;
             (size, Box::new(sink))
+        }
+        Format::Foreign(_) => {
+            let image = job.foreign(size)?.with_context(doing)?;
+            (image.size(), image.sink(new.disk())?)
         }
         Format::Qcow2 => {
             let image = job.image(size)?;
@@ -59,7 +63,7 @@ pub(super) fn sparsify(
     drop((watch, sink));
     let done = Done {
         path: output.to_owned(),
-        format: job.format.into(),
+        format: job.format,
         virtual_size,
         file_size: new.disk().size(),
         allocated_size: new.disk().allocated_size()?,
@@ -89,18 +93,18 @@ fn job(args: &Args, image: &Image, output: &Path, ui: &Ui) -> anyhow::Result<Job
         () if args.level.is_some() => Some("--level"),
         () => None,
     };
-    if let (Some(TargetFormat::Raw), Some(what)) = (args.target_format, needs_qcow2) {
+    if let (Some(Format::Raw), Some(what)) = (args.target_format, needs_qcow2) {
         return Err(anyhow!("{what} has no meaning for a raw image"))
             .hint(|| "take -O qcow2")
             .exit_code(USAGE);
     }
-    let wish = Wish { option: "-O", format: args.target_format.map(Into::into), needs_qcow2 };
+    let wish = Wish { option: "-O", format: args.target_format, needs_qcow2 };
     let format = wish.format_like(image.format(), output, ui.monitor())?;
     let old = image.as_qcow2().filter(|_| format == Format::Qcow2);
     let mut options = old.map_or_else(Vec::new, |old| like(&old.header()));
     options.extend(args.options.iter().cloned());
     let compress = args.compress || old.map_or(Ok(false), |old| old.has_compressed_clusters())?;
-    Job::of(format.into(), compress, &options, args.level).exit_code(USAGE)
+    Job::of(format, compress, &options, args.level).exit_code(USAGE)
 }
 
 /// The options that make an image as `old` is.

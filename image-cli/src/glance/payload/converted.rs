@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use image_core::block::{BlockRead, BlockWrite, FileDisk};
-use image_core::convert::{Options, StreamSink, convert};
+use image_core::convert::{Options, Sink, StreamSink, convert};
+use image_core::foreign::{self, Kind};
 use image_core::format::{Image, OpenOptions};
 use image_core::progress::Progress;
 use image_core::qcow2::{Codec, Compression, NewImage, Qcow2Sink};
@@ -30,6 +31,8 @@ pub enum Target {
     Raw,
     /// qcow2, by way of a temporary file.
     Qcow2(Compression),
+    /// A format of another program, likewise.
+    Foreign(Kind),
 }
 
 impl Target {
@@ -38,6 +41,9 @@ impl Target {
         match self {
             Self::Raw => "raw",
             Self::Qcow2(_) => "qcow2",
+            // What QEMU calls vpc.
+            Self::Foreign(Kind::Vpc) => "vhd",
+            Self::Foreign(kind) => kind.name(),
         }
     }
 }
@@ -50,7 +56,14 @@ impl FromStr for Target {
             "raw" => Ok(Self::Raw),
             "qcow2" | "qcow2:deflate" => Ok(Self::Qcow2(Compression::Deflate)),
             "qcow2:zstd" => Ok(Self::Qcow2(Compression::Zstd)),
-            _ => Err(crate::Error::failed("raw, qcow2 (deflate) and qcow2:zstd can be made")).invalid(),
+            "vmdk" => Ok(Self::Foreign(Kind::Vmdk)),
+            "vhd" | "vpc" => Ok(Self::Foreign(Kind::Vpc)),
+            "vhdx" => Ok(Self::Foreign(Kind::Vhdx)),
+            "vdi" => Ok(Self::Foreign(Kind::Vdi)),
+            _ => Err(crate::Error::failed(
+                "raw, qcow2 (deflate), qcow2:zstd, vmdk, vhd, vhdx and vdi can be made",
+            ))
+            .invalid(),
         }
     }
 }
@@ -131,27 +144,44 @@ impl Read for Pieces {
     }
 }
 
-/// Converts an image into a temporary qcow2 file in `folder`.
+/// Converts an image into a temporary file in `folder`, as `target` says; raw is streamed, and not made here.
 ///
 /// # Errors
 /// Where the image cannot be read or the file not written.
-pub(crate) fn to_qcow2(
+pub(crate) fn to_file(
     path: &Path,
     folder: &Path,
-    compression: Compression,
+    target: Target,
     progress: &dyn Progress,
 ) -> crate::Result<tempfile::NamedTempFile> {
     let image = Image::open(path, OpenOptions::default())?;
-    let file = tempfile::Builder::new().prefix("goldimg-").suffix(".qcow2").tempfile_in(folder);
+    let file = tempfile::Builder::new().prefix("goldimg-").tempfile_in(folder);
     let file =
         file.context("making a temporary file").map_err(|error| error.context("converting the image"))?;
-    let target = FileDisk::open_writable(file.path())?;
-    let new = NewImage::new(image.size())?.with_codec(Codec::new(compression, None)?, true)?;
-    let mut sink = Qcow2Sink::new(&target, new)?;
-    convert(&image, &mut sink, &Options { progress, ..Options::default() })
+    let disk = FileDisk::open_writable(file.path())?;
+    let mut sink = sink(target, image.size(), &disk)?;
+    convert(&image, &mut *sink, &Options { progress, ..Options::default() })
         .with_context(|| format!("converting {}", path.display()))?;
-    target.flush()?;
+    drop(sink);
+    disk.flush()?;
     Ok(file)
+}
+
+/// What writes a disk of `size` bytes into `file`.
+fn sink<'a>(target: Target, size: u64, file: &'a FileDisk) -> crate::Result<Box<dyn Sink + 'a>> {
+    match target {
+        Target::Raw => Err(crate::Error::failed("raw is streamed")),
+        Target::Qcow2(compression) => {
+            let new = NewImage::new(size)?.with_codec(Codec::new(compression, None)?, true)?;
+            Ok(Box::new(Qcow2Sink::new(file, new)?))
+        }
+        Target::Foreign(kind) => {
+            let new = foreign::NewImage::new(kind, size)?;
+            // Less to send.
+            let new = if kind == Kind::Vmdk { new.with_subformat("streamOptimized")? } else { new };
+            Ok(new.sink(file)?)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +197,7 @@ mod tests {
         bytes[64 * 1024..160 * 1024].fill(0);
         let raw = dir.join("a.raw");
         fs::write(&raw, &bytes).unwrap();
-        let made = to_qcow2(&raw, dir, Compression::Deflate, &()).unwrap();
+        let made = to_file(&raw, dir, Target::Qcow2(Compression::Deflate), &()).unwrap();
         let path = dir.join("a.qcow2");
         fs::copy(made.path(), &path).unwrap();
         (bytes, path)

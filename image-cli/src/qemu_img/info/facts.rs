@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use goldimg::facts;
 use image_core::block::BlockRead;
-use image_core::format::{Format, FormatNode, ProtocolNode};
+use image_core::format::{FormatNode, ProtocolNode};
 use image_core::qcow2::Header;
 use image_core::qcow2::bitmap;
 use image_core::qcow2::snapshot::{self, Snapshot};
@@ -98,7 +98,7 @@ impl Facts {
                 name.clone()
             },
             name,
-            format: if member.format == Format::Raw { "raw" } else { "qcow2" },
+            format: member.format.name(),
             virtual_size: member.virtual_size().next_multiple_of(SECTOR),
             file_size,
             // A device has its storage, and nothing of it is a file's.

@@ -15,6 +15,7 @@ fn name_of(pieces: &[(u64, &[u8])], probing: Probing) -> &'static str {
         disk.write_at(bytes, *offset).unwrap();
     }
     match probe(&disk, probing) {
+        Ok(Format::Foreign(kind)) => kind.title(),
         Ok(format) => {
             assert_eq!(format, Format::Raw);
             ""
@@ -33,11 +34,15 @@ fn formats_are_told_apart_by_their_first_bytes() {
     assert_eq!(probed(b"QFI").unwrap(), Format::Raw);
     assert_eq!(probed(b"QFI\xfb\0\0\0\x03").unwrap(), Format::Qcow2);
     assert_eq!(probed(&[0; 1024]).unwrap(), Format::Raw);
-    assert_eq!(probed(b"QFI\xfb\0\0\0\x01").unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(probed(b"QFI\xfb\0\0\0\x01").unwrap(), Format::Foreign(Kind::Qcow));
+    assert_eq!(probed(b"Bochs Virtual HD Image\0").unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(name(&[(64, b"\x7f\x10\xda\xbe")]), "VDI");
     assert_eq!(name(&[(0, b"WithouFreSpacExt")]), "Parallels");
     assert_eq!(name(&[(0, b"Bochs Virtual HD Image\0")]), "Bochs");
-    assert!(format!("{:?}", probed(b"KDMV").unwrap_err()).contains("it looks like VMDK"));
+    assert_eq!(probed(b"KDMV").unwrap(), Format::Foreign(Kind::Vmdk));
+    assert_eq!(name_of(&[(0, b"KDMV")], Probing::AsQemu), "VMDK");
+    let error = probed(b"Bochs Virtual HD Image\0").unwrap_err();
+    assert!(format!("{error:?}").contains("it looks like Bochs"));
 }
 
 #[test]

@@ -13,18 +13,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::geometry::Geometry;
-
 /// Clusters in a set.
 const WAYS: u64 = 8;
 
 /// The content of a cluster.
-pub(super) type Cluster = Arc<[u8]>;
+pub(crate) type Cluster = Arc<[u8]>;
 
 /// What tells clusters apart.
-pub(super) trait Key: Copy + Eq {
+pub(crate) trait Key: Copy + Eq {
     /// A number that is seldom the same for two.
     fn number(self) -> u64;
+}
+
+impl Key for u64 {
+    fn number(self) -> u64 {
+        self
+    }
 }
 
 /// Clusters whose keys fall together, the latest used first.
@@ -32,22 +36,22 @@ type Set<K> = Vec<(K, Cluster)>;
 
 /// Clusters by key, of a bounded number of bytes.
 #[derive(Debug)]
-pub(super) struct ClusterCache<K> {
+pub(crate) struct ClusterCache<K> {
     sets: Box<[Mutex<Set<K>>]>,
     ways: usize,
 }
 
 impl<K: Key> ClusterCache<K> {
-    /// An empty one for no more than `bytes`, or for one cluster.
-    pub(super) fn new(bytes: u64, geometry: Geometry) -> Self {
-        let clusters = (bytes >> geometry.cluster_bits()).max(1);
+    /// An empty one for no more than `bytes` in clusters of `cluster_size`, or for one cluster.
+    pub(crate) fn new(bytes: u64, cluster_size: u64) -> Self {
+        let clusters = bytes.checked_div(cluster_size).unwrap_or_default().max(1);
         let ways = clusters.min(WAYS);
         let sets = (0..clusters.checked_div(ways).unwrap_or(1)).map(|_| Mutex::default()).collect();
         Self { sets, ways: ways as usize }
     }
 
     /// What `key` stands for, if it is there.
-    pub(super) fn find(&self, key: K) -> Option<Cluster> {
+    pub(crate) fn find(&self, key: K) -> Option<Cluster> {
         let mut set = self.set(key)?.lock().unwrap_or_else(PoisonError::into_inner);
         let at = set.iter().position(|(known, _)| *known == key)?;
         let found = set.get_mut(..=at)?;
@@ -56,7 +60,7 @@ impl<K: Key> ClusterCache<K> {
     }
 
     /// Puts `cluster` into the place of what was known of `key`.
-    pub(super) fn put(&self, key: K, cluster: Cluster) {
+    pub(crate) fn put(&self, key: K, cluster: Cluster) {
         let Some(set) = self.set(key) else { return };
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
         set.retain(|(known, _)| *known != key);
@@ -65,7 +69,7 @@ impl<K: Key> ClusterCache<K> {
     }
 
     /// Forgets what was known of `key`.
-    pub(super) fn forget(&self, key: K) {
+    pub(crate) fn forget(&self, key: K) {
         if let Some(set) = self.set(key) {
             set.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != key);
         }
@@ -84,19 +88,13 @@ impl<K: Key> ClusterCache<K> {
 mod tests {
     use super::*;
 
-    impl Key for u64 {
-        fn number(self) -> u64 {
-            self
-        }
-    }
-
     fn cluster_of(byte: u8) -> Cluster {
         vec![byte; 16].into()
     }
 
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
-        let cache = ClusterCache::new(8 << 20, Geometry::new(21, 4, false).unwrap());
+        let cache = ClusterCache::new(8 << 20, 2 << 20);
         cache.put(1, cluster_of(1));
         for key in 2..10 {
             cache.put(key, cluster_of(key as u8));
@@ -109,7 +107,7 @@ mod tests {
 
     #[test]
     fn one_cluster_is_kept_however_large_it_is_and_forgotten_on_demand() {
-        let cache = ClusterCache::new(1, Geometry::new(16, 4, false).unwrap());
+        let cache = ClusterCache::new(1, 1 << 16);
         cache.put(1, cluster_of(1));
         cache.put(1, cluster_of(2));
         assert_eq!(cache.find(1).unwrap()[0], 2);
