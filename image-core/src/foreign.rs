@@ -7,7 +7,7 @@
 //! convert ─► a sink of the format ─► file
 //! ```
 //!
-//! Each format has a room. What its table says of a block goes through one door, [`mapped`], which reads, maps and
+//! Each format has a room. What its table says of a block goes through one door, `mapped.rs`, which reads, maps and
 //! prefetches for all of them.
 //!
 //! Rules that hold in all rooms, as in qcow2's:

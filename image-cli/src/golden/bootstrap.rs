@@ -440,8 +440,9 @@ mod tests {
         let (_dir, tree) = scratch();
         let mut recipe = example();
         recipe.base.mirror = Some(Uri::new("http://mirror.example/debian"));
-        let build = Archive::of_the_build(&recipe.base).unwrap().lines(&recipe.base);
-        tree.write("/etc/apt/sources.list", build.join("\n\n"), 0o644).unwrap();
+        let (path, build) = Archive::of_the_build(&recipe.base).unwrap().file(&recipe.base);
+        assert_eq!(path, "/etc/apt/sources.list");
+        tree.write(&path, build, 0o644).unwrap();
         tree.write("/etc/cloud/cloud.cfg", CLOUD_CFG, 0o644).unwrap();
         tree.write(APT_CONF, "", 0o644).unwrap();
         let further = FurtherArchives::of(&recipe.base, tree.root()).unwrap();

@@ -236,6 +236,7 @@ mod tests {
         assert_eq!("raw".parse::<Target>().unwrap(), Target::Raw);
         assert_eq!("qcow2".parse::<Target>().unwrap(), Target::Qcow2(Compression::Deflate));
         assert_eq!("qcow2:zstd".parse::<Target>().unwrap(), Target::Qcow2(Compression::Zstd));
-        assert!("vmdk".parse::<Target>().is_err());
+        assert_eq!("vmdk".parse::<Target>().unwrap().format(), "vmdk");
+        assert!("vdmk".parse::<Target>().is_err());
     }
 }

@@ -110,7 +110,8 @@ impl Archive {
 
     /// The lines of a sources.list for `base`, without names and passwords.
     pub(crate) fn lines(&self, base: &Base) -> Vec<String> {
-        let (security, own): (Vec<String>, Vec<String>) = base.suites().into_iter().partition(is_security);
+        let (security, own): (Vec<String>, Vec<String>) =
+            base.suites().into_iter().partition(|suite| is_security(suite));
         let main = own.iter().map(|suite| (&self.main, suite));
         let security = self.security.iter().flat_map(|uri| security.iter().map(move |suite| (uri, suite)));
         main.chain(security).map(|(uri, suite)| line(base, uri, suite)).collect()
@@ -127,7 +128,8 @@ impl Archive {
     }
 
     fn file_with<U: fmt::Display>(base: &Base, main: &U, security: Option<&U>) -> (String, String) {
-        let (updates, own): (Vec<String>, Vec<String>) = base.suites().into_iter().partition(is_security);
+        let (updates, own): (Vec<String>, Vec<String>) =
+            base.suites().into_iter().partition(|suite| is_security(suite));
         let parts = [Some((main, own)), security.map(|uri| (uri, updates))];
         let parts = parts.into_iter().flatten().filter(|(_, suites)| !suites.is_empty());
         match base.facts().has_paragraphs(&base.release) {
@@ -155,7 +157,7 @@ pub(crate) fn path(base: &Base) -> String {
 }
 
 /// Whether a suite has security updates: those are in an archive of their own, if the distribution has one.
-fn is_security(suite: &String) -> bool {
+fn is_security(suite: &str) -> bool {
     suite.ends_with("-security")
 }
 
