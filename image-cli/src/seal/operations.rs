@@ -173,6 +173,7 @@ pub(super) fn of(pattern: &str) -> &'static Operation {
 /// The operation of `file`, which lies in a home.
 pub(super) fn of_home(file: &str) -> &'static Operation {
     named(match file {
+        file if file.starts_with(".ssh/id_") => CREDENTIALS,
         file if file.starts_with(".ssh/") => SSH_USERS,
         ".cache" => HISTORIES,
         file if HOME_HISTORIES.contains(&file) => HISTORIES,
