@@ -58,6 +58,8 @@ pub const OPERATIONS: &[Operation] = &[
             "/var/lib/urandom/",
             "/var/lib/random-seed",
             "/boot/efi/loader/random-seed",
+            "/boot/loader/random-seed",
+            "/efi/loader/random-seed",
         ],
         true,
     ),
