@@ -15,6 +15,7 @@ mod auditor;
 mod boot;
 mod cloud_init;
 mod contents;
+mod discovered;
 pub(crate) mod drivers;
 mod expected;
 mod file;
@@ -41,6 +42,7 @@ mod stoppable;
 mod subject;
 mod table;
 mod traces;
+mod unified;
 mod unused;
 mod view;
 

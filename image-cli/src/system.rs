@@ -4,7 +4,7 @@
 //! disk ─┬─ no table ─► one filesystem
 //!       └─ GPT, MBR ─► partitions ─► filesystems ─┬─ has /etc: root, where all others are mounted that it names (mounts.rs)
 //!                                                 ├─ has boot menus and no /etc: /boot
-//!                                                 └─ EFI system partition: /boot/efi
+//!                                                 └─ EFI system partition: where root says, or systemd puts it (mounts.rs)
 //! ```
 //!
 //! Nothing of it is believed: what is broken is an error of what lies in it, and not of the others.
@@ -28,6 +28,7 @@ pub(crate) use mounted::Mounted;
 use mounts::Mount;
 pub(crate) use mounts::volume_named;
 pub use volume::Volume;
+pub(crate) use volume::is_disc;
 pub use walk::{Step, Walk};
 
 /// No file that tells where something is mounted is larger, in bytes.
@@ -126,14 +127,23 @@ impl System {
         Self::alone(disk, table, volumes, index)
     }
 
-    /// As [`open`](Self::open); where there is no system, but one filesystem with files and no other, what is in that.
+    /// As [`open`](Self::open); where there is no system, but one filesystem with files and no other, or a CD's, what is in that.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_any(disk: Arc<dyn BlockRead>) -> crate::Result<Self> {
         let system = Self::open(disk)?;
         let with_files = system.volumes.iter().enumerate().filter(|(_, volume)| volume.has_files());
-        let [index] = with_files.map(|(index, _)| index).collect::<Vec<_>>()[..] else { return Ok(system) };
+        // A CD has all of the disk, and partitions in it for firmware.
+        let is_disc = |index: &usize| system.volumes.get(*index).is_some_and(|own| own.partition.is_none());
+        let with_files: Vec<usize> = with_files.map(|(index, _)| index).collect();
+        let index = match with_files[..] {
+            [index] => index,
+            _ => match with_files.iter().find(|index| is_disc(index)) {
+                Some(index) => *index,
+                None => return Ok(system),
+            },
+        };
         if system.root.is_ok() || system.filesystem(index).is_none() {
             return Ok(system);
         }
@@ -159,10 +169,8 @@ impl System {
     fn mount(&mut self, opened: Vec<Opened>) {
         let unread: Vec<String> =
             opened.iter().filter_map(|content| content.as_ref().err().cloned()).collect();
-        let is_esp = |index: usize| {
-            let partition = self.volumes.get(index).and_then(|volume| volume.partition.as_ref());
-            partition.is_some_and(|partition| partition.is(kind::EFI_SYSTEM))
-        };
+        let esps: Vec<bool> = self.volumes.iter().map(is_esp).collect();
+        let is_esp = |index: usize| esps.get(index).copied().unwrap_or(false);
         // What is in one that is broken is not known.
         let root_of = |(index, content): (usize, &Opened)| {
             let files = content.as_ref().ok().filter(|_| !is_esp(index))?;
@@ -181,7 +189,7 @@ impl System {
             None if !unread.is_empty() => self.root = Err(unread.join("; ")),
             None => {}
         }
-        for Mount { folder, index, subvolume } in planned.into_iter().filter(|mount| !is_esp(mount.index)) {
+        for Mount { folder, index, subvolume } in planned {
             let Some(content) = opened.get(index) else { continue };
             let content = match &subvolume {
                 Some(own) if content.as_ref().is_ok_and(|files| files.kind() == FilesystemKind::Btrfs) => {
@@ -195,10 +203,13 @@ impl System {
             take(index);
             self.files.mount(&folder, index, content);
         }
-        for (index, content) in opened.into_iter().enumerate() {
+        let (esps, others): (Vec<_>, Vec<_>) =
+            opened.into_iter().enumerate().partition(|(index, _)| is_esp(*index));
+        // Where the EFI system partition is, depends on what is at /boot.
+        for (index, content) in others.into_iter().chain(esps) {
             let Some(content) = content.ok().filter(|_| take(index)) else { continue };
             let over = match is_esp(index) {
-                true => self.files.mount("/boot/efi", index, Ok(content)),
+                true => self.files.mount(mounts::esp_folder(&self.files), index, Ok(content)),
                 false if is_boot(&*content) => self.files.mount("/boot", index, Ok(content)),
                 false => Some(Ok(content)),
             };
@@ -255,6 +266,12 @@ impl System {
     /// Where volume number `index` is mounted, be it one that cannot be read.
     pub fn mount_point(&self, index: usize) -> Option<&Path> {
         self.files.folder_of(index)
+    }
+
+    /// Where the EFI system partition is mounted; `None` if there is none.
+    pub(crate) fn esp(&self) -> Option<&Path> {
+        let esps = self.volumes.iter().enumerate().filter(|(_, volume)| is_esp(volume));
+        esps.map(|(index, _)| index).find_map(|index| self.mount_point(index))
     }
 
     /// Why volume number `index` cannot be read; `None` if it can, or is none that holds files.
@@ -366,6 +383,11 @@ fn shown(path: &Path) -> String {
 fn open(volume: &Volume, disk: &Arc<dyn BlockRead>) -> Opened {
     let opened = volume.content(disk).and_then(image_core::fs::open);
     opened.map_err(|error| format!("{}: {}", volume.name(), crate::Error::from(error).root_cause()))
+}
+
+/// Whether a filesystem is an EFI system partition's.
+fn is_esp(volume: &Volume) -> bool {
+    volume.partition.as_ref().is_some_and(|partition| partition.is(kind::EFI_SYSTEM))
 }
 
 /// Whether a filesystem is one for `/boot`.

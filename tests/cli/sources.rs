@@ -217,6 +217,36 @@ fn a_disk_that_boots_from_a_stick_too_is_a_disc_and_a_stick_that_was_one_is_a_di
 }
 
 #[test]
+fn a_cd_is_looked_into_and_so_is_one_with_partitions_for_firmware() {
+    let (Some(_), Some(_)) = (peer("xorriso"), peer("mkfs.fat")) else { return };
+    let folder = folder();
+    fs::write(folder.path().join("code"), vec![0x90; 432]).expect("room");
+    sh(
+        folder.path(),
+        "mkdir tree && head -c 2048 /dev/zero > tree/boot && echo words > tree/content && \
+         truncate -s 8M esp && mkfs.fat esp > /dev/null && \
+         xorriso -as mkisofs -quiet -r -o plain.iso tree 2>/dev/null && \
+         xorriso -as mkisofs -quiet -r -isohybrid-mbr code -b boot -c catalog -no-emul-boot -boot-load-size 4 \
+           -o hybrid.iso tree 2>/dev/null && \
+         xorriso -as mkisofs -quiet -r -b boot -c catalog -no-emul-boot -boot-load-size 4 \
+           -append_partition 2 0xef esp -o appended.iso tree 2>/dev/null",
+    );
+    for image in ["plain.iso", "hybrid.iso", "appended.iso"] {
+        let content = run(folder.path(), &["cat", image, "/content"]);
+        assert_eq!((content.code, content.stdout.as_str()), (0, "words\n"), "{}", content.snapshot());
+    }
+    // The partition is there, too.
+    let esp = run(folder.path(), &["ls", "--volume", "2", "appended.iso"]);
+    assert_eq!(esp.code, 0, "{}", esp.snapshot());
+    // What is partitioned over it makes it one that was.
+    let appended = folder.path().join("appended.iso");
+    fs::OpenOptions::new().write(true).open(&appended).and_then(|file| file.set_len(64 << 20)).expect("room");
+    sh(folder.path(), "echo 'label: gpt\nstart=256' | sfdisk -q --wipe never appended.iso");
+    let stale = run(folder.path(), &["cat", "appended.iso", "/content"]);
+    assert_eq!(stale.code, 1, "{}", stale.snapshot());
+}
+
+#[test]
 fn what_has_no_size_or_is_no_file_is_never_an_empty_image() {
     let (Some(_), folder) = (peer("mkfifo"), folder()) else { return };
     sh(folder.path(), "mkfifo pipe && mkdir dir");

@@ -16,7 +16,8 @@ const CODE_LEN: usize = 440;
 const INSTALL: &str = "grub-install --target=i386-pc";
 const REMOVABLE: &str = "grub-install --target=x86_64-efi --removable, or the distribution's shim and GRUB";
 const SHIM: &[u8] = b"\nshim,";
-const PROGRAMS: [&str; 2] = ["/boot/efi/EFI/BOOT/BOOTX64.EFI", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"];
+/// What firmware starts of its own accord, in an EFI system partition (UEFI 2.10, 3.5.1.1).
+const PROGRAMS: [&str; 2] = ["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/BOOTAA64.EFI"];
 
 /// What is there for a kind of firmware.
 enum Loader {
@@ -108,7 +109,8 @@ fn second_stage(view: &View, program: &str) -> crate::Result<Vec<Finding>> {
             false => vec![Finding::new(next, found, REMOVABLE)],
         });
     }
-    let lists = view.matches(&format!("/boot/efi/EFI/*/BOOT{machine}.CSV"))?;
+    let (vendors, _) = folder.rsplit_once('/').unwrap_or_default();
+    let lists = view.matches(&format!("{vendors}/*/BOOT{machine}.CSV"))?;
     for list in &lists {
         let bytes = view.root().read(list, LIMIT)?.unwrap_or_default();
         let units: Vec<u16> = bytes
@@ -140,17 +142,19 @@ fn number(bytes: &[u8], at: usize) -> u64 {
 
 fn uefi_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
     let view = subject.view;
-    if !view.has_esp() {
+    let Some(esp) = view.table().and_then(|_| view.esp()) else {
         let found = "there is no EFI system partition";
         return Ok(Loader::None(Finding::new("partition table", found, REMOVABLE)));
-    }
-    let Some(program) = view.first_of(&PROGRAMS)? else {
-        return Ok(Loader::None(Finding::new(PROGRAMS[0], "it is missing", REMOVABLE)));
+    };
+    let places = PROGRAMS.map(|program| format!("{esp}/{program}"));
+    let Some(program) = view.first_of(&places.each_ref().map(String::as_str))? else {
+        let [place, _] = places;
+        return Ok(Loader::None(Finding::new(place, "it is missing", REMOVABLE)));
     };
     let mut findings = second_stage(view, &program)?;
     let mut programs = vec![program.clone()];
     if subject.asked().uefi().is_some() {
-        programs.push("/boot/efi/EFI/BOOT/grubx64.efi".into());
+        programs.push(format!("{esp}/EFI/BOOT/grubx64.efi"));
     }
     for path in programs {
         let content = view.root().read(path.as_ref(), LIMIT)?;
@@ -158,7 +162,7 @@ fn uefi_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
             findings.push(Finding::new(path, "it is missing, or no program", REMOVABLE));
         }
     }
-    let menus = view.matches("/boot/efi/EFI/*/grub.cfg")?;
+    let menus = view.matches(&format!("{esp}/EFI/*/grub.cfg"))?;
     for path in &menus {
         let text = view.text(path)?.unwrap_or_default();
         let mut own = view.volumes().iter().filter_map(|volume| volume.signature.uuid.as_deref());
@@ -169,7 +173,7 @@ fn uefi_loader(subject: &Subject<'_>) -> crate::Result<Loader> {
         }
     }
     if menus.is_empty() && subject.asked().uefi().is_some() {
-        findings.push(Finding::new("/boot/efi/EFI", "no folder has a grub.cfg", REMOVABLE));
+        findings.push(Finding::new(format!("{esp}/EFI"), "no folder has a grub.cfg", REMOVABLE));
     }
     Ok(if findings.is_empty() { Loader::There(program) } else { Loader::Broken(findings) })
 }

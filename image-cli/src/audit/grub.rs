@@ -15,7 +15,8 @@ use super::subject::Subject;
 use super::view::{LIMIT, View};
 
 const MENUS: [&str; 2] = ["/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"];
-const PROGRAMS: &str = "/boot/efi/EFI/*/grub*.efi";
+/// In an EFI system partition.
+const PROGRAMS: &str = "EFI/*/grub*.efi";
 /// Features of ext4 that no GRUB up to 2.14 reads, by the names of mke2fs.
 const EXT4: [&str; 3] = ["inline_data", "casefold", "ea_inode"];
 /// Bits of XFS's `sb_features_incompat`, big-endian at byte 216 of the superblock (Linux, fs/xfs/libxfs/xfs_format.h), and the first GRUB
@@ -63,7 +64,8 @@ fn unread_of_xfs(features: u32, version: Option<(u32, u32)>) -> Vec<String> {
 
 /// The version of the GRUB in the EFI system partition.
 fn version(view: &View) -> crate::Result<Option<(u32, u32)>> {
-    for path in view.matches(PROGRAMS)? {
+    let Some(esp) = view.esp() else { return Ok(None) };
+    for path in view.matches(&format!("{esp}/{PROGRAMS}"))? {
         let program = view.root().read(&path, LIMIT)?.unwrap_or_default();
         if let Some(version) = in_sbat(&program) {
             return Ok(Some(version));

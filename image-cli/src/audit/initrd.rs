@@ -71,6 +71,19 @@ impl Initrd {
         files.flat_map(|(name, text)| text.split_whitespace().map(move |word| (name.as_str(), word)))
     }
 
+    /// Whether there is a file whose path ends with `path`, whatever folder `/usr` is.
+    pub(super) fn has_file(&self, path: &str) -> bool {
+        self.names
+            .iter()
+            .any(|name| name.strip_suffix(path).is_some_and(|rest| rest.is_empty() || rest.ends_with('/')))
+    }
+
+    /// The releases of kernels whose modules are in it.
+    pub(super) fn releases(&self) -> BTreeSet<&str> {
+        let parts = self.names.iter().filter_map(|name| name.split_once("lib/modules/"));
+        parts.filter_map(|(_, rest)| rest.split('/').next()).filter(|release| !release.is_empty()).collect()
+    }
+
     fn unpacked(mut self, from: &mut impl BufRead, each: &mut Each<'_>) -> crate::Result<Self> {
         loop {
             let head = head(from).context("unpacking it")?;

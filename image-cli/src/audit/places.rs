@@ -1,8 +1,15 @@
 //! Places that several rules look at, by what is there.
 
 /// Menus of boot loaders.
-pub(super) const MENUS: &[&str] =
-    &["/boot/grub*/", "/boot/loader/", "/boot/efi/loader/", "/boot/extlinux/", "/boot/syslinux/"];
+pub(super) const MENUS: &[&str] = &[
+    "/boot/grub*/",
+    "/boot/loader/",
+    "/boot/EFI/Linux/",
+    "/boot/efi/",
+    "/efi/",
+    "/boot/extlinux/",
+    "/boot/syslinux/",
+];
 /// systemd's units, and which are enabled.
 pub(super) const UNITS: &[&str] = &["/etc/systemd/system/", "/usr/lib/systemd/", "/lib/systemd/"];
 /// cloud-init's settings.

@@ -17,6 +17,7 @@ use image_core::partition::{PartitionTable, Scheme};
 
 use super::View;
 use super::view::LIMIT;
+use crate::system::is_disc;
 
 /// Pages that a swap space may have been made for.
 const PAGES: [u64; 5] = [4096, 8192, 16_384, 32_768, 65_536];
@@ -37,6 +38,10 @@ pub(crate) fn swap_page(disk: &dyn BlockRead) -> crate::Result<Option<u64>> {
 
 /// What lies between the partitions of `table` and behind the last one.
 pub(crate) fn gaps(disk: &dyn BlockRead, table: &PartitionTable) -> crate::Result<Vec<ByteRange>> {
+    // What partitions leave of a CD has files.
+    if is_disc(disk, table)? {
+        return Ok(Vec::new());
+    }
     let mut used: Vec<ByteRange> = table.partitions.iter().map(|partition| partition.range).collect();
     let end = match table.scheme {
         Scheme::Gpt { .. } => {

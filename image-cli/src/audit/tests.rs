@@ -1,6 +1,7 @@
 //! A broken image for each rule: made by mke2fs from a small tree, told by the rule's name.
 
 mod broken;
+mod discovered;
 mod firmware;
 mod hidden;
 mod own;

@@ -34,6 +34,8 @@ pub(super) const RULES: &[Rule] = &[
             "/var/lib/urandom/random-seed",
             "/var/lib/random-seed",
             "/boot/efi/loader/random-seed",
+            "/boot/loader/random-seed",
+            "/efi/loader/random-seed",
         ]]),
     Rule::must("build-host", "the build machine's name is nowhere in /etc", "cloning", build_host)
         .reads(&[&["/etc/"]]),
@@ -274,6 +276,8 @@ fn random_seed(subject: &Subject<'_>) -> crate::Result<Judgement> {
         "/var/lib/urandom/random-seed",
         "/var/lib/random-seed",
         "/boot/efi/loader/random-seed",
+        "/boot/loader/random-seed",
+        "/efi/loader/random-seed",
     ];
     Ok(Judgement::of(present(subject, &patterns)?, "none"))
 }

@@ -13,17 +13,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_core::block::BlockRead;
+use image_core::block::{BlockRead, Window};
 use image_core::fs::{FileKind, Files, Filesystem};
 use image_core::partition::{Partition, PartitionTable};
 
 use super::contents::Contents;
 use super::looked::{Shared, Watch};
+use super::unified;
 use super::unused::Stale;
 use crate::error::err;
 use crate::name_pattern;
 use crate::system::{System, Volume};
-use initrds::{Initrds, Outcome};
+use initrds::Initrds;
+pub(super) use initrds::Outcome;
 use watched::Watched;
 
 /// No file that is looked into is larger, save an initrd.
@@ -169,6 +171,17 @@ impl View {
         Ok(Some(self.initrds.open(path, content)))
     }
 
+    /// The same of the initrd in the unified kernel image `path`; `None` if it has none.
+    pub(super) fn unified_initrd(&self, path: &Path) -> crate::Result<Option<Outcome>> {
+        if let Some(known) = self.initrds.known(path) {
+            self.watch.path(path);
+            return Ok(Some(known));
+        }
+        let Some(content) = self.root().content(path)? else { return Ok(None) };
+        let Some(range) = unified::section(&content, ".initrd")? else { return Ok(None) };
+        Ok(Some(self.initrds.open(path, Box::new(Window::new(content, range)?))))
+    }
+
     /// The filesystem of `path`, and its path in there.
     ///
     /// # Errors
@@ -185,10 +198,9 @@ impl View {
         self.system.place_of(path, true)
     }
 
-    /// Whether there is an EFI system partition that can be read.
-    pub(super) fn has_esp(&self) -> bool {
-        self.watch.place(TABLE);
-        self.system.mounted().has("/boot/efi")
+    /// Where the EFI system partition is mounted; `None` if there is none. As where else something is mounted, that is no place to look at.
+    pub(super) fn esp(&self) -> Option<String> {
+        self.system.esp().map(|folder| folder.to_string_lossy().into_owned())
     }
 
     /// Whether `/boot` is a filesystem of its own.

@@ -10,7 +10,7 @@ use goldimg::printable::printable;
 use goldimg::size::Size;
 use goldimg::system::{Step, System};
 use image_core::block::{BlockRead, ByteRange, Window};
-use image_core::format::{Format, Share};
+use image_core::format::{Format, Share, UnsupportedFormat, UnsupportedKind};
 
 use super::image::{Backing, at_snapshot};
 use crate::failure::Advise;
@@ -52,7 +52,12 @@ impl How {
     /// The disk that `path` is.
     pub(super) fn disk(&self, path: &Path, ui: &Ui) -> anyhow::Result<Arc<dyn BlockRead>> {
         let share = if self.force_share { Share::Writers } else { Share::Readers };
-        let image = self.backing.open(path, self.format, share, ui)?;
+        let open = |format| self.backing.open(path, format, share, ui);
+        let image = match open(self.format) {
+            // To look into, a CD is a disk like any other.
+            Err(error) if self.format.is_none() && looks_like_disc(&error) => open(Some(Format::Raw))?,
+            opened => opened?,
+        };
         let image = match &self.snapshot {
             Some(name) => at_snapshot(&image, name)?,
             None => image,
@@ -92,6 +97,15 @@ impl How {
                 .hint(|| "--volume NAME looks into one filesystem alone; goldimg inspect lists them"),
         }
     }
+}
+
+/// Whether nothing but that a file is a CD kept it from being opened.
+fn looks_like_disc(error: &anyhow::Error) -> bool {
+    let foreign = error.chain().find_map(|link| match link.downcast_ref::<image_core::Error>() {
+        Some(error) => error.cause::<UnsupportedFormat>(),
+        None => link.downcast_ref(),
+    });
+    foreign.is_some_and(|foreign| foreign.kind == UnsupportedKind::Disc)
 }
 
 fn doing(path: &Path) -> String {

@@ -15,7 +15,8 @@ const PROGRAMS: [&str; 5] =
 /// Where kernels look for the first program, as they look (Linux, init/main.c).
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 /// Where kernels are, and how their names begin.
-const KERNEL_FOLDERS: [&str; 3] = ["/boot", "/boot/efi/EFI/Linux", "/usr/lib/kernel"];
+const KERNEL_FOLDERS: [&str; 5] =
+    ["/boot", "/boot/efi/EFI/Linux", "/boot/EFI/Linux", "/efi/EFI/Linux", "/usr/lib/kernel"];
 const KERNEL_NAMES: [&str; 4] = ["vmlinuz", "vmlinux", "Image", "kernel-"];
 const MODULES: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
 /// Where an EFI system partition is mounted.

@@ -58,6 +58,8 @@ pub const OPERATIONS: &[Operation] = &[
             "/var/lib/urandom/",
             "/var/lib/random-seed",
             "/boot/efi/loader/random-seed",
+            "/boot/loader/random-seed",
+            "/efi/loader/random-seed",
         ],
         true,
     ),
@@ -173,6 +175,7 @@ pub(super) fn of(pattern: &str) -> &'static Operation {
 /// The operation of `file`, which lies in a home.
 pub(super) fn of_home(file: &str) -> &'static Operation {
     named(match file {
+        file if file.starts_with(".ssh/id_") => CREDENTIALS,
         file if file.starts_with(".ssh/") => SSH_USERS,
         ".cache" => HISTORIES,
         file if HOME_HISTORIES.contains(&file) => HISTORIES,

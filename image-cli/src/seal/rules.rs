@@ -124,6 +124,8 @@ const RULES: &[Rule] = &[
     remove("/var/lib/urandom/random-seed"),
     remove("/var/lib/random-seed"),
     remove("/boot/efi/loader/random-seed"),
+    remove("/boot/loader/random-seed"),
+    remove("/efi/loader/random-seed"),
     remove("/etc/udev/rules.d/70-persistent-*"),
     rule("/lib/udev/rules.d/75-persistent-net-generator.rules", Action::Truncate, false),
     clear("/var/lib/systemd/timers"),

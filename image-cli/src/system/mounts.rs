@@ -3,7 +3,8 @@
 //! ```text
 //! /etc/fstab             UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*, /dev/vda2     (fstab(5))
 //! *.mount of systemd     What=, Where=                                                       (systemd.mount(5))
-//! types of partitions    /home, /srv, /var, /var/tmp, /usr, where nothing else says so       (Discoverable Partitions)
+//! types of partitions    /boot, /home, /srv, /var, /var/tmp, /usr, where nothing else says so   (Discoverable Partitions)
+//! EFI system partition   /boot/efi, or /boot or /efi              (systemd-gpt-auto-generator(8))
 //! ```
 //! The first to name a folder counts.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
@@ -13,12 +14,13 @@ use std::path::{Component, Path};
 use image_core::fs::{Files, SubvolumeChoice};
 use uuid::{Uuid, uuid};
 
-use super::{LIMIT, Volume};
+use super::{LIMIT, Mounted, Volume};
 
 /// Where units of mounts are, the administrator's first.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Types of the Discoverable Partitions Specification, and where systemd mounts them.
-const TYPES: [(Uuid, &str); 6] = [
+const TYPES: [(Uuid, &str); 7] = [
+    (uuid!("bc13c2ff-59e6-4262-a352-b275fd6f7172"), "/boot"),
     (uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915"), "/home"),
     (uuid!("3b8f8425-20e0-4f3b-907f-1a25a76f98e8"), "/srv"),
     (uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d"), "/var"),
@@ -118,6 +120,19 @@ pub(super) fn mounts(root: (usize, &dyn Files), volumes: &[Volume]) -> Vec<Mount
         }
     }
     found
+}
+
+/// Where an EFI system partition is that nothing names, once all else is mounted in `files`: in the folder that its maker has for it, or
+/// else where systemd mounts it, which is an empty `/boot` before `/efi` (systemd-gpt-auto-generator(8)).
+pub(super) fn esp_folder(files: &Mounted) -> &'static str {
+    let names = |folder: &str| files.list(folder.as_ref()).ok().flatten().map(|names| names.len());
+    let is_free = !files.has("/boot") && names("/boot") == Some(0);
+    match () {
+        () if names("/boot/efi").is_some() => "/boot/efi",
+        () if is_free => "/boot",
+        () if names("/efi").is_some() => "/efi",
+        () => "/boot/efi",
+    }
 }
 
 /// Which subvolume the system in `files` takes for its root, as its own fstab says; the outer `None` if that says nothing of a root.

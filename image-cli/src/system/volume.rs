@@ -112,8 +112,34 @@ pub(super) fn find(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) ->
             volumes.push(Volume { partition_uuid, ..Volume::new(partition, range, signature) });
         }
     }
+    let begins = volumes.iter().any(|volume| volume.range.offset() == 0);
+    let is_disc = |table| is_disc(&**disk, table);
+    if !begins && table.map_or(Ok(false), is_disc)? {
+        let (partition, range) = whole();
+        volumes.extend(detect(disk)?.map(|signature| Volume::new(partition, range, signature)));
+    }
     add_logical(disk, &mut volumes)?;
     Ok(volumes)
+}
+
+/// Whether `disk` is a CD that starts from memory sticks too: its filesystem has most of the disk, whatever the partitions of `table`
+/// say (isohybrid), or they are all behind it (xorriso's appended partitions). One that a disk had before it was partitioned is neither.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn is_disc(disk: &dyn BlockRead, table: &PartitionTable) -> image_core::Result<bool> {
+    // The primary volume descriptor: its kind, and the volume's size and the size of its blocks (ECMA-119, 8.4).
+    let mut descriptor = [0; 0x84];
+    if disk.size() < 0x8800 {
+        return Ok(false);
+    }
+    disk.read_at(&mut descriptor, 0x8000)?;
+    let number = |at: usize| descriptor.get(at..).and_then(|rest| rest.first_chunk()).copied();
+    let blocks = number(0x50).map_or(0, u32::from_le_bytes);
+    let [low, high, ..] = number(0x80).unwrap_or_default();
+    let len = u64::from(blocks).saturating_mul(u16::from_le_bytes([low, high]).into());
+    let are_behind = table.partitions.iter().all(|partition| partition.range.offset() >= len);
+    Ok(descriptor.starts_with(b"\x01CD001") && len > 0 && (len >= disk.size() / 2 || are_behind))
 }
 
 /// Adds the logical volumes on all physical ones. What is wrong with their metadata, who asks why they are not read is told.

@@ -16,6 +16,13 @@ const SEAL: &str = "goldimg seal removes it; --keep PATH if it is meant to be th
 /// Files of credentials in a home; a name may have one `*`.
 pub(crate) const HOME_FILES: &[&str] = &[
     ".netrc",
+    // ssh(1): what a client shows who it is with.
+    ".ssh/id_rsa",
+    ".ssh/id_dsa",
+    ".ssh/id_ecdsa",
+    ".ssh/id_ecdsa_sk",
+    ".ssh/id_ed25519",
+    ".ssh/id_ed25519_sk",
     ".git-credentials",
     ".pgpass",
     ".my.cnf",

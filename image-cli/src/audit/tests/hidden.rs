@@ -58,6 +58,7 @@ pub(super) const TREES: &[(&str, Change)] = &[
         put(root, "usr/lib/ssl.py", "if text.startswith('-----BEGIN PRIVATE KEY-----'):\n    pass\n");
         put(root, "etc/ssl/certs/x.pem", &shaped("CERTIFICATE"));
     }),
+    ("credentials", |root| put(root, "root/.ssh/id_ed25519", "a key\n")),
     ("credentials", |root| put(root, "home/x/.config/openstack/clouds.yaml", "clouds:\n")),
     ("credentials", |root| put(root, "root/.s3cfg", "[default]\n")),
     ("credentials", |root| put(root, "etc/apt/auth.conf.d/9", "machine x.example login a password b\n")),

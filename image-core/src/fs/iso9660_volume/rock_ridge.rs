@@ -137,11 +137,13 @@ impl RockRidge {
             if flags >> bit & 1 == 0 {
                 continue;
             }
-            let bytes = part(rest, 0, len);
-            if bytes.len() < len {
+            let mut bytes = part(rest, 0, len).to_vec();
+            // makefs(8) leaves out the last byte of the last one, which is its time zone.
+            if bytes.len() < len.saturating_sub(1) {
                 return Err("length of TF");
             }
-            *target = if is_long { times::long(bytes) } else { times::short(bytes) };
+            bytes.resize(len, 0);
+            *target = if is_long { times::long(&bytes) } else { times::short(&bytes) };
             rest = rest.get(len..).unwrap_or_default();
         }
         Ok(())
@@ -197,7 +199,10 @@ mod tests {
             of(&[(b"TF", &long)]).unwrap().created,
             Some(Time { seconds: 3, nanoseconds: 500_000_000 })
         );
+        let without_zone = of(&[(b"TF", &[0x0a, 70, 1, 1, 0, 0, 1, 0, 70, 1, 1, 0, 0, 2])]).unwrap();
+        assert_eq!(without_zone.changed, found.changed);
         assert_eq!(of(&[(b"TF", &[0x0a, 70, 1, 1, 0, 0, 1, 0])]), Err("length of TF"));
+        assert_eq!(of(&[(b"TF", &[0x02, 70, 1, 1, 0, 0])]), Err("length of TF"));
         assert_eq!((device(0, 0x0801), device(8, 1), device(0, 5)), ((8, 1), (8, 1), (0, 5)));
         assert_eq!(device(0, 0xfff1_03ff), (259, 0xf_ffff));
     }
