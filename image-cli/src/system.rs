@@ -135,7 +135,12 @@ impl System {
         let system = Self::open(disk)?;
         let with_files = system.volumes.iter().enumerate().filter(|(_, volume)| volume.has_files());
         // A CD has all of the disk, and partitions in it for firmware.
-        let is_disc = |index: &usize| system.volumes.get(*index).is_some_and(|own| own.partition.is_none());
+        let is_disc = |index: &usize| {
+            // xorriso makes a partition of its filesystem, too.
+            let begins =
+                |own: &Volume| own.signature.kind == FilesystemKind::Iso9660 && own.range.offset() == 0;
+            system.volumes.get(*index).is_some_and(|own| own.partition.is_none() || begins(own))
+        };
         let with_files: Vec<usize> = with_files.map(|(index, _)| index).collect();
         let index = match with_files[..] {
             [index] => index,

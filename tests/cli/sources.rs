@@ -241,7 +241,10 @@ fn a_cd_is_looked_into_and_so_is_one_with_partitions_for_firmware() {
     // What is partitioned over it makes it one that was.
     let appended = folder.path().join("appended.iso");
     fs::OpenOptions::new().write(true).open(&appended).and_then(|file| file.set_len(64 << 20)).expect("room");
-    sh(folder.path(), "echo 'label: gpt\nstart=256' | sfdisk -q --wipe never appended.iso");
+    sh(
+        folder.path(),
+        "printf 'label: gpt\\nfirst-lba: 34\\nstart=64\\n' | sfdisk -q --wipe never appended.iso",
+    );
     let stale = run(folder.path(), &["cat", "appended.iso", "/content"]);
     assert_eq!(stale.code, 1, "{}", stale.snapshot());
 }

@@ -46,8 +46,8 @@ fn the_debian_image_is_sound_and_boots_to_the_end_of_cloud_init() {
     assert_eq!(audited.code, 0, "{}", audited.snapshot());
     let report: serde_json::Value = serde_json::from_str(&audited.stdout).unwrap();
     assert_eq!((&report["counts"]["problem"], &report["counts"]["not-checked"]), (&0.into(), &0.into()));
-    // Kernels for clouds have no driver for SATA.
-    assert_eq!(manifest["properties"]["hw_cdrom_bus"], "scsi", "{manifest}");
+    // Its kernels for clouds have a driver for SATA; those of Debian 12 had none.
+    assert_eq!(manifest["properties"]["hw_cdrom_bus"], serde_json::Value::Null, "{manifest}");
 
     let trial = goldimg(["test".as_ref(), "--firmware=bios".as_ref(), image.as_os_str()]).run();
     assert_eq!(trial.code, 0, "{}", trial.snapshot());

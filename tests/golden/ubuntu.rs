@@ -52,13 +52,14 @@ fn a_recipe_of_ubuntu_asks_for_what_ubuntu_has() {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     assert!(!names.iter().any(|name| name.contains("cloud-amd64")), "Debian's: {names:?}");
-    let own = names.iter().map(|&name| (name, "")).chain(ESSENTIAL);
+    let own = names.iter().map(|&name| (name, "Installed-Size: 1\n")).chain(ESSENTIAL);
     let debs: Vec<_> = own.map(|(name, fields)| package(&at("debs"), name, fields, &[])).collect();
     let suites = ["noble", "noble-updates", "noble-security"];
     let archive = Archive::with_suites(&at("ubuntu"), &suites, &["main", "universe"], &debs);
     archive.export(&at("keyrings/ubuntu-archive-keyring.gpg"), false);
-    let asked = json(&plan(folder.path(), "", &["--json"]).expect("unshare"));
-    assert_eq!(asked["all-packages"]["packages"], names.len() + ESSENTIAL.len(), "{asked}");
+    let said = plan(folder.path(), "", &["--json"]).expect("unshare");
+    let asked = json(&said);
+    assert_eq!(asked["all-packages"]["packages"], names.len() + ESSENTIAL.len(), "{}", said.stderr);
 
     // A release to come has neither updates nor security updates.
     for suite in &suites[1..] {
