@@ -123,7 +123,8 @@ pub(super) fn find(disk: &Arc<dyn BlockRead>, table: Option<&PartitionTable>) ->
 }
 
 /// Whether `disk` is a CD that starts from memory sticks too: its filesystem has most of the disk, whatever the partitions of `table`
-/// say (isohybrid), or they are all behind it (xorriso's appended partitions). One that a disk had before it was partitioned is neither.
+/// say (isohybrid), or each is behind it or the disc itself (xorriso's appended partitions). One that a disk had before it was partitioned is
+/// neither.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -138,8 +139,10 @@ pub(crate) fn is_disc(disk: &dyn BlockRead, table: &PartitionTable) -> image_cor
     let blocks = number(0x50).map_or(0, u32::from_le_bytes);
     let [low, high, ..] = number(0x80).unwrap_or_default();
     let len = u64::from(blocks).saturating_mul(u16::from_le_bytes([low, high]).into());
-    let are_behind = table.partitions.iter().all(|partition| partition.range.offset() >= len);
-    Ok(descriptor.starts_with(b"\x01CD001") && len > 0 && (len >= disk.size() / 2 || are_behind))
+    // The disc's own partition begins with it, or behind the master boot record.
+    let is_apart = |offset: u64| offset >= len || offset <= 512;
+    let are_apart = table.partitions.iter().all(|partition| is_apart(partition.range.offset()));
+    Ok(descriptor.starts_with(b"\x01CD001") && len > 0 && (len >= disk.size() / 2 || are_apart))
 }
 
 /// Adds the logical volumes on all physical ones. What is wrong with their metadata, who asks why they are not read is told.
