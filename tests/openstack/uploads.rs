@@ -185,7 +185,8 @@ fn formats_that_glance_judges_are_judged_alike() {
         let made = crate::support::goldimg(&words).run();
         assert_eq!(made.code, 0, "{}", made.snapshot());
         for inspected in [&["--no-inspect", "--min-disk", "3"][..], &[]] {
-            let taken = cloud.goldimg("demo", &[&["upload", &file][..], inspected].concat()).run();
+            let taken =
+                cloud.goldimg("demo", &[&["upload", &file, "--name", name][..], inspected].concat()).run();
             assert_eq!(taken.code, 0, "Glance and {name}: {}", taken.snapshot());
         }
     }
