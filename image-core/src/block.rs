@@ -10,6 +10,7 @@
 //! Two traits that all else speaks. Both work through `&self`, at positions, and are safe to use from
 //! many threads at once; whoever writes the same bytes from two threads gets one of the two contents.
 
+mod backing;
 mod cache;
 mod concatenated;
 mod copy;
@@ -31,6 +32,7 @@ mod sparse;
 mod stream;
 mod window;
 
+pub(crate) use backing::{push_backing_entries, push_backing_extents, push_stored_extents, read_backing};
 pub(crate) use cache::{Cluster, ClusterCache, Key};
 pub use concatenated::Concatenated;
 pub use dd::DdRange;

@@ -15,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::rule::Corrupt;
-use crate::block::{BlockRead, ByteRange, ClusterCache, ExtentKind, Extents, FileRange, HostPlace, MapEntry};
+use crate::block::{
+    self, BlockRead, ByteRange, ClusterCache, ExtentKind, Extents, FileRange, HostPlace, MapEntry,
+};
 use crate::error::{Doing, Result};
 
 /// The bytes of decoded blocks that are kept, for those who read a block in parts.
@@ -106,18 +108,7 @@ impl<T: BlockTable> Mapped<T> {
     }
 
     fn read_parent(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let Some(parent) = &self.parent else {
-            buf.fill(0);
-            return Ok(());
-        };
-        // A parent may be shorter: what it does not cover reads as zeroes.
-        let there = parent.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-        let (covered, beyond) = buf.split_at_mut(there);
-        beyond.fill(0);
-        if covered.is_empty() {
-            return Ok(());
-        }
-        parent.read_at(covered, offset).doing(|| "reading the parent")
+        block::read_backing(self.parent.as_deref(), buf, offset).doing(|| "reading the parent")
     }
 
     /// The host range of a plain run, if it is in the file.
@@ -157,38 +148,15 @@ impl<T: BlockTable> Mapped<T> {
     /// Blocks may be holes of the file they are in.
     fn plain_extents(&self, extents: &mut Extents, run: Run, host: u64) -> Result<()> {
         if let Ok(there) = self.plain_range(run, host) {
-            for extent in self.file.extents(there)?.iter() {
-                let kind = if extent.kind.reads_as_zero() { ExtentKind::Zero } else { ExtentKind::Data };
-                extents.push(extent.range.len(), kind);
-            }
+            block::push_stored_extents(&*self.file, there, extents)?;
         }
         // Past the end of the file, reading says what is wrong.
         extents.push_until(run.range.end(), ExtentKind::Data);
         Ok(())
     }
 
-    fn parent_extents(&self, extents: &mut Extents, range: ByteRange) -> Result<()> {
-        if let Some(parent) = &self.parent
-            && let Some(covered) = range.intersection(ByteRange::whole(parent.size()))
-        {
-            for extent in parent.extents(covered)?.iter() {
-                extents.push(extent.range.len(), extent.kind);
-            }
-        }
-        extents.push_until(range.end(), ExtentKind::Hole);
-        Ok(())
-    }
-
     fn parent_entries(&self, range: ByteRange, list: &mut Vec<MapEntry>) -> Result<()> {
-        let mut at = range.offset();
-        if let Some(parent) = &self.parent
-            && let Some(covered) = range.intersection(ByteRange::whole(parent.size()))
-        {
-            let deeper = |entry: MapEntry| MapEntry { depth: entry.depth.saturating_add(1), ..entry };
-            list.extend(parent.map_entries(covered)?.into_iter().map(deeper));
-            at = covered.end();
-        }
-        let beyond = ByteRange::between(at, range.end());
+        let beyond = block::push_backing_entries(self.parent.as_deref(), range, list)?;
         if !beyond.is_empty() {
             list.push(MapEntry { zero: true, ..MapEntry::nothing(beyond) });
         }
@@ -223,7 +191,9 @@ impl<T: BlockTable> BlockRead for Mapped<T> {
                 Place::Zero => extents.push_until(run.range.end(), ExtentKind::Zero),
                 Place::Compressed(_) => extents.push_until(run.range.end(), ExtentKind::Data),
                 Place::Plain(host) => self.plain_extents(&mut extents, run, host)?,
-                Place::Nothing => self.parent_extents(&mut extents, run.range)?,
+                Place::Nothing => {
+                    block::push_backing_extents(self.parent.as_deref(), run.range, &mut extents)?;
+                }
             }
         }
         Ok(extents)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::image::Qcow2;
 use super::offset::{GuestOffset, HostOffset};
 use super::runs::{Run, RunKind};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, HostPlace, MapEntry};
+use crate::block::{ByteRange, ExtentKind, Extents, HostPlace, MapEntry, push_backing_entries};
 use crate::error::Result;
 
 /// What an entry says, apart from where.
@@ -84,17 +84,9 @@ fn backing(
     aside: Option<HostPlace>,
     list: &mut Vec<MapEntry>,
 ) -> Result<()> {
-    let mut at = range.offset();
-    if let Some(backing) = image.backing()
-        && let Some(covered) = range.intersection(ByteRange::whole(backing.size()))
-    {
-        let deeper = |entry: MapEntry| MapEntry { depth: entry.depth.saturating_add(1), ..entry };
-        list.extend(backing.map_entries(covered)?.into_iter().map(deeper));
-        at = covered.end();
-    }
-    let beyond = ByteRange::between(at, range.end());
+    let beyond = push_backing_entries(image.backing().map(|backing| &**backing), range, list)?;
     if !beyond.is_empty() {
-        let skipped = at.saturating_sub(range.offset());
+        let skipped = beyond.offset().saturating_sub(range.offset());
         let host = aside.map(|host| HostPlace { offset: host.offset.saturating_add(skipped), ..host });
         list.push(MapEntry { range: beyond, zero: true, host, ..NOTHING });
     }

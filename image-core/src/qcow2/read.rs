@@ -17,7 +17,7 @@ use super::map;
 use super::offset::{GuestOffset, HostOffset};
 use super::prefetch;
 use super::runs::{Run, RunKind};
-use crate::block::{BlockRead, ByteRange, ExtentKind, Extents, FileRange, MapEntry};
+use crate::block::{self, BlockRead, ByteRange, ExtentKind, Extents, FileRange, MapEntry};
 use crate::error::{Doing, Result};
 
 impl BlockRead for Qcow2 {
@@ -48,7 +48,9 @@ impl BlockRead for Qcow2 {
                 RunKind::Zero(_) => extents.push_until(end, ExtentKind::Zero),
                 RunKind::Compressed(_) => extents.push_until(end, ExtentKind::Data),
                 RunKind::Plain(host) => self.plain_extents(&mut extents, host, run.range)?,
-                RunKind::Backing(_) => self.backing_extents(&mut extents, run.range)?,
+                RunKind::Backing(_) => {
+                    block::push_backing_extents(self.backing.as_deref(), run.range, &mut extents)?;
+                }
             }
         }
         Ok(extents)
@@ -97,18 +99,7 @@ impl Qcow2 {
     }
 
     fn read_backing(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let Some(backing) = &self.backing else {
-            buf.fill(0);
-            return Ok(());
-        };
-        // A backing file may be shorter: what it does not cover reads as zeroes.
-        let there = backing.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-        let (covered, beyond) = buf.split_at_mut(there);
-        beyond.fill(0);
-        if covered.is_empty() {
-            return Ok(());
-        }
-        backing.read_at(covered, offset).doing(|| "reading the backing file")
+        block::read_backing(self.backing.as_deref(), buf, offset).doing(|| "reading the backing file")
     }
 
     fn read_plain(&self, buf: &mut [u8], guest: GuestOffset, host: HostOffset) -> Result<()> {
@@ -149,27 +140,9 @@ impl Qcow2 {
     /// Allocated clusters may be holes of the file they are in, after a preallocation or a discard.
     fn plain_extents(&self, extents: &mut Extents, host: HostOffset, range: ByteRange) -> Result<()> {
         let file = self.cluster_file();
-        let there = ByteRange::new(host.0, range.len())?;
-        if there.end() <= file.size() {
-            for extent in file.extents(there)?.iter() {
-                let kind = if extent.kind.reads_as_zero() { ExtentKind::Zero } else { ExtentKind::Data };
-                extents.push(extent.range.len(), kind);
-            }
-        }
+        block::push_stored_extents(file, ByteRange::new(host.0, range.len())?, extents)?;
         // Past the end of the file, reading says what is wrong.
         extents.push_until(range.end(), ExtentKind::Data);
-        Ok(())
-    }
-
-    fn backing_extents(&self, extents: &mut Extents, range: ByteRange) -> Result<()> {
-        if let Some(backing) = &self.backing
-            && let Some(covered) = range.intersection(ByteRange::whole(backing.size()))
-        {
-            for extent in backing.extents(covered)?.iter() {
-                extents.push(extent.range.len(), extent.kind);
-            }
-        }
-        extents.push_until(range.end(), ExtentKind::Hole);
         Ok(())
     }
 }
