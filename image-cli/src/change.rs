@@ -362,7 +362,7 @@ impl Editor {
     }
 
     fn create_file(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
-        let (mode, list) = self.handed_down(place, mode)?.unwrap_or((mode, None));
+        let (mode, list) = handed_down(self.default_list(place)?.as_deref(), mode);
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, false)?);
         let writer = self.writer(place)?;
         let file = writer.create_file(directory, &place.name, &own)?;
@@ -375,7 +375,7 @@ impl Editor {
 
     fn create_directory(&mut self, place: &Place, mode: u16) -> crate::Result<NodeId> {
         let default = self.default_list(place)?;
-        let (mode, list) = self.handed_down(place, mode)?.unwrap_or((mode, None));
+        let (mode, list) = handed_down(default.as_deref(), mode);
         let (directory, own) = (place.directory_number()?, self.ownership(place, mode, true)?);
         let writer = self.writer(place)?;
         let made = writer.make_directory(directory, &place.name, &own)?;
@@ -395,17 +395,6 @@ impl Editor {
         };
         let all = files.attributes(above)?;
         Ok(all.into_iter().find(|own| own.name == acl::DEFAULT).map(|own| own.value))
-    }
-
-    /// Mode and list of something new at `place` for which a program asks `mode`; `None` if its directory hands down nothing. No umask
-    /// counts then (umask(2)).
-    fn handed_down(&self, place: &Place, mode: u16) -> crate::Result<Option<(u16, Option<Vec<u8>>)>> {
-        let asked = match mode {
-            FILE_MODE => 0o666,
-            DIRECTORY_MODE => 0o777,
-            mode => mode,
-        };
-        Ok(self.default_list(place)?.and_then(|list| acl::handed_down(&list, asked)))
     }
 
     /// Whose something new at `place` is: root's, and of the directory's group where that is handed down (inode(7), S_ISGID).
@@ -433,4 +422,15 @@ impl Editor {
             None => Ok(self.writer(place)?.give_label(above, made)?),
         }
     }
+}
+
+/// Mode and list of something new for which a program asks `mode`, in a directory that hands down the list `default`. No umask counts
+/// then (umask(2)).
+fn handed_down(default: Option<&[u8]>, mode: u16) -> (u16, Option<Vec<u8>>) {
+    let asked = match mode {
+        FILE_MODE => 0o666,
+        DIRECTORY_MODE => 0o777,
+        mode => mode,
+    };
+    default.and_then(|list| acl::handed_down(list, asked)).unwrap_or((mode, None))
 }

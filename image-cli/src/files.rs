@@ -31,7 +31,7 @@ pub use item::Tree;
 pub(crate) use item::{Both, Folder, Item, SELINUX_LABEL, absolute};
 pub use owners::Owners;
 pub use record::{Attribute, Record, permissions};
-pub(crate) use tar::{Archive, Entry, Kind, Unpack};
+pub(crate) use tar::{Archive, Entry, Kind, Unpack, inside as path_inside};
 pub use tar::{Packed, tar_out};
 
 /// The order in which a walk comes to two paths: what is in a directory before what comes behind it.

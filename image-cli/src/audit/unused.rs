@@ -109,12 +109,14 @@ fn look<'a>(subject: &Subject<'a>) -> crate::Result<&'a Stale> {
 fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
     let mut found = Stale::default();
     let view = subject.view;
+    let mut has_physical = false;
     for volume in view.volumes() {
         let at = |offset: u64| match volume.is_in_one_piece() {
             true => format!("offset {:#x} of the disk", volume.range.offset() + offset),
             false => format!("offset {offset:#x} of {}", volume.name()),
         };
         if volume.signature.kind == FilesystemKind::Lvm {
+            has_physical = true;
             continue;
         }
         match of_volume(volume.content(view.disk())?, volume.signature.kind) {
@@ -124,7 +126,9 @@ fn read(subject: &Subject<'_>) -> crate::Result<Stale> {
             Err(error) => found.unknown.push(format!("{}: {error:#}", volume.name())),
         }
     }
-    in_no_logical_volume(view.disk(), &mut found)?;
+    if has_physical {
+        in_no_logical_volume(view.disk(), &mut found)?;
+    }
     for path in swap_files(view)? {
         if let Some(content) = view.root().content(&path)? {
             let left = Left::read(&*content, behind_header(&*content)?)?;

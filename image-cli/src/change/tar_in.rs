@@ -1,17 +1,15 @@
 //! Archives unpacked into an image, with all that they have: owners, modes, times, attributes, holes, devices, links.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use image_core::fs::{NewTimes, NodeKind, Ownership, SpecialFile, Time};
 
 use super::Editor;
 use super::place::Place;
 use crate::error::{Context, bail, err};
-use crate::files::{Entry, Kind, Unpack};
+use crate::files::{Entry, Kind, Unpack, path_inside};
 use crate::monitor::CancellationToken;
 use crate::printable::printable;
 
@@ -134,15 +132,9 @@ impl Editor {
 
 /// Where the path of an entry is in the image: beneath `folder`.
 fn beneath(folder: &Path, path: &[u8]) -> crate::Result<PathBuf> {
-    let path = Path::new(OsStr::from_bytes(path));
+    let inside = path_inside(path).ok_or_else(|| err!("its path leads up, out of where it is to go"))?;
     let mut found = folder.to_owned();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => found.push(name),
-            Component::RootDir | Component::CurDir => {}
-            _ => bail!("its path leads up, out of where it is to go"),
-        }
-    }
+    found.extend(&inside);
     Ok(found)
 }
 

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use image_core::block::{BlockRead, ByteRange, ExtentKind, Extents, FileDisk};
@@ -21,7 +21,7 @@ use image_core::fs::{Node, NodeId, NodeKind};
 
 use super::by_names;
 use super::owners::Owners;
-use super::tar::{Entry, Kind, Unpack};
+use super::tar::{Entry, Kind, Unpack, inside};
 use crate::error::{Context, bail, err};
 use crate::monitor::Monitor;
 use crate::packed::{packing_of, unpack_file};
@@ -303,13 +303,7 @@ fn add_implied(all: &mut BTreeMap<Vec<u8>, Stored>) {
 
 /// A path without a slash in front, and without what leads nowhere.
 fn plain(path: &[u8]) -> crate::Result<Vec<u8>> {
-    let mut found = PathBuf::new();
-    for part in Path::new(OsStr::from_bytes(path)).components() {
-        match part {
-            Component::Normal(name) => found.push(name),
-            Component::RootDir | Component::CurDir => {}
-            _ => bail!("{}: its path leads up", printable(&String::from_utf8_lossy(path))),
-        }
-    }
-    Ok(found.into_os_string().as_bytes().to_vec())
+    let found = inside(path)
+        .ok_or_else(|| err!("{}: its path leads up", printable(&String::from_utf8_lossy(path))))?;
+    Ok(found.into_os_string().into_vec())
 }

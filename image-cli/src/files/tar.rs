@@ -29,7 +29,7 @@ use crate::printable::printable;
 use crate::system::Walk;
 pub(crate) use header::Kind;
 use header::{BLOCK, Header};
-pub(crate) use unpack::{Entry, Unpack};
+pub(crate) use unpack::{Entry, Unpack, inside};
 
 /// Content is read in such pieces, in bytes.
 const PIECE: usize = 1 << 20;

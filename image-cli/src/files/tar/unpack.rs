@@ -8,7 +8,10 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use image_core::block::ByteRange;
 use image_core::fs::{Attribute, Time};
@@ -60,6 +63,19 @@ impl Entry {
             data: Vec::new(),
         }
     }
+}
+
+/// The `path` of an entry, from where the archive is unpacked; `None` if it leads up, out of there.
+pub(crate) fn inside(path: &[u8]) -> Option<PathBuf> {
+    let mut found = PathBuf::new();
+    for part in Path::new(OsStr::from_bytes(path)).components() {
+        match part {
+            Component::Normal(name) => found.push(name),
+            Component::RootDir | Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(found)
 }
 
 /// An archive that is being read.

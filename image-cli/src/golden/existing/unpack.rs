@@ -15,7 +15,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use image_core::fs::{Attribute, Time};
 use rustix::fs::{
@@ -24,7 +24,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Advise, Context, bail, err};
-use crate::files::{Entry, Kind, Owners, Unpack};
+use crate::files::{Entry, Kind, Owners, Unpack, path_inside};
 use crate::monitor::Monitor;
 use crate::printable::printable;
 use crate::room::room;
@@ -351,14 +351,7 @@ impl<'a> Unpacking<'a> {
 
 /// Where the path of an entry is in the tree.
 fn relative(path: &[u8]) -> crate::Result<PathBuf> {
-    let mut found = PathBuf::new();
-    for part in Path::new(OsStr::from_bytes(path)).components() {
-        match part {
-            Component::Normal(name) => found.push(name),
-            Component::RootDir | Component::CurDir => {}
-            _ => bail!("its path leads up, out of the tree"),
-        }
-    }
+    let found = path_inside(path).ok_or_else(|| err!("its path leads up, out of the tree"))?;
     if path.contains(&0) {
         bail!("its path has a zero in it");
     }
